@@ -1,0 +1,224 @@
+"""Errors that answer "what do I do now?".
+
+::
+
+    FntxError
+    ├── Retryable                the same call may work later; nothing was done
+    │   ├── Unavailable          a store, the broker or a worker is out of reach
+    │   ├── Busy                 a row stayed locked longer than we wait
+    │   └── OutcomeUnknown       sent, not answered in time: ask again under the same command id
+    ├── Rejected                 refused for a reason; the same call will be refused again
+    │   ├── InvalidArgument      one field is wrong; names it and the fix
+    │   ├── NotFound             no such session, template, account, ...
+    │   ├── IllegalTransition    the state table has no such row
+    │   ├── VersionConflict      `expected_version` was not what the row holds
+    │   ├── PreconditionFailed   legal, but not now
+    │   ├── CommandConflict      this command id was used with other arguments
+    │   ├── StaleEpoch           the writer was superseded; it must rejoin
+    │   ├── OrderRefused         the order gate said no
+    │   ├── Unauthenticated      no token, or one that cannot be verified
+    │   └── Forbidden            verified, but not allowed
+    └── Fatal                    a person has to look
+        ├── IntegrityError       bytes that do not match their checksum, or a broken chain
+        └── StackError           the embedded stack cannot run like this
+
+Facts are positional, so that an error survives Celery's JSON result backend and `to_dict`/`from_dict`.
+"""
+
+from typing import Any, ClassVar
+
+
+class FntxError(Exception):
+    """Base of all errors of this package; carries named facts, a sentence and a family."""
+
+    family: ClassVar[str] = "fatal"
+    facts: ClassVar[tuple[str, ...]] = ("detail",)
+    sentence: ClassVar[str] = "{detail}"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, *values: Any) -> None:
+        """Take the facts in the order of `facts`; raises TypeError when their number differs."""
+        if len(values) != len(self.facts):
+            msg = f"{type(self).__name__} takes {len(self.facts)} facts {self.facts}, got {len(values)}"
+            raise TypeError(msg)
+        super().__init__(*values)
+
+    def __str__(self) -> str:
+        """Build the sentence from the facts."""
+        return self.sentence.format(**self.named())
+
+    def named(self) -> dict[str, Any]:
+        """Return the facts by name."""
+        return dict(zip(self.facts, self.args, strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form: error, family, facts, message."""
+        return {
+            "error": type(self).__name__,
+            "family": self.family,
+            "facts": {key: _plain(value) for key, value in self.named().items()},
+            "message": str(self),
+        }
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> "FntxError":
+        """Rebuild an error from `to_dict`; an unknown class becomes a plain FntxError with the same sentence."""
+        cls = ERRORS.get(data.get("error", ""))
+        facts = data.get("facts", {})
+        if cls is None or set(cls.facts) != set(facts):
+            return FntxError(data.get("message", "unknown error"))
+        return cls(*(facts[name] for name in cls.facts))
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)
+
+
+class Retryable(FntxError):
+    """The same call may work later."""
+
+    family = "retryable"
+    exit_code = 5
+
+
+class Rejected(FntxError):
+    """Refused for a reason that will not go away by itself."""
+
+    family = "rejected"
+    exit_code = 3
+
+
+class Fatal(FntxError):
+    """A person has to look."""
+
+    family = "fatal"
+    exit_code = 1
+
+
+class Unavailable(Retryable):
+    """A store, the broker or a worker is out of reach; nothing was done."""
+
+    facts = ("what", "detail", "fix")
+    sentence = "{what} is out of reach: {detail}. Nothing was changed. {fix}"
+
+
+class Busy(Retryable):
+    """A row stayed locked longer than `db_lock_timeout_ms`; nothing was done."""
+
+    facts = ("what", "waited_ms")
+    sentence = "{what} was busy for {waited_ms} ms; nothing was changed. Try again."
+
+
+class OutcomeUnknown(Retryable):
+    """A command was sent, but no outcome came before the deadline."""
+
+    facts = ("command_id", "trigger", "waited_s")
+    sentence = (
+        "outcome of {trigger} unknown after {waited_s} s: it may still happen. "
+        "Ask again with the same command id {command_id}; asking twice acts once."
+    )
+
+
+class InvalidArgument(Rejected):
+    """One field is wrong: names it, says what is wrong and how to put it right."""
+
+    facts = ("field", "problem", "fix")
+    sentence = "{field}: {problem}. {fix}"
+    exit_code = 2
+
+
+class NotFound(Rejected):
+    """There is no such thing."""
+
+    facts = ("kind", "name", "fix")
+    sentence = "there is no {kind} {name!r}. {fix}"
+    exit_code = 4
+
+
+class IllegalTransition(Rejected):
+    """The state table has no row for this trigger in this status."""
+
+    facts = ("session_id", "trigger", "status", "set_by", "reason", "allowed")
+    sentence = (
+        "cannot {trigger}: session {session_id} is {status}, set by {set_by} ({reason}). Possible now: {allowed}."
+    )
+
+
+class VersionConflict(Rejected):
+    """The session moved on since the caller looked."""
+
+    facts = ("session_id", "expected_version", "version", "set_by")
+    sentence = (
+        "session {session_id} is at version {version} (last changed by {set_by}), not at the expected "
+        "{expected_version}. Look again, then decide."
+    )
+
+
+class PreconditionFailed(Rejected):
+    """The transition is legal, but something it needs does not hold."""
+
+    facts = ("session_id", "trigger", "condition", "detail", "fix")
+    sentence = "cannot {trigger} session {session_id}: {condition} does not hold: {detail}. {fix}"
+
+
+class CommandConflict(Rejected):
+    """This command id already stands for other arguments."""
+
+    facts = ("command_id", "first_trigger")
+    sentence = (
+        "command id {command_id} was already used for {first_trigger} with other arguments. "
+        "Use a new id for a new command."
+    )
+
+
+class StaleEpoch(Rejected):
+    """The writer's epoch was superseded by a start or a recovery."""
+
+    facts = ("session_id", "epoch", "current_epoch")
+    sentence = "session {session_id} is at epoch {current_epoch}, yours is {epoch}: rejoin the session."
+
+
+class OrderRefused(Rejected):
+    """The order gate refused an intent; nothing was sent."""
+
+    facts = ("session_id", "client_order_id", "rule", "detail")
+    sentence = "order {client_order_id} of session {session_id} refused by {rule}: {detail}"
+
+
+class Unauthenticated(Rejected):
+    """No token, or one that cannot be verified."""
+
+    facts = ("detail", "fix")
+    sentence = "not authenticated: {detail}. {fix}"
+
+
+class Forbidden(Rejected):
+    """A verified caller whose role or scope does not allow this."""
+
+    facts = ("actor", "roles", "action", "needed")
+    sentence = "{actor} (roles {roles}) may not {action}: that needs {needed}."
+
+
+class IntegrityError(Fatal):
+    """Bytes that do not match their checksum, or a broken chain."""
+
+    facts = ("what", "detail")
+    sentence = "{what} failed its integrity check: {detail}"
+
+
+class StackError(Fatal):
+    """The embedded stack cannot run like this."""
+
+    facts = ("problem", "fix")
+    sentence = "{problem}. {fix}"
+    exit_code = 5
+
+
+def _tree(cls: type[FntxError]) -> dict[str, type[FntxError]]:
+    found = {cls.__name__: cls}
+    for child in cls.__subclasses__():
+        found |= _tree(child)
+    return found
+
+
+ERRORS: dict[str, type[FntxError]] = _tree(FntxError)

@@ -1,0 +1,434 @@
+"""The vocabulary: statuses, types and models that cross a boundary.
+
+Times are timezone-aware UTC. Money is Decimal dollars, a JSON number on the wire. Models are frozen and refuse
+unknown fields, but for `TradingSession`, which a manager keeps fresh and its holder may edit before start.
+"""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+
+Money = Annotated[Decimal, Field(allow_inf_nan=False), PlainSerializer(float, return_type=float, when_used="json")]
+Time = Annotated[AwareDatetime, AfterValidator(lambda value: value.astimezone(UTC))]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class SessionStatus(StrEnum):
+    """Where a session stands. SUSPENDED: a system fault stopped it; PAUSED: a person or a market rule did."""
+
+    INITIALIZING = "initializing"
+    ACTIVE = "active"
+    PAUSED = "paused"
+    SUSPENDED = "suspended"
+    CLOSING = "closing"
+    CLOSED = "closed"
+    ERROR = "error"
+
+
+class SessionType(StrEnum):
+    """What kind of run a session is; it decides the roster and the clock."""
+
+    REGULAR = "regular"
+    EXTENDED_HOURS = "extended_hours"
+    PAPER_TRADING = "paper_trading"
+    BACKTEST = "backtest"
+    MANUAL_OVERRIDE = "manual_override"
+
+
+class Trigger(StrEnum):
+    """What may change a session; the names of the lifecycle commands."""
+
+    CREATE = "create_session"
+    START = "start_session"
+    PAUSE = "pause_session"
+    RESUME = "resume_session"
+    SUSPEND = "health_check_failed"
+    RECOVER = "recover_session"
+    STOP = "stop_session"
+    FINALIZE = "finalization_complete"
+    FAIL = "exception"
+    UPDATE = "update_session"
+
+
+class Hold(StrEnum):
+    """Why a session is not running. Whoever resumes by itself removes only its own."""
+
+    PERSON = "person"
+    RULE = "rule"
+    HALT = "halt"
+    RECOVERY = "recovery"
+
+
+class Severity(StrEnum):
+    """How much an event matters."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class Model(BaseModel):
+    """Base: frozen, refuses unknown fields and non-finite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Condition(Model):
+    """One rule condition in the spec's form: ``{"condition": "vix_below", "value": 30}``."""
+
+    condition: Literal[
+        "market_open", "market_close", "time_after", "time_before", "minutes_after_open_above",
+        "minutes_to_close_below", "day_of_week", "vix_below", "vix_above", "spy_change_above", "spy_change_below",
+        "market_regime", "liquidity_status", "daily_loss_exceeded", "daily_profit_reached", "drawdown_above",
+        "error_rate_above", "position_count_above", "decision_latency_above", "duration_above",
+        "all_of", "any_of", "none_of",
+    ]  # fmt: skip
+    value: Any = True
+    for_s: float | None = Field(default=None, ge=0)
+    clear_value: Any = None
+    cooldown_s: float | None = Field(default=None, ge=0)
+    max_age_s: float | None = Field(default=None, gt=0)
+
+
+class FeedConfig(Model):
+    """Where a session's market comes from.
+
+    kind: ``published`` (another service sends MarketState), ``replayed`` (CSV days through the seeded intraday
+    path), ``synthetic`` (seeded day). `days` are replayed rows [date, open, high, low, close, volume, vix] preceded
+    by `previous`. Replayed and synthetic feeds drive a simulated clock: each step advances it by `step_s` seconds;
+    `step_interval_s` of the config says how often a step is due on the wall (Backtest ignores it and runs through).
+    """
+
+    kind: Literal["published", "replayed", "synthetic"] = "synthetic"
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    day: dict[str, Any] | None = None
+    previous: dict[str, Any] | None = None
+    trade_date: str | None = None
+    beta: Literal[0, 4, 8] = 4
+    step_s: int = Field(default=300, ge=1, le=3600)
+
+
+class SessionConfig(Model):
+    """`session.config`: how a session behaves. Minutes and seconds as named; unknown keys are refused."""
+
+    close_positions_on_stop: bool = True
+    allow_overnight_positions: bool = False
+    max_position_hold_time: float | None = Field(default=None, gt=0, le=43_200, description="minutes")
+    require_confirmation: bool = False
+    use_limit_orders_only: bool = True
+    auto_start_conditions: list[Condition] = Field(default_factory=list, max_length=50)
+    auto_stop_conditions: list[Condition] = Field(default_factory=list, max_length=50)
+    auto_pause_conditions: list[Condition] = Field(default_factory=list, max_length=50)
+    auto_resume_conditions: list[Condition] = Field(default_factory=list, max_length=50)
+    auto_resume_after_recovery: bool = False
+    save_interval_s: float = Field(default=5.0, ge=0.5, le=3600)
+    checkpoint_interval_s: float = Field(default=900.0, ge=1, le=86_400)
+    wait_ready_s: float = Field(default=30.0, ge=0, le=3600)
+    stop_deadline_s: float = Field(default=900.0, gt=0, le=86_400)
+    leave_positions_with: str | None = Field(default=None, max_length=200)
+    agents: list[str] | None = Field(default=None, min_length=1, max_length=20)
+    calendar: str = Field(default="XNYS", max_length=20)
+    account: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")
+    broker: str | None = Field(default=None, max_length=50)
+    step_interval_s: float = Field(default=1.0, ge=0.05, le=3600)
+    feed: FeedConfig = FeedConfig()
+    tags: list[str] = Field(default_factory=list, max_length=20)
+
+
+class RiskParameters(Model):
+    """`session.risk_parameters`; meanings in docs/trading.md.
+
+    max_daily_risk: fraction of equity at the roll. position_limit: contracts open at once. stop_loss_multiplier:
+    exit when cost to close >= multiplier x credit (> 1). take_profit_multiplier: share of the credit kept (0-1).
+    """
+
+    max_daily_risk: float = Field(default=0.02, gt=0, le=0.25)
+    position_limit: int = Field(default=3, ge=1, le=10_000)
+    stop_loss_multiplier: float = Field(default=3.0, gt=1, le=20)
+    take_profit_multiplier: float = Field(default=0.5, gt=0, lt=1)
+
+
+class StrategyParameters(Model):
+    """`strategy_parameters[name]`: what the planner sells and when."""
+
+    delta: float = Field(default=0.15, gt=0, lt=0.5)
+    contracts: int = Field(default=1, ge=1, le=1000)
+    width: Finite | None = Field(default=None, gt=0, le=100, description="dollars between the legs of a spread")
+    entry_time: str = Field(default="10:00:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d$")
+    min_bid: Finite = Field(default=0.10, ge=0, le=1000)
+    max_entries_per_day: int = Field(default=1, ge=1, le=100)
+
+
+STRATEGIES = ("sell_put", "sell_call", "sell_strangle", "sell_put_spread", "sell_call_spread")
+
+
+class AgentState(Model):
+    """One agent's own part of the state."""
+
+    agent_id: str
+    status: str = "ready"
+    last_update: Time
+    internal_state: dict[str, Any] = {}
+    actions_taken: int = Field(default=0, ge=0)
+    decisions_made: int = Field(default=0, ge=0)
+    errors_encountered: int = Field(default=0, ge=0)
+    memory_usage_mb: float = Field(default=0.0, ge=0)
+    processing_time_ms: float = Field(default=0.0, ge=0)
+
+
+class MarketState(Model):
+    """The market at one moment. vix_level None: no quote. market_regime: low_volatility, normal, high_volatility."""
+
+    timestamp: Time
+    spy_price: float = Field(gt=0)
+    vix_level: float | None = Field(default=None, gt=0)
+    market_regime: str = "normal"
+    market_open: bool = False
+    extended_hours: bool = False
+    liquidity_status: str = "normal"
+    support_levels: list[float] = []
+    resistance_levels: list[float] = []
+    key_levels: dict[str, float] = {}
+
+
+class Position(Model):
+    """One open leg. quantity < 0: short. mark: the price it is valued at (shorts at the ask); None: no quote."""
+
+    symbol: str
+    right: Literal["put", "call", "stock"]
+    strike: Money | None = None
+    expiry: str | None = None
+    quantity: int
+    average_price: Money
+    mark: Money | None = None
+    unrealized_pnl: Money = Decimal(0)
+    opened_at: Time
+    trade_id: str
+
+
+class Order(Model):
+    """One order; prices in dollars per share. limit_price None: market order."""
+
+    client_order_id: str
+    symbol: str
+    side: Literal["buy", "sell"]
+    quantity: int = Field(gt=0)
+    limit_price: Money | None = None
+    opening: bool
+    reason: str = ""
+    status: Literal["intended", "working", "filled", "cancelled", "rejected", "expired"] = "intended"
+    created_at: Time
+
+
+class TradingState(Model):
+    """The money view, always from the broker and the ledger, never from a snapshot."""
+
+    open_positions: list[Position] = []
+    pending_orders: list[Order] = []
+    trades_today: int = 0
+    daily_pnl: Money = Decimal(0)
+    daily_return: float = 0.0
+    current_exposure: Money = Decimal(0)
+    margin_used: Money = Decimal(0)
+    buying_power: Money = Decimal(0)
+    max_daily_loss_remaining: Money = Decimal(0)
+    position_limit_remaining: int = 0
+    trading_enabled: bool = False
+
+
+class SessionCheckpoint(Model):
+    """A stored snapshot; the states are None unless asked for (lazy loading)."""
+
+    checkpoint_id: UUID
+    session_id: UUID
+    timestamp: Time
+    agent_states: dict[str, AgentState] | None = None
+    market_state: MarketState | None = None
+    trading_state: TradingState | None = None
+    checkpoint_type: str
+    is_recovery_point: bool = True
+    compressed: bool = True
+    checksum: str
+    verified: bool = False
+    epoch: int
+    revision: int
+    size_bytes: int
+    tier: str = "postgres"
+    identity: str = ""
+    note: str | None = None
+
+
+class SessionEvent(Model):
+    """Something that happened. requires_action: a person has to do something; action_taken says what was done."""
+
+    event_id: UUID
+    session_id: UUID
+    timestamp: Time
+    event_type: str
+    event_category: str
+    severity: Severity = Severity.INFO
+    source_agent: str | None = None
+    description: str
+    data: dict[str, Any] = {}
+    requires_action: bool = False
+    action_taken: str | None = None
+    impact_assessment: str | None = None
+
+
+class SessionMetrics(Model):
+    """Measures of a run, defined in docs/trading.md.
+
+    max_drawdown: dollars, <= 0. decision_latency_ms: median quote -> intent, None before the first decision.
+    error_rate: fraction over 5 min, None below 20 attempts. win_rate: None without trades. broker: where it
+    traded; `paper` is never live money.
+    """
+
+    session_id: UUID
+    start_time: Time | None = None
+    end_time: Time | None = None
+    active_duration: float = 0.0
+    pause_duration: float = 0.0
+    total_trades: int = 0
+    winning_trades: int = 0
+    losing_trades: int = 0
+    scratch_trades: int = 0
+    win_rate: float | None = None
+    gross_pnl: Money = Decimal(0)
+    fees: Money = Decimal(0)
+    net_pnl: Money = Decimal(0)
+    max_drawdown: Money = Decimal(0)
+    decision_latency_ms: float | None = None
+    decision_latency_p99_ms: float | None = None
+    execution_slippage: Money = Decimal(0)
+    error_rate: float | None = None
+    peak_memory_mb: float = 0.0
+    total_api_calls: int = 0
+    checkpoint_count: int = 0
+    broker: str = "paper"
+    notice: str = ""
+
+
+class SessionTransition(Model):
+    """One change of status: who, what, why, and what held before and after."""
+
+    transition_id: UUID
+    session_id: UUID
+    timestamp: Time
+    from_status: SessionStatus | None
+    to_status: SessionStatus
+    trigger: Trigger
+    actor: str
+    reason: str = ""
+    version: int
+    epoch: int
+    command_id: UUID | None = None
+    pre_conditions_met: dict[str, bool] = {}
+    post_conditions_met: dict[str, bool] = {}
+    state_preserved: bool = True
+    data_migrated: bool = False
+    warnings: list[str] = []
+    errors: list[str] = []
+
+
+class TradingSession(BaseModel):
+    """A session as its holder sees it; `config` and `risk_parameters` may be edited before start."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=False)
+
+    session_id: UUID
+    session_type: SessionType
+    status: SessionStatus
+    created_at: Time
+    started_at: Time | None = None
+    ended_at: Time | None = None
+    config: dict[str, Any]
+    risk_parameters: dict[str, Any]
+    enabled_strategies: list[str]
+    strategy_parameters: dict[str, Any] = {}
+    agent_states: dict[str, AgentState] = {}
+    market_state: MarketState | None = None
+    trading_state: TradingState | None = None
+    events: list[SessionEvent] = []
+    checkpoints: list[SessionCheckpoint] = []
+    metrics: SessionMetrics | None = None
+    last_checkpoint_id: UUID | None = None
+    recovery_data: dict[str, Any] = {}
+    parent_session_id: UUID | None = None
+    child_session_ids: list[UUID] = []
+    version: int
+    epoch: int
+    template_name: str | None = None
+    account_id: str
+    broker: str = "paper"
+    roster: list[str] = []
+    holds: list[Hold] = []
+    pending: dict[str, Any] | None = None
+    status_since: Time
+    status_reason: str = ""
+    status_actor: str = ""
+    requires_action: str | None = None
+    quiesced_at: Time | None = None
+
+
+class RecoveryStep(Model):
+    """One step of a recovery plan."""
+
+    name: str
+    description: str
+    status: Literal["pending", "running", "done", "failed"] = "pending"
+
+
+class SessionRecoveryPlan(Model):
+    """What could be restored, from where, and what it would cost."""
+
+    plan_id: UUID
+    session_id: UUID
+    created_at: Time
+    recovery_type: str
+    checkpoint_id: UUID | None
+    fallback_checkpoint_ids: list[UUID] = []
+    steps: list[RecoveryStep] = []
+    estimated_duration: float = 0.0
+    data_integrity_checks: list[str] = []
+    rollback_points: list[str] = []
+    data_loss_risk: str = ""
+    expected_data_loss_s: float | None = None
+    state_consistency_risk: str = ""
+    recovery_confidence: Fraction = 0.0
+
+
+class SessionTemplate(Model):
+    """A named starting point for sessions."""
+
+    template_id: UUID
+    template_name: str
+    description: str = ""
+    session_type: SessionType
+    default_config: dict[str, Any] = {}
+    default_risk_parameters: dict[str, Any] = {}
+    required_agents: list[str] = []
+    optional_agents: list[str] = []
+    agent_configurations: dict[str, Any] = {}
+    enabled_strategies: list[str] = []
+    strategy_parameters: dict[str, Any] = {}
+    auto_start_conditions: list[Condition] = []
+    auto_stop_conditions: list[Condition] = []
+    created_at: Time
+    last_used: Time | None = None
+    usage_count: int = 0
+    version: int = 1
+
+    @model_validator(mode="after")
+    def _agents_are_listed_once(self) -> Self:
+        names = [*self.required_agents, *self.optional_agents]
+        if len(names) != len(set(names)):
+            msg = "required_agents and optional_agents name an agent twice"
+            raise ValueError(msg)
+        return self

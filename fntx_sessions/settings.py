@@ -1,0 +1,100 @@
+"""One frozen Settings, read once from FNTX_* variables; every duration and size carries its unit in its name."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What a process of this service may be told from outside.
+
+    Built from the environment (prefix ``FNTX_``). The three addresses, where set, point at servers that somebody
+    else runs; where unset, ``fntx up`` starts its own and hands their addresses to its children.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="FNTX_", frozen=True, extra="ignore")
+
+    # Where things are.
+    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("fntx")))
+    database_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    cold_url: str | None = None
+
+    # Who may ask. `required`: a command without a valid token is refused; `open` is for tests and says so.
+    auth_mode: Literal["required", "open"] = "required"
+    token: SecretStr | None = None
+    token_ttl_s: int = Field(default=3600, gt=0)
+    token_leeway_s: int = Field(default=5, ge=0)
+    token_public_key_file: Path | None = None
+    token_private_key_file: Path | None = None
+    system_token_ttl_s: int = Field(default=300, gt=0)
+
+    # Postgres.
+    db_pool_size: int = Field(default=2, ge=1)
+    db_connect_timeout_s: int = Field(default=5, ge=1)
+    db_lock_timeout_ms: int = Field(default=2000, ge=1)
+    db_statement_timeout_ms: int = Field(default=8000, ge=1)
+    db_idle_in_transaction_timeout_ms: int = Field(default=10000, ge=1)
+
+    # Redis.
+    redis_socket_timeout_s: float = Field(default=5.0, gt=0)
+    redis_connect_timeout_s: float = Field(default=2.0, gt=0)
+    redis_health_check_interval_s: int = Field(default=10, ge=1)
+    broker_visibility_timeout_s: int = Field(default=60, ge=10)
+    broker_slow_visibility_timeout_s: int = Field(default=3600, ge=60)
+    result_expires_s: int = Field(default=3600, ge=60)
+
+    # Commands, as the caller sees them.
+    command_deadline_s: float = Field(default=30.0, gt=0)
+    command_resend_s: float = Field(default=2.0, gt=0)
+    command_soft_time_limit_s: int = Field(default=8, ge=1)
+    command_time_limit_s: int = Field(default=10, ge=1)
+    command_max_argument_bytes: int = Field(default=262_144, ge=1024)
+    start_wait_ready_s: float = Field(default=30.0, ge=0)
+    stop_deadline_s: float = Field(default=900.0, gt=0)
+    outbox_batch: int = Field(default=200, ge=1)
+
+    # State.
+    save_interval_s: float = Field(default=5.0, gt=0)
+    checkpoint_interval_s: float = Field(default=900.0, gt=0)
+    save_batch: int = Field(default=500, ge=1)
+    hot_ttl_s: int = Field(default=7 * 86_400, ge=60)
+    max_part_bytes: int = Field(default=20_000_000, ge=1024)
+    inline_part_bytes: int = Field(default=8192, ge=0)
+
+    # Hosting and liveness. `lease_s` is what a dead worker costs before its sessions are taken over.
+    lease_s: float = Field(default=15.0, gt=0)
+    lease_renew_s: float = Field(default=5.0, gt=0)
+    liveness_interval_s: float = Field(default=5.0, gt=0)
+    recoveries_per_sweep: int = Field(default=100, ge=1)
+    step_interval_s: float = Field(default=1.0, gt=0)
+    step_batch: int = Field(default=20, ge=1)
+    step_slice_s: float = Field(default=2.0, gt=0)
+    step_time_limit_s: int = Field(default=30, ge=1)
+    agent_heartbeat_timeout_s: float = Field(default=60.0, gt=0)
+
+    # Money: thresholds of trading.md.
+    broker: str = "paper"
+    flat_by_minutes: int = Field(default=15, ge=0)
+    paper_equity_usd: float = Field(default=100_000.0, gt=0)
+    fee_per_contract_usd: float = Field(default=0.68, ge=0)
+    quote_max_age_s: float = Field(default=15.0, gt=0)
+
+    # Seeing it.
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    flower_port: int = Field(default=5555, ge=0, le=65535)
+    flower_basic_auth: SecretStr | None = None
+
+    # Tests and drills: `name[:action]` pairs, see fntx_sessions.testing. Empty in production.
+    failpoints: str = ""
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Return the process's settings, read from the environment on the first call."""
+    return Settings()
