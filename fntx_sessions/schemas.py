@@ -4,7 +4,7 @@ Times are timezone-aware UTC. Money is Decimal dollars, a JSON number on the wir
 unknown fields, but for `TradingSession`, which a manager keeps fresh and its holder may edit before start.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self

@@ -5,7 +5,7 @@ from it; the machine looks nowhere else.
 """
 
 from fntx_sessions.schemas import SessionStatus as S
-from fntx_sessions.schemas import Trigger as T
+from fntx_sessions.schemas import Trigger as T  # noqa: N817 - the table reads as a table
 
 TERMINAL = frozenset({S.CLOSED})
 STARTED = frozenset({S.ACTIVE, S.PAUSED, S.SUSPENDED, S.CLOSING, S.ERROR})

@@ -1,0 +1,1 @@
+"""Lifecycle management for trading sessions: stateful, recoverable, automated."""

@@ -1,0 +1,134 @@
+"""The engine of this process: one small pool, bounded waits, and foreign errors translated once, here."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psycopg2
+import psycopg2.extras
+from alembic import command as alembic_command
+from alembic.config import Config
+from psycopg2 import errors as pg
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from fntx_sessions.exceptions import Busy, FntxError, PreconditionFailed, Retryable, Unavailable
+from fntx_sessions.settings import Settings, get_settings
+
+_START_POSTGRES = "Start the stack with `fntx up`, or set FNTX_DATABASE_URL to a server that runs."
+
+# Constraint -> the sentence a caller can act on. The session id is not known here: callers that know it say more.
+CONSTRAINTS: dict[str, tuple[str, str]] = {
+    "uq_sessions_exclusive_account": (
+        "account_free",
+        "Another started session holds this account; stop it first, or use another account.",
+    ),
+}
+
+
+def build_engine(url: str, settings: Settings, *, application: str = "fntx") -> Engine:
+    """Return an engine for `url` whose every wait is bounded by `settings`."""
+    options = (
+        f"-c lock_timeout={settings.db_lock_timeout_ms} -c statement_timeout={settings.db_statement_timeout_ms} "
+        f"-c idle_in_transaction_session_timeout={settings.db_idle_in_transaction_timeout_ms} -c timezone=UTC"
+    )
+    return create_engine(
+        url,
+        pool_size=settings.db_pool_size,
+        max_overflow=settings.db_pool_size,
+        pool_pre_ping=False,
+        pool_recycle=600,
+        json_serializer=lambda value: orjson.dumps(value, default=str).decode(),
+        json_deserializer=orjson.loads,
+        connect_args={
+            "connect_timeout": settings.db_connect_timeout_s,
+            "application_name": application,
+            "options": options,
+            "keepalives_idle": 10,
+        },
+    )
+
+
+@lru_cache(maxsize=1)
+def get_engine() -> Engine:
+    """Return this process's engine, built on first use; raises Unavailable when no database is configured."""
+    settings = get_settings()
+    if settings.database_url is None:
+        raise Unavailable("Postgres", "no address is configured", _START_POSTGRES)
+    return build_engine(settings.database_url.get_secret_value(), settings)
+
+
+def forget_engine_after_fork() -> None:
+    """Drop inherited connections without closing the parent's sockets; call first thing in a forked child."""
+    if get_engine.cache_info().currsize:
+        get_engine().dispose(close=False)
+
+
+os.register_at_fork(after_in_child=forget_engine_after_fork)
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """Run a block in one transaction: commit at its end, roll back on any error, translate what the driver raises."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except (DBAPIError, PoolTimeout) as error:
+        raise translate(error) from error
+
+
+def translate(error: DBAPIError | PoolTimeout) -> FntxError | DBAPIError | PoolTimeout:
+    """Return our error for a driver's: Busy, Unavailable or PreconditionFailed; what is a bug stays itself."""
+    if isinstance(error, PoolTimeout):
+        return Busy("the connection pool", get_settings().db_lock_timeout_ms)
+    original = error.orig
+    if isinstance(original, pg.LockNotAvailable | pg.DeadlockDetected | pg.SerializationFailure):
+        return Busy("the session row", get_settings().db_lock_timeout_ms)
+    if isinstance(original, pg.UniqueViolation | pg.ExclusionViolation):
+        return _constraint(error, original)
+    if isinstance(original, pg.DiskFull | pg.OutOfMemory | pg.TooManyConnections | pg.QueryCanceled):
+        return Unavailable("Postgres", _first_line(original), "See `fntx doctor`.")
+    if isinstance(original, psycopg2.OperationalError | psycopg2.InterfaceError):
+        return Unavailable("Postgres", _first_line(original), _START_POSTGRES)
+    return error
+
+
+def _constraint(error: DBAPIError, original: psycopg2.Error) -> FntxError | DBAPIError:
+    name = original.diag.constraint_name or ""
+    if name not in CONSTRAINTS:
+        return error
+    condition, fix = CONSTRAINTS[name]
+    return PreconditionFailed("", "", condition, _first_line(original), fix)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Tell whether the same transaction may work when tried again."""
+    return isinstance(error, Retryable)
+
+
+def alembic_config(url: str) -> Config:
+    """Return Alembic's configuration for the shipped migrations against `url`."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return config
+
+
+def migrate(url: str) -> None:
+    """Bring the database at `url` to the newest schema; safe to run from several processes at once."""
+    alembic_command.upgrade(alembic_config(url), "head")
+
+
+def rows(result: Any) -> list[dict[str, Any]]:
+    """Return a result's rows as plain dicts."""
+    return [dict(row) for row in result.mappings()]

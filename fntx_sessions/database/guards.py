@@ -1,0 +1,53 @@
+"""Triggers that say no in Postgres itself: an illegal change of status, a changed audit row. SQL from the table."""
+
+from fntx_sessions.lifecycle.transitions import status_pairs
+
+STATUS_GUARD_FUNCTION = "fntx_guard_session_status"
+
+
+def status_guard_sql() -> list[str]:
+    """Return the statements that install the guard of `sessions.status`, generated from the state table."""
+    pairs = ", ".join(f"('{source}', '{to_status}')" for source, to_status in sorted(status_pairs()))
+    return [
+        f"""CREATE OR REPLACE FUNCTION {STATUS_GUARD_FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    IF NEW.status <> 'initializing' THEN
+      RAISE EXCEPTION 'a session begins as initializing, not as %', NEW.status USING ERRCODE = 'FX001';
+    END IF;
+    RETURN NEW;
+  END IF;
+  IF NEW.version < OLD.version OR NEW.epoch < OLD.epoch THEN
+    RAISE EXCEPTION 'version and epoch of session % never go back', OLD.session_id USING ERRCODE = 'FX001';
+  END IF;
+  IF NEW.status IS DISTINCT FROM OLD.status THEN
+    IF (OLD.status, NEW.status) NOT IN ({pairs}) THEN
+      RAISE EXCEPTION 'session %: % -> % is not in the state table', OLD.session_id, OLD.status, NEW.status
+        USING ERRCODE = 'FX001';
+    END IF;
+    IF NEW.version = OLD.version THEN
+      RAISE EXCEPTION 'session %: a change of status raises the version', OLD.session_id USING ERRCODE = 'FX001';
+    END IF;
+  END IF;
+  RETURN NEW;
+END $$""",
+        "DROP TRIGGER IF EXISTS guard_status ON sessions",
+        f"""CREATE TRIGGER guard_status BEFORE INSERT OR UPDATE ON sessions
+FOR EACH ROW EXECUTE FUNCTION {STATUS_GUARD_FUNCTION}()""",
+    ]
+
+
+def append_only_sql(table: str) -> list[str]:
+    """Return the statements that make `table` append-only: UPDATE, DELETE and TRUNCATE are refused."""
+    return [
+        """CREATE OR REPLACE FUNCTION fntx_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'FX002';
+END $$""",
+        f"DROP TRIGGER IF EXISTS append_only ON {table}",
+        f"""CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON {table}
+FOR EACH ROW EXECUTE FUNCTION fntx_refuse_change()""",
+        f"DROP TRIGGER IF EXISTS append_only_truncate ON {table}",
+        f"""CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON {table}
+FOR EACH STATEMENT EXECUTE FUNCTION fntx_refuse_change()""",
+    ]

@@ -1,0 +1,16 @@
+"""Alembic's entry: migrate one database, one migrator at a time."""
+
+from alembic import context
+from sqlalchemy import create_engine, text
+
+from fntx_sessions.database import models, paper  # noqa: F401 - fills the metadata
+from fntx_sessions.database.metadata import metadata
+
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('fntx_sessions.migrations'))")
+
+engine = create_engine(context.config.get_main_option("sqlalchemy.url") or "")
+with engine.begin() as connection:
+    context.configure(connection=connection, target_metadata=metadata, compare_type=True, compare_server_default=False)
+    connection.execute(_LOCK)
+    context.run_migrations()
+engine.dispose()
