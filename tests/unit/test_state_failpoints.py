@@ -1,0 +1,58 @@
+"""Failpoints strike where and as often as they are told, and cost nothing elsewhere."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.testing import FailpointReached, ManualClock, failpoint, failpoints_armed, parse_failpoints
+
+
+def test_an_unnamed_failpoint_does_nothing():
+    """Only the place that is named fails."""
+    with failpoints_armed("save.before_write:raise"):
+        failpoint("save.after_write")
+
+
+def test_raise_names_the_place():
+    """A raised failpoint says which one it was, and is disarmed when its block ends."""
+    with failpoints_armed("save.before_write:raise"), pytest.raises(FailpointReached, match=r"save\.before_write"):
+        failpoint("save.before_write")
+    failpoint("save.before_write")
+
+
+def test_a_once_file_lets_the_retry_pass(tmp_path):
+    """With a once-file the first to arrive fails and everybody after it passes."""
+    with failpoints_armed(f"save.before_write:raise@{tmp_path / 'once'}"):
+        with pytest.raises(FailpointReached):
+            failpoint("save.before_write")
+        failpoint("save.before_write")
+
+
+def test_kill_is_a_sigkill_told_by_the_environment():
+    """`kill` ends the process as a power cut would: signal 9, nothing after it runs."""
+    code = "from fntx_sessions.testing import failpoint; failpoint('here'); print('survived')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"FNTX_FAILPOINTS": "other:raise, here:kill"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (-9, b"")
+
+
+@pytest.mark.parametrize("spec", ["name", "name:explode", ":kill"])
+def test_a_malformed_spec_is_refused(spec):
+    """A failpoint that would never strike is refused, with the fix."""
+    with pytest.raises(InvalidArgument, match="FNTX_FAILPOINTS"):
+        parse_failpoints(spec)
+
+
+def test_a_manual_clock_moves_only_by_hand():
+    """It stands still, advances by seconds, and takes aware times alone."""
+    clock = ManualClock(datetime(2018, 1, 2, tzinfo=UTC))
+    assert clock.advance(60) == clock.now() == datetime(2018, 1, 2, 0, 1, tzinfo=UTC)
+    with pytest.raises(InvalidArgument, match="no time zone"):
+        clock.set(datetime(2018, 1, 2))  # noqa: DTZ001
