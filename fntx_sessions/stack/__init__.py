@@ -1,0 +1,1 @@
+"""The embedded stack behind `fntx up`: Postgres and Valkey from wheels, and this service's processes."""

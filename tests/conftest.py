@@ -1,0 +1,178 @@
+"""Real servers for every test: one Postgres and one Valkey a run, a fresh database and an empty Redis a test."""
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
+from psycopg2.sql import SQL, Identifier
+from sqlalchemy import make_url
+
+from fntx_sessions.settings import Settings
+from fntx_sessions.stack.folder import Folder
+from fntx_sessions.stack.postgres import Postgres
+from fntx_sessions.stack.valkey import Valkey
+
+# Servers somebody else runs, for those who have them. Everything else of FNTX_* would leak into Settings().
+GIVEN_DATABASE_URL = os.environ.get("FNTX_DATABASE_URL")
+GIVEN_REDIS_URL = os.environ.get("FNTX_REDIS_URL")
+for name in [name for name in os.environ if name.startswith("FNTX_")]:
+    del os.environ[name]
+
+_numbers = itertools.count(1)
+
+
+class DatabaseServer:
+    """A Postgres that makes databases by copying others."""
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+
+    def url(self, database: str) -> str:
+        """Return the URL of one of its databases."""
+        return self._url.set(database=database).render_as_string(hide_password=False)
+
+    @contextmanager
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """Create a database from `template`, yield its name, drop it with whoever is still connected."""
+        name = f"fntx_test_{os.getpid()}_{next(_numbers)}"
+        self._run(SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(template)))
+        try:
+            yield name
+        finally:
+            self._run(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+    def _run(self, statement) -> None:
+        found = psycopg2.connect(
+            host=self._url.query.get("host") or self._url.host,
+            port=self._url.port,
+            user=self._url.username,
+            password=self._url.password,
+            dbname="postgres",
+        )
+        try:
+            found.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+            with found.cursor() as cursor:
+                cursor.execute(statement)
+        finally:
+            found.close()
+
+
+@pytest.fixture(scope="session")
+def servers_folder() -> Iterator[Folder]:
+    """A short-named data folder that is gone after the run."""
+    home = Path(tempfile.mkdtemp(prefix="fntx-", dir="/tmp"))  # pytest's own is too long for a socket's address
+    home.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    folder = Folder(home)
+    folder.prepare()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(servers_folder: Folder) -> Iterator[DatabaseServer]:
+    """The run's Postgres: FNTX_DATABASE_URL's, or one of our own."""
+    if GIVEN_DATABASE_URL:
+        yield DatabaseServer(GIVEN_DATABASE_URL)
+        return
+    server = Postgres(servers_folder)
+    server.prepare()
+    log = servers_folder.logs / "postgres.log"
+    with running(server.start(log)) as process:
+        server.wait_ready(log, lambda: process.poll() is None)
+        yield DatabaseServer(server.url("postgres"))
+
+
+@pytest.fixture(scope="session")
+def valkey_server(servers_folder: Folder) -> Iterator[str]:
+    """The URL of the run's Valkey: FNTX_REDIS_URL's, or one of our own."""
+    if GIVEN_REDIS_URL:
+        _refuse_used_database(GIVEN_REDIS_URL)
+        yield GIVEN_REDIS_URL
+        return
+    server = Valkey.of(servers_folder).prepare()
+    log = servers_folder.logs / "valkey.log"
+    with running(server.start(log)) as process:
+        server.wait_ready(log, lambda: process.poll() is None)
+        yield server.url()
+
+
+@pytest.fixture(scope="session")
+def database_template(postgres_server: DatabaseServer) -> Iterator[str]:
+    """The name of a migrated database nobody is connected to: copy it, leave it alone."""
+    from fntx_sessions.database.engine import migrate  # noqa: PLC0415 -- stack tests run without it
+
+    with postgres_server.database() as name:
+        migrate(postgres_server.url(name))
+        yield name
+
+
+@pytest.fixture
+def database_url(postgres_server: DatabaseServer, database_template: str) -> Iterator[str]:
+    """The URL of a migrated, empty database of this test's own."""
+    with postgres_server.database(database_template) as name:
+        yield postgres_server.url(name)
+
+
+@pytest.fixture(scope="module")
+def module_database_url(postgres_server: DatabaseServer, database_template: str) -> Iterator[str]:
+    """The URL of a migrated database shared by the tests of one module."""
+    with postgres_server.database(database_template) as name:
+        yield postgres_server.url(name)
+
+
+@pytest.fixture
+def new_database(postgres_server: DatabaseServer) -> Iterator[Callable[[], str]]:
+    """Call for the URL of one more database without any table."""
+    with ExitStack() as made:
+        yield lambda: postgres_server.url(made.enter_context(postgres_server.database()))
+
+
+@pytest.fixture
+def redis_url(valkey_server: str) -> str:
+    """The URL of an empty Redis."""
+    _flush(valkey_server)
+    return valkey_server
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str, redis_url: str) -> Settings:
+    """Settings over this test's database and Redis; commands need no token."""
+    return Settings(home=tmp_path, database_url=database_url, redis_url=redis_url, auth_mode="open")
+
+
+@contextmanager
+def running(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield a server's process, and see to it that it has ended."""
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)  # Postgres: drop the clients and end
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _flush(url: str) -> None:
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+
+
+def _refuse_used_database(url: str) -> None:
+    with redis.Redis.from_url(url) as client:
+        keys = client.dbsize()
+    if keys:
+        pytest.exit(f"FNTX_REDIS_URL holds {keys} keys and tests empty it: give the URL of an empty database", 4)
