@@ -1,0 +1,60 @@
+"""Which role may do what: one table, looked up nowhere else."""
+
+from uuid import UUID
+
+from fntx_sessions.exceptions import Forbidden
+from fntx_sessions.schemas import Trigger
+from fntx_sessions.security.actor import Actor
+
+VIEWER, AGENT, OPERATOR, RISK_MANAGER, ADMIN, SYSTEM = "viewer", "agent", "operator", "risk_manager", "admin", "system"
+ROLES = frozenset({VIEWER, AGENT, OPERATOR, RISK_MANAGER, ADMIN, SYSTEM})
+
+VIEW = "view"
+REPORT = "report"
+RAISE_RISK_LIMIT = "raise_risk_limit"
+RECOVER_FROM_ERROR = "recover_from_error"
+CLEAR_LATCH = "clear_latch"
+BACKTEST = "backtest"
+
+_DESK = frozenset({OPERATOR, ADMIN})
+_SAFETY = _DESK | {RISK_MANAGER}
+
+ALLOWED: dict[str, frozenset[str]] = {
+    VIEW: ROLES,
+    REPORT: frozenset({AGENT, ADMIN, SYSTEM}),
+    Trigger.CREATE: _DESK,
+    Trigger.START: _DESK | {SYSTEM},
+    # Whoever may end risk may do so from every desk: a pause, a suspension and a stop are never a question of rank.
+    Trigger.PAUSE: _SAFETY | {SYSTEM},
+    Trigger.SUSPEND: _SAFETY | {SYSTEM},
+    Trigger.STOP: _SAFETY | {SYSTEM},
+    Trigger.RESUME: _DESK | {SYSTEM},
+    Trigger.RECOVER: _DESK | {SYSTEM},
+    Trigger.FINALIZE: frozenset({ADMIN, SYSTEM}),
+    Trigger.FAIL: frozenset({ADMIN, SYSTEM}),
+    Trigger.UPDATE: _SAFETY,
+    # Only people, and the two that only risk may do.
+    RECOVER_FROM_ERROR: _SAFETY,
+    RAISE_RISK_LIMIT: frozenset({RISK_MANAGER, ADMIN}),
+    CLEAR_LATCH: frozenset({RISK_MANAGER, ADMIN}),
+    BACKTEST: _DESK,
+}
+
+
+def authorize(actor: Actor, action: str, session_id: UUID | str | None = None) -> None:
+    """Return when `actor` may do `action`, on `session_id` where one is named; raises Forbidden otherwise.
+
+    An action that the table does not name is allowed to nobody.
+    """
+    needed = ALLOWED.get(action, frozenset())
+    if not actor.roles & needed:
+        raise Forbidden(actor.name, actor.role_list(), str(action), " or ".join(sorted(needed)) or "nothing we give")
+    if session_id is not None:
+        check_scope(actor, action, session_id)
+
+
+def check_scope(actor: Actor, action: str, session_id: UUID | str | None) -> None:
+    """Raise Forbidden when the token of `actor` is scoped and `session_id` is not in its scope, or not named."""
+    if actor.sessions and str(session_id) not in actor.sessions:
+        asked = f"{action} session {session_id}" if session_id else f"{action} without naming a session"
+        raise Forbidden(actor.name, actor.role_list(), asked, "a token whose scope holds that session")
