@@ -54,7 +54,7 @@ class DatabaseServer:
     def _run(self, statement) -> None:
         found = psycopg2.connect(
             host=self._url.query.get("host") or self._url.host,
-            port=self._url.port,
+            port=self._url.query.get("port") or self._url.port,
             user=self._url.username,
             password=self._url.password,
             dbname="postgres",

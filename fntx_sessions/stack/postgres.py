@@ -40,6 +40,7 @@ INITDB = (
 # Durable (fsync and synchronous_commit stay on) and small enough for a laptop.
 SERVER_OPTIONS = {
     "listen_addresses": "",
+    "port": str(SOCKET_PORT),
     "unix_socket_permissions": "0700",
     "max_connections": "120",
     "shared_buffers": "128MB",
@@ -101,7 +102,8 @@ class Postgres:
 
     def url(self, database: str = DATABASE) -> str:
         """Return the SQLAlchemy URL of one of its databases. It holds no secret: the socket's directory is closed."""
-        return f"postgresql+psycopg2://{USER}@/{database}?host={quote(str(self.sockets), safe='/')}"
+        where = quote(str(self.sockets), safe="/")
+        return f"postgresql+psycopg2://{USER}@/{database}?host={where}&port={SOCKET_PORT}"
 
     def connect(self, database: str = "postgres") -> Connection:
         """Return an autocommit connection; raises psycopg2.OperationalError while the server is not ready."""
@@ -142,16 +144,22 @@ class Postgres:
             connection.close()
 
     def pid(self) -> int | None:
-        """Return the pid of the server that runs on this cluster now, None when there is none.
+        """Return the pid of the server that runs on this cluster now, None when there is none."""
+        noted = self._noted_process()
+        return noted.pid if noted and self._is_ours(noted) else None
 
-        A pid file outlives `kill -9`, and its number may since be somebody else's: only a process whose command
-        line names this cluster counts.
-        """
+    def _noted_process(self) -> psutil.Process | None:
         try:
-            process = psutil.Process(int((self.data / "postmaster.pid").read_text().split("\n", 1)[0]))
-            return process.pid if str(self.data) in process.cmdline() else None
+            return psutil.Process(int((self.data / "postmaster.pid").read_text().split("\n", 1)[0]))
         except (OSError, ValueError, psutil.Error):
             return None
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        """Tell whether a process is this cluster's server; a pid file outlives `kill -9` and numbers come again."""
+        try:
+            return str(self.data) in process.cmdline()
+        except psutil.Error:
+            return False
 
     def _prepare_sockets(self) -> None:
         self.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -195,8 +203,12 @@ class Postgres:
         return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
     def _clear_stale_pid_file(self) -> None:
-        """Remove the pid file of a killed server: where its number was given to another process, Postgres refuses."""
-        if self.pid() is None:
+        """Remove the pid file of a killed server if its number is another process's now: Postgres would refuse.
+
+        In every other case Postgres itself judges best, by the shared memory that file names.
+        """
+        noted = self._noted_process()
+        if noted is not None and not self._is_ours(noted):
             (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _check_version(self) -> None:

@@ -19,6 +19,7 @@ from fntx_sessions.stack.waiting import until
 HOST = "127.0.0.1"
 USUAL_PORT = 6379
 READY_S = 60.0
+# Its title would be written over its environment, by which `orphans` knows it.
 # Everysec: a power cut may cost a second of messages, which Postgres' command rows and outbox send again.
 CONFIGURATION = """\
 bind {host}
@@ -30,6 +31,7 @@ appendfsync everysec
 save ""
 maxmemory-policy noeviction
 tcp-keepalive 30
+set-proc-title no
 """
 
 

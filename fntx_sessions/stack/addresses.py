@@ -1,0 +1,49 @@
+"""Where a stack is reached, as children are told it and as people may see it."""
+
+import os
+from collections.abc import MutableMapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import make_url
+
+from fntx_sessions.settings import Settings
+from fntx_sessions.stack.control import Supervisor
+from fntx_sessions.stack.folder import Folder
+
+DATABASE, REDIS, FLOWER = "FNTX_DATABASE_URL", "FNTX_REDIS_URL", "FNTX_FLOWER_PORT"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """What `fntx up` prints: passwords are masked. `flower` is None when the Procfile has none."""
+
+    home: str
+    database: str
+    redis: str
+    flower: str | None
+    logs: str
+    started: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+
+def masked(url: str) -> str:
+    """Return a URL without its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def adopt_local_stack(environ: MutableMapping[str, str] = os.environ) -> bool:
+    """Let this process use the stack that runs in FNTX_HOME, for every address the environment does not give.
+
+    Call it before settings are read. Returns whether a stack of our own was found; False changes nothing.
+    """
+    folder = Folder(Path(environ.get("FNTX_HOME") or Settings().home).expanduser().resolve())
+    if not folder.state_file.exists() or not Supervisor(folder).answers():
+        return False
+    for name, value in folder.read_state().get("environment", {}).items():
+        environ.setdefault(name, value)
+    return True

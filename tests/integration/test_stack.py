@@ -1,0 +1,291 @@
+"""The embedded stack with real stores, a real supervisor and stand-ins for workers."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+import redis
+from sqlalchemy import make_url
+
+from fntx_sessions.exceptions import StackError
+from fntx_sessions.stack import Stack
+from fntx_sessions.stack.orphans import find_orphans
+from fntx_sessions.stack.waiting import until
+
+WAIT_S = 30.0
+# Stand-ins: one that notes how it was ended and when, so that the order can be told, and one that dies at once.
+NOTING = """\
+import os, signal, time
+def end(*_):
+    with open(os.environ["FNTX_HOME"] + "/ends", "a") as file:
+        file.write(os.environ["SUPERVISOR_PROCESS_NAME"] + "\\n")
+    raise SystemExit(0)
+signal.signal(signal.SIGTERM, end)
+while True:
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A short path, which pytest's own is not."""
+    made = Path(tempfile.mkdtemp(prefix="fntx-", dir="/tmp"))
+    made.chmod(0o711)
+    yield made / "home"
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def procfile(tmp_path: Path) -> Path:
+    script = tmp_path / "noting.py"
+    script.write_text(NOTING)
+    path = tmp_path / "Procfile"
+    path.write_text(f"worker: python {script}\nbeat: python {script}\n")
+    return path
+
+
+@pytest.fixture
+def stack(home: Path, procfile: Path) -> Iterator[Stack]:
+    made = Stack(home, procfile=procfile)
+    yield made
+    made.down()
+    assert not find_orphans(home)
+
+
+def wait_for(condition) -> None:
+    until(condition, WAIT_S, lambda: AssertionError(f"never happened: {condition}"))
+
+
+def query(stack: Stack, statement: str) -> list[tuple]:
+    url = make_url(stack.environment()["FNTX_DATABASE_URL"])
+    connection = psycopg2.connect(host=url.query["host"], port=url.query["port"], user=url.username, dbname="fntx")
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
+def kill_everything(stack: Stack) -> None:
+    """What `kill -9` of everything does: the supervisor first, so that it can restart nothing."""
+    supervisor = stack.supervisor.process()
+    assert supervisor is not None
+    everything = find_orphans(stack.folder.home)
+    supervisor.kill()
+    for process in everything:
+        process.kill()
+    psutil.wait_procs(everything, timeout=WAIT_S)
+
+
+def test_up_brings_stores_and_processes_and_down_ends_them_in_order(stack: Stack, home: Path) -> None:
+    """After up everything runs on a migrated database; down ends beat before the worker, and leaves no process."""
+    addresses = stack.up()
+    assert addresses.started
+    assert {name: process.state for name, process in stack.processes().items()} == dict.fromkeys(
+        ("postgres", "valkey", "worker", "beat"), "RUNNING"
+    )
+    assert query(stack, "SELECT to_regclass('alembic_version') IS NOT NULL") == [(True,)]
+    assert stack.down()
+    assert (home / "ends").read_text().split() == ["beat", "worker"]
+    assert stack.processes() == {}
+    assert not stack.down()
+
+
+def test_no_secret_is_printed_or_in_a_command_line(stack: Stack, home: Path) -> None:
+    """Valkey's password is in private files and environments only."""
+    addresses = stack.up()
+    password = make_url(stack.environment()["FNTX_REDIS_URL"]).password
+    assert password
+    assert password not in json.dumps(addresses.to_dict())
+    assert not [p for p in find_orphans(home) if any(password in word for word in p.cmdline())]
+    holders = [path for path in home.rglob("*") if path.is_file() and password.encode() in path.read_bytes()]
+    assert {path.stat().st_mode & 0o777 for path in holders} == {0o600}
+
+
+def test_stores_refuse_strangers(stack: Stack) -> None:
+    """Postgres has no TCP port, and Valkey answers nobody without the password."""
+    stack.up()
+    assert query(stack, "SHOW listen_addresses") == [("",)]
+    url = make_url(stack.environment()["FNTX_REDIS_URL"])
+    with redis.Redis(host=url.host, port=url.port) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+
+
+def test_a_second_up_says_what_runs(stack: Stack, home: Path, procfile: Path) -> None:
+    """The second up starts nothing and gives the same addresses."""
+    first = stack.up()
+    pids = {process.pid for process in stack.processes().values()}
+    second = Stack(home, procfile=procfile).up()
+    assert not second.started
+    assert (second.database, second.redis) == (first.database, first.redis)
+    assert {process.pid for process in stack.processes().values()} == pids
+
+
+def test_kill_of_everything_loses_nothing(stack: Stack) -> None:
+    """After kill -9 of the supervisor and all its children, up starts on the same data at the same addresses."""
+    first = stack.up()
+    query(stack, "CREATE TABLE kept AS SELECT 42 AS answer")
+    with redis.Redis.from_url(stack.environment()["FNTX_REDIS_URL"]) as client:
+        client.set("kept", "yes")
+        wait_for(lambda: client.info("persistence")["aof_pending_bio_fsync"] == 0)
+    kill_everything(stack)
+    assert not stack.supervisor.answers()
+    again = stack.up()
+    assert (again.database, again.redis) == (first.database, first.redis)
+    assert query(stack, "SELECT answer FROM kept") == [(42,)]
+    with redis.Redis.from_url(stack.environment()["FNTX_REDIS_URL"]) as client:
+        assert client.get("kept") == b"yes"
+
+
+def test_orphans_of_a_killed_supervisor_are_stopped(stack: Stack) -> None:
+    """Where only the supervisor was killed, the next up stops what it left and starts anew."""
+    stack.up()
+    left = {process.pid for process in stack.processes().values()}
+    supervisor = stack.supervisor.process()
+    assert supervisor is not None
+    supervisor.kill()
+    supervisor.wait(WAIT_S)
+    assert left <= {process.pid for process in find_orphans(stack.folder.home)}
+    stack.up()
+    assert not left & {process.pid for process in stack.processes().values()}
+    assert query(stack, "SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("name", ["worker", "postgres", "valkey"])
+def test_a_killed_child_is_started_again(stack: Stack, name: str) -> None:
+    """The supervisor brings back whatever dies."""
+    stack.up()
+    pid = stack.kill(name)
+
+    def is_back() -> bool:
+        process = stack.processes()[name]
+        return process.state == "RUNNING" and process.pid != pid
+
+    wait_for(is_back)
+
+
+def test_a_child_that_keeps_dying_is_tried_again_ever_more_slowly(home: Path, tmp_path: Path, monkeypatch) -> None:
+    """Its name and log are in the error, its tries are spaced, and everything is stopped again."""
+    procfile = tmp_path / "Procfile"
+    procfile.write_text("worker: false\n")
+    monkeypatch.setattr("fntx_sessions.stack.stack.PROCESSES_START_S", 3.0)
+    stack = Stack(home, procfile=procfile)
+    with pytest.raises(StackError, match=r"do not stay up: worker.*logs"):
+        stack.up()
+    assert not find_orphans(home)
+    tries = [
+        line for line in (home / "logs" / "supervisord.log").read_text().splitlines() if "spawned: 'worker'" in line
+    ]
+    assert 2 <= len(tries) <= 3
+
+
+def test_a_taken_port_is_left_alone(home: Path, procfile: Path, stack: Stack) -> None:
+    """Where the port of the last start is somebody else's now, another is chosen and said."""
+    stack.up()
+    taken = make_url(stack.environment()["FNTX_REDIS_URL"]).port
+    stack.down()
+    with socket.create_server(("127.0.0.1", taken)):
+        stack.up()
+        assert make_url(stack.environment()["FNTX_REDIS_URL"]).port != taken
+
+
+def test_servers_given_from_outside_are_used_and_none_started(
+    home: Path, procfile: Path, database_url: str, redis_url: str
+) -> None:
+    """With both addresses in the environment the stack has processes only, and stores neither address."""
+    given = {"FNTX_DATABASE_URL": database_url, "FNTX_REDIS_URL": redis_url}
+    with Stack(home, env=given, procfile=procfile) as stack:
+        assert set(stack.processes()) == {"worker", "beat"}
+        assert stack.environment()["FNTX_DATABASE_URL"] == database_url
+        assert "_URL" not in (home / "stack.json").read_text()
+
+
+def test_a_long_path_moves_the_sockets_only(home: Path, procfile: Path) -> None:
+    """A folder too long for a socket's address works; its sockets lie in a short directory of this user's."""
+    long = home / ("long" * 20) / "home"
+    home.mkdir(mode=0o711)
+    with Stack(long, procfile=procfile) as stack:
+        assert not stack.folder.run.is_relative_to(long)
+        assert query(stack, "SELECT 1") == [(1,)]
+    shutil.rmtree(stack.folder.run)
+
+
+def test_a_half_dead_supervisor_is_named(stack: Stack, home: Path, procfile: Path, monkeypatch) -> None:
+    """A supervisor that lives but does not answer holds the folder; the error names its process."""
+    monkeypatch.setattr("fntx_sessions.stack.stack.SUPERVISOR_ANSWERS_S", 0.5)
+    monkeypatch.setattr("fntx_sessions.stack.control.CALL_TIMEOUT_S", 0.5)
+    stack.up()
+    supervisor = stack.supervisor.process()
+    assert supervisor is not None
+    supervisor.suspend()
+    try:
+        with pytest.raises(StackError, match=f"held by supervisor {supervisor.pid}"):
+            Stack(home, procfile=procfile).up()
+    finally:
+        supervisor.resume()
+
+
+def test_the_folder_is_held_while_another_brings_it_up(home: Path) -> None:
+    """Two at once: the second is told which process holds the folder."""
+    folder = Stack(home).folder
+    folder.prepare()
+    with folder.lock(), pytest.raises(StackError, match=f"process {os.getpid()}"), folder.lock(wait_s=0.1):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_refused_in_one_sentence(home: Path) -> None:
+    """A file where the folder should be, and a folder of another user: named, with the way out."""
+    home.write_text("not a folder")
+    with pytest.raises(StackError, match=r"cannot use the folder .*FNTX_HOME"):
+        Stack(home).up()
+
+
+def test_a_full_disk_is_said(home: Path, monkeypatch) -> None:
+    """Too little room is refused before anything is made."""
+    usage = shutil.disk_usage(home.parent)._replace(free=1_000_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: usage)
+    with pytest.raises(StackError, match="has 1 MB free"):
+        Stack(home).up()
+
+
+def test_a_bad_procfile_names_its_line(home: Path, tmp_path: Path) -> None:
+    """A line that is no process type is refused before anything is started."""
+    procfile = tmp_path / "Procfile"
+    procfile.write_text("# fine\nworker celery\n")
+    with pytest.raises(StackError, match=r"line 2: 'worker celery'"):
+        Stack(home, procfile=procfile).up()
+    assert not home.exists()
+
+
+def test_postgres_of_another_version_is_refused(home: Path, procfile: Path) -> None:
+    """A cluster made by another major version is named, not started."""
+    with Stack(home, procfile=procfile) as stack:
+        version = stack.folder.postgres / "PG_VERSION"
+        assert version.read_text().strip() == "18"
+    version.write_text("17\n")
+    with pytest.raises(StackError, match="made by PostgreSQL 17"):
+        stack.up()
+
+
+def test_the_command_line_ends_a_stack_on_sigterm(home: Path, procfile: Path) -> None:
+    """`fntx up` in the foreground prints every address, and SIGTERM ends the stack in order."""
+    command = ["fntx", "up", "--home", str(home), "--procfile", str(procfile)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: len(Stack(home).processes()) == 4 and not Stack(home)._not_running())
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0
+    assert str(home) in output
+    assert (home / "ends").read_text().split() == ["beat", "worker"]
+    assert not find_orphans(home)
