@@ -9,6 +9,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -261,6 +262,17 @@ session_work = Table(
     postgresql_with={"fillfactor": "50"},
 )
 
+session_agents = Table(
+    "session_agents",
+    metadata,
+    Column("session_id", UUID(as_uuid=True), ForeignKey("sessions.session_id", ondelete="CASCADE"), nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("required", Boolean, nullable=False, server_default=text("true")),
+    Column("hosted", Boolean, nullable=False, server_default=text("true")),
+    _at("ready_at"),
+    PrimaryKeyConstraint("session_id", "agent"),
+)
+
 sweep_runs = Table(
     "sweep_runs",
     metadata,
@@ -319,6 +331,8 @@ snapshot_parts = Table(
     Column("snapshot_id", UUID(as_uuid=True), nullable=False),
     Column("part_hash", LargeBinary, nullable=False),
     PrimaryKeyConstraint("session_id", "snapshot_id", "part_hash"),
+    # Collecting garbage can never leave a manifest dangling: whoever loses the race sends the part again.
+    ForeignKeyConstraint(["session_id", "part_hash"], ["parts.session_id", "parts.part_hash"]),
     Index("ix_snapshot_parts_session_id_part_hash", "session_id", "part_hash"),
 )
 

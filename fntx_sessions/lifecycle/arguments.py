@@ -1,0 +1,110 @@
+"""What each command takes, validated at the edge. Field names are the JSON keys of the tasks."""
+
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from fntx_sessions.schemas import Hold, Model, SessionType
+
+Reason = Field(default="", max_length=2000)
+
+
+class CreateArguments(Model):
+    """create_session: a type, and what differs from its template's defaults."""
+
+    session_type: SessionType
+    session_id: UUID | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
+    risk_parameters: dict[str, Any] = Field(default_factory=dict)
+    enabled_strategies: list[str] | None = None
+    strategy_parameters: dict[str, Any] = Field(default_factory=dict)
+    parent_session_id: UUID | None = None
+    reason: str = Reason
+
+
+class CreateFromTemplateArguments(Model):
+    """create_session_from_template: a template's name and typed overrides, flat or by section."""
+
+    template_name: str = Field(min_length=1, max_length=200)
+    session_id: UUID | None = None
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    reason: str = Reason
+
+
+class CommandArguments(Model):
+    """What every command on a session takes."""
+
+    session_id: UUID
+    reason: str = Reason
+    expected_version: int | None = Field(default=None, ge=1)
+
+
+class Edits(Model):
+    """New values for what may be edited; None leaves a section as it is, a dict replaces the keys it names."""
+
+    config: dict[str, Any] | None = None
+    risk_parameters: dict[str, Any] | None = None
+    enabled_strategies: list[str] | None = None
+    strategy_parameters: dict[str, Any] | None = None
+
+
+class StartArguments(CommandArguments, Edits):
+    """start_session, with the edits its holder made since creation."""
+
+
+class UpdateArguments(CommandArguments, Edits):
+    """update_session: change what may be changed."""
+
+
+class HoldArguments(CommandArguments):
+    """pause_session and resume_session: whose hold it is."""
+
+    hold: Hold = Hold.PERSON
+
+
+class StopArguments(CommandArguments):
+    """stop_session: close_positions None takes the session's own close_positions_on_stop."""
+
+    close_positions: bool | None = None
+    leave_positions_with: str | None = Field(default=None, max_length=200)
+    stop_deadline_s: float | None = Field(default=None, gt=0, le=86_400, allow_inf_nan=False)
+
+
+class RecoverArguments(CommandArguments):
+    """recover_session: checkpoint_id None takes the newest state that verifies."""
+
+    checkpoint_id: UUID | None = None
+
+
+class FinalizeArguments(CommandArguments):
+    """finalization_complete: the verified final checkpoint, None for a session that never started."""
+
+    checkpoint_id: UUID | None = None
+
+
+class FailArguments(CommandArguments):
+    """exception: what could not be handled."""
+
+    error: str = Field(default="", max_length=4000)
+
+
+class QueryArguments(Model):
+    """A question about one session."""
+
+    session_id: UUID
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+class ListArguments(Model):
+    """list: filters that all must hold."""
+
+    status: list[str] | None = None
+    session_type: SessionType | None = None
+    template_name: str | None = None
+    account_id: str | None = None
+    tag: str | None = None
+    parent_session_id: UUID | None = None
+    include_children: bool = False
+    limit: int = Field(default=100, ge=1, le=1000)
+    order: Literal["newest", "oldest"] = "newest"

@@ -1,0 +1,284 @@
+"""create_session: the one command that has no row to lock yet."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Engine, text
+
+from fntx_sessions.exceptions import CommandConflict, InvalidArgument, Rejected
+from fntx_sessions.lifecycle import templates
+from fntx_sessions.lifecycle.arguments import CreateArguments, CreateFromTemplateArguments
+from fntx_sessions.lifecycle.change import Ask, Outcome, Row
+from fntx_sessions.lifecycle.machine import audit_entry, door, to_json
+from fntx_sessions.schemas import SessionStatus, SessionTemplate, SessionType
+from fntx_sessions.security.audit import chain_hash
+from fntx_sessions.settings import Settings
+from fntx_sessions.testing import failpoint
+
+PAPER_NOTICE = "trades on the paper broker: no order reaches a market and no money is at stake"
+
+_CLAIM = text("""
+BEGIN;
+INSERT INTO commands (command_id, session_id, trigger, actor, args_hash, arguments)
+VALUES (:command_id, :session_id, :trigger, :actor, :args_hash, CAST(:arguments AS jsonb))
+ON CONFLICT (command_id) DO NOTHING;
+SELECT clock_timestamp() AS now, c.state, c.args_hash, c.trigger, c.outcome,
+  EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = :session_id) AS taken,
+  CAST(:parent AS uuid) IS NULL
+    OR EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = CAST(:parent AS uuid)) AS parent_known,
+  EXISTS (SELECT 1 FROM accounts a WHERE a.account_id = :account_id) AS account_known
+FROM commands c WHERE c.command_id = :command_id
+""")
+
+_INSERT = text("""
+WITH account AS (
+  INSERT INTO accounts (account_id, kind, exclusive, equity) VALUES (:account_id, :broker, true, :equity)
+  ON CONFLICT (account_id) DO NOTHING
+)
+INSERT INTO sessions (session_id, session_type, status, version, account_id, exclusive_account, broker, template_name,
+  template_version, config, risk_parameters, enabled_strategies, strategy_parameters, roster, created_at, status_since,
+  status_actor, status_reason, parent_session_id, audit_seq, audit_head, tags)
+SELECT :session_id, :session_type, 'initializing', 1, :account_id, true, :broker, :template_name, :template_version,
+  CAST(:config AS jsonb), CAST(:risk_parameters AS jsonb), CAST(:enabled_strategies AS jsonb),
+  CAST(:strategy_parameters AS jsonb), CAST(:roster AS jsonb), :now, :now, :actor, :reason,
+  CAST(:parent AS uuid), 1, :audit_head, CAST(:tags AS text[]);
+INSERT INTO session_work (session_id, status, session_type, save_interval_s, checkpoint_interval_s, step_interval_s,
+  hosted, relay_due_at)
+VALUES (:session_id, 'initializing', :session_type, :save_interval_s, :checkpoint_interval_s, :step_interval_s,
+  :hosted, clock_timestamp());
+INSERT INTO session_agents (session_id, agent, required, hosted, ready_at)
+SELECT :session_id, agent, required, hosted, CASE WHEN hosted THEN clock_timestamp() END
+FROM jsonb_to_recordset(CAST(:agents AS jsonb)) AS r(agent text, required boolean, hosted boolean);
+INSERT INTO transitions (transition_id, session_id, timestamp, to_status, trigger, actor, reason, version, epoch,
+  command_id, warnings, pre_conditions_met)
+VALUES (:transition_id, :session_id, :now, 'initializing', :trigger, :actor, :reason, 1, 0, :command_id,
+  CAST(:warnings AS jsonb), '{"settings_valid": true, "account_known_or_new": true}');
+INSERT INTO audit (session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, args_hash,
+  version_after, host, hash)
+VALUES (:session_id, 1, :now, :actor, :roles, :trigger, 'done', :reason, :command_id, :args_hash, 1, :host,
+  :audit_head);
+INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, description, data)
+SELECT gen_random_uuid(), :session_id, :now, event_type, event_category, severity, description, '{}'
+FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS r(event_type text, event_category text, severity text,
+  description text);
+INSERT INTO outbox (session_id, version, position, kind, payload)
+VALUES (:session_id, 1, 0, 'event', CAST(:event AS jsonb));
+UPDATE templates SET usage_count = usage_count + 1, last_used = now() WHERE template_name = :template_used;
+UPDATE commands SET state = 'done', outcome = CAST(:outcome AS jsonb), finished_at = clock_timestamp()
+WHERE command_id = :command_id;
+COMMIT
+""")
+
+_REFUSE = text("""
+UPDATE commands SET state = 'refused', outcome = CAST(:outcome AS jsonb), finished_at = clock_timestamp()
+WHERE command_id = :command_id; COMMIT
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A new session, fully resolved and checked, before it touches the database."""
+
+    session_type: SessionType
+    template: SessionTemplate
+    config: dict[str, Any]
+    risk_parameters: dict[str, Any]
+    enabled_strategies: list[str]
+    strategy_parameters: dict[str, Any]
+    agents: list[dict[str, Any]]
+    parent_session_id: UUID | None
+    from_template: bool
+
+
+def plan(template: SessionTemplate, arguments: CreateArguments, hosted: frozenset[str], *, named: bool) -> Plan:
+    """Resolve a template and what was asked into checked settings; raises InvalidArgument naming the field."""
+    base: dict[str, Any] = {
+        "auto_start_conditions": [item.model_dump(mode="json") for item in template.auto_start_conditions],
+        "auto_stop_conditions": [item.model_dump(mode="json") for item in template.auto_stop_conditions],
+    }
+    base |= template.default_config
+    config = templates.checked_config(_merged(base, arguments.config))
+    names = template.enabled_strategies if arguments.enabled_strategies is None else arguments.enabled_strategies
+    names, parameters = templates.checked_strategies(
+        names, _merged(template.strategy_parameters, arguments.strategy_parameters)
+    )
+    _check_feed(arguments.session_type, config)
+    return Plan(
+        arguments.session_type,
+        template,
+        config,
+        templates.checked_risk(_merged(template.default_risk_parameters, arguments.risk_parameters)),
+        names,
+        parameters,
+        _agents(template, config, hosted),
+        arguments.parent_session_id,
+        named,
+    )
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    copied = {key: dict(value) if isinstance(value, dict) else value for key, value in base.items()}
+    return templates.merge_into(copied, changes)
+
+
+def _check_feed(session_type: SessionType, config: dict[str, Any]) -> None:
+    feed = config["feed"]
+    if feed["kind"] == "replayed" and feed["day"] is None:
+        raise InvalidArgument(
+            "config.feed.day", "is missing: a replayed feed needs its day", "Use `fntx backtest FILE`, or give the day."
+        )
+    if session_type is SessionType.BACKTEST and feed["kind"] == "published":
+        raise InvalidArgument("config.feed.kind", "a backtest runs on a replayed or synthetic feed", "Choose one.")
+
+
+def _agents(template: SessionTemplate, config: dict[str, Any], hosted: frozenset[str]) -> list[dict[str, Any]]:
+    required = config["agents"] or template.required_agents
+    optional = [] if config["agents"] else template.optional_agents
+    return [
+        {"agent": name, "required": name in required, "hosted": name in hosted}
+        for name in dict.fromkeys([*required, *optional])
+    ]
+
+
+def from_template(template: SessionTemplate, arguments: CreateFromTemplateArguments) -> CreateArguments:
+    """Return the create_session arguments that a template and its overrides stand for."""
+    return CreateArguments.model_validate(
+        {"session_type": template.session_type, "session_id": arguments.session_id, "reason": arguments.reason}
+        | templates.sections(arguments.overrides)
+    )
+
+
+def create(engine: Engine, settings: Settings, ask: Ask, planned: Plan) -> Outcome:
+    """Write a planned session in one transaction and return the outcome; asked twice, it answers twice, acts once."""
+    args_hash = chain_hash(None, {"ask": ask.canonical().decode()})
+    broker = planned.config["broker"] or settings.broker
+    account_id = planned.config["account"] or f"paper:{ask.session_id}"
+    bound = _claim_values(ask, args_hash) | {"account_id": account_id, "parent": planned.parent_session_id}
+    with door(engine) as connection:
+        claimed = dict(connection.execute(_CLAIM, bound).mappings().one())
+        repeated = _repeated(claimed, ask, args_hash)
+        if repeated is not None:
+            connection.exec_driver_sql("ROLLBACK")
+            return repeated
+        error = _obstacle(claimed, ask, planned)
+        if error is not None:
+            return _refuse(connection, ask, error)
+        warnings = _warnings(planned, claimed, account_id, broker)
+        return _insert(connection, settings, ask, planned, bound | claimed | {"broker": broker}, warnings)
+
+
+def _claim_values(ask: Ask, args_hash: bytes) -> dict[str, Any]:
+    return {
+        "command_id": ask.command_id,
+        "session_id": ask.session_id,
+        "trigger": ask.trigger.value,
+        "actor": ask.actor.name,
+        "args_hash": args_hash,
+        "arguments": to_json(ask.arguments),
+    }
+
+
+def _repeated(claimed: Row, ask: Ask, args_hash: bytes) -> Outcome | None:
+    if claimed["state"] == "running":
+        return None
+    if bytes(claimed["args_hash"]) != args_hash:
+        conflict = CommandConflict(str(ask.command_id), claimed["trigger"])
+        return Outcome(ask.command_id, ask.session_id, ask.trigger, "refused", error=conflict.to_dict())
+    return Outcome.from_dict(claimed["outcome"], repeated=True)
+
+
+def _obstacle(claimed: Row, ask: Ask, planned: Plan) -> Rejected | None:
+    if claimed["taken"]:
+        return InvalidArgument("session_id", f"{ask.session_id} is taken", "Leave it out to get a new one.")
+    if not claimed["parent_known"]:
+        return InvalidArgument(
+            "parent_session_id", f"there is no session {planned.parent_session_id}", "See `fntx ls`."
+        )
+    return None
+
+
+def _refuse(connection: Connection, ask: Ask, error: Rejected) -> Outcome:
+    outcome = Outcome(ask.command_id, ask.session_id, ask.trigger, "refused", error=error.to_dict())
+    connection.execute(_REFUSE, {"command_id": ask.command_id, "outcome": to_json(outcome.to_dict())})
+    return outcome
+
+
+def _warnings(planned: Plan, claimed: Row, account_id: str, broker: str) -> tuple[str, ...]:
+    warnings = []
+    if planned.config["account"] is not None and not claimed["account_known"]:
+        warnings.append(f"account {account_id} is new; it was made as an exclusive {broker} account")
+    if broker == "paper" and planned.session_type in (SessionType.REGULAR, SessionType.EXTENDED_HOURS):
+        warnings.append(PAPER_NOTICE)
+    return tuple(warnings)
+
+
+def _insert(
+    connection: Connection, settings: Settings, ask: Ask, planned: Plan, bound: Row, warnings: tuple[str, ...]
+) -> Outcome:
+    now: datetime = bound["now"]
+    outcome = Outcome(
+        ask.command_id, ask.session_id, ask.trigger, "done", SessionStatus.INITIALIZING, 1, 0, now, warnings
+    )
+    entry = audit_entry({"audit_seq": 1, "now": now, "version": 1}, ask, "done", bound["args_hash"], None)
+    failpoint("create.before_commit")
+    connection.execute(
+        _INSERT,
+        bound
+        | _settings_values(planned)
+        | {
+            "equity": settings.paper_equity_usd,
+            "now": now,
+            "reason": ask.reason,
+            "roles": ask.actor.role_list(),
+            "host": ask.actor.host,
+            "audit_head": chain_hash(None, entry),
+            "transition_id": uuid4(),
+            "warnings": to_json(list(warnings)),
+            "events": to_json(_events(warnings)),
+            "event": to_json(lifecycle_event("session_created", None, "initializing", 0, ask.reason)),
+            "outcome": to_json(outcome.to_dict()),
+        },
+    )
+    failpoint("create.committed")
+    return outcome
+
+
+def _settings_values(planned: Plan) -> dict[str, Any]:
+    config = planned.config
+    return {
+        "session_type": planned.session_type.value,
+        "template_name": planned.template.template_name,
+        "template_version": planned.template.version,
+        "template_used": planned.template.template_name if planned.from_template else None,
+        "config": to_json(config),
+        "risk_parameters": to_json(planned.risk_parameters),
+        "enabled_strategies": to_json(planned.enabled_strategies),
+        "strategy_parameters": to_json(planned.strategy_parameters),
+        "roster": to_json([item["agent"] for item in planned.agents]),
+        "agents": to_json(planned.agents),
+        "hosted": any(item["hosted"] for item in planned.agents),
+        "save_interval_s": config["save_interval_s"],
+        "checkpoint_interval_s": config["checkpoint_interval_s"],
+        "step_interval_s": config["step_interval_s"],
+        "tags": config["tags"],
+    }
+
+
+def _events(warnings: tuple[str, ...]) -> list[dict[str, str]]:
+    created = {"event_type": "session_created", "severity": "info", "description": "session created"}
+    told = [{"event_type": "warning", "severity": "warning", "description": warning} for warning in warnings]
+    return [{"event_category": "lifecycle", **event} for event in [created, *told]]
+
+
+def lifecycle_event(name: str, from_status: str | None, to_status: str, epoch: int, reason: str) -> dict[str, Any]:
+    """Return what agents are told of a change of status, in the shape of the spec's share_context example."""
+    return {
+        "event": name,
+        "session_event": "status_changed",
+        "from_status": from_status,
+        "to_status": to_status,
+        "epoch": epoch,
+        "reason": reason,
+    }

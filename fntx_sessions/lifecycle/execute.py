@@ -1,0 +1,106 @@
+"""What happens when a command is asked: authority, the machine, then its follow-ups at once.
+
+Tasks, sweeps and the host all come through here; none of them decides anything itself.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from redis import Redis
+from sqlalchemy import Engine
+
+from fntx_sessions.agents.registry import hosted_names
+from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.lifecycle import commands, creation, machine, outbox, recovering, templates
+from fntx_sessions.lifecycle.arguments import (
+    CommandArguments,
+    CreateArguments,
+    CreateFromTemplateArguments,
+    RecoverArguments,
+)
+from fntx_sessions.lifecycle.change import Ask, Outcome
+from fntx_sessions.schemas import Trigger
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.roles import authorize
+from fntx_sessions.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a command needs at hand: the two stores and the settings of this process."""
+
+    engine: Engine
+    redis: Redis
+    settings: Settings
+
+
+def command(desk: Desk, trigger: Trigger, actor: Actor, arguments: CommandArguments, command_id: UUID) -> Outcome:
+    """Do one command on a session and return its outcome; asked again with the same id, it only answers.
+
+    Raises Forbidden, InvalidArgument, Busy and Unavailable, when nothing was written.
+    """
+    ask = _ask(trigger, actor, arguments, command_id)
+    authorize(actor, trigger.value, ask.session_id)
+    if isinstance(arguments, RecoverArguments):
+        outcome = recovering.recover(desk.engine, desk.redis, desk.settings, ask)
+    else:
+        outcome = machine.run(desk.engine, ask, commands.DECISIONS[trigger])
+    follow_up(desk, outcome)
+    return outcome
+
+
+def _ask(trigger: Trigger, actor: Actor, arguments: CommandArguments, command_id: UUID) -> Ask:
+    own = arguments.model_dump(mode="json", exclude={"session_id", "reason", "expected_version"}, exclude_none=True)
+    return Ask(trigger, arguments.session_id, actor, arguments.reason, command_id, own, arguments.expected_version)
+
+
+def create(desk: Desk, actor: Actor, arguments: CreateArguments, command_id: UUID) -> Outcome:
+    """Create a session of a type from that type's own template; raises as `command` does."""
+    return _create(desk, actor, arguments, command_id, templates.BY_TYPE[arguments.session_type], named=False)
+
+
+def create_from_template(desk: Desk, actor: Actor, arguments: CreateFromTemplateArguments, command_id: UUID) -> Outcome:
+    """Create a session from a named template and overrides; raises NotFound for an unknown template."""
+    with desk.engine.connect() as connection:
+        template = templates.load(connection, arguments.template_name)
+    asked = creation.from_template(template, arguments)
+    return _create(desk, actor, asked, command_id, template.template_name, named=True)
+
+
+def _create(
+    desk: Desk, actor: Actor, arguments: CreateArguments, command_id: UUID, name: str, *, named: bool
+) -> Outcome:
+    authorize(actor, Trigger.CREATE.value)
+    with desk.engine.connect() as connection:
+        template = templates.load(connection, name)
+    planned = creation.plan(template, arguments, hosted_names(), named=named)
+    # The id follows from the command's, so that a command delivered twice means the same session.
+    session_id = arguments.session_id or UUID(int=command_id.int ^ _SESSION_SALT)
+    own = arguments.model_dump(mode="json", exclude={"reason"}) | {"template": name}
+    ask = Ask(Trigger.CREATE, session_id, actor, arguments.reason, command_id, own)
+    outcome = creation.create(desk.engine, desk.settings, ask, planned)
+    follow_up(desk, outcome)
+    return outcome
+
+
+_SESSION_SALT = 0x5E5510
+
+
+def system(desk: Desk, trigger: Trigger, actor: Actor, session_id: UUID, reason: str, **arguments: Any) -> Outcome:
+    """Do a command the system asks for by itself, under an id of its own."""
+    model = commands.ARGUMENTS[trigger]
+    return command(desk, trigger, actor, model(session_id=session_id, reason=reason, **arguments), uuid4())
+
+
+def follow_up(desk: Desk, outcome: Outcome) -> None:
+    """Relay what follows the commit now rather than at the next sweep; Redis away is no reason to fail a command."""
+    if outcome.state == "refused" or outcome.repeated:
+        return
+    try:
+        outbox.relay_session(desk.engine, desk.redis, desk.settings, outcome.session_id)
+    except Unavailable as error:
+        log.warning("follow_up_delayed", session_id=str(outcome.session_id), problem=str(error))

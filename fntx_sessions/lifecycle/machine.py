@@ -1,0 +1,318 @@
+"""The one door to a session row: lock, check, write, audit, outbox, commit.
+
+A command is one short transaction of two round trips. The first inserts the command row (its id is the idempotency
+key), locks the session row and reads the facts, each with a snapshot of its own, so that what committed while we waited
+for the lock is seen. The second writes everything and commits. Nothing slow happens between them: a decision is a pure
+function of the locked row.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from fntx_sessions.database.engine import translate
+from fntx_sessions.exceptions import (
+    CommandConflict,
+    IllegalTransition,
+    NotFound,
+    PreconditionFailed,
+    Rejected,
+    VersionConflict,
+)
+from fntx_sessions.lifecycle import transitions
+from fntx_sessions.lifecycle.change import Ask, Change, Decision, Outcome, Row
+from fntx_sessions.lifecycle.machine_sql import LOCK, REFUSE, REPEAT, SHARE, WRITE, WRITE_COMMIT, work_for
+from fntx_sessions.schemas import SessionStatus, Trigger
+from fntx_sessions.security.audit import chain_hash
+from fntx_sessions.testing import failpoint
+
+
+@contextmanager
+def door(engine: Engine) -> Iterator[Connection]:
+    """Open a connection whose BEGIN and COMMIT travel with the first and the last statement; roll back on error."""
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            try:
+                yield connection
+            except BaseException:
+                if not connection.invalidated:
+                    connection.exec_driver_sql("ROLLBACK")
+                raise
+    except (DBAPIError, PoolTimeout) as error:
+        raise translate(error) from error
+
+
+def run(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool = False) -> Outcome:
+    """Do one command and return its outcome; a refusal is an outcome too, committed with its reason.
+
+    finishing: take up a command that was left pending (its row is there); without it, a pending command answers with
+    its pending outcome. Raises Busy or Unavailable when nothing was written and the same call may work later.
+    """
+    args_hash = chain_hash(None, {"ask": ask.canonical().decode()})
+    try:
+        with door(engine) as connection:
+            row = _lock(connection, ask, args_hash)
+            repeated = _repeated(row, ask, args_hash, finishing=finishing)
+            if repeated is not None:
+                connection.exec_driver_sql("ROLLBACK")
+                return repeated
+            return _decide_and_write(connection, row, ask, decide, args_hash)
+    except PreconditionFailed as error:
+        # A unique index said no at the write: the same refusal, told with the session's own name.
+        refusal = PreconditionFailed(str(ask.session_id), ask.trigger.value, *error.args[2:])
+        return _refuse_after_rollback(engine, ask, refusal, args_hash)
+
+
+def _lock(connection: Connection, ask: Ask, args_hash: bytes) -> Row:
+    bound = {
+        "command_id": ask.command_id,
+        "session_id": ask.session_id,
+        "trigger": ask.trigger.value,
+        "actor": ask.actor.name,
+        "args_hash": args_hash,
+        "arguments": to_json(ask.arguments),
+    }
+    row = dict(connection.execute(LOCK, bound).mappings().one())
+    failpoint("command.locked")
+    return row
+
+
+def _repeated(row: Row, ask: Ask, args_hash: bytes, *, finishing: bool) -> Outcome | None:
+    """Return the stored outcome of a command that was here before, or None for a fresh one."""
+    state = row["command_state"]
+    if state == "running" or (finishing and state == "pending"):
+        return None
+    if bytes(row["command_args_hash"]) != args_hash:
+        conflict = CommandConflict(str(ask.command_id), row["command_trigger"])
+        return Outcome(ask.command_id, ask.session_id, ask.trigger, "refused", error=conflict.to_dict())
+    return Outcome.from_dict(row["command_outcome"], repeated=True)
+
+
+def _decide_and_write(connection: Connection, row: Row, ask: Ask, decide: Decision, args_hash: bytes) -> Outcome:
+    try:
+        check(row, ask)
+        changes = decide(row, ask)
+        for change in changes:
+            _check_table(row, ask, change.trigger or ask.trigger, change)
+    except Rejected as error:
+        return _refuse(connection, row, ask, error, args_hash)
+    outcome = None
+    for change in changes:
+        last = change is changes[-1]
+        outcome = _write(connection, row, ask, change, args_hash, commit=last)
+    if outcome is None:
+        msg = "a decision must return at least one change"
+        raise RuntimeError(msg)
+    failpoint("command.committed")
+    return outcome
+
+
+def check(row: Row, ask: Ask) -> None:
+    """Check that the session is there, at the expected version, and that the table knows the trigger here."""
+    if row["session_id"] is None:
+        raise NotFound("session", str(ask.session_id), "See `fntx ls`.")
+    if ask.expected_version is not None and ask.expected_version != row["version"]:
+        raise VersionConflict(str(ask.session_id), ask.expected_version, row["version"], row["status_actor"])
+
+
+def _check_table(row: Row, ask: Ask, trigger: Trigger, change: Change) -> None:
+    if change.to_status is None:
+        return
+    status = SessionStatus(row.get("planned_status") or row["status"])
+    if transitions.target(trigger, status) is not change.to_status:
+        raise illegal(row, ask)
+    row["planned_status"] = change.to_status.value
+
+
+def illegal(row: Row, ask: Ask) -> IllegalTransition:
+    """Return the refusal that names the status found, who set it, why, and what is possible now."""
+    allowed = ", ".join(transitions.allowed_from(SessionStatus(row["status"]))) or "nothing, it has ended"
+    reason = row["status_reason"] or "no reason given"
+    return IllegalTransition(
+        str(ask.session_id), ask.trigger.value, row["status"], row["status_actor"], reason, allowed
+    )
+
+
+def _write(connection: Connection, row: Row, ask: Ask, change: Change, args_hash: bytes, *, commit: bool) -> Outcome:
+    before = dict(row)
+    _apply(row, ask, change)
+    outcome = _outcome(row, ask, change)
+    bound = _session_values(row) | {
+        "command_id": ask.command_id,
+        "command_state": change.state,
+        "outcome": to_json(outcome.to_dict()),
+        "transitions": to_json(_transition(before, row, ask, change)),
+        "audit": to_json([_audit(row, before, ask, change.state, args_hash)]),
+        "args_hash": args_hash,
+        "outbox": to_json(_outbox(change)),
+        "events": to_json(_events(row, change)),
+    }
+    bound["audit_head"] = row["audit_head"]
+    bound |= work_for(row, change)
+    failpoint("command.before_commit")
+    connection.execute(WRITE_COMMIT if commit else WRITE, bound)
+    return outcome
+
+
+def _apply(row: Row, ask: Ask, change: Change) -> None:
+    """Move the in-memory row to what will be written."""
+    row["version"] += 1
+    if change.new_epoch:
+        row["epoch"] += 1
+    if change.to_status is not None:
+        row["status"] = change.to_status.value
+        row["status_since"] = row["now"]
+        row["status_actor"] = ask.actor.name
+        row["status_reason"] = change.reason if change.reason is not None else ask.reason
+    row.update(change.fields)
+
+
+def _outcome(row: Row, ask: Ask, change: Change) -> Outcome:
+    return Outcome(
+        ask.command_id,
+        ask.session_id,
+        ask.trigger,
+        change.state,
+        status=SessionStatus(row["status"]),
+        version=row["version"],
+        epoch=row["epoch"],
+        at=row["now"],
+        warnings=change.warnings,
+        extra=change.extra,
+    )
+
+
+def _session_values(row: Row) -> dict[str, Any]:
+    plain = (
+        "session_id", "status", "version", "epoch", "holds", "started_at", "ended_at", "status_since", "status_actor",
+        "status_reason", "requires_action", "quiesced_at",
+    )  # fmt: skip
+    values = {name: row[name] for name in plain}
+    for name in ("pending", "config", "risk_parameters", "enabled_strategies", "strategy_parameters", "recovery_data"):
+        values[name] = None if row[name] is None else to_json(row[name])
+    return values
+
+
+def _transition(before: Row, row: Row, ask: Ask, change: Change) -> list[dict[str, Any]]:
+    if change.to_status is None:
+        return []
+    return [
+        {
+            "transition_id": str(uuid4()),
+            "from_status": before["status"],
+            "to_status": row["status"],
+            "trigger": (change.trigger or ask.trigger).value,
+            "actor": ask.actor.name,
+            "reason": row["status_reason"],
+            "version": row["version"],
+            "epoch": row["epoch"],
+            "command_id": str(ask.command_id),
+            "pre_conditions_met": change.pre,
+            "post_conditions_met": change.post,
+            "warnings": list(change.warnings),
+            "errors": list(change.errors),
+        }
+    ]
+
+
+def _audit(row: Row, before: Row, ask: Ask, outcome: str, args_hash: bytes) -> dict[str, Any]:
+    row["audit_seq"] += 1
+    entry = audit_entry(row, ask, outcome, args_hash, before["version"])
+    previous = None if row["audit_head"] is None else bytes(row["audit_head"])
+    row["audit_head"] = chain_hash(previous, entry)
+    return entry | {"previous": previous, "hash": row["audit_head"]}
+
+
+def audit_entry(row: Row, ask: Ask, outcome: str, args_hash: bytes, version_before: int | None) -> dict[str, Any]:
+    """Return the audit row of a command, with the very columns and types that are stored and hashed."""
+    return {
+        "session_id": ask.session_id,
+        "seq": row["audit_seq"],
+        "timestamp": row["now"],
+        "actor": ask.actor.name,
+        "roles": ask.actor.role_list(),
+        "action": ask.trigger.value,
+        "outcome": outcome,
+        "reason": ask.reason,
+        "command_id": ask.command_id,
+        "args_hash": args_hash,
+        "version_before": version_before,
+        "version_after": row["version"],
+        "host": ask.actor.host,
+    }
+
+
+def _outbox(change: Change) -> list[dict[str, Any]]:
+    return [
+        {"position": position, "kind": kind, "payload": payload}
+        for position, (kind, payload) in enumerate(change.follow_ups)
+    ]
+
+
+def _events(row: Row, change: Change) -> list[dict[str, Any]]:
+    return [{"event_id": str(uuid4()), "timestamp": row["now"].isoformat(), **event} for event in change.events]
+
+
+def _refuse(connection: Connection, row: Row, ask: Ask, error: Rejected, args_hash: bytes) -> Outcome:
+    status = row.get("status")
+    outcome = Outcome(
+        ask.command_id,
+        ask.session_id,
+        ask.trigger,
+        "refused",
+        status=SessionStatus(status) if status else None,
+        version=row["version"],
+        epoch=row["epoch"],
+        at=row["now"],
+        error=error.to_dict(),
+    )
+    entries = [] if row["session_id"] is None else [_audit(row, row, ask, "refused", args_hash)]
+    connection.execute(
+        REFUSE,
+        {
+            "command_id": ask.command_id,
+            "session_id": ask.session_id,
+            "outcome": to_json(outcome.to_dict()),
+            "audit": to_json(entries),
+            "audit_seq": row["audit_seq"],
+            "audit_head": row["audit_head"],
+        },
+    )
+    return outcome
+
+
+def _refuse_after_rollback(engine: Engine, ask: Ask, error: Rejected, args_hash: bytes) -> Outcome:
+    with door(engine) as connection:
+        row = _lock(connection, ask, args_hash)
+        repeated = _repeated(row, ask, args_hash, finishing=True)
+        if repeated is not None:
+            connection.exec_driver_sql("ROLLBACK")
+            return repeated
+        return _refuse(connection, row, ask, error, args_hash)
+
+
+def stored_outcome(connection: Connection, command_id: UUID) -> Outcome | None:
+    """Return what became of a command, or None when no such command was ever committed."""
+    found = connection.execute(REPEAT, {"command_id": command_id}).scalar_one_or_none()
+    return None if found is None else Outcome.from_dict(found, repeated=True)
+
+
+def share(connection: Connection, session_id: UUID) -> Row | None:
+    """Lock the session row FOR SHARE within the caller's transaction, for the order gate; None: no such session."""
+    row = connection.execute(SHARE, {"session_id": session_id}).mappings().one_or_none()
+    return None if row is None else dict(row)
+
+
+def to_json(value: Any) -> str:
+    """Return compact JSON text for a jsonb parameter; times as ISO text, ids as text, bytes as hex."""
+    return orjson.dumps(value, default=_default).decode()
+
+
+def _default(value: Any) -> str:
+    return bytes(value).hex() if isinstance(value, bytes | memoryview) else str(value)

@@ -1,0 +1,143 @@
+"""The statements of the machine, built once, and what a status means for the sweeps' work row."""
+
+from typing import Any
+
+from sqlalchemy import text
+
+from fntx_sessions.lifecycle.change import Change, Row
+from fntx_sessions.schemas import SessionStatus
+
+# Several statements, one round trip; the last one's rows are returned. The command row comes first, so that two
+# deliveries of one command queue up on it and not, crosswise, on it and the session row.
+LOCK = text("""
+BEGIN;
+INSERT INTO commands (command_id, session_id, trigger, actor, args_hash, arguments)
+VALUES (:command_id, :session_id, :trigger, :actor, :args_hash, CAST(:arguments AS jsonb))
+ON CONFLICT (command_id) DO NOTHING;
+SELECT 1 FROM sessions WHERE session_id = :session_id FOR UPDATE;
+SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS command_args_hash,
+  c.trigger AS command_trigger, c.outcome AS command_outcome, s.*,
+  w.clock_at, w.host_id, w.hosted, w.last_saved_at, w.recovery_attempts,
+  h.host_id IS NULL OR h.lease_until < now() AS host_lost,
+  (SELECT coalesce(jsonb_agg(i.client_order_id ORDER BY i.seq), '[]') FROM order_intents i
+    WHERE i.session_id = s.session_id AND i.state IN ('intended', 'working')) AS in_flight,
+  (SELECT coalesce(jsonb_agg(g.agent ORDER BY g.agent), '[]') FROM session_agents g
+    WHERE g.session_id = s.session_id AND g.required AND g.ready_at IS NULL) AS agents_missing,
+  (SELECT max(d.trade_date) FROM account_days d
+    WHERE d.account_id = s.account_id AND d.latched_at IS NOT NULL) AS latched_date
+FROM commands c
+LEFT JOIN sessions s ON s.session_id = :session_id
+LEFT JOIN session_work w ON w.session_id = s.session_id
+LEFT JOIN hosts h ON h.host_id = w.host_id
+WHERE c.command_id = :command_id
+""")
+
+WRITE = text("""
+WITH s AS (
+  UPDATE sessions SET status = :status, version = :version, epoch = :epoch, holds = CAST(:holds AS text[]),
+    pending = CAST(:pending AS jsonb), config = CAST(:config AS jsonb),
+    risk_parameters = CAST(:risk_parameters AS jsonb), enabled_strategies = CAST(:enabled_strategies AS jsonb),
+    strategy_parameters = CAST(:strategy_parameters AS jsonb), recovery_data = CAST(:recovery_data AS jsonb),
+    started_at = :started_at, ended_at = :ended_at, status_since = :status_since, status_actor = :status_actor,
+    status_reason = :status_reason, requires_action = :requires_action, quiesced_at = :quiesced_at,
+    audit_seq = audit_seq + 1, audit_head = :audit_head
+  WHERE session_id = :session_id
+), w AS (
+  UPDATE session_work SET status = :status, epoch = :epoch,
+    next_save_at = CASE WHEN :work_live THEN clock_timestamp() END,
+    save_interval_s = :work_save_interval_s, checkpoint_interval_s = :work_checkpoint_interval_s,
+    step_interval_s = :work_step_interval_s,
+    next_checkpoint_at = CASE WHEN NOT :work_live THEN NULL WHEN :work_moved THEN clock_timestamp()
+      ELSE next_checkpoint_at END,
+    checkpoint_type = CASE WHEN :work_moved THEN 'transition' ELSE checkpoint_type END,
+    next_step_at = CASE WHEN :work_stepped AND hosted THEN clock_timestamp() END,
+    step_claimed_until = CASE WHEN :work_new_epoch THEN NULL ELSE step_claimed_until END,
+    host_id = CASE WHEN :work_new_epoch OR NOT :work_stepped THEN NULL ELSE host_id END,
+    stepping_agent = CASE WHEN :work_new_epoch THEN NULL ELSE stepping_agent END,
+    recovery_attempts = coalesce(CAST(:work_recovery_attempts AS integer), recovery_attempts),
+    next_recovery_at = :work_next_recovery_at,
+    pending_due_at = CASE WHEN :work_pending THEN clock_timestamp() END,
+    pending_claimed_until = NULL,
+    relay_due_at = CASE WHEN CAST(:outbox AS jsonb) = '[]' THEN relay_due_at ELSE clock_timestamp() END
+  WHERE session_id = :session_id
+), t AS (
+  INSERT INTO transitions (transition_id, session_id, timestamp, from_status, to_status, trigger, actor, reason,
+    version, epoch, command_id, pre_conditions_met, post_conditions_met, warnings, errors)
+  SELECT transition_id, :session_id, clock_timestamp(), from_status, to_status, trigger, actor, reason, version,
+    epoch, command_id, pre_conditions_met, post_conditions_met, warnings, errors
+  FROM jsonb_to_recordset(CAST(:transitions AS jsonb)) AS r(transition_id uuid, from_status text, to_status text,
+    trigger text, actor text, reason text, version bigint, epoch bigint, command_id uuid, pre_conditions_met jsonb,
+    post_conditions_met jsonb, warnings jsonb, errors jsonb)
+), a AS (
+  INSERT INTO audit (session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, args_hash,
+    version_before, version_after, host, previous, hash)
+  SELECT session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, decode(args_hash, 'hex'),
+    version_before, version_after, host, decode(previous, 'hex'), decode(hash, 'hex')
+  FROM jsonb_to_recordset(CAST(:audit AS jsonb)) AS r(session_id uuid, seq bigint, timestamp timestamptz, actor text,
+    roles text, action text, outcome text, reason text, command_id uuid, args_hash text, version_before bigint,
+    version_after bigint, host text, previous text, hash text)
+), o AS (
+  INSERT INTO outbox (session_id, version, position, kind, payload)
+  SELECT :session_id, :version, position, kind, payload
+  FROM jsonb_to_recordset(CAST(:outbox AS jsonb)) AS r(position integer, kind text, payload jsonb)
+), e AS (
+  INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description,
+    data, requires_action)
+  SELECT event_id, :session_id, timestamp, event_type, event_category, severity, source_agent, description,
+    coalesce(data, '{}'), coalesce(requires_action, false)
+  FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS r(event_id uuid, timestamp timestamptz, event_type text,
+    event_category text, severity text, source_agent text, description text, data jsonb, requires_action boolean)
+)
+UPDATE commands SET state = :command_state, outcome = CAST(:outcome AS jsonb),
+  finished_at = CASE WHEN :command_state = 'pending' THEN NULL ELSE clock_timestamp() END
+WHERE command_id = :command_id
+""")
+
+WRITE_COMMIT = text(WRITE.text + "; COMMIT")
+
+REFUSE = text("""
+WITH s AS (
+  UPDATE sessions SET audit_seq = :audit_seq, audit_head = :audit_head WHERE session_id = :session_id
+), a AS (
+  INSERT INTO audit (session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, args_hash,
+    version_before, version_after, host, previous, hash)
+  SELECT session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, decode(args_hash, 'hex'),
+    version_before, version_after, host, decode(previous, 'hex'), decode(hash, 'hex')
+  FROM jsonb_to_recordset(CAST(:audit AS jsonb)) AS r(session_id uuid, seq bigint, timestamp timestamptz, actor text,
+    roles text, action text, outcome text, reason text, command_id uuid, args_hash text, version_before bigint,
+    version_after bigint, host text, previous text, hash text)
+)
+UPDATE commands SET state = 'refused', outcome = CAST(:outcome AS jsonb), finished_at = clock_timestamp()
+WHERE command_id = :command_id;
+COMMIT
+""")
+
+REPEAT = text("SELECT outcome FROM commands WHERE command_id = :command_id AND outcome IS NOT NULL")
+
+SHARE = text("""
+SELECT session_id, epoch, status, version, account_id, broker, risk_parameters, config FROM sessions
+WHERE session_id = :session_id FOR SHARE
+""")
+
+_LIVE = frozenset({SessionStatus.ACTIVE, SessionStatus.PAUSED, SessionStatus.SUSPENDED, SessionStatus.CLOSING})
+# In SUSPENDED and ERROR the guard steps what is still open; the host unschedules a session that has nothing open.
+_STEPPED = _LIVE | {SessionStatus.ERROR}
+
+
+def work_for(row: Row, change: Change) -> dict[str, Any]:
+    """Return what the row's new status means for saves, checkpoints, steps and pending work."""
+    status = SessionStatus(row["status"])
+    started = row["started_at"] is not None
+    config = row["config"]
+    return {
+        "work_live": status in _LIVE and started,
+        "work_moved": change.to_status is not None,
+        "work_stepped": status in _STEPPED and started,
+        "work_new_epoch": change.new_epoch,
+        "work_pending": status is SessionStatus.CLOSING or row["pending"] is not None,
+        "work_save_interval_s": config["save_interval_s"],
+        "work_checkpoint_interval_s": config["checkpoint_interval_s"],
+        "work_step_interval_s": config["step_interval_s"],
+        "work_recovery_attempts": change.work.get("recovery_attempts"),
+        "work_next_recovery_at": change.work.get("next_recovery_at"),
+    }
