@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     hot_ttl_s: int = Field(default=7 * 86_400, ge=60)
     max_part_bytes: int = Field(default=20_000_000, ge=1024)
     inline_part_bytes: int = Field(default=8192, ge=0)
+    save_chunk_bytes: int = Field(default=32_000_000, ge=1024)
+    memory_tier_bytes: int = Field(default=64_000_000, ge=0)
 
     # Hosting and liveness. `lease_s` is what a dead worker costs before its sessions are taken over.
     lease_s: float = Field(default=15.0, gt=0)
@@ -83,6 +85,20 @@ class Settings(BaseSettings):
     paper_equity_usd: float = Field(default=100_000.0, gt=0)
     fee_per_contract_usd: float = Field(default=0.68, ge=0)
     quote_max_age_s: float = Field(default=15.0, gt=0)
+    quote_stale_mark_s: float = Field(default=30.0, gt=0)
+    quote_stale_suspend_s: float = Field(default=60.0, gt=0)
+    loss_warning_fraction: float = Field(default=0.8, gt=0, lt=1)
+    expiry_buffer_fraction: float = Field(default=0.005, ge=0, lt=1)
+    stress_move_fraction: float = Field(default=0.05, gt=0, lt=1)
+    flatten_cap_usd: float = Field(default=0.25, ge=0)
+
+    # The pricing model and the paper broker's fills (docs/trading.md, "The model").
+    half_spread_usd: float = Field(default=0.01, ge=0)
+    half_spread_fraction: float = Field(default=0.05, ge=0, lt=1)
+    wide_spread_factor: float = Field(default=2.0, ge=1)
+    wide_spread_minutes: float = Field(default=30.0, ge=0)
+    stop_slippage_usd: float = Field(default=0.05, ge=0)
+    session_variance_share: float = Field(default=0.75, gt=0, le=1)
 
     # Seeing it.
     log_format: Literal["json", "console"] = "json"
