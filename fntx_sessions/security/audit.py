@@ -59,7 +59,7 @@ def _same(stored: bytes | memoryview | None, expected: bytes | None) -> bool:
 
 def _plain(value: Any) -> str:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
+        return value.astimezone(UTC).isoformat()
     if isinstance(value, bytes | memoryview):
         return bytes(value).hex()
     return str(value)

@@ -15,6 +15,7 @@ RAISE_RISK_LIMIT = "raise_risk_limit"
 RECOVER_FROM_ERROR = "recover_from_error"
 CLEAR_LATCH = "clear_latch"
 BACKTEST = "backtest"
+SWEEP = "sweep"
 
 _DESK = frozenset({OPERATOR, ADMIN})
 _SAFETY = _DESK | {RISK_MANAGER}
@@ -38,23 +39,19 @@ ALLOWED: dict[str, frozenset[str]] = {
     RAISE_RISK_LIMIT: frozenset({RISK_MANAGER, ADMIN}),
     CLEAR_LATCH: frozenset({RISK_MANAGER, ADMIN}),
     BACKTEST: _DESK,
+    SWEEP: frozenset({ADMIN, SYSTEM}),
 }
 
 
 def authorize(actor: Actor, action: str, session_id: UUID | str | None = None) -> None:
-    """Return when `actor` may do `action`, on `session_id` where one is named; raises Forbidden otherwise.
+    """Return when `actor` may do `action` on `session_id`; raises Forbidden otherwise.
 
-    An action that the table does not name is allowed to nobody.
+    An action that the table does not name is allowed to nobody. A token scoped to sessions may do nothing where no
+    session is named.
     """
     needed = ALLOWED.get(action, frozenset())
     if not actor.roles & needed:
         raise Forbidden(actor.name, actor.role_list(), str(action), " or ".join(sorted(needed)) or "nothing we give")
-    if session_id is not None:
-        check_scope(actor, action, session_id)
-
-
-def check_scope(actor: Actor, action: str, session_id: UUID | str | None) -> None:
-    """Raise Forbidden when the token of `actor` is scoped and `session_id` is not in its scope, or not named."""
     if actor.sessions and str(session_id) not in actor.sessions:
         asked = f"{action} session {session_id}" if session_id else f"{action} without naming a session"
         raise Forbidden(actor.name, actor.role_list(), asked, "a token whose scope holds that session")

@@ -1,0 +1,29 @@
+"""Which sweep is sent when, and why. Data only: what is due is decided in Postgres by the sweep itself.
+
+A tick that is missed is not made up for, and a tick sent twice (two beats) is harmless: every sweep brings its part
+of the desk up to now. A message nobody took within its interval expires, so that a slow worker never piles them up.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One sweep: its task, and its interval in seconds, or the name of the setting that holds it."""
+
+    task: str
+    interval: float | str
+    why: str
+
+
+ENTRIES = (
+    Entry("fntx.sweeps.relay", 1.0, "what follows a commit and was not relayed at once waits a second at most"),
+    Entry(
+        "fntx.sweeps.step", 1.0, "hosted agents are stepped as their sessions become due, at the earliest each 50 ms"
+    ),
+    Entry("fntx.sweeps.save", 1.0, "sessions choose their save interval, down to 0.5 s; due ones are found here"),
+    Entry("fntx.sweeps.pending", 1.0, "starts that wait for agents and stops that wait for flat books"),
+    Entry("fntx.sweeps.checkpoint", 5.0, "checkpoints are due every 15 minutes a session, so not all at one moment"),
+    Entry("fntx.sweeps.liveness", "liveness_interval_s", "sessions of a dead worker are taken over"),
+    Entry("fntx.sweeps.backtest", 1.0, "days of a backtest are handed out as workers become free"),
+)

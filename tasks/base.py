@@ -1,0 +1,204 @@
+"""One base for all tasks: who asks is verified, arguments are validated, and every end becomes an answer.
+
+A task is a plain function under a decorator; the function stays what it is, and tests call it::
+
+    @command("fntx.sessions.pause")
+    def pause(actor: Actor, command_id: UUID, arguments: HoldArguments) -> Outcome: ...
+
+    @query("fntx.sessions.get")
+    def get(arguments: QueryArguments) -> TradingSession: ...
+
+    @sweep("fntx.sweeps.relay")
+    def relay(actor: Actor) -> None: ...
+
+Parameters are found by name; the model that validates is the annotation of `arguments`. docs/integration.md has the
+wire format.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import structlog
+from celery import Task
+from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
+
+from fntx_sessions.exceptions import Fatal, Rejected, Retryable, Unauthenticated, Unavailable
+from fntx_sessions.security.actor import Actor, system_actor
+from fntx_sessions.security.denials import denials
+from fntx_sessions.security.roles import SWEEP, VIEW, authorize
+from fntx_sessions.security.tokens import verify
+from fntx_sessions.settings import get_settings
+from tasks import routes
+from tasks.celery import app
+from tasks.handlers import Handler
+from tasks.signals import TOKEN_HEADER, host_id
+
+F = TypeVar("F", bound=Callable[..., Any])
+Answer = dict[str, Any]
+log = structlog.get_logger(__name__)
+
+RETRY_AFTER_S = (1, 1, 2)
+# (soft, hard) seconds. Each hard limit is below half the visibility timeout of the workers that read the queue.
+_LIMITS_S = {routes.SWEEPS: (20, 25), routes.CHECKPOINTS: (120, 180), routes.MAINTENANCE: (900, 1200)}
+
+
+class FntxTask(Task):  # type: ignore[type-arg]  # generic in the stubs only
+    """A task bounded in time whose child may die three times, not for ever."""
+
+    abstract = True
+    max_retries = len(RETRY_AFTER_S)
+    default_retry_delay = RETRY_AFTER_S[0]  # Celery's own is three minutes, and a lost child's task waits for it
+
+    @property
+    def soft_time_limit(self) -> int:  # type: ignore[override]  # read by Celery, written by nobody
+        """Seconds after which the task is told to end."""
+        return self._limits()[0]
+
+    @property
+    def time_limit(self) -> int:  # type: ignore[override]
+        """Seconds after which its process is killed."""
+        return self._limits()[1]
+
+    def _limits(self) -> tuple[int, int]:
+        settings, queue = get_settings(), routes.queue_for(self.name)
+        if queue == routes.AGENTS:
+            return max(1, settings.step_time_limit_s - 5), settings.step_time_limit_s
+        return _LIMITS_S.get(queue) or (settings.command_soft_time_limit_s, settings.command_time_limit_s)
+
+    def caller(self) -> Actor:
+        """Return who sent this message; raises Unauthenticated."""
+        actor = verify((self.request.headers or {}).get(TOKEN_HEADER))
+        structlog.contextvars.bind_contextvars(actor=actor.name)
+        return actor
+
+
+class AnsweringTask(FntxTask):
+    """A task whose result somebody waits for."""
+
+    abstract = True
+    ignore_result = False
+
+
+class SweepTask(FntxTask):
+    """A task that beat sends: no result, and no events, which would drown everybody else's in Flower."""
+
+    abstract = True
+    ignore_result = True
+    send_events = False
+
+
+def command(name: str) -> Callable[[F], F]:
+    """Register a function as a command task; it authorizes its actor itself, where its outcome is audited."""
+    return _register(name, AnsweringTask, _command)
+
+
+def query(name: str) -> Callable[[F], F]:
+    """Register a function as a query task: whoever may view gets ``{"state": "done", "result": ...}``."""
+    return _register(name, AnsweringTask, _query)
+
+
+def sweep(name: str) -> Callable[[F], F]:
+    """Register a function as a sweep: the system's own, answered to nobody; what raises is logged and fails."""
+    return _register(name, SweepTask, _sweep)
+
+
+def _register(name: str, base: type[FntxTask], run: Callable[[FntxTask, Handler, Any, Any], Any]) -> Callable[[F], F]:
+    def register(function: F) -> F:
+        handler = Handler.of(function)
+
+        def task(self: FntxTask, /, *args: Any, **kwargs: Any) -> Any:
+            return run(self, handler, args, kwargs)
+
+        task.__doc__, task.__module__ = function.__doc__, function.__module__
+        app.task(name=name, base=base, bind=True)(task)
+        return function
+
+    return register
+
+
+def _command(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Answer:
+    def act() -> Answer:
+        actor = task.caller()
+        call = handler.parse(args, kwargs, task.request.id or "", get_settings().command_max_argument_bytes)
+        answer: Answer = handler.run(actor, call)
+        log.info("command_answered", state=answer.get("state"), error=(answer.get("error") or {}).get("error"))
+        return answer
+
+    return _answered(task, kwargs, act)
+
+
+def _query(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Answer:
+    def act() -> Answer:
+        actor = task.caller()
+        call = handler.parse(args, kwargs, task.request.id or "", get_settings().command_max_argument_bytes)
+        authorize(actor, VIEW, call.session_id)
+        return {"state": "done", "result": handler.run(actor, call), "error": None}
+
+    return _answered(task, kwargs, act)
+
+
+def _sweep(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    try:
+        authorize(task.caller(), SWEEP)
+        call = handler.parse(args, kwargs, task.request.id or "", get_settings().command_max_argument_bytes)
+        return handler.run(system_actor(host_id()), call)
+    except Unauthenticated as error:
+        denials.count(str(error))
+    except Rejected as error:
+        log.warning("sweep_refused", error=str(error))
+    except Retryable as error:
+        log.warning("sweep_skipped", error=str(error))  # beat sends the next one soon
+
+
+def _answered(task: FntxTask, kwargs: dict[str, Any], act: Callable[[], Answer]) -> Answer:
+    """Run `act`; whatever it raises becomes an answer too, but for the exceptions that are Celery's own language."""
+    try:
+        return act()
+    except TaskPredicate:
+        raise
+    except Rejected as error:
+        return _refused(task, kwargs, error)
+    except SoftTimeLimitExceeded:
+        took = Unavailable("a worker", f"{task.name} took longer than {task.soft_time_limit} s", "Ask again.")
+        return _answer(task, kwargs, "unavailable", took.to_dict())
+    except Retryable as error:
+        return _again_or_unavailable(task, kwargs, error)
+    except Fatal as error:
+        log.exception("task_failed")
+        return _answer(task, kwargs, "error", error.to_dict())
+    except Exception:
+        log.exception("task_failed")
+        return _answer(task, kwargs, "error", _internal_error(task))
+
+
+def _refused(task: FntxTask, kwargs: dict[str, Any], error: Rejected) -> Answer:
+    if isinstance(error, Unauthenticated):
+        denials.count(str(error))
+    else:
+        log.info("task_refused", error=type(error).__name__, sentence=str(error))
+    return _answer(task, kwargs, "refused", error.to_dict())
+
+
+def _again_or_unavailable(task: FntxTask, kwargs: dict[str, Any], error: Retryable) -> Answer:
+    tries = task.request.retries or 0
+    if tries < task.max_retries and not task.request.called_directly:
+        log.warning("task_retried", error=str(error), tries=tries + 1)
+        raise task.retry(exc=error, countdown=RETRY_AFTER_S[tries])
+    log.warning("task_gave_up", error=str(error))
+    return _answer(task, kwargs, "unavailable", error.to_dict())
+
+
+def _answer(task: FntxTask, kwargs: dict[str, Any], state: str, error: dict[str, Any]) -> Answer:
+    command_id = str(kwargs.get("command_id") or task.request.id)
+    return {
+        "command_id": command_id[:100],
+        "session_id": str(kwargs["session_id"])[:100] if kwargs.get("session_id") else None,
+        "task": task.name,
+        "state": state,
+        "error": error,
+    }
+
+
+def _internal_error(task: FntxTask) -> dict[str, Any]:
+    message = f"{task.name} failed for a reason of its own; the worker's log has it under task id {task.request.id}."
+    return {"error": "InternalError", "family": "fatal", "facts": {"task_id": task.request.id}, "message": message}

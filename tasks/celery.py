@@ -1,0 +1,33 @@
+"""The Celery app: named tasks over Redis, its settings read from the environment when first used, not at import."""
+
+from typing import Any
+
+from celery import Celery
+
+from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.settings import get_settings
+from tasks import kombu_patch  # noqa: F401 - before the app is made
+from tasks.configuration import celery_settings
+
+
+class Desk(Celery):
+    """A Celery app that says what is missing when no Redis is configured, instead of trying an AMQP server."""
+
+    def _connection(self, url: str | None, *args: Any, **kwargs: Any) -> Any:
+        if not url:
+            raise _no_redis()
+        return super()._connection(url, *args, **kwargs)  # type: ignore[misc]
+
+    def _get_backend(self) -> Any:
+        if not self.conf.result_backend:
+            raise _no_redis()
+        return super()._get_backend()  # type: ignore[misc]
+
+
+def _no_redis() -> Unavailable:
+    fix = "Start the stack with `fntx up`, or set FNTX_REDIS_URL to a server that runs."
+    return Unavailable("Redis", "no address is configured", fix)
+
+
+app = Desk("fntx", include=["tasks.commands", "tasks.queries", "tasks.sweeps"], set_as_current=True)
+app.add_defaults(lambda: celery_settings(get_settings()))

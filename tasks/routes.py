@@ -1,0 +1,37 @@
+"""Which queue a task goes to, by its name alone; whoever sends from this package agrees with whoever works."""
+
+from typing import Any
+
+COMMANDS, QUERIES, AGENTS, SWEEPS = "commands", "queries", "agents", "sweeps"
+CHECKPOINTS, MAINTENANCE = "checkpoints", "maintenance"
+# Celery's own default: where a caller who has only Celery and names no queue ends up. Command workers read it too.
+UNNAMED = "celery"
+
+QUEUES = (COMMANDS, QUERIES, AGENTS, SWEEPS, CHECKPOINTS, MAINTENANCE, UNNAMED)
+# Their tasks may run for minutes: a worker that reads one of them waits long before a message is given to another.
+SLOW_QUEUES = frozenset({CHECKPOINTS, MAINTENANCE})
+
+_SESSIONS = "fntx.sessions."
+_QUERY_VERBS = frozenset({"get", "list", "metrics", "events", "transitions", "trades", "checkpoints", "templates"})
+_SWEEPS = "fntx.sweeps."
+_SWEEP_QUEUES = {
+    "step": AGENTS,
+    "checkpoint": CHECKPOINTS,
+    "retention": MAINTENANCE,
+    "prune": MAINTENANCE,
+    "archive": MAINTENANCE,
+}
+
+
+def queue_for(name: str) -> str:
+    """Return the queue of a task. ``fntx.sweeps.prune_events`` goes where ``fntx.sweeps.prune`` goes."""
+    if name.startswith(_SESSIONS):
+        return QUERIES if name.removeprefix(_SESSIONS) in _QUERY_VERBS else COMMANDS
+    if name.startswith(_SWEEPS):
+        return _SWEEP_QUEUES.get(name.removeprefix(_SWEEPS).split("_")[0], SWEEPS)
+    return COMMANDS
+
+
+def route_task(name: str, *_args: Any, **_options: Any) -> dict[str, str]:
+    """Answer Celery's router."""
+    return {"queue": queue_for(name)}

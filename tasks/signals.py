@@ -1,0 +1,106 @@
+"""What a process of ours does as it starts, sends, runs a task and ends; Celery logs what a receiver raises.
+
+Modules of the desk are imported inside the receivers: a producer that only sends needs neither database nor agents.
+"""
+
+import os
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from celery import signals
+
+from fntx_sessions.monitoring.logs import configure_logging, redact
+from fntx_sessions.security.local import process_token
+from fntx_sessions.settings import get_settings
+from tasks import routes
+from tasks.configuration import transport_options
+
+TOKEN_HEADER = "fntx_token"  # noqa: S105 - the header's name
+HOST_ID = "FNTX_HOST_ID"
+_REPR_CHARACTERS = 1000
+
+
+class _Process:
+    """What this process is: only workers and beat speak for the system."""
+
+    speaks_for_system = False
+
+
+def host_id() -> str:
+    """Return the identity that a worker and its children share; empty in any other process."""
+    return os.environ.get(HOST_ID, "")
+
+
+@signals.setup_logging.connect
+def _set_up_logging(**_: Any) -> None:
+    configure_logging(get_settings())
+
+
+@signals.worker_init.connect
+def _name_host(sender: Any, **_: Any) -> None:
+    # Before the pool forks, so that all children are one host; new at every start, so that a dead one stays dead.
+    os.environ[HOST_ID] = f"{sender.hostname}:{uuid4().hex[:8]}"
+    _Process.speaks_for_system = True
+
+
+@signals.beat_init.connect
+def _beat_speaks_for_system(**_: Any) -> None:
+    _Process.speaks_for_system = True
+
+
+@signals.celeryd_after_setup.connect
+def _fit_broker_options(instance: Any, conf: Any, **_: Any) -> None:
+    """Choose broker options by the queues this worker reads; command workers also read what names no queue."""
+    queues = instance.app.amqp.queues
+    if routes.COMMANDS in queues.consume_from:
+        queues.select_add(routes.UNNAMED)
+    conf.broker_transport_options = transport_options(get_settings(), queues.consume_from)
+
+
+@signals.worker_process_init.connect
+def _forget_inherited_connections(**_: Any) -> None:
+    from fntx_sessions.database.engine import forget_engine_after_fork  # noqa: PLC0415
+    from fntx_sessions.state.redis_client import get_redis  # noqa: PLC0415
+
+    forget_engine_after_fork()
+    get_redis.cache_clear()
+
+
+@signals.worker_ready.connect
+def _start_lease(sender: Any, **_: Any) -> None:
+    from fntx_sessions.automation.liveness import start_lease_renewal  # noqa: PLC0415
+
+    start_lease_renewal(host_id(), sorted(sender.app.amqp.queues.consume_from))
+
+
+@signals.worker_shutdown.connect
+def _leave(**_: Any) -> None:
+    # Not earlier: until the pool has ended, its tasks still step the host's sessions.
+    from fntx_sessions.automation.liveness import leave  # noqa: PLC0415
+
+    leave(host_id())
+
+
+@signals.before_task_publish.connect
+def _sign_and_hide(headers: dict[str, Any], body: Any, **_: Any) -> None:
+    """Sign what workers and beat send, and keep secrets out of what events and Flower show of arguments."""
+    if _Process.speaks_for_system and not headers.get(TOKEN_HEADER):
+        token = process_token(host=host_id())
+        if token is not None:
+            headers[TOKEN_HEADER] = token
+    args, kwargs = body[0], body[1]
+    headers["argsrepr"] = repr(redact(args))[:_REPR_CHARACTERS]
+    headers["kwargsrepr"] = repr(redact(kwargs))[:_REPR_CHARACTERS]
+
+
+@signals.task_prerun.connect
+def _bind_context(task_id: str, task: Any, kwargs: dict[str, Any], **_: Any) -> None:
+    structlog.contextvars.clear_contextvars()
+    ids = {name: str(kwargs[name])[:100] for name in ("command_id", "session_id") if kwargs.get(name)}
+    structlog.contextvars.bind_contextvars(**{"task": task.name, "task_id": task_id, **ids})
+
+
+@signals.task_postrun.connect
+def _clear_context(**_: Any) -> None:
+    structlog.contextvars.clear_contextvars()
