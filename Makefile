@@ -1,0 +1,56 @@
+# `make run` and `make test` need Python 3.11+ and make, nothing else. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TESTS ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run up down test check format bench lock clean
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+run: $(READY)  ## Run a trading day through the real system, on a stack of its own
+	$(BIN)/fntx demo
+
+up: $(READY)  ## Bring up a stack to explore; Ctrl-C ends it
+	$(BIN)/fntx up
+
+down: $(READY)  ## End that stack
+	$(BIN)/fntx down
+
+test: $(READY)  ## Run the tests on real servers; TESTS=tests/unit for a part
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(READY)  ## Format, lint, types, imports, models against migrations, generated docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m fntx_sessions.stack.schema_check
+	$(BIN)/python -m fntx_sessions.lifecycle.states_doc --check
+
+format: $(READY)  ## Put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## Measure against peers and the physical limit
+	$(BIN)/python -m benchmarks
+
+lock: $(READY)  ## Renew requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
+	  --no-emit-index-url --upgrade -q -o requirements.lock
+
+clean:  ## Remove the environment and everything generated; data folders stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Done again when what is installed changes. `venv` keeps an environment that is there; a broken one is made anew.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import venv, ensurepip' || { echo "Python's venv is missing: install it (Debian: python3-venv)"; exit 1; }
+	$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
