@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     hot_ttl_s: int = Field(default=7 * 86_400, ge=60)
     max_part_bytes: int = Field(default=20_000_000, ge=1024)
     inline_part_bytes: int = Field(default=8192, ge=0)
+    checkpoint_batch: int = Field(default=50, ge=1)
     save_chunk_bytes: int = Field(default=32_000_000, ge=1024)
     memory_tier_bytes: int = Field(default=64_000_000, ge=0)
 

@@ -1,0 +1,163 @@
+"""What agents report: one Redis hash a session, fenced by epoch, read as one moment.
+
+Fields: ``epoch`` (the fence), ``revision`` (raised once by each report that changed something), ``size`` (bytes of all
+parts), ``part:<name>``, ``rev:<name>`` (the revision at which the part last changed), ``beat:<agent>`` (ms).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import redis
+
+from fntx_sessions.exceptions import FntxError, StaleEpoch
+from fntx_sessions.settings import Settings
+from fntx_sessions.state.parts import agent_part, checked, restorable
+from fntx_sessions.state.redis_client import key, redis_errors
+from fntx_sessions.state.scripts import Call, Script, Value
+
+_REPORT = Script("live_report.lua")
+_FENCE = Script("live_fence.lua")
+_RESTORE = Script("live_restore.lua")
+
+NO_FENCE = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one agent says: its parts as JSON bytes (none: only a heartbeat). now_ms 0: by Redis's own clock."""
+
+    session_id: UUID
+    epoch: int
+    agent: str
+    parts: Mapping[str, bytes]
+    now_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMark:
+    """How far a session's live state is; `size` is the bytes of all its parts."""
+
+    epoch: int
+    revision: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCut:
+    """A session's live state at one moment. beats: agent -> ms since 1970."""
+
+    session_id: UUID
+    epoch: int
+    revision: int
+    parts: dict[str, bytes]
+    part_revisions: dict[str, int]
+    beats: dict[str, int]
+
+
+class LiveState:
+    """The live state of all sessions; every call is one round trip and raises Unavailable when Redis is away."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self._redis = client
+        self._settings = settings
+
+    def report(self, report: Report) -> int:
+        """Write what changed, beat the heart and return the revision.
+
+        Raises StaleEpoch when the fence stands at another epoch (``missing``: there is none, the session is not
+        live) and InvalidArgument for a part that must not be kept; then nothing is written.
+        """
+        answer = _REPORT.run(self._redis, _live(report.session_id), *self._values(report))
+        return _revision(report.session_id, report.epoch, answer)
+
+    def report_many(self, reports: Sequence[Report]) -> list[int | FntxError]:
+        """Write many reports, in order; a refused one answers with its error in its place and stops no other."""
+        calls: dict[int, Call] = {}
+        results: list[int | FntxError] = [0] * len(reports)
+        for index, report in enumerate(reports):
+            try:
+                calls[index] = (_live(report.session_id), self._values(report))
+            except FntxError as error:
+                results[index] = error
+        for index, answer in zip(calls, _REPORT.run_many(self._redis, list(calls.values())), strict=True):
+            results[index] = _outcome(reports[index], answer)
+        return results
+
+    def raise_fence(self, session_id: UUID, epoch: int) -> int:
+        """Raise a session's fence to `epoch` and return the epoch that stands now: a lower one moves nothing."""
+        return int(_FENCE.run(self._redis, _live(session_id), epoch))
+
+    def raise_fences(self, fences: Sequence[tuple[UUID, int]]) -> None:
+        """Raise many fences, (session, epoch) each, in one round trip."""
+        _FENCE.run_many(self._redis, [(_live(session_id), [epoch]) for session_id, epoch in fences])
+
+    def restore(self, session_id: UUID, epoch: int, parts: Mapping[str, bytes]) -> int:
+        """Make agents and market those of a snapshot, under `epoch`, and return the new revision.
+
+        Trading and metrics among `parts` are passed over: the broker and the ledger hold them. Heartbeats begin
+        anew. Raises StaleEpoch unless the fence stands at `epoch`; then nothing is written.
+        """
+        values = _flat({name: data for name, data in parts.items() if restorable(name)})
+        return _revision(session_id, epoch, _RESTORE.run(self._redis, _live(session_id), epoch, *values))
+
+    def read(self, session_ids: Sequence[UUID]) -> list[LiveCut | None]:
+        """Return each session's cut, in order: one moment each. None: not live."""
+        with redis_errors(), self._redis.pipeline(transaction=False) as pipeline:
+            for session_id in session_ids:
+                pipeline.hgetall(_live(session_id))
+            found = pipeline.execute()
+        return [_cut(session_id, fields) for session_id, fields in zip(session_ids, found, strict=True)]
+
+    def marks(self, session_ids: Sequence[UUID]) -> list[LiveMark | None]:
+        """Return how far each session is, in order, without its bytes. None: not live."""
+        with redis_errors(), self._redis.pipeline(transaction=False) as pipeline:
+            for session_id in session_ids:
+                pipeline.hmget(_live(session_id), "epoch", "revision", "size")
+            found = pipeline.execute()
+        return [None if fields[0] is None else LiveMark(*map(int, fields)) for fields in found]
+
+    def drop(self, session_id: UUID) -> None:
+        """Let a closed session's live state expire after `hot_ttl_s`; raising its fence again keeps it."""
+        with redis_errors():
+            self._redis.expire(_live(session_id), self._settings.hot_ttl_s)
+
+    def _values(self, report: Report) -> list[Value]:
+        agent_part(report.agent)
+        parts = {name: checked(name, data, self._settings.max_part_bytes) for name, data in report.parts.items()}
+        return [report.epoch, report.agent, report.now_ms, *_flat(parts)]
+
+
+def _live(session_id: UUID) -> str:
+    return key(session_id, "live")
+
+
+def _flat(parts: Mapping[str, bytes]) -> list[Value]:
+    return [value for pair in parts.items() for value in pair]
+
+
+def _revision(session_id: UUID, epoch: int, answer: list[int]) -> int:
+    if not answer[0]:
+        raise StaleEpoch(session_id, epoch, NO_FENCE if answer[1] < 0 else answer[1])
+    return answer[2]
+
+
+def _outcome(report: Report, answer: list[int]) -> int | FntxError:
+    try:
+        return _revision(report.session_id, report.epoch, answer)
+    except StaleEpoch as error:
+        return error
+
+
+def _cut(session_id: UUID, fields: dict[bytes, bytes]) -> LiveCut | None:
+    if b"epoch" not in fields:
+        return None
+    named: dict[str, dict[str, Any]] = {"part": {}, "rev": {}, "beat": {}}
+    for field, value in fields.items():
+        kind, colon, name = field.decode().partition(":")
+        if colon:
+            named[kind][name] = value if kind == "part" else int(value)
+    return LiveCut(
+        session_id, int(fields[b"epoch"]), int(fields[b"revision"]), named["part"], named["rev"], named["beat"]
+    )

@@ -1,0 +1,30 @@
+-- One report of one agent. KEYS[1]: the session's live hash. ARGV: epoch, agent, time in ms (0: this server's own
+-- clock), then name, bytes of each part. Answers {1, epoch, revision}, or {0, epoch} of the fence that refused
+-- (-1: there is no fence).
+local key = KEYS[1]
+local head = redis.call('HMGET', key, 'epoch', 'revision', 'size')
+if not head[1] then return {0, -1} end
+if tonumber(head[1]) ~= tonumber(ARGV[1]) then return {0, tonumber(head[1])} end
+
+local revision, size, changed = tonumber(head[2]), tonumber(head[3]), false
+for i = 4, #ARGV, 2 do
+  local field, bytes = 'part:' .. ARGV[i], ARGV[i + 1]
+  local old = redis.call('HGET', key, field)
+  if old ~= bytes then
+    redis.call('HSET', key, field, bytes, 'rev:' .. ARGV[i], revision + 1)
+    size = size + #bytes - (old and #old or 0)
+    changed = true
+  end
+end
+
+local now = ARGV[3]
+if now == '0' then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+redis.call('HSET', key, 'beat:' .. ARGV[2], string.format('%d', now))
+if changed then
+  revision = revision + 1
+  redis.call('HSET', key, 'revision', revision, 'size', size)
+end
+return {1, tonumber(head[1]), revision}

@@ -1,0 +1,93 @@
+"""The parts of a session's state: their names, and what their bytes must be. Validated from the bytes as reported."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from fntx_sessions.exceptions import InvalidArgument
+
+AGENT_PREFIX = "agent/"
+MARKET, TRADING, METRICS, EVENTS = "market", "trading", "metrics", "events"
+
+_NAME = re.compile(r"agent/[A-Za-z0-9][A-Za-z0-9_.-]{0,99}|market|trading|metrics|events")
+_Count = Annotated[int, Meta(ge=0)]
+_Amount = Annotated[float, Meta(ge=0)]
+_Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class AgentPart(Struct, forbid_unknown_fields=True, frozen=True):
+    """`schemas.AgentState`, as it is checked on the hot path."""
+
+    agent_id: str
+    last_update: _Moment
+    status: str = "ready"
+    internal_state: dict[str, Any] = {}
+    actions_taken: _Count = 0
+    decisions_made: _Count = 0
+    errors_encountered: _Count = 0
+    memory_usage_mb: _Amount = 0.0
+    processing_time_ms: _Amount = 0.0
+
+
+class MarketPart(Struct, forbid_unknown_fields=True, frozen=True):
+    """`schemas.MarketState`, as it is checked on the hot path."""
+
+    timestamp: _Moment
+    spy_price: Annotated[float, Meta(gt=0)]
+    vix_level: Annotated[float, Meta(gt=0)] | None = None
+    market_regime: str = "normal"
+    market_open: bool = False
+    extended_hours: bool = False
+    liquidity_status: str = "normal"
+    support_levels: list[float] = []
+    resistance_levels: list[float] = []
+    key_levels: dict[str, float] = {}
+
+
+_agent = msgspec.json.Decoder(AgentPart)
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    MARKET: msgspec.json.Decoder(MarketPart),
+    TRADING: msgspec.json.Decoder(dict[str, Any]),
+    METRICS: msgspec.json.Decoder(dict[str, Any]),
+    EVENTS: msgspec.json.Decoder(list[dict[str, Any]]),
+}
+
+
+def agent_part(agent: str) -> str:
+    """Return the name of an agent's own part; raises InvalidArgument for a name no agent can have."""
+    return known_name(AGENT_PREFIX + agent)
+
+
+def known_name(name: str) -> str:
+    """Return `name`; raises InvalidArgument when it is not the name of a part."""
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument("part", f"{name[:120]!r} is not a part", "Use agent/<AgentName>, market, trading, ...")
+    return name
+
+
+def restorable(name: str) -> bool:
+    """Tell whether a snapshot may put this part back: agents' memory and the market, never the money view."""
+    return name == MARKET or name.startswith(AGENT_PREFIX)
+
+
+def checked(name: str, data: bytes, max_bytes: int) -> bytes:
+    """Return a part's bytes without outer white space; raises InvalidArgument for what must not be kept.
+
+    Refused: an unknown name, more than `max_bytes`, anything but UTF-8 JSON of finite numbers in the part's shape.
+    """
+    known_name(name)
+    data = data.strip(b" \t\r\n")
+    if len(data) > max_bytes:
+        raise InvalidArgument(name, f"{len(data)} bytes", f"Keep a part within {max_bytes} bytes.")
+    try:
+        _DECODERS.get(name, _agent).decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidArgument(name, _problem(error), "Report valid UTF-8 JSON in the part's shape.") from None
+    return data
+
+
+def _problem(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -1,0 +1,76 @@
+"""The Redis client of this process: bounded waits, one name for a session's keys, foreign errors translated once."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import redis
+from redis import exceptions as foreign
+
+from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.settings import Settings, get_settings
+
+_START_REDIS = "Start the stack with `fntx up`, or set FNTX_REDIS_URL to a server that runs."
+_MORE_MEMORY = "Give Redis more memory, or run fewer sessions on it; see `fntx doctor`."
+
+# Foreign error -> what to do about it. Whatever is not listed is a bug of ours and stays itself.
+OUT_OF_REACH: tuple[tuple[type[foreign.RedisError], str], ...] = (
+    (foreign.OutOfMemoryError, _MORE_MEMORY),
+    (foreign.AuthenticationError, "Check the user and password in FNTX_REDIS_URL."),
+    (foreign.ConnectionError, _START_REDIS),
+    (foreign.TimeoutError, _START_REDIS),
+    (foreign.ReadOnlyError, "FNTX_REDIS_URL names a replica; point it at the primary."),
+    (foreign.ClusterDownError, _START_REDIS),
+    (foreign.MasterDownError, _START_REDIS),
+)
+
+
+def build_redis(url: str, settings: Settings) -> redis.Redis:
+    """Return a client for `url` (redis://, rediss:// or unix://) whose every wait is bounded; it speaks bytes."""
+    tcp: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=settings.redis_socket_timeout_s,
+        socket_connect_timeout=settings.redis_connect_timeout_s,
+        health_check_interval=settings.redis_health_check_interval_s,
+        decode_responses=False,
+        **tcp,
+    )
+
+
+@lru_cache(maxsize=1)
+def get_redis() -> redis.Redis:
+    """Return this process's client, built on first use; raises Unavailable when no Redis is configured."""
+    settings = get_settings()
+    if settings.redis_url is None:
+        raise Unavailable("Redis", "no address is configured", _START_REDIS)
+    return build_redis(settings.redis_url.get_secret_value(), settings)
+
+
+# A forked child must not speak on its parent's sockets. Forgetting the client closes only the child's copies.
+os.register_at_fork(after_in_child=get_redis.cache_clear)
+
+
+def key(session_id: UUID, name: str) -> str:
+    """Return the key of one thing of one session; the braces keep a session on one node of a cluster."""
+    return f"fntx:{{{session_id}}}:{name}"
+
+
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Run a block that talks to Redis; raises Unavailable where Redis cannot be reached or takes no more."""
+    try:
+        yield
+    except foreign.RedisError as error:
+        raise translate(error) from error
+
+
+def translate(error: foreign.RedisError) -> Unavailable | foreign.RedisError:
+    """Return Unavailable for an error of the server or the way to it, and any other error as it is."""
+    for kind, fix in OUT_OF_REACH:
+        if isinstance(error, kind):
+            return Unavailable("Redis", str(error) or type(error).__name__, fix)
+    return error

@@ -1,0 +1,83 @@
+"""The save of record, written for a whole batch in one statement, behind the fence."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from psycopg2 import Binary
+from sqlalchemy import Connection, Engine, text
+
+from fntx_sessions.database.engine import transaction
+from fntx_sessions.state import part_rows
+from fntx_sessions.state.claims import Claim, after
+from fntx_sessions.state.snapshot import Packed
+from fntx_sessions.testing import failpoint
+
+# The fence and the marks are on the work row, locked here until the commit: an epoch cannot move past a save.
+_WRITE = text(f"""
+WITH n AS (
+  SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS bigint[]), CAST(:revisions AS bigint[]),
+    CAST(:manifests AS bytea[]), CAST(:checksums AS bytea[]), CAST(:dues AS timestamptz[]))
+    AS t(session_id, epoch, revision, manifest, checksum, due_at)
+), mine AS (
+  SELECT w.session_id FROM session_work w JOIN n USING (session_id) ORDER BY w.session_id FOR NO KEY UPDATE OF w
+), fenced AS (
+  UPDATE session_work w SET saved_epoch = n.epoch, saved_revision = n.revision, last_saved_at = now(),
+    save_claimed_until = NULL, next_save_at = {after("save", "n.due_at")}
+  FROM n JOIN mine USING (session_id)
+  WHERE w.session_id = n.session_id AND w.epoch = n.epoch
+    AND (w.saved_epoch, w.saved_revision) < (n.epoch, n.revision)
+  RETURNING w.session_id
+)
+INSERT INTO saves AS s (session_id, epoch, revision, manifest, checksum)
+SELECT n.session_id, n.epoch, n.revision, n.manifest, n.checksum FROM n JOIN fenced USING (session_id)
+ON CONFLICT (session_id) DO UPDATE SET epoch = excluded.epoch, revision = excluded.revision, saved_at = now(),
+  manifest = excluded.manifest, checksum = excluded.checksum
+WHERE (s.epoch, s.revision) < (excluded.epoch, excluded.revision)
+RETURNING s.session_id
+""")
+
+_OWNED = text("SELECT session_id FROM session_work WHERE host_id = :host AND next_save_at IS NOT NULL")
+
+
+def write_saves(engine: Engine, claim: Claim, packed: Sequence[Packed], renamed: set[UUID]) -> set[UUID]:
+    """Store saves with their large parts and marks in one transaction; return the sessions written.
+
+    Left out: those whose epoch moved on or that are saved further already. renamed: sessions whose former save may
+    name large parts that this one does not.
+    """
+    if not packed:
+        return set()
+    dues = {work.session_id: work.due_at for work in claim.work}
+    dropped: set[part_rows.Ref] = set()
+
+    def work(connection: Connection, sent: set[part_rows.Ref]) -> set[UUID]:
+        written = set(connection.execute(_WRITE, _values(claim, packed, dues)).scalars())
+        mine = [p for p in packed if p.session_id in written]
+        part_rows.insert(connection, mine, sent)
+        dropped.update(part_rows.unname(connection, [p for p in mine if p.session_id in renamed]))
+        failpoint("save.before_commit")
+        return written
+
+    written = part_rows.storing(engine, packed, work)
+    failpoint("save.after_commit")
+    part_rows.collect(engine, dropped)
+    return written
+
+
+def owned_by(engine: Engine, host_id: str) -> list[UUID]:
+    """Return the sessions a host steps that are saved by the clock."""
+    with transaction(engine) as connection:
+        return list(connection.execute(_OWNED, {"host": host_id}).scalars())
+
+
+def _values(claim: Claim, packed: Sequence[Packed], dues: dict[UUID, datetime | None]) -> dict[str, object]:
+    return {
+        "ids": [str(p.session_id) for p in packed],
+        "epochs": [p.epoch for p in packed],
+        "revisions": [p.revision for p in packed],
+        "manifests": [Binary(p.manifest) for p in packed],
+        "checksums": [Binary(p.checksum) for p in packed],
+        "dues": [dues[p.session_id] for p in packed],
+        "claimed_at": claim.claimed_at,
+    }
