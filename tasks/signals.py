@@ -69,17 +69,17 @@ def _forget_inherited_connections(**_: Any) -> None:
 
 @signals.worker_ready.connect
 def _start_lease(sender: Any, **_: Any) -> None:
-    from fntx_sessions.automation.liveness import start_lease_renewal  # noqa: PLC0415
+    from fntx_sessions.automation.hosts import start_lease_renewal  # noqa: PLC0415
 
-    start_lease_renewal(host_id(), sorted(sender.app.amqp.queues.consume_from))
+    start_lease_renewal(host_id(), ",".join(sorted(sender.app.amqp.queues.consume_from)))
 
 
 @signals.worker_shutdown.connect
 def _leave(**_: Any) -> None:
     # Not earlier: until the pool has ended, its tasks still step the host's sessions.
-    from fntx_sessions.automation.liveness import leave  # noqa: PLC0415
+    from fntx_sessions.automation.hosts import end_lease  # noqa: PLC0415
 
-    leave(host_id())
+    end_lease(host_id())
 
 
 @signals.before_task_publish.connect

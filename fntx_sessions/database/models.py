@@ -239,7 +239,7 @@ session_work = Table(
     _at("next_step_at"),
     _at("step_claimed_until"),
     Column("host_id", Text),
-    Column("stepping_agent", Text),
+    Column("step_claimed_by", Text),
     _json("agent_failures", "{}"),
     _at("clock_at"),
     # Recovery and what waits: pending starts and stops.

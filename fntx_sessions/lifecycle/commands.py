@@ -219,11 +219,12 @@ def fail(row: Row, ask: Ask) -> list[Change]:
 def begin_recovery(row: Row, ask: Ask) -> list[Change]:
     """Raise the epoch before the first step; suspends an ACTIVE session whose host is lost, in the same transaction."""
     status = S(row["status"])
-    if status is S.ACTIVE and not row["host_lost"] and row["hosted"]:
+    continued = (row["pending"] or {}).get("command_id") == str(ask.command_id)
+    if status is S.ACTIVE and not row["host_lost"]:
         raise illegal(row, ask)
     if status is not S.ACTIVE:
         _must_be_legal(row, ask)
-    if status is S.ERROR:
+    if status is S.ERROR and not continued:
         authorize(ask.actor, "recover_from_error")
         if ask.arguments.get("checkpoint_id") is None:
             raise InvalidArgument("checkpoint_id", "is missing: ERROR is left only by a person naming a checkpoint",
@@ -306,6 +307,14 @@ def _check_raise(row: Row, ask: Ask, risk: dict[str, Any]) -> None:
     for key in ("max_daily_risk", "position_limit", "stop_loss_multiplier"):
         if risk[key] > row["risk_parameters"][key]:
             authorize(ask.actor, "raise_risk_limit")
+
+
+def rehome(row: Row, ask: Ask) -> list[Change]:
+    """Free a session from its lost host: a new epoch, the same status; whoever wakes up writes nothing."""
+    if S(row["status"]) is S.CLOSED:
+        raise illegal(row, ask)
+    fence = ("live", {"epoch": row["epoch"] + 1, "status": row["status"]})
+    return [Change(new_epoch=True, follow_ups=(fence,), extra={"rehomed": True})]
 
 
 def quiesce(row: Row, _ask: Ask) -> list[Change]:

@@ -18,7 +18,7 @@ SELECT 1 FROM sessions WHERE session_id = :session_id FOR UPDATE;
 SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS command_args_hash,
   c.trigger AS command_trigger, c.outcome AS command_outcome, s.*,
   w.clock_at, w.host_id, w.hosted, w.last_saved_at, w.recovery_attempts,
-  h.host_id IS NULL OR h.lease_until < now() AS host_lost,
+  w.host_id IS NOT NULL AND (h.host_id IS NULL OR h.lease_until < now()) AS host_lost, h.seen_at AS host_seen_at,
   (SELECT coalesce(jsonb_agg(i.client_order_id ORDER BY i.seq), '[]') FROM order_intents i
     WHERE i.session_id = s.session_id AND i.state IN ('intended', 'working')) AS in_flight,
   (SELECT coalesce(jsonb_agg(g.agent ORDER BY g.agent), '[]') FROM session_agents g
@@ -50,10 +50,10 @@ WITH s AS (
     next_checkpoint_at = CASE WHEN NOT :work_live THEN NULL WHEN :work_moved THEN clock_timestamp()
       ELSE next_checkpoint_at END,
     checkpoint_type = CASE WHEN :work_moved THEN 'transition' ELSE checkpoint_type END,
-    next_step_at = CASE WHEN :work_stepped AND hosted THEN clock_timestamp() END,
+    next_step_at = CASE WHEN :work_guarded OR (:work_stepped AND hosted) THEN clock_timestamp() END,
     step_claimed_until = CASE WHEN :work_new_epoch THEN NULL ELSE step_claimed_until END,
     host_id = CASE WHEN :work_new_epoch OR NOT :work_stepped THEN NULL ELSE host_id END,
-    stepping_agent = CASE WHEN :work_new_epoch THEN NULL ELSE stepping_agent END,
+    step_claimed_by = CASE WHEN :work_new_epoch THEN NULL ELSE step_claimed_by END,
     recovery_attempts = coalesce(CAST(:work_recovery_attempts AS integer), recovery_attempts),
     next_recovery_at = :work_next_recovery_at,
     pending_due_at = CASE WHEN :work_pending THEN clock_timestamp() END,
@@ -120,8 +120,9 @@ WHERE session_id = :session_id FOR SHARE
 """)
 
 _LIVE = frozenset({SessionStatus.ACTIVE, SessionStatus.PAUSED, SessionStatus.SUSPENDED, SessionStatus.CLOSING})
-# In SUSPENDED and ERROR the guard steps what is still open; the host unschedules a session that has nothing open.
 _STEPPED = _LIVE | {SessionStatus.ERROR}
+# Here the manager's own guard protects what is open, whoever the agents are; the host unschedules what is flat.
+_GUARDED = frozenset({SessionStatus.SUSPENDED, SessionStatus.ERROR, SessionStatus.CLOSING})
 
 
 def work_for(row: Row, change: Change) -> dict[str, Any]:
@@ -133,6 +134,7 @@ def work_for(row: Row, change: Change) -> dict[str, Any]:
         "work_live": status in _LIVE and started,
         "work_moved": change.to_status is not None,
         "work_stepped": status in _STEPPED and started,
+        "work_guarded": status in _GUARDED and started,
         "work_new_epoch": change.new_epoch,
         "work_pending": status is SessionStatus.CLOSING or row["pending"] is not None,
         "work_save_interval_s": config["save_interval_s"],

@@ -354,7 +354,7 @@ def upgrade() -> None:
     sa.Column('next_step_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('step_claimed_until', sa.DateTime(timezone=True), nullable=True),
     sa.Column('host_id', sa.Text(), nullable=True),
-    sa.Column('stepping_agent', sa.Text(), nullable=True),
+    sa.Column('step_claimed_by', sa.Text(), nullable=True),
     sa.Column('agent_failures', postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'::jsonb"), nullable=False),
     sa.Column('clock_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('recovery_attempts', sa.Integer(), server_default=sa.text('0'), nullable=False),

@@ -1,0 +1,1 @@
+"""What happens by itself: liveness, and what waits to be finished."""

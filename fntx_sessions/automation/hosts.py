@@ -1,0 +1,97 @@
+"""Leases of hosts: who is alive. Renewed by a thread of the worker's main process, outside any agent's step."""
+
+import os
+import socket
+import threading
+
+import structlog
+from sqlalchemy import Engine, text
+
+from fntx_sessions.database.engine import build_engine, transaction
+from fntx_sessions.exceptions import FntxError
+from fntx_sessions.settings import Settings, get_settings
+
+log = structlog.get_logger(__name__)
+
+_RENEW = text("""
+INSERT INTO hosts AS h (host_id, queues, pid, node, lease_until)
+VALUES (:host_id, :queues, :pid, :node, now() + make_interval(secs => :lease_s))
+ON CONFLICT (host_id) DO UPDATE SET seen_at = now(), lease_until = now() + make_interval(secs => :lease_s)
+""")
+# Sessions that are given back in order keep their epoch: the host has stopped, nothing of it can write any more.
+_LEAVE = text("""
+WITH gone AS (UPDATE hosts SET "left" = true, lease_until = now() WHERE host_id = :host_id)
+UPDATE session_work SET host_id = NULL, step_claimed_until = NULL, step_claimed_by = NULL WHERE host_id = :host_id
+""")
+_FORGET = text("DELETE FROM hosts WHERE lease_until < now() - make_interval(days => 1)")
+
+
+class Lease:
+    """Keeps one host's lease renewed until it leaves."""
+
+    def __init__(self, host_id: str, queues: str, settings: Settings) -> None:
+        """Take what is needed to renew; raises Unavailable when no database is configured."""
+        self.host_id = host_id
+        self._queues = queues
+        self._settings = settings
+        # An engine of its own: the shared one must not be in use by a thread at the moment the pool forks.
+        url = settings.database_url.get_secret_value() if settings.database_url else ""
+        self._engine = build_engine(url, settings, application="fntx lease")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fntx-lease", daemon=True)
+
+    def start(self) -> None:
+        """Take the lease now, then renew it every `lease_renew_s`."""
+        self._renew()
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Stop renewing and give this host's sessions back at once."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=self._settings.lease_renew_s + 1)
+        leave(self._engine, self.host_id)
+        self._engine.dispose()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._settings.lease_renew_s):
+            self._renew()
+
+    def _renew(self) -> None:
+        try:
+            renew(self._engine, self._settings, self.host_id, self._queues)
+        except FntxError as error:
+            log.warning("lease_not_renewed", host_id=self.host_id, problem=str(error))
+
+
+def renew(engine: Engine, settings: Settings, host_id: str, queues: str) -> None:
+    """Take or renew a host's lease for `lease_s` by Postgres's clock."""
+    bound = {
+        "host_id": host_id, "queues": queues, "pid": os.getpid(), "node": socket.gethostname(),
+        "lease_s": settings.lease_s,
+    }  # fmt: skip
+    with transaction(engine) as connection:
+        connection.execute(_RENEW, bound)
+
+
+def leave(engine: Engine, host_id: str) -> None:
+    """End a host's lease in order: its sessions are free for others at once, under the same epoch."""
+    with transaction(engine) as connection:
+        connection.execute(_LEAVE, {"host_id": host_id})
+        connection.execute(_FORGET)
+
+
+_leases: dict[str, Lease] = {}
+
+
+def start_lease_renewal(host_id: str, queues: str) -> None:
+    """Begin to hold the lease of `host_id`; called once in a worker's main process."""
+    lease = _leases[host_id] = Lease(host_id, queues, get_settings())
+    lease.start()
+
+
+def end_lease(host_id: str) -> None:
+    """Give the lease of `host_id` and its sessions back; called when the worker shuts down in order."""
+    lease = _leases.pop(host_id, None)
+    if lease is not None:
+        lease.leave()

@@ -1,0 +1,162 @@
+"""Liveness: the sessions of a host whose lease ran out are taken over, under a new epoch, without any redelivery.
+
+If this sweep itself was late, or most hosts vanished together, the fault is more likely ours than theirs: one lease more
+is waited. Recoveries per sweep are capped, attempts per session too; then a person has to look.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+import structlog
+from sqlalchemy import text
+
+from fntx_sessions.automation.sweeps import note_run
+from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.exceptions import FntxError
+from fntx_sessions.lifecycle import commands, execute, machine
+from fntx_sessions.lifecycle.arguments import CommandArguments, HoldArguments, RecoverArguments
+from fntx_sessions.lifecycle.change import Ask, Outcome
+from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.schemas import Hold, SessionStatus, Trigger
+from fntx_sessions.security.actor import Actor
+
+log = structlog.get_logger(__name__)
+SWEEP = "liveness"
+_RECOVERABLE = (SessionStatus.ACTIVE, SessionStatus.PAUSED, SessionStatus.SUSPENDED)
+
+_HOSTS = text("""
+SELECT count(*) AS known, count(*) FILTER (WHERE lease_until < now()) AS expired,
+  count(*) FILTER (WHERE lease_until < now() - make_interval(secs => :lease_s)) AS long_gone
+FROM hosts WHERE NOT "left"
+""")
+# Claimed by moving next_recovery_at: two sweeps at once never recover one session twice.
+_LOST = text("""
+UPDATE session_work w SET next_recovery_at = now() + make_interval(secs => :again_s)
+FROM (
+  SELECT w.session_id FROM session_work w JOIN hosts h ON h.host_id = w.host_id
+  WHERE h.lease_until < now() - make_interval(secs => :grace_s)
+    AND (w.next_recovery_at IS NULL OR w.next_recovery_at <= now())
+    AND w.status IN ('active', 'paused', 'suspended', 'closing', 'error')
+  ORDER BY h.lease_until LIMIT :limit FOR UPDATE OF w SKIP LOCKED
+) lost WHERE w.session_id = lost.session_id
+RETURNING w.session_id, w.status, w.epoch, w.host_id, w.recovery_attempts
+""")
+_RESUMABLE = text("""
+SELECT coalesce((config ->> 'auto_resume_after_recovery')::boolean, false) AND holds = ARRAY['recovery']
+  AND requires_action IS NULL FROM sessions WHERE session_id = :session_id
+""")
+
+
+@dataclass(slots=True)
+class Watch:
+    """What one liveness sweep did."""
+
+    recovered: list[UUID] = field(default_factory=list)
+    rehomed: list[UUID] = field(default_factory=list)
+    failed: dict[UUID, str] = field(default_factory=dict)
+    waited: bool = False
+
+
+def watch(desk: Desk, actor: Actor) -> Watch:
+    """Take over the sessions of lost hosts, at most `recoveries_per_sweep`; return what was done."""
+    tick = note_run(desk.engine, SWEEP)
+    done = Watch(waited=_must_wait(desk, tick.gap_s))
+    for lost in _lost(desk, grace_s=desk.settings.lease_s if done.waited else 0.0):
+        _take_over(desk, actor, lost, done)
+    if done.recovered or done.failed:
+        log.warning("hosts_lost", recovered=len(done.recovered), failed=len(done.failed), rehomed=len(done.rehomed))
+    return done
+
+
+def _must_wait(desk: Desk, gap_s: float | None) -> bool:
+    settings = desk.settings
+    if gap_s is not None and gap_s > max(settings.lease_s, 3 * settings.liveness_interval_s):
+        return True
+    with transaction(desk.engine) as connection:
+        found = connection.execute(_HOSTS, {"lease_s": settings.lease_s}).one()
+    alive = found.known - found.long_gone
+    fresh = found.expired - found.long_gone
+    return bool(fresh > 1 and fresh * 2 > alive)
+
+
+def _lost(desk: Desk, grace_s: float) -> list[dict[str, Any]]:
+    bound = {
+        "grace_s": grace_s,
+        "again_s": desk.settings.lease_s * 2,
+        "limit": desk.settings.recoveries_per_sweep,
+    }
+    with transaction(desk.engine) as connection:
+        return rows(connection.execute(_LOST, bound))
+
+
+def _take_over(desk: Desk, actor: Actor, lost: dict[str, Any], done: Watch) -> None:
+    session_id = lost["session_id"]
+    reason = f"host {lost['host_id']} was lost"
+    try:
+        if SessionStatus(lost["status"]) not in _RECOVERABLE:
+            _rehome(desk, actor, session_id, reason)
+            done.rehomed.append(session_id)
+        elif lost["recovery_attempts"] >= desk.settings.recovery_attempts_max:
+            _give_up(desk, actor, lost, reason)
+            done.failed[session_id] = "too many attempts"
+        else:
+            recover_and_resume(desk, actor, session_id, lost["epoch"], reason)
+            done.recovered.append(session_id)
+    except FntxError as error:
+        done.failed[session_id] = str(error)
+        log.warning("recovery_failed", session_id=str(session_id), problem=str(error))
+
+
+def recover_and_resume(desk: Desk, actor: Actor, session_id: UUID, epoch: int, reason: str) -> Outcome:
+    """Recover a session, and resume it where its config says so and nothing but the recovery holds it."""
+    # One id per lost epoch: whoever else sees the same loss asks the same command.
+    command_id = uuid5(session_id, f"recover/{epoch}")
+    arguments = RecoverArguments(session_id=session_id, reason=reason)
+    outcome = execute.command(desk, Trigger.RECOVER, actor, arguments, command_id)
+    if outcome.state == "done":
+        resume_recovered(desk, actor, session_id)
+    return outcome
+
+
+def resume_recovered(desk: Desk, actor: Actor, session_id: UUID) -> None:
+    """Resume a recovered session by itself, where its config allows and no other hold is left."""
+    with transaction(desk.engine) as connection:
+        resumable = connection.execute(_RESUMABLE, {"session_id": session_id}).scalar_one_or_none()
+    if resumable:
+        arguments = HoldArguments(session_id=session_id, hold=Hold.RECOVERY, reason="recovered")
+        execute.command(
+            desk, Trigger.RESUME, actor, arguments, uuid5(session_id, f"resume/{_version(desk, session_id)}")
+        )
+
+
+_VERSION = text("SELECT version FROM sessions WHERE session_id = :session_id")
+
+
+def _version(desk: Desk, session_id: UUID) -> int:
+    with transaction(desk.engine) as connection:
+        return int(connection.execute(_VERSION, {"session_id": session_id}).scalar_one())
+
+
+def _rehome(desk: Desk, actor: Actor, session_id: UUID, reason: str) -> None:
+    """Free a session that is closing or in error from its lost host: a new epoch, the status stays."""
+    ask = Ask(Trigger.UPDATE, session_id, actor, reason)
+    execute.follow_up(desk, machine.run(desk.engine, ask, commands.rehome))
+
+
+def _give_up(desk: Desk, actor: Actor, lost: dict[str, Any], reason: str) -> None:
+    """Suspend for good: what is open is guarded, a person has to recover the session."""
+    session_id = lost["session_id"]
+    if lost["status"] != SessionStatus.SUSPENDED:
+        attempts = lost["recovery_attempts"]
+        arguments = CommandArguments(
+            session_id=session_id, reason=f"{reason}; {attempts} recoveries failed, `fntx recover {session_id}` by hand"
+        )
+        execute.command(desk, Trigger.SUSPEND, actor, arguments, uuid5(session_id, f"give-up/{lost['epoch']}"))
+    _rehome(desk, actor, session_id, reason)
+
+
+def back_off(attempts: int) -> timedelta:
+    """Return how long to wait before the next attempt: doubling from 5 s, at most 5 min."""
+    return timedelta(seconds=min(5 * 2**attempts, 300))

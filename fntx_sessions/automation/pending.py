@@ -1,0 +1,186 @@
+"""What could not be finished in its command: starts that wait for agents, stops that wait for flat books, recoveries."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+import structlog
+from sqlalchemy import text
+
+from fntx_sessions.automation.liveness import resume_recovered
+from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.exceptions import FntxError, IntegrityError, PreconditionFailed
+from fntx_sessions.lifecycle import commands, execute, machine, recovering
+from fntx_sessions.lifecycle.arguments import FinalizeArguments
+from fntx_sessions.lifecycle.change import Ask
+from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.schemas import SessionStatus, Trigger
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.state.checkpoints import create_checkpoint
+from fntx_sessions.trading.brokers import get_broker
+from fntx_sessions.trading.calendars import get_calendar
+
+log = structlog.get_logger(__name__)
+
+_CLAIM = text("""
+UPDATE session_work w SET pending_claimed_until = now() + make_interval(secs => 30),
+  pending_due_at = now() + make_interval(secs => :again_s)
+FROM (
+  SELECT session_id FROM session_work
+  WHERE pending_due_at <= now() AND (pending_claimed_until IS NULL OR pending_claimed_until < now())
+  ORDER BY pending_due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+) due WHERE w.session_id = due.session_id RETURNING w.session_id
+""")
+_READ = text("""
+SELECT s.session_id, s.status, s.version, s.epoch, s.pending, s.started_at, s.config, s.broker, s.requires_action,
+  w.clock_at, now() AS now, c.trigger AS asked_trigger, c.arguments AS asked, c.actor AS asked_by,
+  (SELECT count(*) FROM session_agents g WHERE g.session_id = s.session_id AND g.required AND g.ready_at IS NULL)
+    AS agents_missing,
+  (SELECT count(*) FROM order_intents i WHERE i.session_id = s.session_id AND i.state IN ('intended', 'working'))
+    AS in_flight
+FROM sessions s JOIN session_work w USING (session_id)
+LEFT JOIN commands c ON c.command_id = CAST(s.pending ->> 'command_id' AS uuid)
+WHERE s.session_id = ANY(:ids)
+""")
+_RELEASE = text("UPDATE session_work SET pending_claimed_until = NULL WHERE session_id = ANY(:ids)")
+_CLEAR = text("""
+UPDATE session_work SET pending_due_at = NULL WHERE session_id = ANY(:ids)
+  AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = session_work.session_id
+    AND (s.status = 'closing' OR s.pending IS NOT NULL))
+""")
+
+
+def finish_pending(desk: Desk, actor: Actor) -> dict[str, int]:
+    """Finish or refuse what is due; return counts by what became of each."""
+    with transaction(desk.engine) as connection:
+        bound = {"again_s": desk.settings.pending_again_s, "limit": desk.settings.pending_batch}
+        ids = list(connection.execute(_CLAIM, bound).scalars())
+        found = rows(connection.execute(_READ, {"ids": ids})) if ids else []
+    counts: dict[str, int] = {}
+    for row in found:
+        result = _finish_safely(desk, actor, row)
+        counts[result] = counts.get(result, 0) + 1
+    if ids:
+        with transaction(desk.engine) as connection:
+            connection.execute(_RELEASE, {"ids": ids})
+            connection.execute(_CLEAR, {"ids": ids})
+    return counts
+
+
+def _finish_safely(desk: Desk, actor: Actor, row: dict[str, Any]) -> str:
+    try:
+        return finish_one(desk, actor, row)
+    except FntxError as error:
+        log.warning("pending_not_finished", session_id=str(row["session_id"]), problem=str(error))
+        return "failed"
+
+
+def finish_session(desk: Desk, actor: Actor, session_id: UUID) -> str:
+    """Try to finish what one session waits for, now; returns what became of it."""
+    with transaction(desk.engine) as connection:
+        found = rows(connection.execute(_READ, {"ids": [session_id]}))
+    return _finish_safely(desk, actor, found[0]) if found else "nothing"
+
+
+def finish_one(desk: Desk, actor: Actor, row: dict[str, Any]) -> str:
+    """Take up one session's pending work; returns a word for what became of it."""
+    if SessionStatus(row["status"]) is SessionStatus.CLOSING:
+        return _finish_stop(desk, actor, row)
+    if row["pending"] is None:
+        return "nothing"
+    if row["pending"]["trigger"] == Trigger.START:
+        return _finish_start(desk, row)
+    if row["pending"]["trigger"] == Trigger.RECOVER:
+        return _finish_recovery(desk, actor, row)
+    return "nothing"
+
+
+def _asked(row: dict[str, Any]) -> Ask:
+    """Return the command as it was first asked; its actor was authorized then."""
+    return Ask(
+        Trigger(row["asked_trigger"]),
+        row["session_id"],
+        Actor(row["asked_by"], frozenset({"system"})),
+        "",
+        UUID(row["pending"]["command_id"]),
+        row["asked"],
+    )
+
+
+def _finish_start(desk: Desk, row: dict[str, Any]) -> str:
+    if row["agents_missing"] and row["now"] < datetime.fromisoformat(row["pending"]["deadline"]):
+        return "waiting"
+    outcome = machine.run(desk.engine, _asked(row), commands.start, finishing=True)
+    execute.follow_up(desk, outcome)
+    return f"start_{outcome.state}"
+
+
+def _finish_recovery(desk: Desk, actor: Actor, row: dict[str, Any]) -> str:
+    outcome = recovering.recover(desk.engine, desk.redis, desk.settings, _asked(row))
+    execute.follow_up(desk, outcome)
+    if outcome.state == "done":
+        resume_recovered(desk, actor, row["session_id"])
+    return f"recover_{outcome.state}"
+
+
+def _finish_stop(desk: Desk, actor: Actor, row: dict[str, Any]) -> str:
+    if row["started_at"] is None:
+        return _close(desk, actor, row, None)
+    obstacle = _obstacle(desk, row)
+    if obstacle is not None:
+        return _wait_for_flat(desk, actor, row, obstacle)
+    return _close(desk, actor, row, _final_checkpoint(desk, row["session_id"]))
+
+
+def _final_checkpoint(desk: Desk, session_id: UUID) -> UUID | None:
+    """Return the verified final checkpoint, None when no agent ever reported; raises IntegrityError when it is bad."""
+    try:
+        checkpoint = create_checkpoint(desk.engine, desk.redis, desk.settings, session_id, "final")
+    except PreconditionFailed:
+        return None
+    if not checkpoint.verified:
+        raise IntegrityError(f"final checkpoint {checkpoint.checkpoint_id}", "read back, it differs")
+    return checkpoint.checkpoint_id
+
+
+def _obstacle(desk: Desk, row: dict[str, Any]) -> str | None:
+    """Return what keeps the book from matching the stop's policy, None when it matches."""
+    if row["in_flight"]:
+        return f"{row['in_flight']} orders are in flight"
+    held = get_broker(row["broker"], desk.engine).positions(row["session_id"])
+    if held and (row["pending"] or {}).get("close_positions", True):
+        listed = ", ".join(f"{holding.quantity} {holding.contract.symbol}" for holding in held)
+        return f"open positions: {listed}"
+    return None
+
+
+def _close(desk: Desk, actor: Actor, row: dict[str, Any], checkpoint_id: UUID | None) -> str:
+    session_id = row["session_id"]
+    arguments = FinalizeArguments(
+        session_id=session_id, checkpoint_id=checkpoint_id, reason="the book matches the stop's policy"
+    )
+    command_id = uuid5(session_id, f"finalize/{row['version']}")
+    outcome = execute.command(desk, Trigger.FINALIZE, actor, arguments, command_id)
+    return f"stop_{outcome.state}"
+
+
+def _wait_for_flat(desk: Desk, actor: Actor, row: dict[str, Any], obstacle: str) -> str:
+    """Keep waiting; past the deadline, counted in option hours only, a person is called, once."""
+    used_s = _option_seconds(row)
+    if used_s < row["pending"]["deadline_s"] or row["requires_action"]:
+        return "waiting"
+    what = f"stop cannot finish after {used_s:.0f} s of option hours: {obstacle}. It is tried again by itself."
+    ask = Ask(Trigger.UPDATE, row["session_id"], actor, what, uuid5(row["session_id"], f"waiting/{row['version']}"))
+    machine.run(desk.engine, ask, commands.mark_waiting(what, row["pending"]))
+    return "called_a_person"
+
+
+def _option_seconds(row: dict[str, Any]) -> float:
+    """Return seconds of option hours since the stop, on the session's clock; a simulated day counts as it steps."""
+    calendar = get_calendar(row["config"]["calendar"])
+    since, now = datetime.fromisoformat(row["pending"]["since"]), row["now"]
+    if row["clock_at"] is not None and row["config"]["feed"]["kind"] != "published":
+        return (now - since).total_seconds()
+    spans = [calendar.option_hours(day) for day in calendar.trading_days(since.date(), now.date())]
+    seconds = (max(0.0, (min(span[1], now) - max(span[0], since)).total_seconds()) for span in spans if span)
+    return float(sum(seconds))

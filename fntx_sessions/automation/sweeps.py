@@ -1,0 +1,27 @@
+"""When a sweep last ran, in Postgres: what tells a late sweep from a late worker."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, text
+
+from fntx_sessions.database.engine import transaction
+
+_NOTE = text("""
+INSERT INTO sweep_runs AS s (name, last_run) VALUES (:name, clock_timestamp())
+ON CONFLICT (name) DO UPDATE SET previous_run = s.last_run, last_run = clock_timestamp()
+RETURNING extract(epoch FROM last_run - previous_run) AS gap_s
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One run of a sweep. gap_s: seconds since the run before it, None for the first."""
+
+    gap_s: float | None
+
+
+def note_run(engine: Engine, name: str) -> Tick:
+    """Note that sweep `name` runs now and return how long ago it ran before."""
+    with transaction(engine) as connection:
+        gap = connection.execute(_NOTE, {"name": name}).scalar_one_or_none()
+    return Tick(None if gap is None else float(gap))

@@ -1,0 +1,207 @@
+"""The order gate: an intent is in Postgres, under the session's own epoch and status, before it may be sent.
+
+The session row is held FOR SHARE meanwhile, so that a pause that waits for the row sees the intent, and an intent that
+comes after the pause sees the pause. Openings also hold the account's day, where the loss limit lives.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Connection, Engine, text
+
+from fntx_sessions.database.engine import transaction
+from fntx_sessions.exceptions import NotFound, OrderRefused, StaleEpoch
+from fntx_sessions.lifecycle import machine
+from fntx_sessions.lifecycle.transitions import OPENING_ALLOWED, REDUCE_ONLY
+from fntx_sessions.schemas import SessionStatus
+from fntx_sessions.testing import failpoint
+from fntx_sessions.trading.orders import Fill, OrderIntent, OrderRequest
+
+_ROLL = text("""
+INSERT INTO account_days (account_id, trade_date, equity_at_roll)
+SELECT a.account_id, :trade_date, a.equity + coalesce((
+  SELECT sum(d.realized - d.fees) + coalesce(sum(d.unrealized) FILTER (WHERE d.trade_date = (
+    SELECT max(l.trade_date) FROM session_days l WHERE l.session_id = d.session_id AND l.trade_date < :trade_date)), 0)
+  FROM session_days d WHERE d.account_id = a.account_id AND d.trade_date < :trade_date), 0)
+FROM accounts a WHERE a.account_id = :account_id
+ON CONFLICT (account_id, trade_date) DO NOTHING
+""")
+_DAY = text("""
+SELECT equity_at_roll, latched_at, latch_reason FROM account_days
+WHERE account_id = :account_id AND trade_date = :trade_date
+""")
+_DAY_LOCKED = text(_DAY.text + " FOR UPDATE")
+# What the account has lost today and what its open trades could still lose up to their stops.
+_USED = text("""
+SELECT coalesce(sum(realized + unrealized - fees), 0) AS pnl,
+  coalesce(sum(open_risk), 0) + coalesce((
+    SELECT sum(stop_loss_usd) FROM order_intents
+    WHERE account_id = :account_id AND trade_date = :trade_date AND opening AND state IN ('intended', 'working')), 0)
+  AS at_risk
+FROM session_days WHERE account_id = :account_id AND trade_date = :trade_date
+""")
+_INSERT = text("""
+INSERT INTO order_intents (client_order_id, session_id, epoch, seq, account_id, trade_date, opening, stop_loss_usd,
+  payload, decision_latency_ms)
+VALUES (:client_order_id, :session_id, :epoch, :seq, :account_id, :trade_date, :opening, :stop_loss_usd,
+  CAST(:payload AS jsonb), :decision_latency_ms)
+""")
+_NEXT_SEQ = text(
+    "SELECT coalesce(max(seq), 0) + 1 FROM order_intents WHERE session_id = :session_id AND epoch = :epoch"
+)
+_SETTLE = text("""
+WITH f AS (
+  INSERT INTO fills (fill_id, session_id, account_id, epoch, client_order_id, trade_id, trade_date, symbol, "right",
+    strike, expiry, side, quantity, price, fee, slippage, opening, reason, timestamp)
+  SELECT * FROM jsonb_to_recordset(CAST(:fills AS jsonb)) AS r(fill_id text, session_id uuid, account_id text,
+    epoch bigint, client_order_id text, trade_id text, trade_date date, symbol text, "right" text, strike numeric,
+    expiry text, side text, quantity integer, price numeric, fee numeric, slippage numeric, opening boolean,
+    reason text, timestamp timestamptz)
+  ON CONFLICT (fill_id) DO NOTHING
+)
+UPDATE order_intents i SET state = r.state,
+  closed_at = CASE WHEN r.state IN ('intended', 'working') THEN NULL ELSE clock_timestamp() END
+FROM jsonb_to_recordset(CAST(:states AS jsonb)) AS r(client_order_id text, state text)
+WHERE i.client_order_id = r.client_order_id AND i.state IN ('intended', 'working')
+""")
+_LATCH = text("""
+UPDATE account_days SET latched_at = clock_timestamp(), latched_by = :by, latch_reason = :reason
+WHERE account_id = :account_id AND trade_date = :trade_date AND latched_at IS NULL
+""")
+_UNLATCH = text("""
+UPDATE account_days SET latched_at = NULL, latched_by = :by, latch_reason = :reason
+WHERE account_id = :account_id AND trade_date = :trade_date AND latched_at IS NOT NULL
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDay:
+    """An account on one trade date. pnl: all its sessions', after fees. at_risk: dollars its open trades may lose."""
+
+    equity_at_roll: Decimal
+    latched: bool
+    latch_reason: str | None
+    pnl: Decimal
+    at_risk: Decimal
+
+
+def next_sequence(engine: Engine, session_id: UUID, epoch: int) -> int:
+    """Return the sequence number of the epoch's next order."""
+    with transaction(engine) as connection:
+        return int(connection.execute(_NEXT_SEQ, {"session_id": session_id, "epoch": epoch}).scalar_one())
+
+
+def account_day(engine: Engine, account_id: str, trade_date: date) -> AccountDay:
+    """Return the account's day, rolled if this is its first look: equity at the roll, P&L, what is at risk, latch."""
+    with transaction(engine) as connection:
+        connection.execute(_ROLL, {"account_id": account_id, "trade_date": trade_date})
+        return _day(connection, account_id, trade_date, lock=False)
+
+
+def _day(connection: Connection, account_id: str, trade_date: date, *, lock: bool) -> AccountDay:
+    bound = {"account_id": account_id, "trade_date": trade_date}
+    day = connection.execute(_DAY_LOCKED if lock else _DAY, bound).one()
+    used = connection.execute(_USED, bound).one()
+    return AccountDay(day.equity_at_roll, day.latched_at is not None, day.latch_reason, used.pnl, used.at_risk)
+
+
+def commit_intent(
+    engine: Engine, request: OrderRequest, *, session_id: UUID, epoch: int, sequence: int, trade_date: date,
+    now: datetime, latency_ms: float | None,
+) -> OrderIntent:  # fmt: skip
+    """Commit an order's intent and return it; only then may it be sent.
+
+    Raises StaleEpoch when the session has a newer epoch, OrderRefused when its status allows no opening, its account's
+    loss limit has fired, or the loss to the order's stop would exceed what remains of the limit.
+    """
+    name = f"{session_id}/{epoch}/{sequence}"
+    with transaction(engine) as connection:
+        row = machine.share(connection, session_id)
+        if row is None:
+            raise NotFound("session", str(session_id), "See `fntx ls`.")
+        _check_status(row, name, epoch, request)
+        if request.opening:
+            _check_account(connection, row, name, request, trade_date)
+        connection.execute(
+            _INSERT,
+            {
+                "client_order_id": name, "session_id": session_id, "epoch": epoch, "seq": sequence,
+                "account_id": row["account_id"], "trade_date": trade_date, "opening": request.opening,
+                "stop_loss_usd": request.risk, "payload": orjson.dumps(request.to_json()).decode(),
+                "decision_latency_ms": latency_ms,
+            },
+        )  # fmt: skip
+        failpoint("order.before_commit")
+    failpoint("order.committed")
+    return OrderIntent(name, session_id, epoch, row["account_id"], trade_date, now, request)
+
+
+def _check_status(row: dict[str, Any], name: str, epoch: int, request: OrderRequest) -> None:
+    if row["epoch"] != epoch:
+        raise StaleEpoch(str(row["session_id"]), epoch, row["epoch"])
+    status = SessionStatus(row["status"])
+    if status in OPENING_ALLOWED or (status in REDUCE_ONLY and not request.opening):
+        return
+    rule = "reduce-only" if status in REDUCE_ONLY else "status"
+    raise OrderRefused(str(row["session_id"]), name, rule, f"the session is {status.value}")
+
+
+def _check_account(
+    connection: Connection, row: dict[str, Any], name: str, request: OrderRequest, trade_date: date
+) -> None:
+    account_id = row["account_id"]
+    connection.execute(_ROLL, {"account_id": account_id, "trade_date": trade_date})
+    day = _day(connection, account_id, trade_date, lock=True)
+    if day.latched:
+        raise OrderRefused(str(row["session_id"]), name, "loss limit", day.latch_reason or "it has fired today")
+    limit = Decimal(str(row["risk_parameters"]["max_daily_risk"])) * day.equity_at_roll
+    remaining = limit + min(day.pnl, Decimal(0)) - day.at_risk
+    if request.risk > remaining:
+        detail = f"its stop may lose ${request.risk:.2f}, ${max(remaining, Decimal(0)):.2f} remains of ${limit:.2f}"
+        raise OrderRefused(str(row["session_id"]), name, "loss limit", detail)
+
+
+def settle(engine: Engine, states: dict[str, str], fills: Sequence[Fill] = ()) -> None:
+    """Record fills in the ledger and the state of their orders, in one transaction; asked twice, it acts once."""
+    if not states and not fills:
+        return
+    listed = [{"client_order_id": name, "state": state} for name, state in states.items()]
+    with transaction(engine) as connection:
+        connection.execute(
+            _SETTLE,
+            {"fills": machine.to_json([_fill_row(fill) for fill in fills]), "states": machine.to_json(listed)},
+        )
+
+
+def _fill_row(fill: Fill) -> dict[str, Any]:
+    contract = fill.contract
+    plain = (
+        "fill_id", "session_id", "account_id", "epoch", "client_order_id", "trade_id", "trade_date", "side", "quantity",
+        "price", "fee", "slippage", "opening", "reason", "timestamp",
+    )  # fmt: skip
+    return {name: getattr(fill, name) for name in plain} | {
+        "symbol": contract.symbol,
+        "right": contract.right,
+        "strike": contract.strike,
+        "expiry": contract.expiry.isoformat() if contract.expiry else None,
+    }
+
+
+def latch(engine: Engine, account_id: str, trade_date: date, by: str, reason: str) -> bool:
+    """Latch an account's loss limit for its trade date; True when it was this call that did it."""
+    with transaction(engine) as connection:
+        bound = {"account_id": account_id, "trade_date": trade_date, "by": by, "reason": reason}
+        connection.execute(_ROLL, {"account_id": account_id, "trade_date": trade_date})
+        return bool(connection.execute(_LATCH, bound).rowcount)
+
+
+def unlatch(engine: Engine, account_id: str, trade_date: date, by: str, reason: str) -> bool:
+    """Clear a latch; the caller has checked that a risk manager asks. True when there was one."""
+    with transaction(engine) as connection:
+        bound = {"account_id": account_id, "trade_date": trade_date, "by": by, "reason": reason}
+        return bool(connection.execute(_UNLATCH, bound).rowcount)

@@ -1,0 +1,63 @@
+"""fntx.sweeps.*: what beat sends. Each brings one part of the desk up to now."""
+
+from fntx_sessions.agents import host
+from fntx_sessions.automation import backtests, liveness, pending
+from fntx_sessions.automation.sweeps import note_run
+from fntx_sessions.lifecycle import outbox
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.state import checkpoints, saves
+from tasks.base import sweep
+from tasks.desk import desk
+from tasks.signals import host_id
+
+
+@sweep("fntx.sweeps.relay")
+def relay() -> None:
+    """Relay what follows commits and was not relayed at once."""
+    at = desk()
+    note_run(at.engine, "relay")
+    outbox.relay_due(at.engine, at.redis, at.settings)
+
+
+@sweep("fntx.sweeps.step")
+def step() -> None:
+    """Step the hosted agents of the sessions that are due."""
+    host.step_due(desk(), host_id())
+
+
+@sweep("fntx.sweeps.save")
+def save() -> None:
+    """Save the sessions that are due."""
+    at = desk()
+    note_run(at.engine, "save")
+    saves.save_due(at.engine, at.redis, at.settings)
+
+
+@sweep("fntx.sweeps.checkpoint")
+def checkpoint() -> None:
+    """Take the checkpoints that are due."""
+    at = desk()
+    note_run(at.engine, "checkpoint")
+    checkpoints.checkpoint_due(at.engine, at.redis, at.settings)
+
+
+@sweep("fntx.sweeps.pending")
+def finish_pending(actor: Actor) -> None:
+    """Finish pending starts, stops and recoveries."""
+    at = desk()
+    note_run(at.engine, "pending")
+    pending.finish_pending(at, actor)
+
+
+@sweep("fntx.sweeps.liveness")
+def watch(actor: Actor) -> None:
+    """Take over the sessions of lost hosts."""
+    liveness.watch(desk(), actor)
+
+
+@sweep("fntx.sweeps.backtest")
+def advance_backtests(actor: Actor) -> None:
+    """Hand out the days of backtests and collect their results."""
+    at = desk()
+    note_run(at.engine, "backtest")
+    backtests.advance(at, actor)
