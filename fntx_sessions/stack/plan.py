@@ -60,11 +60,14 @@ class Plan:
             *service_programs(self.types, _service_directory()),
         ]
 
+    def given(self) -> dict[str, str]:
+        """Return the FNTX_* variables this plan was made with."""
+        return {name: value for name, value in self._environ.items() if name.startswith("FNTX_")}
+
     def environment(self) -> dict[str, str]:
         """Return what a client of the stack needs in its environment; holds secrets."""
-        given = {name: value for name, value in self._environ.items() if name.startswith("FNTX_")}
         chosen: dict[str, str] = self.folder.read_state().get("environment", {})
-        return {**given, **chosen, "FNTX_HOME": str(self.folder.home)}
+        return {**self.given(), **chosen, "FNTX_HOME": str(self.folder.home)}
 
     def children_environment(self) -> dict[str, str]:
         """Return the whole environment of the supervisor and its children."""

@@ -82,6 +82,14 @@ class Stack:
                 raise
             return self.addresses(started=True)
 
+    def prepare_given(self) -> None:
+        """Migrate the database FNTX_DATABASE_URL names and make the keys the folder lacks; starts nothing."""
+        if self._plan.postgres:
+            raise StackError("FNTX_DATABASE_URL is not set", "Set it, or run `fntx up`, which migrates its own.")
+        self.folder.prepare()
+        self._migrate(self.given()[DATABASE])
+        self._ensure_keys()
+
     def down(self) -> bool:
         """Stop the clock, then the work, then the stores; return whether there was anything to stop."""
         if not self.folder.home.is_dir():
@@ -107,6 +115,10 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """Return what a client of this stack needs in its environment; holds secrets."""
         return self._plan.environment()
+
+    def given(self) -> dict[str, str]:
+        """Return the FNTX_* part of the environment this stack was made in; no address of its own is in it."""
+        return self._plan.given()
 
     def processes(self) -> dict[str, Process]:
         """Return name -> process (state, pid); empty when nothing runs."""
@@ -175,7 +187,7 @@ class Stack:
         ]
         if not waiting:
             return
-        self._migrate()
+        self._migrate(self.environment()[DATABASE])
         self._ensure_keys()
         for process in sorted(waiting, key=lambda process: process.group == CLOCK):
             self._say(f"starting {process.name}")
@@ -196,11 +208,11 @@ class Stack:
         process = self.processes().get(name)
         return process is not None and process.state != "FATAL"
 
-    def _migrate(self) -> None:
+    def _migrate(self, url: str) -> None:
         from fntx_sessions.database.engine import migrate  # noqa: PLC0415 -- Alembic is slow to import
 
         self._say("migrating the database")
-        migrate(self.environment()[DATABASE])
+        migrate(url)
 
     def _ensure_keys(self) -> None:
         from fntx_sessions.security.local import ensure_local_keys  # noqa: PLC0415 -- as above

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,14 @@ import redis
 from sqlalchemy import make_url
 
 from fntx_sessions.exceptions import StackError
-from fntx_sessions.stack import Stack
+from fntx_sessions.stack import Stack, adopt_local_stack
 from fntx_sessions.stack.orphans import find_orphans
+from fntx_sessions.stack.status import read_redis
 from fntx_sessions.stack.waiting import until
 
 WAIT_S = 30.0
+# The commands under test, however many others the whole `fntx` has.
+FNTX = "import typer; from fntx_sessions.cli.stack import register; app = typer.Typer(); register(app); app()"
 # Stand-ins: one that notes how it was ended and when, so that the order can be told, and one that dies at once.
 NOTING = """\
 import os, signal, time
@@ -280,12 +284,78 @@ def test_postgres_of_another_version_is_refused(home: Path, procfile: Path) -> N
 
 def test_the_command_line_ends_a_stack_on_sigterm(home: Path, procfile: Path) -> None:
     """`fntx up` in the foreground prints every address, and SIGTERM ends the stack in order."""
-    command = ["fntx", "up", "--home", str(home), "--procfile", str(procfile)]
+    command = [sys.executable, "-c", FNTX, "up", "--home", str(home), "--procfile", str(procfile)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: len(Stack(home).processes()) == 4 and not Stack(home)._not_running())
+        printed = ""
+        while "logs" not in printed:  # the last address; an empty line is the end of an `fntx` that failed
+            printed += process.stdout.readline() or pytest.fail(printed)
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=WAIT_S)
+        process.communicate(timeout=WAIT_S)
     assert process.returncode == 0
-    assert str(home) in output
+    assert all(word in printed for word in (str(home), "host=", "redis://:***@127.0.0.1"))
     assert (home / "ends").read_text().split() == ["beat", "worker"]
     assert not find_orphans(home)
+
+
+def run_fntx(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", FNTX, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
+
+
+def test_status_and_doctor_of_a_running_stack(stack: Stack, home: Path) -> None:
+    """Status has every process, version, queue and the migration state; doctor says what is wrong and what to run."""
+    stack.up()
+    found = run_fntx("status", "--home", home, "--json")
+    assert found.returncode == 0, found.stderr
+    status = json.loads(found.stdout)
+    assert {process["name"] for process in status["processes"]} == {"postgres", "valkey", "worker", "beat"}
+    assert status["database"]["revision"] == status["database"]["newest"]
+    assert status["redis"]["queues"]["commands"] == 0
+    assert status["versions"]["celery"]
+    checks = {check["name"]: check for check in json.loads(run_fntx("doctor", "--home", home, "--json").stdout)}
+    assert {checks[name]["result"] for name in ("folder", "disk", "stack", "Postgres", "migrations", "Valkey")} == {
+        "ok"
+    }
+    assert checks["beat"]["result"] == "ok" or checks["beat"]["fix"]
+
+
+def test_status_counts_waiting_messages_of_every_priority(stack: Stack) -> None:
+    """A queue's depth is the sum over its four lists."""
+    stack.up()
+    url = stack.environment()["FNTX_REDIS_URL"]
+    with redis.Redis.from_url(url) as client:
+        client.rpush("commands", "a")
+        client.rpush("commands\x06\x169", "b", "c")
+        client.hset("unacked_slow", "tag", "message")
+    found = read_redis(url)
+    assert found.queues["commands"] == 3
+    assert found.unacked == 1
+
+
+def test_status_and_doctor_with_the_stack_down(home: Path) -> None:
+    """Both say that nothing runs and how to start, and end with code 5."""
+    for command in ("status", "doctor"):
+        found = run_fntx(command, "--home", home)
+        assert found.returncode == 5, found.stderr
+        assert "fntx up" in found.stdout
+    assert not home.exists()
+
+
+def test_doctor_finds_a_store_that_is_down(stack: Stack, home: Path) -> None:
+    """A store that was stopped is named as failed, and the code is 5."""
+    stack.up()
+    stack.supervisor.stop(stack.processes()["valkey"])
+    found = run_fntx("doctor", "--home", home, "--json")
+    failed = {check["name"] for check in json.loads(found.stdout) if check["result"] == "fail"}
+    assert found.returncode == 5
+    assert {"valkey", "Valkey"} <= failed
+
+
+def test_a_process_adopts_the_running_stack(stack: Stack, home: Path) -> None:
+    """Without addresses of its own a process uses the stack in FNTX_HOME; given ones win; none runs: unchanged."""
+    environ = {"FNTX_HOME": str(home), "FNTX_DATABASE_URL": "postgresql://given/db"}
+    assert not adopt_local_stack(environ)
+    stack.up()
+    assert adopt_local_stack(environ)
+    assert environ["FNTX_REDIS_URL"] == stack.environment()["FNTX_REDIS_URL"]
+    assert environ["FNTX_DATABASE_URL"] == "postgresql://given/db"

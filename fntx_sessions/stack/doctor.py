@@ -1,0 +1,135 @@
+"""Checks of a stack: each says what it found, what that means, and what to run."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from fntx_sessions.stack.folder import MINIMUM_FREE_BYTES
+from fntx_sessions.stack.orphans import find_orphans
+from fntx_sessions.stack.stack import Stack
+from fntx_sessions.stack.status import DatabaseStatus, RedisStatus, Status, migration_sentence, read_status
+
+Result = Literal["ok", "warn", "fail"]
+# Beat sends something every 5 s; six missed in a row are no hiccup.
+BEAT_SILENT_S = 30.0
+QUEUE_LONG = 1000
+JUST_STARTED_S = 60.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. `fail` means something is down; `fix` is empty where nothing has to be done."""
+
+    name: str
+    result: Result
+    meaning: str
+    fix: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the JSON form."""
+        return asdict(self)
+
+
+def diagnose(stack: Stack) -> list[Check]:
+    """Return every check of a stack, up or down; changes nothing."""
+    status = read_status(stack)
+    return [*_folder(stack), *_processes(stack, status), *_database(status), *_redis(status), *_interpreter()]
+
+
+def _folder(stack: Stack) -> Iterator[Check]:
+    home = stack.folder.home
+    if not home.exists():
+        yield Check("folder", "warn", f"{home} does not exist yet", "fntx up")
+        return
+    if home.stat().st_mode & 0o022:
+        yield Check("folder", "warn", f"other users may write to {home}", f"chmod go-w {home}")
+    elif not os.access(home, os.W_OK):
+        yield Check("folder", "fail", f"{home} cannot be written", "set FNTX_HOME to a folder of your own")
+    else:
+        yield Check("folder", "ok", str(home))
+    free = shutil.disk_usage(home).free
+    room = f"{free // 1_000_000} MB free"
+    enough = free >= MINIMUM_FREE_BYTES
+    yield Check("disk", "ok" if enough else "fail", room, "" if enough else "free space, or set FNTX_HOME elsewhere")
+
+
+def _processes(stack: Stack, status: Status) -> Iterator[Check]:
+    if not status.running:
+        left = find_orphans(stack.folder.home)
+        meaning = f"{len(left)} processes run without their supervisor" if left else status.sentence
+        yield Check("stack", "fail", meaning, "fntx up")
+        return
+    yield Check("stack", "ok", f"{len(status.processes)} processes are supervised")
+    for process in status.processes:
+        if process.state == "RUNNING":
+            yield Check(process.name, "ok", process.detail)
+        else:
+            log = stack.folder.logs / f"{process.name}.log"
+            result: Result = "warn" if process.state in {"STARTING", "BACKOFF"} else "fail"
+            yield Check(process.name, result, f"{process.state}: {process.detail}", f"tail {log}; fntx up")
+
+
+def _database(status: Status) -> Iterator[Check]:
+    found = status.database
+    if found is None:
+        return
+    if found.error:
+        yield Check("Postgres", "fail", found.error, "fntx up, or check FNTX_DATABASE_URL")
+        return
+    yield Check("Postgres", "ok", f"version {found.version}")
+    migrated = found.revision == found.newest
+    yield Check("migrations", "ok" if migrated else "fail", migration_sentence(found), "" if migrated else _MIGRATE)
+    if status.running:
+        yield _beat(found, status)
+
+
+_MIGRATE = "fntx down; fntx up"
+
+
+def _beat(found: DatabaseStatus, status: Status) -> Check:
+    if found.last_sweep_age_s is not None and found.last_sweep_age_s <= BEAT_SILENT_S:
+        return Check("beat", "ok", f"a sweep ran {found.last_sweep_age_s:.0f} s ago")
+    never = "no sweep has run yet" if found.last_sweep_age_s is None else f"no sweep for {found.last_sweep_age_s:.0f} s"
+    if _age_s(status) < JUST_STARTED_S:
+        return Check("beat", "warn", f"{never}; the stack has just started", "fntx doctor, in a minute")
+    return Check(
+        "beat", "fail", f"{never}: beat or the sweeps' worker stands still", "read beat.log, worker_sweeps.log"
+    )
+
+
+def _age_s(status: Status) -> float:
+    started = [process.started_at for process in status.processes if process.started_at]
+    return (datetime.now(UTC) - max(started)).total_seconds() if started else 0.0
+
+
+def _redis(status: Status) -> Iterator[Check]:
+    found = status.redis
+    if found is None:
+        return
+    if found.error:
+        yield Check("Valkey", "fail", found.error, "fntx up, or check FNTX_REDIS_URL")
+        return
+    yield Check("Valkey", "ok", f"version {found.version}, {found.used_bytes // 1_000_000} MB in use")
+    yield from _redis_settings(found)
+    long = {name: depth for name, depth in found.queues.items() if depth > QUEUE_LONG}
+    if long:
+        yield Check("queues", "warn", f"long queues: {long}", "start more workers for them")
+    else:
+        yield Check("queues", "ok", f"{sum(found.queues.values())} waiting, {found.unacked} being worked on")
+
+
+def _redis_settings(found: RedisStatus) -> Iterator[Check]:
+    if found.policy not in {None, "noeviction"}:
+        meaning = f"maxmemory-policy is {found.policy}: Redis may drop queues and state"
+        yield Check("eviction", "warn", meaning, "CONFIG SET maxmemory-policy noeviction")
+    if not found.append_only:
+        meaning = "no append-only file: a restart of Redis loses queues and the newest state"
+        yield Check("durability", "warn", meaning, "CONFIG SET appendonly yes")
+
+
+def _interpreter() -> Iterator[Check]:
+    yield Check("Python", "ok", sys.version.split()[0])
