@@ -16,6 +16,11 @@ _SECRET_KEY = re.compile(r"token|secret|password|passwd|authorization|api_?key|p
 _PUBLIC_KEYS = frozenset({"token_id"})
 # user:password@ in a URL, and anything shaped like a JWT, wherever a library writes it.
 _URL_PASSWORD = re.compile(r"(?P<start>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+@", re.IGNORECASE)
+_PAIR = re.compile(
+    r"""(?P<start>['"]?[\w-]*(?:token|secret|password|passwd|authorization|api_?key|credential)[\w-]*['"]?\s*[:=]\s*)"""
+    r"""(?P<quote>['"]).*?(?P=quote)""",
+    re.IGNORECASE,
+)
 _JWT = re.compile(r"\beyJ[\w-]{10,}\.[\w-]+\.[\w-]*")
 HIDDEN = "***"
 # Where redaction stops looking: deeper values are hidden whole.
@@ -61,6 +66,11 @@ def redact(value: Any, depth: int = _DEPTH) -> Any:
     if isinstance(value, list | tuple):
         return [redact(item, depth - 1) for item in value]
     return value
+
+
+def redact_text(text: str) -> str:
+    """Return the repr of arguments, as a stranger's Celery wrote it, without the values of fields that look secret."""
+    return str(redact(_PAIR.sub(rf"\g<start>'{HIDDEN}'", text)))
 
 
 def is_secret(key: object) -> bool:

@@ -70,7 +70,7 @@ def ensure_key_pair(home: Path) -> LocalKeys:
         keys.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         keys.directory.chmod(0o700)
         if not keys.signing_file.exists():
-            _create_once(keys.signing_file, _new_private_pem())
+            create_private(keys.signing_file, _new_private_pem())
         public_pem = _public_pem(load_private_key(keys.signing_file))
         if not keys.public_file.exists() or public_pem not in keys.public_file.read_bytes():
             write_private(keys.public_file, public_pem)
@@ -143,7 +143,8 @@ def write_private(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _create_once(path: Path, content: bytes) -> None:
+def create_private(path: Path, content: bytes) -> None:
+    """Write a file under mode 0600 unless its name is taken."""
     # A hard link fails where the name exists: of two processes that start at once, one key wins and both use it.
     temporary = _temporary(path, content)
     try:

@@ -1,0 +1,23 @@
+"""Flower's settings, run by ``celery -A tasks flower``: on loopback, behind a login, to look and not to touch."""
+
+from typing import Any
+
+from fntx_sessions.monitoring.logs import redact_text
+from fntx_sessions.security.pages import flower_login
+from fntx_sessions.settings import get_settings
+
+port = get_settings().flower_port
+address = "127.0.0.1"
+basic_auth = flower_login(get_settings())
+# A login has no role in Flower: whoever is in could end workers and send tasks. Commands go through `fntx` instead.
+read_only = True
+# Nothing here is a record: sessions are in Postgres. So Flower keeps little and stores nothing.
+max_tasks = 10_000
+persistent = False
+purge_offline_workers = 3600
+
+
+def format_task(task: Any) -> Any:
+    """Hide what looks secret in arguments that a caller's own Celery described."""
+    task.args, task.kwargs = redact_text(str(task.args or "")), redact_text(str(task.kwargs or ""))
+    return task
