@@ -233,9 +233,13 @@ class Stack:
         if found:
             self._say("stopping beat, then the workers, then the stores")
             self._ask_to_end()
-            until(lambda: not self._supervisor_lives(), DOWN_S, self._will_not_end)
+            until(self._has_ended, DOWN_S, self._will_not_end)
         self.supervisor.forget()
         return bool(stop_orphans(self.folder.home)) or found
+
+    def _has_ended(self) -> bool:
+        self.supervisor.processes()  # its loop sleeps a second between the groups unless it is asked something
+        return not self._supervisor_lives()
 
     def _ask_to_end(self) -> None:
         try:
