@@ -1,5 +1,7 @@
 """From untrusted JSON to a model, with an error that names the field and the fix."""
 
+import re
+from math import isfinite
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -7,14 +9,34 @@ from pydantic import BaseModel, ValidationError
 from fntx_sessions.exceptions import InvalidArgument
 
 M = TypeVar("M", bound=BaseModel)
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_LARGEST = 2**63 - 1
 
 
 def parse(model: type[M], data: Any, where: str = "") -> M:
     """Return `data` as `model`; raises InvalidArgument for the first wrong field, its path led by `where`."""
+    _refuse_unstorable(data, where)
     try:
         return model.model_validate(data)
     except ValidationError as error:
         raise invalid(error, model, where) from None
+
+
+def _refuse_unstorable(data: Any, path: str) -> None:
+    """Refuse what JSON text can say and Postgres cannot store, wherever it hides in free-form fields."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            _refuse_unstorable(str(key), path)
+            _refuse_unstorable(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            _refuse_unstorable(value, f"{path}.{index}")
+    elif isinstance(data, str) and _UNSTORABLE.search(data):
+        raise InvalidArgument(path or "arguments", "holds a character that is no text", "Remove NUL and surrogates.")
+    elif isinstance(data, int) and not -_LARGEST <= data <= _LARGEST:
+        raise InvalidArgument(path or "arguments", "is larger than 64 bits", "Give a smaller number.")
+    elif isinstance(data, float) and not isfinite(data):
+        raise InvalidArgument(path or "arguments", "is not a finite number", "Give a number.")
 
 
 def invalid(error: ValidationError, model: type[BaseModel], where: str = "") -> InvalidArgument:

@@ -3,7 +3,7 @@
 A decision raises Rejected to refuse. It never looks anything up: the facts come with the row.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed
@@ -64,15 +64,26 @@ def _must_be_legal(row: Row, ask: Ask) -> None:
 
 
 def _not_latched(row: Row, ask: Ask) -> None:
-    if row["latched_date"] is None:
+    if not row["latched_dates"]:
         return
     calendar = get_calendar(row["config"]["calendar"])
     today = calendar.trade_date(row["clock_at"] or row["now"])
-    if row["latched_date"] == today and "risk_manager" not in ask.actor.roles:
+    if today.isoformat() in row["latched_dates"] and "risk_manager" not in ask.actor.roles:
         raise PreconditionFailed(
-            str(ask.session_id), ask.trigger.value, "loss limit not fired",
+            str(ask.session_id),
+            ask.trigger.value,
+            "loss limit not fired",
             f"account {row['account_id']} reached its loss limit on {today}",
             "It holds until the next trade date; only a risk manager may clear it.",
+        )
+
+
+def _account_free(row: Row, ask: Ask) -> None:
+    if row["account_holder"] is not None:
+        raise PreconditionFailed(
+            str(ask.session_id), ask.trigger.value, "account_free",
+            f"account {row['account_id']} is held by session {row['account_holder']}",
+            "Stop that session first, or use another account.",
         )  # fmt: skip
 
 
@@ -80,43 +91,56 @@ def start(row: Row, ask: Ask) -> list[Change]:
     """Begin trading, or leave the start pending until the required agents are ready."""
     _must_be_legal(row, ask)
     _not_latched(row, ask)
+    _account_free(row, ask)
     edits = edited(row, ask)
     missing = row["agents_missing"]
     if missing:
-        return [_pending_start(row, ask, edits, missing)]
+        return _pending_start(row, ask, edits, missing)
     warnings = _start_warnings(row)
     return [
         _moved(
-            row, ask, S.ACTIVE, new_epoch=True, warnings=warnings,
+            row,
+            ask,
+            S.ACTIVE,
+            new_epoch=True,
+            warnings=warnings,
             fields={"started_at": row["now"], "pending": None, "holds": [], **edits},
             pre={"agents_ready": True, "loss_limit_not_fired": True, "account_free": True},
-            post={"epoch_raised": True}, work={"recovery_attempts": 0},
+            post={"epoch_raised": True},
+            work={"recovery_attempts": 0},
             events=tuple(
                 {"event_type": "warning", "event_category": "lifecycle", "severity": "warning", "description": text}
                 for text in warnings
             ),
         )
-    ]  # fmt: skip
+    ]
 
 
-def _pending_start(row: Row, ask: Ask, edits: dict[str, Any], missing: list[str]) -> Change:
+def _pending_start(row: Row, ask: Ask, edits: dict[str, Any], missing: list[str]) -> list[Change]:
     waiting = row["pending"]
     if waiting is not None and waiting["command_id"] != str(ask.command_id):
         raise PreconditionFailed(
-            str(ask.session_id), ask.trigger.value, "no other start waits",
-            f"command {waiting['command_id']} already waits for {', '.join(missing)}", "Ask for its outcome instead.",
-        )  # fmt: skip
+            str(ask.session_id),
+            ask.trigger.value,
+            "no other start waits",
+            f"command {waiting['command_id']} already waits for {', '.join(missing)}",
+            "Ask for its outcome instead.",
+        )
     wait_s = row["config"]["wait_ready_s"]
-    if (waiting is not None and row["now"].isoformat() >= waiting["deadline"]) or wait_s == 0:
+    if wait_s == 0 or (waiting is not None and row["now"] >= datetime.fromisoformat(waiting["deadline"])):
         raise PreconditionFailed(
-            str(ask.session_id), ask.trigger.value, "required agents are ready",
-            f"not ready after {wait_s:g} s: {', '.join(missing)}", "Start those agents, then start the session again.",
-        )  # fmt: skip
-    deadline = waiting["deadline"] if waiting else (row["now"] + timedelta(seconds=wait_s)).isoformat()
+            str(ask.session_id),
+            ask.trigger.value,
+            "required agents are ready",
+            f"not ready after {wait_s:g} s: {', '.join(missing)}",
+            "Start those agents, then start the session again.",
+        )
+    if waiting is not None:
+        return []
+    deadline = (row["now"] + timedelta(seconds=wait_s)).isoformat()
     pending = {"trigger": Trigger.START.value, "command_id": str(ask.command_id), "deadline": deadline}
-    return Change(
-        fields={"pending": pending, **edits}, state="pending", extra={"waiting_for": missing, "deadline": deadline}
-    )
+    extra = {"waiting_for": missing, "deadline": deadline}
+    return [Change(fields={"pending": pending, **edits}, state="pending", extra=extra)]
 
 
 def _start_warnings(row: Row) -> tuple[str, ...]:
@@ -138,34 +162,62 @@ def pause(row: Row, ask: Ask) -> list[Change]:
     in_flight = row["in_flight"]
     return [
         _moved(
-            row, ask, S.PAUSED, fields={
-                "holds": sorted({*row["holds"], hold.value}), "quiesced_at": None if in_flight else row["now"],
+            row,
+            ask,
+            S.PAUSED,
+            fields={
+                "holds": sorted({*row["holds"], hold.value}),
+                "quiesced_at": None if in_flight else row["now"],
             },
-            extra={"in_flight": in_flight, "quiet": not in_flight}, event_data={"in_flight": in_flight},
+            extra={"in_flight": in_flight, "quiet": not in_flight},
+            event_data={"in_flight": in_flight},
             post={"quiesced": not in_flight},
         )
-    ]  # fmt: skip
+    ]
+
+
+def _not_recovering(row: Row, ask: Ask) -> None:
+    if row["pending"] is not None and row["pending"]["trigger"] == Trigger.RECOVER:
+        raise PreconditionFailed(
+            str(ask.session_id), ask.trigger.value, "no recovery is under way",
+            f"command {row['pending']['command_id']} puts the agents' memory back", "Resume once it is done.",
+        )  # fmt: skip
 
 
 def resume(row: Row, ask: Ask) -> list[Change]:
     """Trade again. A person lifts every hold but a halt's; a rule lifts only its own and needs none left."""
     _must_be_legal(row, ask)
     _not_latched(row, ask)
+    _not_recovering(row, ask)
     own = Hold(ask.arguments.get("hold", Hold.PERSON))
     lifted = {Hold.PERSON, Hold.RULE, Hold.RECOVERY} if own is Hold.PERSON else {own}
     left = [hold for hold in row["holds"] if hold not in lifted]
     if left:
         raise PreconditionFailed(
-            str(ask.session_id), ask.trigger.value, "no other hold is left", f"held by {', '.join(left)}",
+            str(ask.session_id),
+            ask.trigger.value,
+            "no other hold is left",
+            f"held by {', '.join(left)}",
             "Whoever holds it has to release it.",
-        )  # fmt: skip
+        )
     if row["requires_action"]:
         raise PreconditionFailed(
-            str(ask.session_id), ask.trigger.value, "nothing waits for a person", row["requires_action"],
+            str(ask.session_id),
+            ask.trigger.value,
+            "nothing waits for a person",
+            row["requires_action"],
             "Settle it, then resume.",
-        )  # fmt: skip
-    return [_moved(row, ask, S.ACTIVE, fields={"holds": [], "quiesced_at": None}, pre={"no_hold_left": True},
-                   work={"recovery_attempts": 0})]  # fmt: skip
+        )
+    return [
+        _moved(
+            row,
+            ask,
+            S.ACTIVE,
+            fields={"holds": [], "quiesced_at": None},
+            pre={"no_hold_left": True},
+            work={"recovery_attempts": 0},
+        )
+    ]
 
 
 def suspend(row: Row, ask: Ask) -> list[Change]:
@@ -184,29 +236,46 @@ def stop(row: Row, ask: Ask) -> list[Change]:
     warnings = () if close or heir else ("open positions are left, and nobody is named who takes them over",)
     deadline_s = ask.arguments.get("stop_deadline_s") or config["stop_deadline_s"]
     pending = {
-        "trigger": Trigger.FINALIZE.value, "command_id": str(ask.command_id), "close_positions": close,
-        "leave_positions_with": None if close else heir, "deadline_s": deadline_s, "open_hours_used_s": 0,
+        "trigger": Trigger.FINALIZE.value,
+        "command_id": str(ask.command_id),
+        "close_positions": close,
+        "leave_positions_with": None if close else heir,
+        "deadline_s": deadline_s,
+        "open_hours_used_s": 0,
         "since": row["now"].isoformat(),
-    }  # fmt: skip
+    }
     return [
-        _moved(row, ask, S.CLOSING, fields={"pending": pending}, warnings=warnings,
-               extra={"close_positions": close, "in_flight": row["in_flight"]}, post={"policy_stored": True})
-    ]  # fmt: skip
+        _moved(
+            row,
+            ask,
+            S.CLOSING,
+            fields={"pending": pending},
+            warnings=warnings,
+            extra={"close_positions": close, "in_flight": row["in_flight"]},
+            post={"policy_stored": True},
+        )
+    ]
 
 
 def finalize(row: Row, ask: Ask) -> list[Change]:
     """Second phase: the book matches the policy and the final checkpoint is verified, or the session never started."""
     _must_be_legal(row, ask)
     if row["in_flight"]:
+        orders = f"open orders: {', '.join(row['in_flight'])}"
         raise PreconditionFailed(
-            str(ask.session_id), ask.trigger.value, "nothing is in flight", f"open orders: {', '.join(row['in_flight'])}",
-            "It is tried again by itself.",
-        )  # fmt: skip
+            str(ask.session_id), ask.trigger.value, "nothing is in flight", orders, "It is tried again by itself."
+        )
     post = {"book_matches_policy": True, "final_checkpoint_verified": "checkpoint_id" in ask.arguments}
     return [
-        _moved(row, ask, S.CLOSED, fields={"ended_at": row["now"], "pending": None, "requires_action": None}, post=post,
-               extra={"checkpoint_id": ask.arguments.get("checkpoint_id")})
-    ]  # fmt: skip
+        _moved(
+            row,
+            ask,
+            S.CLOSED,
+            fields={"ended_at": row["now"], "pending": None, "requires_action": None},
+            post=post,
+            extra={"checkpoint_id": ask.arguments.get("checkpoint_id")},
+        )
+    ]
 
 
 def fail(row: Row, ask: Ask) -> list[Change]:
@@ -219,6 +288,11 @@ def fail(row: Row, ask: Ask) -> list[Change]:
 def begin_recovery(row: Row, ask: Ask) -> list[Change]:
     """Raise the epoch before the first step; suspends an ACTIVE session whose host is lost, in the same transaction."""
     status = S(row["status"])
+    if row["started_at"] is None and status in (S.ERROR, S.PAUSED, S.SUSPENDED):
+        raise PreconditionFailed(
+            str(ask.session_id), ask.trigger.value, "it was started", "a session that never ran has nothing to recover",
+            "Stop it and create a new one.",
+        )  # fmt: skip
     continued = (row["pending"] or {}).get("command_id") == str(ask.command_id)
     if status is S.ACTIVE and not row["host_lost"]:
         raise illegal(row, ask)
@@ -227,15 +301,25 @@ def begin_recovery(row: Row, ask: Ask) -> list[Change]:
     if status is S.ERROR and not continued:
         authorize(ask.actor, "recover_from_error")
         if ask.arguments.get("checkpoint_id") is None:
-            raise InvalidArgument("checkpoint_id", "is missing: ERROR is left only by a person naming a checkpoint",
-                                  "See `fntx checkpoints ID`.")  # fmt: skip
+            raise InvalidArgument(
+                "checkpoint_id",
+                "is missing: ERROR is left only by a person naming a checkpoint",
+                "See `fntx checkpoints ID`.",
+            )
     data = {
-        "command_id": str(ask.command_id), "began_at": row["now"].isoformat(), "from_epoch": row["epoch"],
+        "command_id": str(ask.command_id),
+        "began_at": row["now"].isoformat(),
+        "from_epoch": row["epoch"],
         "last_saved_at": row["last_saved_at"].isoformat() if row["last_saved_at"] else None,
-    }  # fmt: skip
+    }
     pending = {"trigger": Trigger.RECOVER.value, "command_id": str(ask.command_id)}
-    begun: dict[str, Any] = {"new_epoch": True, "state": "pending", "fields": {"recovery_data": data, "pending": pending},
-             "extra": {"recovering": True}, "work": {"recovery_attempts": row["recovery_attempts"] + 1}}  # fmt: skip
+    begun: dict[str, Any] = {
+        "new_epoch": True,
+        "state": "pending",
+        "fields": {"recovery_data": data, "pending": pending},
+        "extra": {"recovering": True},
+        "work": {"recovery_attempts": row["recovery_attempts"] + 1},
+    }
     if status is S.ACTIVE:
         return [_moved(row, ask, S.SUSPENDED, trigger=Trigger.SUSPEND, reason="host lost", **begun)]
     return [Change(**begun)]
@@ -248,18 +332,30 @@ def finish_recovery(measured: dict[str, Any]) -> Decision:
         _must_be_legal(row, ask)
         if row["epoch"] != measured["epoch"]:
             raise PreconditionFailed(
-                str(ask.session_id), ask.trigger.value, "this attempt is the newest",
-                f"epoch {row['epoch']} overtook {measured['epoch']}", "Look at the newer attempt.",
-            )  # fmt: skip
+                str(ask.session_id),
+                ask.trigger.value,
+                "this attempt is the newest",
+                f"epoch {row['epoch']} overtook {measured['epoch']}",
+                "Look at the newer attempt.",
+            )
         data = row["recovery_data"] | measured | {"finished_at": row["now"].isoformat()}
         return [
             _moved(
-                row, ask, S.PAUSED, extra=measured, event_data=measured, post={"state_restored": True, "fenced": True},
-                fields={"recovery_data": data, "pending": None, "holds": sorted({*row["holds"], Hold.RECOVERY.value}),
-                        "quiesced_at": row["now"] if not row["in_flight"] else None,
-                        "requires_action": measured.get("requires_action")},
+                row,
+                ask,
+                S.PAUSED,
+                extra=measured,
+                event_data=measured,
+                post={"state_restored": True, "fenced": True},
+                fields={
+                    "recovery_data": data,
+                    "pending": None,
+                    "holds": sorted({*row["holds"], Hold.RECOVERY.value}),
+                    "quiesced_at": row["now"] if not row["in_flight"] else None,
+                    "requires_action": measured.get("requires_action"),
+                },
             )
-        ]  # fmt: skip
+        ]
 
     return decide
 
@@ -272,8 +368,12 @@ def update(row: Row, ask: Ask) -> list[Change]:
     if not edits:
         raise InvalidArgument("update", "changes nothing", "Give config, risk_parameters or strategies to change.")
     told = {"event": "config_changed", "changed": sorted(edits), "epoch": row["epoch"]}
-    event = {"event_type": "config_changed", "event_category": "lifecycle", "severity": "info",
-             "description": f"{', '.join(sorted(edits))} changed by {ask.actor.name}"}  # fmt: skip
+    event = {
+        "event_type": "config_changed",
+        "event_category": "lifecycle",
+        "severity": "info",
+        "description": f"{', '.join(sorted(edits))} changed by {ask.actor.name}",
+    }
     return [Change(fields=edits, follow_ups=(("event", told),), events=(event,), extra={"changed": sorted(edits)})]
 
 
@@ -328,8 +428,13 @@ def mark_waiting(what: str, pending: dict[str, Any]) -> Decision:
     def decide(row: Row, ask: Ask) -> list[Change]:
         if S(row["status"]) is not S.CLOSING:
             raise illegal(row, ask)
-        event = {"event_type": "stop_waiting", "event_category": "lifecycle", "severity": "critical",
-                 "description": what, "requires_action": True}  # fmt: skip
+        event = {
+            "event_type": "stop_waiting",
+            "event_category": "lifecycle",
+            "severity": "critical",
+            "description": what,
+            "requires_action": True,
+        }
         return [Change(fields={"requires_action": what, "pending": pending}, events=(event,))]
 
     return decide

@@ -6,21 +6,26 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import IntegrityError
 
 from fntx_sessions.exceptions import CommandConflict, InvalidArgument, Rejected
 from fntx_sessions.lifecycle import templates
 from fntx_sessions.lifecycle.arguments import CreateArguments, CreateFromTemplateArguments
 from fntx_sessions.lifecycle.change import Ask, Outcome, Row
-from fntx_sessions.lifecycle.machine import audit_entry, door, to_json
-from fntx_sessions.schemas import SessionStatus, SessionTemplate, SessionType
+from fntx_sessions.lifecycle.machine import audit_entry, committing, door, to_json
+from fntx_sessions.parsing import parse
+from fntx_sessions.schemas import SessionConfig, SessionStatus, SessionTemplate, SessionType
 from fntx_sessions.security.audit import chain_hash
 from fntx_sessions.settings import Settings
 from fntx_sessions.testing import failpoint
+from fntx_sessions.trading.brokers import check_broker
+from fntx_sessions.trading.calendars import get_calendar
+from fntx_sessions.trading.days import day_from_json
 
 PAPER_NOTICE = "trades on the paper broker: no order reaches a market and no money is at stake"
 
 _CLAIM = text("""
-BEGIN;
+BEGIN ISOLATION LEVEL READ COMMITTED;
 INSERT INTO commands (command_id, session_id, trigger, actor, args_hash, arguments)
 VALUES (:command_id, :session_id, :trigger, :actor, :args_hash, CAST(:arguments AS jsonb))
 ON CONFLICT (command_id) DO NOTHING;
@@ -28,7 +33,7 @@ SELECT clock_timestamp() AS now, c.state, c.args_hash, c.trigger, c.outcome,
   EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = :session_id) AS taken,
   CAST(:parent AS uuid) IS NULL
     OR EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = CAST(:parent AS uuid)) AS parent_known,
-  EXISTS (SELECT 1 FROM accounts a WHERE a.account_id = :account_id) AS account_known
+  (SELECT a.kind FROM accounts a WHERE a.account_id = :account_id) AS account_kind
 FROM commands c WHERE c.command_id = :command_id
 """)
 
@@ -40,8 +45,9 @@ WITH account AS (
 INSERT INTO sessions (session_id, session_type, status, version, account_id, exclusive_account, broker, template_name,
   template_version, config, risk_parameters, enabled_strategies, strategy_parameters, roster, created_at, status_since,
   status_actor, status_reason, parent_session_id, audit_seq, audit_head, tags)
-SELECT :session_id, :session_type, 'initializing', 1, :account_id, true, :broker, :template_name, :template_version,
-  CAST(:config AS jsonb), CAST(:risk_parameters AS jsonb), CAST(:enabled_strategies AS jsonb),
+SELECT :session_id, :session_type, 'initializing', 1, :account_id,
+  coalesce((SELECT a.exclusive FROM accounts a WHERE a.account_id = :account_id), true), :broker, :template_name,
+  :template_version, CAST(:config AS jsonb), CAST(:risk_parameters AS jsonb), CAST(:enabled_strategies AS jsonb),
   CAST(:strategy_parameters AS jsonb), CAST(:roster AS jsonb), :now, :now, :actor, :reason,
   CAST(:parent AS uuid), 1, :audit_head, CAST(:tags AS text[]);
 INSERT INTO session_work (session_id, status, session_type, save_interval_s, checkpoint_interval_s, step_interval_s,
@@ -105,6 +111,10 @@ def plan(template: SessionTemplate, arguments: CreateArguments, hosted: frozense
         names, _merged(template.strategy_parameters, arguments.strategy_parameters)
     )
     _check_feed(arguments.session_type, config)
+    if config["calendar"] != SessionConfig.model_fields["calendar"].default:
+        get_calendar(config["calendar"])
+    if config["broker"] is not None:
+        check_broker(config["broker"])
     return Plan(
         arguments.session_type,
         template,
@@ -125,12 +135,25 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def _check_feed(session_type: SessionType, config: dict[str, Any]) -> None:
     feed = config["feed"]
-    if feed["kind"] == "replayed" and feed["day"] is None:
-        raise InvalidArgument(
-            "config.feed.day", "is missing: a replayed feed needs its day", "Use `fntx backtest FILE`, or give the day."
-        )
+    if feed["kind"] == "replayed":
+        for name in ("day", "previous"):
+            if feed[name] is None:
+                raise InvalidArgument(
+                    f"config.feed.{name}", "is missing: a replayed feed needs its day and the day before it",
+                    "Use `fntx backtest FILE`, or give both.",
+                )  # fmt: skip
+        _check_days(feed, config["calendar"])
     if session_type is SessionType.BACKTEST and feed["kind"] == "published":
         raise InvalidArgument("config.feed.kind", "a backtest runs on a replayed or synthetic feed", "Choose one.")
+
+
+def _check_days(feed: dict[str, Any], calendar: str) -> None:
+    day = day_from_json(feed["day"], "config.feed.day")
+    previous = day_from_json(feed["previous"], "config.feed.previous")
+    if previous.date >= day.date:
+        raise InvalidArgument("config.feed.previous.date", f"{previous.date} is not before {day.date}", "Correct it.")
+    if not get_calendar(calendar).is_trading_day(day.date):
+        raise InvalidArgument("config.feed.day.date", f"{day.date} is not a trading day of {calendar}", "Correct it.")
 
 
 def _agents(template: SessionTemplate, config: dict[str, Any], hosted: frozenset[str]) -> list[dict[str, Any]]:
@@ -144,14 +167,22 @@ def _agents(template: SessionTemplate, config: dict[str, Any], hosted: frozenset
 
 def from_template(template: SessionTemplate, arguments: CreateFromTemplateArguments) -> CreateArguments:
     """Return the create_session arguments that a template and its overrides stand for."""
-    return CreateArguments.model_validate(
-        {"session_type": template.session_type, "session_id": arguments.session_id, "reason": arguments.reason}
-        | templates.sections(arguments.overrides)
-    )
+    asked = {"session_type": template.session_type, "session_id": arguments.session_id, "reason": arguments.reason}
+    return parse(CreateArguments, asked | templates.sections(arguments.overrides), "overrides")
 
 
 def create(engine: Engine, settings: Settings, ask: Ask, planned: Plan) -> Outcome:
     """Write a planned session in one transaction and return the outcome; asked twice, it answers twice, acts once."""
+    try:
+        return _create_once(engine, settings, ask, planned)
+    except IntegrityError as error:
+        if "pk_sessions" not in str(error.orig):
+            raise
+        # Another command took the id between our look and our write; it has committed, and is found and named now.
+        return _create_once(engine, settings, ask, planned)
+
+
+def _create_once(engine: Engine, settings: Settings, ask: Ask, planned: Plan) -> Outcome:
     args_hash = chain_hash(None, {"ask": ask.canonical().decode()})
     broker = planned.config["broker"] or settings.broker
     account_id = planned.config["account"] or f"paper:{ask.session_id}"
@@ -162,7 +193,7 @@ def create(engine: Engine, settings: Settings, ask: Ask, planned: Plan) -> Outco
         if repeated is not None:
             connection.exec_driver_sql("ROLLBACK")
             return repeated
-        error = _obstacle(claimed, ask, planned)
+        error = _obstacle(claimed, ask, planned, broker)
         if error is not None:
             return _refuse(connection, ask, error)
         warnings = _warnings(planned, claimed, account_id, broker)
@@ -189,25 +220,33 @@ def _repeated(claimed: Row, ask: Ask, args_hash: bytes) -> Outcome | None:
     return Outcome.from_dict(claimed["outcome"], repeated=True)
 
 
-def _obstacle(claimed: Row, ask: Ask, planned: Plan) -> Rejected | None:
+def _obstacle(claimed: Row, ask: Ask, planned: Plan, broker: str) -> Rejected | None:
     if claimed["taken"]:
         return InvalidArgument("session_id", f"{ask.session_id} is taken", "Leave it out to get a new one.")
     if not claimed["parent_known"]:
         return InvalidArgument(
             "parent_session_id", f"there is no session {planned.parent_session_id}", "See `fntx ls`."
         )
+    if claimed["account_kind"] not in (None, broker):
+        kind = claimed["account_kind"]
+        return InvalidArgument(
+            "config.account",
+            f"is an account of the broker {kind!r}, the session trades on {broker!r}",
+            "Choose another.",
+        )
     return None
 
 
 def _refuse(connection: Connection, ask: Ask, error: Rejected) -> Outcome:
     outcome = Outcome(ask.command_id, ask.session_id, ask.trigger, "refused", error=error.to_dict())
-    connection.execute(_REFUSE, {"command_id": ask.command_id, "outcome": to_json(outcome.to_dict())})
+    with committing(ask):
+        connection.execute(_REFUSE, {"command_id": ask.command_id, "outcome": to_json(outcome.to_dict())})
     return outcome
 
 
 def _warnings(planned: Plan, claimed: Row, account_id: str, broker: str) -> tuple[str, ...]:
     warnings = []
-    if planned.config["account"] is not None and not claimed["account_known"]:
+    if planned.config["account"] is not None and claimed["account_kind"] is None:
         warnings.append(f"account {account_id} is new; it was made as an exclusive {broker} account")
     if broker == "paper" and planned.session_type in (SessionType.REGULAR, SessionType.EXTENDED_HOURS):
         warnings.append(PAPER_NOTICE)
@@ -222,9 +261,7 @@ def _insert(
         ask.command_id, ask.session_id, ask.trigger, "done", SessionStatus.INITIALIZING, 1, 0, now, warnings
     )
     entry = audit_entry({"audit_seq": 1, "now": now, "version": 1}, ask, "done", bound["args_hash"], None)
-    failpoint("create.before_commit")
-    connection.execute(
-        _INSERT,
+    values = (
         bound
         | _settings_values(planned)
         | {
@@ -239,8 +276,11 @@ def _insert(
             "events": to_json(_events(warnings)),
             "event": to_json(lifecycle_event("session_created", None, "initializing", 0, ask.reason)),
             "outcome": to_json(outcome.to_dict()),
-        },
+        }
     )
+    failpoint("create.before_commit")
+    with committing(ask):
+        connection.execute(_INSERT, values)
     failpoint("create.committed")
     return outcome
 

@@ -8,6 +8,7 @@ function of the locked row.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,9 +19,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fntx_sessions.database.engine import translate
 from fntx_sessions.exceptions import (
+    Busy,
     CommandConflict,
     IllegalTransition,
     NotFound,
+    OutcomeUnknown,
     PreconditionFailed,
     Rejected,
     VersionConflict,
@@ -30,7 +33,10 @@ from fntx_sessions.lifecycle.change import Ask, Change, Decision, Outcome, Row
 from fntx_sessions.lifecycle.machine_sql import LOCK, REFUSE, REPEAT, SHARE, WRITE, WRITE_COMMIT, work_for
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.audit import chain_hash
+from fntx_sessions.settings import get_settings
 from fntx_sessions.testing import failpoint
+
+_ATTEMPTS = 3  # each lost to another session that took the account at that very moment
 
 
 @contextmanager
@@ -48,25 +54,46 @@ def door(engine: Engine) -> Iterator[Connection]:
         raise translate(error) from error
 
 
+@contextmanager
+def committing(ask: Ask) -> Iterator[None]:
+    """Run the statement that commits; raises OutcomeUnknown where the connection is lost under way.
+
+    Nobody can say then whether the commit came through: asking again with the same id finds out.
+    """
+    began = monotonic()
+    try:
+        yield
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise OutcomeUnknown(str(ask.command_id), ask.trigger.value, round(monotonic() - began, 1)) from error
+
+
 def run(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool = False) -> Outcome:
     """Do one command and return its outcome; a refusal is an outcome too, committed with its reason.
 
     finishing: take up a command that was left pending (its row is there); without it, a pending command answers with
     its pending outcome. Raises Busy or Unavailable when nothing was written and the same call may work later.
     """
+    for _ in range(_ATTEMPTS):
+        try:
+            return _run_once(engine, ask, decide, finishing=finishing)
+        except PreconditionFailed:
+            # A unique index said no at the write: somebody took the account while we decided. Look again: whoever
+            # it was has committed, and the decision finds and names them.
+            continue
+    raise Busy(f"the account of session {ask.session_id}", get_settings().db_lock_timeout_ms)
+
+
+def _run_once(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool) -> Outcome:
     args_hash = chain_hash(None, {"ask": ask.canonical().decode()})
-    try:
-        with door(engine) as connection:
-            row = _lock(connection, ask, args_hash)
-            repeated = _repeated(row, ask, args_hash, finishing=finishing)
-            if repeated is not None:
-                connection.exec_driver_sql("ROLLBACK")
-                return repeated
-            return _decide_and_write(connection, row, ask, decide, args_hash)
-    except PreconditionFailed as error:
-        # A unique index said no at the write: the same refusal, told with the session's own name.
-        refusal = PreconditionFailed(str(ask.session_id), ask.trigger.value, *error.args[2:])
-        return _refuse_after_rollback(engine, ask, refusal, args_hash)
+    with door(engine) as connection:
+        row = _lock(connection, ask, args_hash)
+        repeated = _repeated(row, ask, args_hash, finishing=finishing)
+        if repeated is not None:
+            connection.exec_driver_sql("ROLLBACK")
+            return repeated
+        return _decide_and_write(connection, row, ask, decide, args_hash)
 
 
 def _lock(connection: Connection, ask: Ask, args_hash: bytes) -> Row:
@@ -77,6 +104,7 @@ def _lock(connection: Connection, ask: Ask, args_hash: bytes) -> Row:
         "actor": ask.actor.name,
         "args_hash": args_hash,
         "arguments": to_json(ask.arguments),
+        "expected_version": ask.expected_version,
     }
     row = dict(connection.execute(LOCK, bound).mappings().one())
     failpoint("command.locked")
@@ -102,6 +130,9 @@ def _decide_and_write(connection: Connection, row: Row, ask: Ask, decide: Decisi
             _check_table(row, ask, change.trigger or ask.trigger, change)
     except Rejected as error:
         return _refuse(connection, row, ask, error, args_hash)
+    if not changes and row["command_state"] == "pending":
+        connection.exec_driver_sql("ROLLBACK")
+        return Outcome.from_dict(row["command_outcome"], repeated=True)
     outcome = None
     for change in changes:
         last = change is changes[-1]
@@ -118,7 +149,8 @@ def check(row: Row, ask: Ask) -> None:
     if row["session_id"] is None:
         raise NotFound("session", str(ask.session_id), "See `fntx ls`.")
     if ask.expected_version is not None and ask.expected_version != row["version"]:
-        raise VersionConflict(str(ask.session_id), ask.expected_version, row["version"], row["status_actor"])
+        by = row["version_actor"] or row["status_actor"]
+        raise VersionConflict(str(ask.session_id), ask.expected_version, row["version"], by)
 
 
 def _check_table(row: Row, ask: Ask, trigger: Trigger, change: Change) -> None:
@@ -143,21 +175,43 @@ def _write(connection: Connection, row: Row, ask: Ask, change: Change, args_hash
     before = dict(row)
     _apply(row, ask, change)
     outcome = _outcome(row, ask, change)
+    entries = [_audit(row, before, ask, change.state, args_hash)]
+    overtaken = _overtaken(before, row, ask)
+    if overtaken is not None:
+        entries.append(_audit_overtaken(row, ask, overtaken))
     bound = _session_values(row) | {
         "command_id": ask.command_id,
         "command_state": change.state,
         "outcome": to_json(outcome.to_dict()),
         "transitions": to_json(_transition(before, row, ask, change)),
-        "audit": to_json([_audit(row, before, ask, change.state, args_hash)]),
-        "args_hash": args_hash,
+        "audit": to_json(entries),
+        "overtaken_id": overtaken.command_id if overtaken else None,
+        "overtaken_outcome": to_json(overtaken.to_dict()) if overtaken else None,
         "outbox": to_json(_outbox(change)),
         "events": to_json(_events(row, change)),
     }
-    bound["audit_head"] = row["audit_head"]
     bound |= work_for(row, change)
     failpoint("command.before_commit")
-    connection.execute(WRITE_COMMIT if commit else WRITE, bound)
+    with committing(ask):
+        connection.execute(WRITE_COMMIT if commit else WRITE, bound)
     return outcome
+
+
+def _overtaken(before: Row, row: Row, ask: Ask) -> Outcome | None:
+    """Return the refusal of the command that waited on this row and that this change leaves nothing to wait for."""
+    waited, waits = before["pending"], row["pending"]
+    if waited is None or waited["trigger"] == Trigger.FINALIZE or waited["command_id"] == str(ask.command_id):
+        return None
+    if waits is not None and waits["command_id"] == waited["command_id"]:
+        return None
+    error = PreconditionFailed(
+        str(ask.session_id), waited["trigger"], "nothing overtakes it while it waits",
+        f"{ask.trigger.value} by {ask.actor.name} came first", "Look at the session, then decide.",
+    )  # fmt: skip
+    return Outcome(
+        UUID(waited["command_id"]), ask.session_id, Trigger(waited["trigger"]), "refused",
+        SessionStatus(row["status"]), row["version"], row["epoch"], row["now"], error=error.to_dict(),
+    )  # fmt: skip
 
 
 def _apply(row: Row, ask: Ask, change: Change) -> None:
@@ -191,9 +245,9 @@ def _outcome(row: Row, ask: Ask, change: Change) -> Outcome:
 def _session_values(row: Row) -> dict[str, Any]:
     plain = (
         "session_id", "status", "version", "epoch", "holds", "started_at", "ended_at", "status_since", "status_actor",
-        "status_reason", "requires_action", "quiesced_at",
+        "status_reason", "requires_action", "quiesced_at", "audit_seq", "audit_head",
     )  # fmt: skip
-    values = {name: row[name] for name in plain}
+    values = {name: row[name] for name in plain} | {"tags": row["config"]["tags"]}
     for name in ("pending", "config", "risk_parameters", "enabled_strategies", "strategy_parameters", "recovery_data"):
         values[name] = None if row[name] is None else to_json(row[name])
     return values
@@ -221,7 +275,7 @@ def _transition(before: Row, row: Row, ask: Ask, change: Change) -> list[dict[st
     ]
 
 
-def _audit(row: Row, before: Row, ask: Ask, outcome: str, args_hash: bytes) -> dict[str, Any]:
+def _audit(row: Row, before: Row, ask: Ask, outcome: str, args_hash: bytes | None) -> dict[str, Any]:
     row["audit_seq"] += 1
     entry = audit_entry(row, ask, outcome, args_hash, before["version"])
     previous = None if row["audit_head"] is None else bytes(row["audit_head"])
@@ -229,7 +283,15 @@ def _audit(row: Row, before: Row, ask: Ask, outcome: str, args_hash: bytes) -> d
     return entry | {"previous": previous, "hash": row["audit_head"]}
 
 
-def audit_entry(row: Row, ask: Ask, outcome: str, args_hash: bytes, version_before: int | None) -> dict[str, Any]:
+def _audit_overtaken(row: Row, ask: Ask, overtaken: Outcome) -> dict[str, Any]:
+    reason = f"overtaken by {ask.trigger.value} {ask.command_id}"
+    waited = Ask(overtaken.trigger, ask.session_id, ask.actor, reason, overtaken.command_id)
+    return _audit(row, row, waited, "refused", None)
+
+
+def audit_entry(
+    row: Row, ask: Ask, outcome: str, args_hash: bytes | None, version_before: int | None
+) -> dict[str, Any]:
     """Return the audit row of a command, with the very columns and types that are stored and hashed."""
     return {
         "session_id": ask.session_id,
@@ -273,28 +335,17 @@ def _refuse(connection: Connection, row: Row, ask: Ask, error: Rejected, args_ha
         error=error.to_dict(),
     )
     entries = [] if row["session_id"] is None else [_audit(row, row, ask, "refused", args_hash)]
-    connection.execute(
-        REFUSE,
-        {
-            "command_id": ask.command_id,
-            "session_id": ask.session_id,
-            "outcome": to_json(outcome.to_dict()),
-            "audit": to_json(entries),
-            "audit_seq": row["audit_seq"],
-            "audit_head": row["audit_head"],
-        },
-    )
+    bound = {
+        "command_id": ask.command_id,
+        "session_id": ask.session_id,
+        "outcome": to_json(outcome.to_dict()),
+        "audit": to_json(entries),
+        "audit_seq": row["audit_seq"],
+        "audit_head": row["audit_head"],
+    }
+    with committing(ask):
+        connection.execute(REFUSE, bound)
     return outcome
-
-
-def _refuse_after_rollback(engine: Engine, ask: Ask, error: Rejected, args_hash: bytes) -> Outcome:
-    with door(engine) as connection:
-        row = _lock(connection, ask, args_hash)
-        repeated = _repeated(row, ask, args_hash, finishing=True)
-        if repeated is not None:
-            connection.exec_driver_sql("ROLLBACK")
-            return repeated
-        return _refuse(connection, row, ask, error, args_hash)
 
 
 def stored_outcome(connection: Connection, command_id: UUID) -> Outcome | None:

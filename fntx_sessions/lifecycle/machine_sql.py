@@ -8,13 +8,15 @@ from fntx_sessions.lifecycle.change import Change, Row
 from fntx_sessions.schemas import SessionStatus
 
 # Several statements, one round trip; the last one's rows are returned. The command row comes first, so that two
-# deliveries of one command queue up on it and not, crosswise, on it and the session row.
+# deliveries of one command queue up on it and not, crosswise, on it and the session row. NO KEY UPDATE excludes other
+# commands and the order gate's FOR SHARE all the same, but not the foreign keys of saves, fills and checkpoints: their
+# writers hold the work row already, and waiting for the session row would close a circle.
 LOCK = text("""
-BEGIN;
+BEGIN ISOLATION LEVEL READ COMMITTED;
 INSERT INTO commands (command_id, session_id, trigger, actor, args_hash, arguments)
 VALUES (:command_id, :session_id, :trigger, :actor, :args_hash, CAST(:arguments AS jsonb))
 ON CONFLICT (command_id) DO NOTHING;
-SELECT 1 FROM sessions WHERE session_id = :session_id FOR UPDATE;
+SELECT 1 FROM sessions WHERE session_id = :session_id FOR NO KEY UPDATE;
 SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS command_args_hash,
   c.trigger AS command_trigger, c.outcome AS command_outcome, s.*,
   w.clock_at, w.host_id, w.hosted, w.last_saved_at, w.recovery_attempts,
@@ -23,8 +25,15 @@ SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS comman
     WHERE i.session_id = s.session_id AND i.state IN ('intended', 'working')) AS in_flight,
   (SELECT coalesce(jsonb_agg(g.agent ORDER BY g.agent), '[]') FROM session_agents g
     WHERE g.session_id = s.session_id AND g.required AND g.ready_at IS NULL) AS agents_missing,
-  (SELECT max(d.trade_date) FROM account_days d
-    WHERE d.account_id = s.account_id AND d.latched_at IS NOT NULL) AS latched_date
+  (SELECT coalesce(jsonb_agg(d.trade_date), '[]') FROM account_days d
+    WHERE d.account_id = s.account_id AND d.latched_at IS NOT NULL) AS latched_dates,
+  CASE WHEN s.exclusive_account AND s.started_at IS NULL THEN (SELECT x.session_id FROM sessions x
+    WHERE x.account_id = s.account_id AND x.exclusive_account AND x.started_at IS NOT NULL AND x.status <> 'closed')
+  END AS account_holder,
+  CASE WHEN s.version <> CAST(:expected_version AS bigint) THEN (SELECT a.actor FROM audit a
+    WHERE a.session_id = s.session_id AND a.version_after = s.version AND a.outcome <> 'refused'
+    ORDER BY a.seq LIMIT 1)
+  END AS version_actor
 FROM commands c
 LEFT JOIN sessions s ON s.session_id = :session_id
 LEFT JOIN session_work w ON w.session_id = s.session_id
@@ -40,7 +49,7 @@ WITH s AS (
     strategy_parameters = CAST(:strategy_parameters AS jsonb), recovery_data = CAST(:recovery_data AS jsonb),
     started_at = :started_at, ended_at = :ended_at, status_since = :status_since, status_actor = :status_actor,
     status_reason = :status_reason, requires_action = :requires_action, quiesced_at = :quiesced_at,
-    audit_seq = audit_seq + 1, audit_head = :audit_head
+    audit_seq = :audit_seq, audit_head = :audit_head, tags = CAST(:tags AS text[])
   WHERE session_id = :session_id
 ), w AS (
   UPDATE session_work SET status = :status, epoch = :epoch,
@@ -55,7 +64,8 @@ WITH s AS (
     host_id = CASE WHEN :work_new_epoch OR NOT :work_stepped THEN NULL ELSE host_id END,
     step_claimed_by = CASE WHEN :work_new_epoch THEN NULL ELSE step_claimed_by END,
     recovery_attempts = coalesce(CAST(:work_recovery_attempts AS integer), recovery_attempts),
-    next_recovery_at = :work_next_recovery_at,
+    next_recovery_at = CASE WHEN :work_moved OR CAST(:work_next_recovery_at AS timestamptz) IS NOT NULL
+      THEN CAST(:work_next_recovery_at AS timestamptz) ELSE next_recovery_at END,
     pending_due_at = CASE WHEN :work_pending THEN clock_timestamp() END,
     pending_claimed_until = NULL,
     relay_due_at = CASE WHEN CAST(:outbox AS jsonb) = '[]' THEN relay_due_at ELSE clock_timestamp() END
@@ -87,6 +97,9 @@ WITH s AS (
     coalesce(data, '{}'), coalesce(requires_action, false)
   FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS r(event_id uuid, timestamp timestamptz, event_type text,
     event_category text, severity text, source_agent text, description text, data jsonb, requires_action boolean)
+), p AS (
+  UPDATE commands SET state = 'refused', outcome = CAST(:overtaken_outcome AS jsonb), finished_at = clock_timestamp()
+  WHERE command_id = CAST(:overtaken_id AS uuid) AND state = 'pending'
 )
 UPDATE commands SET state = :command_state, outcome = CAST(:outcome AS jsonb),
   finished_at = CASE WHEN :command_state = 'pending' THEN NULL ELSE clock_timestamp() END
@@ -97,7 +110,9 @@ WRITE_COMMIT = text(WRITE.text + "; COMMIT")
 
 REFUSE = text("""
 WITH s AS (
-  UPDATE sessions SET audit_seq = :audit_seq, audit_head = :audit_head WHERE session_id = :session_id
+  UPDATE sessions SET audit_seq = :audit_seq, audit_head = :audit_head,
+    pending = CASE WHEN pending ->> 'command_id' = CAST(:command_id AS text) THEN NULL ELSE pending END
+  WHERE session_id = :session_id
 ), a AS (
   INSERT INTO audit (session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, args_hash,
     version_before, version_after, host, previous, hash)

@@ -9,16 +9,21 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import structlog
 from redis import Redis
-from redis.exceptions import RedisError
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.schemas import SessionStatus
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.live import LiveState
-from fntx_sessions.state.redis_client import key, redis_errors
+from fntx_sessions.state.redis_client import key
+from fntx_sessions.state.scripts import Script, Value
 from fntx_sessions.testing import failpoint
 
+log = structlog.get_logger(__name__)
+
+_ADD = Script("inbox_add.lua")
 _INBOX_LENGTH = 1000  # entries an agent may fall behind before it must rejoin
 
 _CLAIM_DUE = text("""
@@ -38,8 +43,11 @@ _READ = text("""
 SELECT session_id, version, position, kind, payload FROM outbox WHERE session_id = ANY(:ids)
 ORDER BY session_id, version, position
 """)
-# What was written while we relayed keeps the session due; only the rows that were relayed go.
+# What was written while we relayed keeps the session due; only the rows that were relayed go. The work rows are locked
+# by a statement of their own, in the order of their ids as everywhere: the next one's snapshot then holds what commands
+# committed up to now, and a command that comes later waits and makes the session due again.
 _DONE = text("""
+SELECT 1 FROM session_work WHERE session_id = ANY(:ids) ORDER BY session_id FOR NO KEY UPDATE;
 WITH sent AS (
   SELECT * FROM jsonb_to_recordset(CAST(:sent AS jsonb)) AS r(session_id uuid, version bigint, position integer)
 ), gone AS (
@@ -71,29 +79,40 @@ def _relay(engine: Engine, redis: Redis, settings: Settings, claim: Any, bound: 
     if not ids:
         return 0
     failpoint("relay.claimed")
-    _send(redis, settings, pending)
+    stuck = _send(redis, settings, pending)
     failpoint("relay.sent")
-    sent = [{name: row[name] for name in ("session_id", "version", "position")} for row in pending]
+    done = [session_id for session_id in ids if session_id not in stuck]
+    marks = ("session_id", "version", "position")
+    sent = [{name: row[name] for name in marks} for row in pending if row["session_id"] not in stuck]
     with transaction(engine) as connection:
-        connection.execute(_DONE, {"ids": ids, "sent": orjson.dumps(sent).decode()})
+        connection.execute(_DONE, {"ids": done, "sent": orjson.dumps(sent).decode()})
     return len(sent)
 
 
-def _send(redis: Redis, settings: Settings, pending: Sequence[dict[str, Any]]) -> None:
-    """Move the fences, then tell the agents, each in one pipeline; what Redis has already is not an error."""
-    fences = [(row["session_id"], row["payload"]["epoch"]) for row in pending if row["kind"] == "live"]
-    LiveState(redis, settings).raise_fences(fences)
-    with redis_errors(), redis.pipeline(transaction=False) as pipeline:
-        for row in pending:
-            if row["kind"] == "event":
-                _queue_event(pipeline, settings, row)
-        for result in pipeline.execute(raise_on_error=False):
-            if isinstance(result, RedisError) and "equal or smaller" not in str(result):
-                raise result
+def _send(redis: Redis, settings: Settings, pending: Sequence[dict[str, Any]]) -> set[UUID]:
+    """Move the fences, then tell the agents, each in one pipeline; return the sessions whose inbox took less than all.
+
+    Those stay due: their claim lapses, and all of it is sent again. What Redis has already is not an error.
+    """
+    live = LiveState(redis, settings)
+    moved = [(row["session_id"], row["payload"]) for row in pending if row["kind"] == "live"]
+    live.raise_fences([(session_id, payload["epoch"]) for session_id, payload in moved])
+    for session_id, payload in moved:
+        if payload.get("status") == SessionStatus.CLOSED:
+            live.drop(session_id)
+    told = _entries(settings, pending)
+    answers = _ADD.run_many(redis, [(key(session_id, "inbox"), entries) for session_id, entries in told.items()])
+    problems = {session_id: answer[1] for session_id, answer in zip(told, answers, strict=True) if answer[1]}
+    for session_id, problem in problems.items():
+        log.error("relay.refused", session_id=str(session_id), problem=problem.decode())
+    return set(problems)
 
 
-def _queue_event(pipeline: Any, settings: Settings, row: dict[str, Any]) -> None:
-    name = key(row["session_id"], "inbox")
-    entry = f"{row['version']}-{row['position']}"
-    pipeline.xadd(name, {"event": orjson.dumps(row["payload"])}, id=entry, maxlen=_INBOX_LENGTH, approximate=True)
-    pipeline.expire(name, settings.hot_ttl_s)
+def _entries(settings: Settings, pending: Sequence[dict[str, Any]]) -> dict[UUID, list[Value]]:
+    """Return what the script takes for each session that has events."""
+    told: dict[UUID, list[Value]] = {}
+    for row in pending:
+        if row["kind"] == "event":
+            values = told.setdefault(row["session_id"], [_INBOX_LENGTH, settings.hot_ttl_s])
+            values += [f"{row['version']}-{row['position']}", orjson.dumps(row["payload"])]
+    return told

@@ -1,5 +1,6 @@
 """Templates, and how a template and its overrides become a session's settings."""
 
+from copy import deepcopy
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -64,7 +65,7 @@ def merge_into(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict) and isinstance(base.get(key), dict):
             merge_into(base[key], value)
         else:
-            base[key] = value
+            base[key] = deepcopy(value)
     return base
 
 
