@@ -80,8 +80,13 @@ class Settings(BaseSettings):
     step_interval_s: float = Field(default=1.0, gt=0)
     step_batch: int = Field(default=20, ge=1)
     step_slice_s: float = Field(default=2.0, gt=0)
+    step_sweep_s: float = Field(default=5.0, gt=0)
+    agent_failures_max: int = Field(default=3, ge=1)
     step_time_limit_s: int = Field(default=30, ge=1)
     agent_heartbeat_timeout_s: float = Field(default=60.0, gt=0)
+
+    # Backtest runs: how many of their sessions may trade at once, over all runs.
+    backtest_in_flight: int = Field(default=32, ge=1, le=10_000)
 
     # Money: thresholds of trading.md.
     broker: str = "paper"

@@ -56,8 +56,8 @@ def watch(actor: Actor) -> None:
 
 
 @sweep("fntx.sweeps.backtest")
-def advance_backtests(actor: Actor) -> None:
+def advance_backtests() -> None:
     """Hand out the days of backtests and collect their results."""
     at = desk()
     note_run(at.engine, "backtest")
-    backtests.advance(at, actor)
+    backtests.advance(at)

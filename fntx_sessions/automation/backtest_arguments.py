@@ -39,6 +39,12 @@ class RunArguments(Model):
     run_id: UUID
 
 
+class RunsArguments(Model):
+    """The newest runs."""
+
+    limit: int = Field(default=20, ge=1, le=1000)
+
+
 def checked_days(arguments: BacktestArguments) -> list[Day]:
     """Return the days, each checked; raises InvalidArgument naming the one that is wrong or out of order."""
     days = [day_from_json(data, f"days.{number}") for number, data in enumerate(arguments.days)]

@@ -67,9 +67,12 @@ class Lease:
 def renew(engine: Engine, settings: Settings, host_id: str, queues: str) -> None:
     """Take or renew a host's lease for `lease_s` by Postgres's clock."""
     bound = {
-        "host_id": host_id, "queues": queues, "pid": os.getpid(), "node": socket.gethostname(),
+        "host_id": host_id,
+        "queues": queues,
+        "pid": os.getpid(),
+        "node": socket.gethostname(),
         "lease_s": settings.lease_s,
-    }  # fmt: skip
+    }
     with transaction(engine) as connection:
         connection.execute(_RENEW, bound)
 

@@ -1,7 +1,7 @@
 """Liveness: the sessions of a host whose lease ran out are taken over, under a new epoch, without any redelivery.
 
-If this sweep itself was late, or most hosts vanished together, the fault is more likely ours than theirs: one lease more
-is waited. Recoveries per sweep are capped, attempts per session too; then a person has to look.
+If this sweep itself was late, or most hosts vanished together, the fault is more likely ours than theirs: one lease
+more is waited. Recoveries per sweep are capped, attempts per session too; then a person has to look.
 """
 
 from dataclasses import dataclass, field

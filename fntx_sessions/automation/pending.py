@@ -1,4 +1,4 @@
-"""What could not be finished in its command: starts that wait for agents, stops that wait for flat books, recoveries."""
+"""What could not be finished in its command: starts waiting for agents, stops waiting for flat books, recoveries."""
 
 from datetime import datetime
 from typing import Any
@@ -183,4 +183,4 @@ def _option_seconds(row: dict[str, Any]) -> float:
         return (now - since).total_seconds()
     spans = [calendar.option_hours(day) for day in calendar.trading_days(since.date(), now.date())]
     seconds = (max(0.0, (min(span[1], now) - max(span[0], since)).total_seconds()) for span in spans if span)
-    return float(sum(seconds))
+    return sum(seconds, start=0.0)

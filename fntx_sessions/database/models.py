@@ -398,6 +398,8 @@ session_days = Table(
     Column("fees", Numeric(18, 4), nullable=False, server_default=text("0")),
     Column("unrealized", Numeric(18, 4), nullable=False, server_default=text("0")),
     Column("open_risk", Numeric(18, 4), nullable=False, server_default=text("0")),
+    Column("contracts", Integer, nullable=False, server_default=text("0")),
+    Column("margin", Numeric(18, 4), nullable=False, server_default=text("0")),
     _now("updated_at"),
     PrimaryKeyConstraint("session_id", "trade_date"),
     Index("ix_session_days_account_id_trade_date", "account_id", "trade_date"),

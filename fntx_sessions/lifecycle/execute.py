@@ -4,14 +4,13 @@ Tasks, sweeps and the host all come through here; none of them decides anything 
 """
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
 from redis import Redis
 from sqlalchemy import Engine
 
-from fntx_sessions.agents.registry import hosted_names
+from fntx_sessions.agents.registry import known_agents
 from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.lifecycle import commands, creation, machine, outbox, recovering, templates
 from fntx_sessions.lifecycle.arguments import (
@@ -77,7 +76,7 @@ def _create(
     authorize(actor, Trigger.CREATE.value)
     with desk.engine.connect() as connection:
         template = templates.load(connection, name)
-    planned = creation.plan(template, arguments, hosted_names(), named=named)
+    planned = creation.plan(template, arguments, frozenset(known_agents()), named=named)
     # The id follows from the command's, so that a command delivered twice means the same session.
     session_id = arguments.session_id or UUID(int=command_id.int ^ _SESSION_SALT)
     own = arguments.model_dump(mode="json", exclude={"reason"}) | {"template": name}
@@ -90,10 +89,9 @@ def _create(
 _SESSION_SALT = 0x5E5510
 
 
-def system(desk: Desk, trigger: Trigger, actor: Actor, session_id: UUID, reason: str, **arguments: Any) -> Outcome:
-    """Do a command the system asks for by itself, under an id of its own."""
-    model = commands.ARGUMENTS[trigger]
-    return command(desk, trigger, actor, model(session_id=session_id, reason=reason, **arguments), uuid4())
+def system_command(desk: Desk, trigger: Trigger, actor: Actor, arguments: CommandArguments) -> Outcome:
+    """Do a command the system asks for by itself, once, under an id of its own."""
+    return command(desk, trigger, actor, arguments, uuid4())
 
 
 def follow_up(desk: Desk, outcome: Outcome) -> None:

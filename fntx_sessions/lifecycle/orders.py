@@ -111,9 +111,16 @@ def _day(connection: Connection, account_id: str, trade_date: date, *, lock: boo
 
 
 def commit_intent(
-    engine: Engine, request: OrderRequest, *, session_id: UUID, epoch: int, sequence: int, trade_date: date,
-    now: datetime, latency_ms: float | None,
-) -> OrderIntent:  # fmt: skip
+    engine: Engine,
+    request: OrderRequest,
+    *,
+    session_id: UUID,
+    epoch: int,
+    sequence: int,
+    trade_date: date,
+    now: datetime,
+    latency_ms: float | None,
+) -> OrderIntent:
     """Commit an order's intent and return it; only then may it be sent.
 
     Raises StaleEpoch when the session has a newer epoch, OrderRefused when its status allows no opening, its account's
@@ -130,12 +137,18 @@ def commit_intent(
         connection.execute(
             _INSERT,
             {
-                "client_order_id": name, "session_id": session_id, "epoch": epoch, "seq": sequence,
-                "account_id": row["account_id"], "trade_date": trade_date, "opening": request.opening,
-                "stop_loss_usd": request.risk, "payload": orjson.dumps(request.to_json()).decode(),
+                "client_order_id": name,
+                "session_id": session_id,
+                "epoch": epoch,
+                "seq": sequence,
+                "account_id": row["account_id"],
+                "trade_date": trade_date,
+                "opening": request.opening,
+                "stop_loss_usd": request.risk,
+                "payload": orjson.dumps(request.to_json()).decode(),
                 "decision_latency_ms": latency_ms,
             },
-        )  # fmt: skip
+        )
         failpoint("order.before_commit")
     failpoint("order.committed")
     return OrderIntent(name, session_id, epoch, row["account_id"], trade_date, now, request)
@@ -181,9 +194,22 @@ def settle(engine: Engine, states: dict[str, str], fills: Sequence[Fill] = ()) -
 def _fill_row(fill: Fill) -> dict[str, Any]:
     contract = fill.contract
     plain = (
-        "fill_id", "session_id", "account_id", "epoch", "client_order_id", "trade_id", "trade_date", "side", "quantity",
-        "price", "fee", "slippage", "opening", "reason", "timestamp",
-    )  # fmt: skip
+        "fill_id",
+        "session_id",
+        "account_id",
+        "epoch",
+        "client_order_id",
+        "trade_id",
+        "trade_date",
+        "side",
+        "quantity",
+        "price",
+        "fee",
+        "slippage",
+        "opening",
+        "reason",
+        "timestamp",
+    )
     return {name: getattr(fill, name) for name in plain} | {
         "symbol": contract.symbol,
         "right": contract.right,

@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import create_engine, text
 
-from fntx_sessions.database import models  # noqa: F401 - fills the metadata
+from fntx_sessions.database import models, paper  # noqa: F401 - fills the metadata
 from fntx_sessions.database.metadata import metadata
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtext('fntx_sessions.migrations'))")

@@ -329,6 +329,8 @@ def upgrade() -> None:
     sa.Column('fees', sa.Numeric(precision=18, scale=4), server_default=sa.text('0'), nullable=False),
     sa.Column('unrealized', sa.Numeric(precision=18, scale=4), server_default=sa.text('0'), nullable=False),
     sa.Column('open_risk', sa.Numeric(precision=18, scale=4), server_default=sa.text('0'), nullable=False),
+    sa.Column('contracts', sa.Integer(), server_default=sa.text('0'), nullable=False),
+    sa.Column('margin', sa.Numeric(precision=18, scale=4), server_default=sa.text('0'), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.ForeignKeyConstraint(['session_id'], ['sessions.session_id'], name=op.f('fk_session_days_session_id')),
     sa.PrimaryKeyConstraint('session_id', 'trade_date', name=op.f('pk_session_days'))

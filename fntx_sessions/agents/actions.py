@@ -1,0 +1,108 @@
+"""What an agent may do: the desk of a hosted session. Orders pass the gate, then the broker, then the ledger."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from fntx_sessions.agents.runtime import Runtime
+from fntx_sessions.lifecycle import orders
+from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.schemas import Severity
+from fntx_sessions.testing import failpoint
+from fntx_sessions.trading.market import Board
+from fntx_sessions.trading.orders import OrderRequest, Placed, Working
+
+
+@dataclass(slots=True)
+class Requests:
+    """What agents ask of the lifecycle; done after the step, through the ordinary commands. None: not asked."""
+
+    pause: str | None = None
+    suspend: str | None = None
+    stop: str | None = None
+
+
+@dataclass(slots=True)
+class HostedDesk:
+    """The Desk of one step; see agents/base.py for what each method promises."""
+
+    desk: Desk
+    runtime: Runtime
+    agent: str = ""
+    board: Board | None = None
+    requests: Requests = field(default_factory=Requests)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    latencies_ms: list[float] = field(default_factory=list)
+
+    def place(self, request: OrderRequest) -> Placed:
+        """Commit the intent, place it, note what came of it in the ledger, and keep the book in step."""
+        runtime, board = self.runtime, self.board
+        assert board is not None  # noqa: S101 - without a board no agent has anything to place
+        latency = round((time.monotonic_ns() - board.tick.received_ns) / 1e6, 3)
+        intent = orders.commit_intent(
+            self.desk.engine,
+            request,
+            session_id=runtime.session_id,
+            epoch=runtime.epoch,
+            sequence=runtime.sequence,
+            trade_date=board.tick.trade_date,
+            now=runtime.clock.now,
+            latency_ms=latency,
+        )
+        runtime.sequence += 1
+        self.latencies_ms.append(latency)
+        placed = runtime.broker.place(intent, board, runtime.clock.now)
+        failpoint("order.placed")
+        orders.settle(self.desk.engine, {placed.client_order_id: placed.status}, placed.fills)
+        runtime.book.placed(Working(intent), placed)
+        return placed
+
+    def cancel(self, client_order_id: str) -> None:
+        """Cancel at the broker; an order that filled meanwhile comes in with the next match."""
+        status = self.runtime.broker.cancel(self.runtime.session_id, self.runtime.epoch, client_order_id)
+        if status is not None and status != "filled":
+            orders.settle(self.desk.engine, {client_order_id: status})
+            self.runtime.book.gone(client_order_id)
+
+    def emit(
+        self,
+        event_type: str,
+        category: str,
+        severity: Severity,
+        description: str,
+        data: dict[str, Any] | None = None,
+        *,
+        requires_action: bool = False,
+    ) -> None:
+        """Keep an event for the end of the step."""
+        self.events.append(
+            {
+                "timestamp": datetime.now(UTC),
+                "event_type": event_type,
+                "event_category": category,
+                "severity": severity.value,
+                "source_agent": self.agent or None,
+                "description": description,
+                "data": {**(data or {}), "session_time": self.runtime.clock.now.isoformat()},
+                "requires_action": requires_action,
+            }
+        )
+
+    def latch_loss(self, reason: str) -> None:
+        """Latch the account's day at once, whatever becomes of the rest of the step; ask for a pause."""
+        day = self.runtime.book.trade_date
+        orders.latch(self.desk.engine, self.runtime.account_id, day, f"session {self.runtime.session_id}", reason)
+        self.request_pause(reason)
+
+    def request_pause(self, reason: str) -> None:
+        """Ask for a pause by rule after this step."""
+        self.requests.pause = self.requests.pause or reason
+
+    def request_suspend(self, reason: str) -> None:
+        """Ask for a suspension after this step."""
+        self.requests.suspend = self.requests.suspend or reason
+
+    def request_stop(self, reason: str) -> None:
+        """Ask for a stop after this step."""
+        self.requests.stop = self.requests.stop or reason

@@ -1,0 +1,151 @@
+"""What an agent is given for a step and what it may do: read the context, answer with its new state, use the desk."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, time
+from decimal import Decimal
+from typing import Any, Protocol
+from uuid import UUID
+
+from fntx_sessions.schemas import (
+    RiskParameters,
+    SessionConfig,
+    SessionStatus,
+    SessionType,
+    Severity,
+    StrategyParameters,
+)
+from fntx_sessions.trading.book import BookView
+from fntx_sessions.trading.calendars import Calendar
+from fntx_sessions.trading.exits import Exit
+from fntx_sessions.trading.ledger import AccountView, Money, money_of
+from fntx_sessions.trading.market import Board, MarketTick
+from fntx_sessions.trading.orders import ZERO, OrderRequest, Placed
+from fntx_sessions.trading.rules import TradingRules
+
+State = dict[str, Any]
+
+
+class Desk(Protocol):
+    """The only way for an agent to act. It keeps the context's book in step with what the broker answers."""
+
+    def place(self, request: OrderRequest) -> Placed:
+        """Commit the intent at the order gate, then send it; raises OrderRefused (nothing sent) or StaleEpoch."""
+
+    def cancel(self, client_order_id: str) -> None:
+        """Cancel a working order; one that is no longer working is left as it is."""
+
+    def emit(
+        self,
+        event_type: str,
+        category: str,
+        severity: Severity,
+        description: str,
+        data: dict[str, Any] | None = None,
+        *,
+        requires_action: bool = False,
+    ) -> None:
+        """Tell the session's events something."""
+
+    def latch_loss(self, reason: str) -> None:
+        """Latch the account's loss limit for the trade date: no opening until a risk manager clears it."""
+
+    def request_pause(self, reason: str) -> None:
+        """Ask for the session to be paused by a rule."""
+
+    def request_suspend(self, reason: str) -> None:
+        """Ask for the session to be suspended: a fault makes trading unsafe."""
+
+    def request_stop(self, reason: str) -> None:
+        """Ask for the session to be stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """An opening the planner wants. confirmed: a person agreed, or nobody has to."""
+
+    request: OrderRequest
+    confirmed: bool = True
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What the agents of this step have said so far, in roster order."""
+
+    market: dict[str, Any] | None = None
+    plan: list[Proposal] = field(default_factory=list)
+    approved: list[Proposal] = field(default_factory=list)
+    refused: list[tuple[Proposal, str]] = field(default_factory=list)
+    exits: list[Exit] = field(default_factory=list)
+    loss_fired: bool = False
+    placed: list[Placed] = field(default_factory=list)
+    sample: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class StepContext:
+    """One step of one session. Everything that judges time reads `now`; nothing here knows the future.
+
+    board: quotes at `now`; None, with `tick`, where no market data has ever come. flatten: the session is to end
+    flat (CLOSING, by the stop's policy). confirmed: trade ids a person has agreed to. peak and drawdown: the
+    equity curve's, from the samples of earlier steps, so that they are continuous across a recovery.
+    """
+
+    session_id: UUID
+    epoch: int
+    status: SessionStatus
+    session_type: SessionType
+    config: SessionConfig
+    risk: RiskParameters
+    enabled_strategies: list[str]
+    strategy_parameters: dict[str, StrategyParameters]
+    account: AccountView
+    now: datetime
+    tick: MarketTick | None
+    board: Board | None
+    book: BookView
+    desk: Desk
+    calendar: Calendar
+    rules: TradingRules
+    flatten: bool = False
+    confirmed: frozenset[str] = frozenset()
+    peak: Decimal = ZERO
+    drawdown: Decimal = ZERO
+    outputs: Outputs = field(default_factory=Outputs)
+    _money: tuple[int, Money] | None = None
+
+    @property
+    def local_time(self) -> time:
+        """Return the exchange's time of day."""
+        return self.now.astimezone(self.calendar.zone).time()
+
+    @property
+    def may_open(self) -> bool:
+        """Tell whether the session's status and the account's latch leave room for openings."""
+        return self.status is SessionStatus.ACTIVE and self.account.latched is None and not self.outputs.loss_fired
+
+    def money(self) -> Money:
+        """Return the money view, computed anew only after the book changed; needs a board."""
+        if self._money is None or self._money[0] != self.book.version:
+            assert self.board is not None  # noqa: S101 - callers look first
+            found = money_of(self.book, self.board, self.risk, self.account, self.rules)
+            self._money = (self.book.version, found)
+        return self._money[1]
+
+
+class Agent(Protocol):
+    """One hosted agent. It keeps nothing on itself: all memory is in the state it returns, plain JSON."""
+
+    name: str
+
+    def step(self, state: State, context: StepContext) -> State:
+        """Do one step and return the new internal state."""
+
+
+def first_time(state: State, key: str, context: StepContext) -> bool:
+    """Tell, once per trade date and key, that something is to be said; remembers it in `state`."""
+    today = context.book.trade_date.isoformat()
+    said: dict[str, str] = state.setdefault("said", {})
+    if said.get(key) == today:
+        return False
+    state["said"] = {name: day for name, day in said.items() if day == today} | {key: today}
+    return True

@@ -1,0 +1,126 @@
+"""Which sessions this host steps next: claimed in batches, given back with what the step left behind."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine, text
+
+from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.lifecycle.machine import to_json
+
+# A session is stepped by the host that has it, or by whoever comes first where nobody has it. One whose host is lost
+# is not: it goes through recovery, under a new epoch.
+_CLAIM = text("""
+WITH due AS (
+  SELECT session_id FROM session_work
+  WHERE next_step_at <= now() AND (step_claimed_until IS NULL OR step_claimed_until < now())
+    AND (host_id IS NULL OR host_id = :host_id)
+  ORDER BY next_step_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), claimed AS (
+  UPDATE session_work w SET host_id = :host_id, step_claimed_by = :claimant,
+    step_claimed_until = now() + make_interval(secs => :claim_s)
+  FROM due WHERE w.session_id = due.session_id
+  RETURNING w.session_id, w.epoch, w.clock_at, w.agent_failures, w.step_interval_s
+)
+SELECT c.*, s.status, s.version, s.session_type, s.config, s.risk_parameters, s.enabled_strategies,
+  s.strategy_parameters, s.account_id, s.broker, s.pending, s.quiesced_at, s.started_at,
+  (SELECT max(f.timestamp) FROM fills f WHERE f.session_id = s.session_id) AS last_fill_at,
+  (SELECT jsonb_agg(g.agent) FROM session_agents g WHERE g.session_id = s.session_id AND g.hosted) AS hosted_agents
+FROM claimed c JOIN sessions s USING (session_id) WHERE s.epoch = c.epoch
+""")
+# What a step leaves behind is written only while its epoch and its claim still stand.
+_FINISH = text("""
+WITH r AS (
+  SELECT * FROM jsonb_to_recordset(CAST(:steps AS jsonb)) AS x(session_id uuid, epoch bigint, clock_at timestamptz,
+    again text, agent_failures jsonb, day jsonb, samples jsonb, events jsonb)
+), mine AS (
+  UPDATE session_work w SET clock_at = coalesce(r.clock_at, w.clock_at), agent_failures = r.agent_failures,
+    step_claimed_until = NULL, step_claimed_by = NULL, next_step_at = CASE r.again WHEN 'now' THEN now()
+      WHEN 'never' THEN NULL ELSE greatest(now(), w.next_step_at + make_interval(secs => w.step_interval_s)) END
+  FROM r WHERE w.session_id = r.session_id AND w.epoch = r.epoch AND w.step_claimed_by = :claimant
+  RETURNING w.session_id
+), kept AS (SELECT r.* FROM r JOIN mine USING (session_id)),
+d AS (
+  INSERT INTO session_days AS sd (session_id, trade_date, account_id, realized, fees, unrealized, open_risk,
+    contracts, margin)
+  SELECT x.session_id, x.trade_date, x.account_id, x.realized, x.fees, x.unrealized, x.open_risk, x.contracts, x.margin
+  FROM kept, jsonb_to_record(kept.day) AS x(session_id uuid, trade_date date, account_id text, realized numeric,
+    fees numeric, unrealized numeric, open_risk numeric, contracts integer, margin numeric)
+  WHERE kept.day IS NOT NULL AND kept.day <> 'null'
+  ON CONFLICT (session_id, trade_date) DO UPDATE SET realized = excluded.realized, fees = excluded.fees,
+    unrealized = excluded.unrealized, open_risk = excluded.open_risk, contracts = excluded.contracts,
+    margin = excluded.margin, updated_at = now()
+), s AS (
+  INSERT INTO samples (session_id, timestamp, epoch, net_pnl, exposure, spot, steps)
+  SELECT kept.session_id, x.timestamp, kept.epoch, x.net_pnl, x.exposure, x.spot, coalesce(x.steps, '{}')
+  FROM kept, jsonb_to_recordset(kept.samples) AS x(timestamp timestamptz, net_pnl numeric, exposure numeric,
+    spot double precision, steps jsonb)
+  ON CONFLICT (session_id, timestamp) DO NOTHING
+)
+INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description,
+  data, requires_action)
+SELECT gen_random_uuid(), kept.session_id, x.timestamp, x.event_type, x.event_category, x.severity, x.source_agent,
+  x.description, coalesce(x.data, '{}'), coalesce(x.requires_action, false)
+FROM kept, jsonb_to_recordset(kept.events) AS x(timestamp timestamptz, event_type text, event_category text,
+  severity text, source_agent text, description text, data jsonb, requires_action boolean)
+""")
+_CLAIMANTS = text("""
+SELECT DISTINCT step_claimed_by FROM session_work WHERE host_id = :host_id AND step_claimed_by IS NOT NULL
+""")
+# An agent whose step took its process down is charged; the session's other agents go on.
+_FREE = text("""
+UPDATE session_work SET step_claimed_until = NULL, step_claimed_by = NULL,
+  agent_failures = CASE WHEN session_id = CAST(:session_id AS uuid) THEN jsonb_set(agent_failures, ARRAY[:agent],
+    to_jsonb(coalesce((agent_failures ->> :agent)::int, 0) + 1)) ELSE agent_failures END
+WHERE host_id = :host_id AND step_claimed_by = :claimant
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one session's step leaves behind. again: ``interval``, ``now`` or ``never``."""
+
+    session_id: UUID
+    epoch: int
+    again: str
+    clock_at: datetime | None
+    agent_failures: dict[str, int]
+    day: dict[str, Any] | None
+    samples: Sequence[dict[str, Any]]
+    events: Sequence[dict[str, Any]]
+
+
+def claimant() -> str:
+    """Return the name under which this process claims steps."""
+    return str(os.getpid())
+
+
+def claim_steps(engine: Engine, host_id: str, limit: int, claim_s: float) -> list[dict[str, Any]]:
+    """Claim up to `limit` due sessions for this process and return what their steps need; committed before any work."""
+    bound = {"host_id": host_id, "claimant": claimant(), "limit": limit, "claim_s": claim_s}
+    with transaction(engine) as connection:
+        return rows(connection.execute(_CLAIM, bound))
+
+
+def finish_steps(engine: Engine, results: Sequence[StepResult]) -> None:
+    """Write what steps left behind and give their sessions back; a superseded one is passed over whole."""
+    listed = [{name: getattr(result, name) for name in StepResult.__slots__} for result in results]
+    with transaction(engine) as connection:
+        connection.execute(_FINISH, {"steps": to_json(listed), "claimant": claimant()})
+
+
+def claimants(engine: Engine, host_id: str) -> list[str]:
+    """Return the processes of a host that hold claims."""
+    with transaction(engine) as connection:
+        return list(connection.execute(_CLAIMANTS, {"host_id": host_id}).scalars())
+
+
+def free_claims(engine: Engine, host_id: str, dead: str, session_id: str | None, agent: str) -> None:
+    """Free the claims of a dead process, charging `agent` of the session it was stepping, if that is known."""
+    bound = {"host_id": host_id, "claimant": dead, "session_id": session_id, "agent": agent}
+    with transaction(engine) as connection:
+        connection.execute(_FREE, bound)

@@ -1,0 +1,61 @@
+"""What a process is stepping right now, in a file that outlives it: after a kill, only that agent is charged."""
+
+import mmap
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import psutil
+
+from fntx_sessions.settings import get_settings
+
+_SIZE = 256
+
+
+class Note:
+    """One process's note: written to mapped memory for each step, no system call, no round trip."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w+b") as file:
+            file.truncate(_SIZE)
+            self._memory = mmap.mmap(file.fileno(), _SIZE)
+
+    def write(self, session_id: str, agent: str) -> None:
+        """Note that `agent` of `session_id` begins its step."""
+        said = f"{session_id} {agent}".encode()[:_SIZE]
+        self._memory[: len(said) + 1] = said.ljust(len(said) + 1, b"\0")[:_SIZE]
+
+    def clear(self) -> None:
+        """Note that nothing is being stepped."""
+        self._memory[:1] = b"\0"
+
+
+def _folder() -> Path:
+    return get_settings().home / "run" / "steps"
+
+
+@lru_cache(maxsize=1)
+def own_note() -> Note:
+    """Return this process's note."""
+    return Note(_folder() / str(os.getpid()))
+
+
+os.register_at_fork(after_in_child=own_note.cache_clear)
+
+
+def last_words(process: str) -> tuple[str, str] | None:
+    """Return the (session id, agent) a dead process was stepping and remove its note; None when it was idle."""
+    path = _folder() / process
+    try:
+        said = path.read_bytes().split(b"\0", 1)[0].decode()
+        path.unlink()
+    except FileNotFoundError:
+        return None
+    session_id, _, agent = said.partition(" ")
+    return (session_id, agent) if agent else None
+
+
+def is_dead(process: str) -> bool:
+    """Tell whether the process `process` (a pid of this machine) is gone."""
+    return not psutil.pid_exists(int(process))

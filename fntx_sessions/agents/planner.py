@@ -1,0 +1,93 @@
+"""StrategicPlannerAgent: what to sell and when, from the enabled strategies and their parameters."""
+
+from datetime import time
+from functools import lru_cache
+from typing import Any
+
+from fntx_sessions.agents.base import Proposal, State, StepContext
+from fntx_sessions.schemas import Severity, StrategyParameters
+from fntx_sessions.trading.exits import past_flat_by
+from fntx_sessions.trading.ledger import entry_risk
+from fntx_sessions.trading.market import Board
+from fntx_sessions.trading.orders import OrderRequest
+from fntx_sessions.trading.strategies import Structure, build
+
+_DEFAULTS = StrategyParameters()
+
+
+class StrategicPlannerAgent:
+    """Proposes each enabled strategy from its entry time on, at most `max_entries_per_day` times, never twice at once.
+
+    How often was entered is read from the book, not from memory: an agent restored from an old checkpoint cannot
+    enter again what it has entered.
+    """
+
+    name = "StrategicPlannerAgent"
+
+    def step(self, state: State, context: StepContext) -> State:
+        """Put proposals into the plan; remembers what was tried today and why something was skipped."""
+        today = context.book.trade_date.isoformat()
+        if state.get("day") != today:
+            state = {"day": today, "tried": {}, "skipped": {}}
+        if context.board is None or not _may_enter(context, context.board):
+            return state
+        for name in context.enabled_strategies:
+            state = _consider(name, context.strategy_parameters.get(name, _DEFAULTS), state, context, context.board)
+        return state
+
+
+def _may_enter(context: StepContext, board: Board) -> bool:
+    tick = board.tick
+    return context.may_open and tick.market_open and tick.option_open and not past_flat_by(board)
+
+
+def _consider(name: str, parameters: StrategyParameters, state: State, context: StepContext, board: Board) -> State:
+    number = max(context.book.entries(name), state["tried"].get(name, 0)) + 1
+    if number > parameters.max_entries_per_day or context.local_time < _time(parameters.entry_time):
+        return state
+    if any(trade.strategy == name for trade in context.book.open_trades) or _entering(name, context):
+        return state
+    built = build(name, parameters, board, board.tick.trade_date)
+    if isinstance(built, str):
+        return _skip(name, number, built, state, context)
+    proposal = _proposal(name, number, built, context)
+    context.outputs.plan.append(proposal)
+    return _tried(state, name, number) if proposal.confirmed else state
+
+
+def _entering(name: str, context: StepContext) -> bool:
+    requests = [order.intent.request for order in context.book.working.values()]
+    return any(request.opening and request.strategy == name for request in requests)
+
+
+def _proposal(name: str, number: int, built: Structure, context: StepContext) -> Proposal:
+    trade_id = f"{context.book.trade_date.isoformat()}/{name}/{number}"
+    request = OrderRequest(
+        trade_id,
+        name,
+        "sell",
+        built.legs,
+        opening=True,
+        limit=built.credit,
+        reason="entry",
+        risk=entry_risk(context.risk, context.rules, built.legs, built.credit),
+    )
+    return Proposal(request, not context.config.require_confirmation or trade_id in context.confirmed)
+
+
+def _skip(name: str, number: int, why: str, state: State, context: StepContext) -> State:
+    if why.startswith("no "):
+        return state  # nothing to judge by yet; a later bar may have it
+    description = f"{name} not entered: {why}"
+    context.desk.emit("entry_skipped", "trading", Severity.INFO, description, {"strategy": name, "why": why})
+    skipped: dict[str, Any] = {**state["skipped"], name: why}
+    return {**_tried(state, name, number), "skipped": skipped}
+
+
+def _tried(state: State, name: str, number: int) -> State:
+    return {**state, "tried": {**state["tried"], name: number}}
+
+
+@lru_cache(maxsize=256)
+def _time(text: str) -> time:
+    return time.fromisoformat(text)

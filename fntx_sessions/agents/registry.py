@@ -1,0 +1,50 @@
+"""Which hosted agents there are: the entry point group `fntx_sessions.agents`, looked at once a process."""
+
+from functools import lru_cache
+from importlib.metadata import entry_points
+
+from fntx_sessions.agents.base import Agent
+from fntx_sessions.exceptions import InvalidArgument
+
+GROUP = "fntx_sessions.agents"
+
+# The order of a step: each agent builds on what those before it said. Others follow in the order they were named.
+ROSTER_ORDER = (
+    "EnvironmentWatcherAgent",
+    "StrategicPlannerAgent",
+    "RiskManagerAgent",
+    "TacticalExecutorAgent",
+    "EvaluatorAgent",
+)
+
+
+@lru_cache(maxsize=1)
+def _found() -> dict[str, type[Agent]]:
+    return {point.name: point.load() for point in entry_points(group=GROUP)}
+
+
+def known_agents() -> list[str]:
+    """Return the names of all hosted agents, the built-in ones first, in step order."""
+    return step_order(sorted(_found()))
+
+
+def is_hosted(name: str) -> bool:
+    """Tell a hosted agent from one that another service runs."""
+    return name in _found()
+
+
+@lru_cache(maxsize=64)
+def get_agent(name: str) -> Agent:
+    """Return this process's instance of a hosted agent; raises InvalidArgument when there is none of that name."""
+    found = _found().get(name)
+    if found is None:
+        fix = f"Known are {', '.join(known_agents())}; others need an entry point in the group {GROUP}."
+        raise InvalidArgument("agents", f"{name!r} is not a hosted agent", fix)
+    return found()
+
+
+def step_order(names: list[str]) -> list[str]:
+    """Return the names in the order of a step, each once."""
+    unique = list(dict.fromkeys(names))
+    builtin = [name for name in ROSTER_ORDER if name in unique]
+    return builtin + [name for name in unique if name not in ROSTER_ORDER]

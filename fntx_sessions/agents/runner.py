@@ -1,0 +1,228 @@
+"""Stepping one session: a bar is the clock moved on, the broker's fills, and each agent once, in roster order."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from fntx_sessions.agents.actions import HostedDesk, Requests
+from fntx_sessions.agents.base import StepContext
+from fntx_sessions.agents.note import own_note
+from fntx_sessions.agents.registry import get_agent
+from fntx_sessions.agents.runtime import GUARDS, Runtime, Slot, account_view
+from fntx_sessions.agents.views import session_parts, slot_report
+from fntx_sessions.exceptions import Retryable, StaleEpoch
+from fntx_sessions.lifecycle import orders
+from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.schemas import SessionStatus, SessionType, Severity
+from fntx_sessions.testing import failpoint
+from fntx_sessions.trading.market import Board, MarketTick
+from fntx_sessions.trading.orders import ZERO
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Slice:
+    """What stepping a session left behind, before any of it is stored."""
+
+    runtime: Runtime
+    requests: Requests = field(default_factory=Requests)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    day: dict[str, Any] | None = None
+    parts: dict[str, bytes] = field(default_factory=dict)
+    finished: bool = False
+    stale: bool = False
+
+
+def run_slice(desk: Desk, runtime: Runtime, deadline: float) -> Slice:
+    """Step a session: one bar, or, in a backtest, bars until its day or the time (monotonic seconds) is over."""
+    done = Slice(runtime)
+    try:
+        while not done.finished:
+            _bar(desk, runtime, done)
+            failpoint("step.bar")
+            runs_on = runtime.session_type is SessionType.BACKTEST and runtime.status is SessionStatus.ACTIVE
+            asked = done.requests.pause or done.requests.suspend or done.requests.stop
+            if asked or not runs_on or time.monotonic() >= deadline:
+                break
+    except StaleEpoch:
+        done.stale = True
+    own_note().clear()
+    return done
+
+
+def _bar(desk: Desk, runtime: Runtime, done: Slice) -> None:
+    """One bar; a simulated clock moves on after it, so that the first bar is the open itself."""
+    if runtime.clock.finished:
+        done.finished = True
+        return
+    tick = runtime.feed.tick(runtime.clock.now)
+    hosted = HostedDesk(desk, runtime, events=done.events, requests=done.requests)
+    if tick is not None:
+        _roll(desk, runtime, tick)
+        hosted.board = Board(tick, runtime.rules, stressed=runtime.book.stressed)
+        _match(desk, runtime, hosted.board)
+    context = _context(runtime, tick, hosted)
+    attempted, failed = _step_agents(runtime, context, hosted)
+    _collect(runtime, context, done, {"attempted": attempted, "failed": failed, "latency_ms": hosted.latencies_ms})
+    runtime.clock.advance()
+    done.finished = runtime.clock.finished
+
+
+def _roll(desk: Desk, runtime: Runtime, tick: MarketTick) -> None:
+    """Begin a new trade date: what is held carries the previous close's mark over, the loss limit begins anew."""
+    book = runtime.book
+    if tick.trade_date == book.trade_date:
+        return
+    book.roll(tick.trade_date)
+    runtime.broker.roll(runtime.session_id, runtime.epoch, tick.trade_date, book.value_at_roll)
+    runtime.account = account_view(desk, runtime.broker, runtime.account_id, runtime.session_id, tick.trade_date)
+
+
+def _match(desk: Desk, runtime: Runtime, board: Board) -> None:
+    """Let the broker fill what it can at this bar, and take what came of it into the ledger and the book."""
+    book, tick = runtime.book, board.tick
+    if not book.needs_match(tick):
+        return
+    fills = runtime.broker.match(runtime.session_id, runtime.epoch, board, runtime.clock.now)
+    states = {fill.client_order_id: "filled" for fill in fills if fill.client_order_id in book.working}
+    still = {order.intent.client_order_id for order in runtime.broker.open_orders(runtime.session_id)}
+    expired = [name for name in book.working if name not in still and name not in states]
+    orders.settle(desk.engine, states | dict.fromkeys(expired, "expired"), fills)
+    book.apply(fills)
+    for name in expired:
+        book.gone(name)
+
+
+def _context(runtime: Runtime, tick: MarketTick | None, hosted: HostedDesk) -> StepContext:
+    return StepContext(
+        session_id=runtime.session_id,
+        epoch=runtime.epoch,
+        status=runtime.status,
+        session_type=runtime.session_type,
+        config=runtime.config,
+        risk=runtime.risk,
+        enabled_strategies=runtime.enabled_strategies,
+        strategy_parameters=runtime.strategy_parameters,
+        account=runtime.account,
+        now=runtime.clock.now,
+        tick=tick,
+        board=hosted.board,
+        book=runtime.book,
+        desk=hosted,
+        calendar=runtime.calendar,
+        rules=runtime.rules,
+        flatten=runtime.flatten,
+        peak=runtime.peak,
+        drawdown=runtime.drawdown,
+    )
+
+
+def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk) -> tuple[int, int]:
+    """Step each agent; one that raises harms nobody else. Returns (attempted, failed)."""
+    slots = [Slot(name) for name in GUARDS] if runtime.guarded else list(runtime.slots.values())
+    failed = 0
+    for slot in slots:
+        if slot.quarantined:
+            continue
+        hosted.agent = slot.name
+        own_note().write(str(runtime.session_id), slot.name)
+        began = time.perf_counter()
+        try:
+            slot.state = get_agent(slot.name).step(slot.state, context)
+        except (StaleEpoch, Retryable):
+            raise
+        except Exception as error:  # noqa: BLE001 - any fault of an agent is the agent's own, and is charged to it
+            failed += 1
+            _charge(runtime, slot, hosted, error)
+        slot.milliseconds += (time.perf_counter() - began) * 1000
+        _count(slot, context)
+    return len(slots), failed
+
+
+def _charge(runtime: Runtime, slot: Slot, hosted: HostedDesk, error: Exception) -> None:
+    slot.errors += 1
+    runtime.failures[slot.name] = runtime.failures.get(slot.name, 0) + 1
+    what = f"{slot.name} failed: {type(error).__name__}: {error}"
+    log.error("agent_failed", session_id=str(runtime.session_id), agent=slot.name, exc_info=error)
+    hosted.emit("agent_failed", "health", Severity.ERROR, what[:2000], {"failures": runtime.failures[slot.name]})
+
+
+def quarantine(runtime: Runtime, hosted_events: list[dict[str, Any]], requests: Requests, limit: int) -> None:
+    """Set aside agents that failed `limit` times; a session without its risk or execution is suspended."""
+    for name, count in runtime.failures.items():
+        slot = runtime.slots.get(name)
+        if slot is None or slot.quarantined or count < limit:
+            continue
+        slot.quarantined = True
+        requests.suspend = requests.suspend or f"{name} was quarantined after {count} failures"
+        hosted_events.append(
+            {
+                "timestamp": runtime.clock.now,
+                "event_type": "agent_quarantined",
+                "event_category": "health",
+                "severity": "critical",
+                "source_agent": name,
+                "description": f"{name} was quarantined after {count} failures; the session is suspended",
+                "requires_action": True,
+            }
+        )
+
+
+def _count(slot: Slot, context: StepContext) -> None:
+    outputs = context.outputs
+    if slot.name == "StrategicPlannerAgent":
+        slot.decisions += len(outputs.plan)
+    elif slot.name == "RiskManagerAgent":
+        slot.decisions += len(outputs.approved) + len(outputs.refused) + len(outputs.exits)
+    elif slot.name == "TacticalExecutorAgent":
+        slot.actions += len(outputs.placed)
+
+
+def _collect(runtime: Runtime, context: StepContext, done: Slice, steps: dict[str, Any]) -> None:
+    """Keep what the bar said; only the last bar's parts of a slice are reported."""
+    done.parts = session_parts(runtime, context)
+    if context.board is None:
+        return
+    money, sample = context.money(), context.outputs.sample
+    if sample is not None:
+        runtime.peak, runtime.drawdown = max(runtime.peak, sample["peak"]), min(runtime.drawdown, sample["drawdown"])
+        if _sample_due(runtime) or steps["failed"] or steps["latency_ms"]:
+            runtime.last_sample_at = context.now
+            done.samples.append(
+                {
+                    "timestamp": context.now,
+                    "net_pnl": sample["net_pnl"],
+                    "exposure": sample["exposure"],
+                    "spot": sample["spot"],
+                    "steps": steps,
+                }
+            )
+    fees = sum((fill.fee for fill in runtime.book.fills if fill.trade_date == runtime.book.trade_date), ZERO)
+    done.day = {
+        "session_id": runtime.session_id,
+        "trade_date": runtime.book.trade_date,
+        "account_id": runtime.account_id,
+        # daily_pnl is after fees; the columns add up to it.
+        "realized": money.daily_pnl + fees - money.unrealized,
+        "fees": fees,
+        "unrealized": money.unrealized,
+        "open_risk": money.open_risk,
+        "contracts": money.contracts,
+        "margin": ZERO if runtime.book.flat else money.margin - runtime.account.other_margin,
+    }
+
+
+def _sample_due(runtime: Runtime) -> bool:
+    if runtime.clock.simulated or runtime.last_sample_at is None:
+        return True
+    return runtime.clock.now - runtime.last_sample_at >= timedelta(seconds=5)
+
+
+def agent_parts(runtime: Runtime) -> list[tuple[str, str, bytes]]:
+    """Return (agent, part name, bytes) of every hosted agent of a session."""
+    return [(slot.name, *slot_report(slot)) for slot in runtime.slots.values()]

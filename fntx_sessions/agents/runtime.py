@@ -1,0 +1,222 @@
+"""One hosted session in this process: its market, clock, book and its agents' memory, loaded once and kept warm."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import text
+
+from fntx_sessions.agents.base import State
+from fntx_sessions.agents.registry import step_order
+from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.lifecycle.orders import account_day, next_sequence
+from fntx_sessions.schemas import (
+    MarketState,
+    RiskParameters,
+    SessionConfig,
+    SessionStatus,
+    SessionType,
+    StrategyParameters,
+)
+from fntx_sessions.state.live import LiveCut, LiveState
+from fntx_sessions.state.redis_client import redis_errors
+from fntx_sessions.trading.book import BookView
+from fntx_sessions.trading.broker import Broker
+from fntx_sessions.trading.brokers import get_broker
+from fntx_sessions.trading.calendars import Calendar, get_calendar
+from fntx_sessions.trading.clock import SessionClock
+from fntx_sessions.trading.feeds import Feed, session_clock, session_feed
+from fntx_sessions.trading.ledger import AccountView
+from fntx_sessions.trading.orders import ZERO
+from fntx_sessions.trading.rules import TradingRules
+
+MARKET_KEY = "fntx:market"
+GUARDS = ("RiskManagerAgent", "TacticalExecutorAgent")
+
+_OTHERS = text("""
+SELECT coalesce(sum(realized + unrealized - fees), 0) AS pnl, coalesce(sum(open_risk), 0) AS open_risk,
+  coalesce(sum(contracts), 0) AS contracts, coalesce(sum(margin), 0) AS margin
+FROM session_days WHERE account_id = :account_id AND trade_date = :trade_date AND session_id <> :session_id
+""")
+_CURVE = text("""
+SELECT greatest(coalesce(max(net_pnl), 0), 0) AS peak, least(coalesce(min(net_pnl - so_far), 0), 0) AS drawdown
+FROM (SELECT net_pnl, greatest(max(net_pnl) OVER (ORDER BY timestamp), 0) AS so_far
+  FROM samples WHERE session_id = :session_id) AS curve
+""")
+
+
+@dataclass(slots=True)
+class Slot:
+    """One agent of a session: its memory and the counters of its AgentState."""
+
+    name: str
+    state: State = field(default_factory=dict)
+    actions: int = 0
+    decisions: int = 0
+    errors: int = 0
+    milliseconds: float = 0.0
+    quarantined: bool = False
+
+
+@dataclass(slots=True)
+class Runtime:
+    """A session as it is stepped. revision: of the live state it was loaded from or last reported."""
+
+    session_id: UUID
+    epoch: int
+    version: int
+    status: SessionStatus
+    session_type: SessionType
+    config: SessionConfig
+    risk: RiskParameters
+    enabled_strategies: list[str]
+    strategy_parameters: dict[str, StrategyParameters]
+    account_id: str
+    calendar: Calendar
+    feed: Feed
+    clock: SessionClock
+    broker: Broker
+    book: BookView
+    account: AccountView
+    slots: dict[str, Slot]
+    sequence: int
+    revision: int
+    rules: TradingRules
+    peak: Decimal = ZERO
+    drawdown: Decimal = ZERO
+    flatten: bool = False
+    quiesced: bool = True
+    failures: dict[str, int] = field(default_factory=dict)
+    last_sample_at: datetime | None = None
+
+    @property
+    def guarded(self) -> bool:
+        """Tell whether only the manager's guard steps: what is open is protected, nothing is opened."""
+        return self.status in (SessionStatus.SUSPENDED, SessionStatus.ERROR) or not self.slots
+
+
+def load_runtime(desk: Desk, row: dict[str, Any]) -> Runtime:
+    """Build a claimed session's runtime from the stores; raises InvalidArgument where its feed cannot be played."""
+    config = SessionConfig.model_validate(row["config"])
+    calendar, rules = get_calendar(config.calendar), TradingRules.from_settings(desk.settings)
+    session_type = SessionType(row["session_type"])
+    feed, clock = _market(desk, row, config, calendar, session_type, rules)
+    live = LiveState(desk.redis, desk.settings)
+    live.raise_fence(row["session_id"], row["epoch"])
+    cut = live.read([row["session_id"]])[0]
+    trade_date = calendar.trade_date(clock.now)
+    broker = get_broker(row["broker"], desk.engine)
+    account = account_view(desk, broker, row["account_id"], row["session_id"], trade_date)
+    peak, drawdown = _curve(desk, row["session_id"])
+    runtime = Runtime(
+        row["session_id"],
+        row["epoch"],
+        row["version"],
+        SessionStatus(row["status"]),
+        session_type,
+        config,
+        RiskParameters.model_validate(row["risk_parameters"]),
+        row["enabled_strategies"],
+        _strategies(row),
+        row["account_id"],
+        calendar,
+        feed,
+        clock,
+        broker,
+        broker.load_book(row["session_id"], trade_date),
+        account,
+        _slots(row, cut),
+        next_sequence(desk.engine, row["session_id"], row["epoch"]),
+        cut.revision if cut else 0,
+        rules,
+        peak,
+        drawdown,
+        failures=dict(row["agent_failures"]),
+    )
+    refresh(runtime, row)
+    return runtime
+
+
+def refresh(runtime: Runtime, row: dict[str, Any]) -> None:
+    """Take over what a command may have changed since the last step."""
+    runtime.status = SessionStatus(row["status"])
+    runtime.quiesced = row["quiesced_at"] is not None
+    runtime.failures = dict(row["agent_failures"])
+    pending = row["pending"] or {}
+    runtime.flatten = runtime.status is SessionStatus.CLOSING and pending.get("close_positions", True)
+    if row["version"] != runtime.version:
+        runtime.version = row["version"]
+        runtime.config = SessionConfig.model_validate(row["config"])
+        runtime.risk = RiskParameters.model_validate(row["risk_parameters"])
+        runtime.enabled_strategies, runtime.strategy_parameters = row["enabled_strategies"], _strategies(row)
+
+
+def account_view(desk: Desk, broker: Broker, account_id: str, session_id: UUID, trade_date: date) -> AccountView:
+    """Return what the account has today, opening it at the broker with its equity if it is new there."""
+    day = account_day(desk.engine, account_id, trade_date)
+    held = broker.open_account(account_id, day.equity_at_roll)
+    with transaction(desk.engine) as connection:
+        others = rows(
+            connection.execute(_OTHERS, {"account_id": account_id, "trade_date": trade_date, "session_id": session_id})
+        )[0]
+    return AccountView(
+        account_id,
+        day.equity_at_roll,
+        held.cash,
+        others["pnl"],
+        others["open_risk"],
+        int(others["contracts"]),
+        others["margin"],
+        held.margin_used,
+        (day.latch_reason or "the loss limit has fired") if day.latched else None,
+    )
+
+
+def _market(
+    desk: Desk, row: dict[str, Any], config: SessionConfig, calendar: Calendar, kind: SessionType, rules: TradingRules
+) -> tuple[Feed, SessionClock]:
+    today = calendar.local_date(row["started_at"])
+    feed = session_feed(config.feed, calendar, today=today, source=lambda: published_market(desk), rules=rules)
+    known = [moment for moment in (row["clock_at"], row["last_fill_at"]) if moment is not None]
+    # A fill may be later than the last clock that was stored: time never runs back past what was traded.
+    return feed, session_clock(feed, calendar, config.feed, kind, max(known) if known else None)
+
+
+def published_market(desk: Desk) -> MarketState | None:
+    """Return the MarketState another service published last, None before the first."""
+    with redis_errors():
+        found = desk.redis.get(MARKET_KEY)
+    return None if found is None else MarketState.model_validate_json(bytes(found))  # type: ignore[arg-type]
+
+
+def _strategies(row: dict[str, Any]) -> dict[str, StrategyParameters]:
+    return {name: StrategyParameters.model_validate(value) for name, value in row["strategy_parameters"].items()}
+
+
+def _slots(row: dict[str, Any], cut: LiveCut | None) -> dict[str, Slot]:
+    parts = cut.parts if cut else {}
+    return {name: _slot(name, parts.get(f"agent/{name}")) for name in step_order(row["hosted_agents"] or [])}
+
+
+def _slot(name: str, part: bytes | None) -> Slot:
+    if part is None:
+        return Slot(name)
+    known = orjson.loads(part)
+    return Slot(
+        name,
+        known.get("internal_state", {}),
+        known.get("actions_taken", 0),
+        known.get("decisions_made", 0),
+        known.get("errors_encountered", 0),
+        known.get("processing_time_ms", 0.0),
+    )
+
+
+def _curve(desk: Desk, session_id: UUID) -> tuple[Decimal, Decimal]:
+    with transaction(desk.engine) as connection:
+        found = connection.execute(_CURVE, {"session_id": session_id}).one()
+    return Decimal(found.peak), Decimal(found.drawdown)

@@ -1,0 +1,44 @@
+"""What happened to a session: events, transitions, commands."""
+
+from uuid import UUID
+
+from sqlalchemy import Engine, text
+
+from fntx_sessions.database.engine import transaction
+from fntx_sessions.exceptions import NotFound
+from fntx_sessions.lifecycle.change import Outcome
+from fntx_sessions.lifecycle.machine import stored_outcome
+from fntx_sessions.lifecycle.reads.rows import of_session
+from fntx_sessions.schemas import SessionEvent, SessionTransition
+
+_EVENTS = text("""
+SELECT e.event_id IS NOT NULL AS found, e.* FROM sessions s LEFT JOIN LATERAL (
+  SELECT event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description, data,
+    requires_action, action_taken, impact_assessment
+  FROM events WHERE session_id = s.session_id ORDER BY timestamp DESC, event_id DESC LIMIT :limit
+) e ON true WHERE s.session_id = :session_id ORDER BY e.timestamp, e.event_id
+""")
+_TRANSITIONS = text("""
+SELECT t.transition_id IS NOT NULL AS found, t.* FROM sessions s LEFT JOIN LATERAL (
+  SELECT * FROM transitions WHERE session_id = s.session_id ORDER BY version DESC LIMIT :limit
+) t ON true WHERE s.session_id = :session_id ORDER BY t.version
+""")
+
+
+def get_events(engine: Engine, session_id: UUID, limit: int) -> list[SessionEvent]:
+    """Return the last `limit` events, oldest first; raises NotFound."""
+    return [SessionEvent.model_validate(row) for row in of_session(engine, _EVENTS, session_id, limit=limit)]
+
+
+def get_transitions(engine: Engine, session_id: UUID, limit: int) -> list[SessionTransition]:
+    """Return the last `limit` transitions, oldest first; raises NotFound."""
+    return [SessionTransition.model_validate(row) for row in of_session(engine, _TRANSITIONS, session_id, limit=limit)]
+
+
+def get_outcome(engine: Engine, command_id: UUID) -> Outcome:
+    """Return what became of a command; raises NotFound when none of this id was ever committed."""
+    with transaction(engine) as connection:
+        found = stored_outcome(connection, command_id)
+    if found is None:
+        raise NotFound("command", str(command_id), "It did not happen: ask again under the same id.")
+    return found

@@ -1,0 +1,172 @@
+"""A session's money as the ledger has it: trades flat to flat, and what is open. Never from a snapshot."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import structlog
+from pydantic import ValidationError
+from sqlalchemy import Engine, text
+
+from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.lifecycle.reads.rows import of_session
+from fntx_sessions.schemas import Model, Money, Order, Position, SessionStatus, Time, TradingState
+from fntx_sessions.trading.ledger import TradeResult, trades_of
+from fntx_sessions.trading.orders import Contract, Fill, request_from_json
+from fntx_sessions.trading.paper_rows import fill_from_row
+
+log = structlog.get_logger(__name__)
+
+_TRADES = text("""
+SELECT f.fill_id IS NOT NULL AS found, f.* FROM sessions s LEFT JOIN fills f ON f.session_id = s.session_id
+WHERE s.session_id = :session_id ORDER BY f.timestamp, f.fill_id
+""")
+_OPEN_FILLS = text("""
+SELECT f.* FROM fills f WHERE f.session_id = :session_id AND f.trade_id IN (
+  SELECT trade_id FROM fills WHERE session_id = :session_id
+  GROUP BY trade_id, symbol HAVING sum(CASE side WHEN 'buy' THEN quantity ELSE -quantity END) <> 0)
+ORDER BY f.timestamp, f.fill_id
+""")
+_OPEN_ORDERS = text("""
+SELECT client_order_id, payload, state, created_at FROM order_intents
+WHERE session_id = :session_id AND state IN ('intended', 'working') ORDER BY created_at, client_order_id
+""")
+
+
+class TradeFill(Model):
+    """One leg of a trade as it was filled; price in dollars a share, fee and slippage in dollars."""
+
+    fill_id: str
+    client_order_id: str
+    timestamp: Time
+    symbol: str
+    side: str
+    quantity: int
+    price: Money
+    fee: Money
+    slippage: Money
+    opening: bool
+    reason: str
+
+
+class TradeRecord(Model):
+    """One trade, flat to flat, dollars. outcome and closed_at None: still open, and gross is what was cashed so far."""
+
+    trade_id: str
+    strategy: str
+    opened_at: Time
+    closed_at: Time | None
+    packages: int
+    credit: Money
+    gross_pnl: Money
+    fees: Money
+    net_pnl: Money
+    slippage: Money
+    outcome: str | None
+    exit_reason: str | None
+    fills: list[TradeFill]
+
+
+def get_trades(engine: Engine, session_id: UUID, limit: int) -> list[TradeRecord]:
+    """Return the last `limit` trades, oldest first, open ones included; raises NotFound."""
+    fills = [fill_from_row(row) for row in of_session(engine, _TRADES, session_id)]
+    return [_record(result) for result in trades_of(fills)[-limit:]]
+
+
+def trading_state(engine: Engine, session_id: UUID, status: str, reported: bytes | None) -> TradingState:
+    """Return the money view: positions and orders from the ledger, marks and what follows from them as last reported.
+
+    reported: the view its host computed from the broker at its last step, as Redis holds it live; None: the positions
+    stand without marks.
+    """
+    with transaction(engine) as connection:
+        fills = [fill_from_row(row) for row in rows(connection.execute(_OPEN_FILLS, {"session_id": session_id}))]
+        orders = rows(connection.execute(_OPEN_ORDERS, {"session_id": session_id}))
+    view = _reported(session_id, reported)
+    marks = {position.symbol: position for position in view.open_positions}
+    positions = [_with_mark(one, marks.get(one.symbol)) for one in _positions(fills)]
+    return view.model_copy(
+        update={
+            "open_positions": positions,
+            "pending_orders": [_order(row) for row in orders],
+            "trading_enabled": status == SessionStatus.ACTIVE,
+        }
+    )
+
+
+def _reported(session_id: UUID, reported: bytes | None) -> TradingState:
+    try:
+        return TradingState() if reported is None else TradingState.model_validate_json(reported)
+    except ValidationError as error:
+        log.warning("trading_part_not_read", session_id=str(session_id), problem=str(error))
+        return TradingState()
+
+
+def _record(result: TradeResult) -> TradeRecord:
+    trade = result.trade
+    closing = [fill for fill in trade.fills if not fill.opening]
+    return TradeRecord(
+        trade_id=trade.trade_id,
+        strategy=trade.strategy,
+        opened_at=trade.opened_at,
+        closed_at=trade.closed_at,
+        packages=trade.packages,
+        credit=trade.credit,
+        gross_pnl=result.gross,
+        fees=result.fees,
+        net_pnl=result.net,
+        slippage=result.slippage,
+        outcome=result.outcome,
+        exit_reason=closing[-1].reason if closing and not trade.open else None,
+        fills=[_fill(fill) for fill in trade.fills],
+    )
+
+
+def _fill(fill: Fill) -> TradeFill:
+    names = ("fill_id", "client_order_id", "timestamp", "side", "quantity", "price", "fee", "slippage", "opening")
+    same = {name: getattr(fill, name) for name in names}
+    return TradeFill(**same, symbol=fill.contract.symbol, reason=fill.reason)
+
+
+def _positions(fills: list[Fill]) -> list[Position]:
+    held = [(result.trade, leg) for result in trades_of(fills) for leg in result.trade.legs.items()]
+    return [_position(trade.trade_id, trade.opened_at, trade.fills, *leg) for trade, leg in held]
+
+
+def _position(trade_id: str, opened_at: datetime, fills: list[Fill], contract: Contract, quantity: int) -> Position:
+    entries = [fill for fill in fills if fill.contract == contract and (fill.signed > 0) == (quantity > 0)]
+    paid = sum((fill.price * fill.quantity for fill in entries), Decimal(0))
+    return Position(
+        symbol=contract.symbol,
+        right=contract.right,
+        strike=contract.strike,
+        expiry=contract.expiry.isoformat() if contract.expiry else None,
+        quantity=quantity,
+        average_price=paid / sum(fill.quantity for fill in entries),
+        opened_at=opened_at,
+        trade_id=trade_id,
+    )
+
+
+def _with_mark(position: Position, reported: Position | None) -> Position:
+    if reported is None or reported.mark is None:
+        return position
+    multiplier = 1 if position.right == "stock" else 100
+    unrealized = (reported.mark - position.average_price) * position.quantity * multiplier
+    return position.model_copy(update={"mark": reported.mark, "unrealized_pnl": unrealized})
+
+
+def _order(row: dict[str, Any]) -> Order:
+    request = request_from_json(row["payload"])
+    return Order(
+        client_order_id=row["client_order_id"],
+        symbol="/".join(leg.contract.symbol for leg in request.legs),
+        side=request.side,
+        quantity=request.packages,
+        limit_price=request.limit,
+        opening=request.opening,
+        reason=request.reason,
+        status=row["state"],
+        created_at=row["created_at"],
+    )

@@ -1,0 +1,127 @@
+"""One session with all that belongs to it, and lists of sessions."""
+
+from typing import Any
+from uuid import UUID
+
+import structlog
+from redis import Redis
+from sqlalchemy import Engine, text
+
+from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.exceptions import FntxError, InvalidArgument
+from fntx_sessions.lifecycle.arguments import ListArguments
+from fntx_sessions.lifecycle.reads.ledger import trading_state
+from fntx_sessions.lifecycle.reads.metrics import get_metrics
+from fntx_sessions.lifecycle.reads.rows import COLUMNS, one, to_session
+from fntx_sessions.schemas import AgentState, MarketState, SessionStatus, TradingSession
+from fntx_sessions.settings import Settings
+from fntx_sessions.state.live import LiveState
+from fntx_sessions.state.loading import load_save
+from fntx_sessions.state.parts import AGENT_PREFIX, MARKET, TRADING
+
+EVENTS_SHOWN, CHECKPOINTS_SHOWN = 20, 10
+log = structlog.get_logger(__name__)
+
+_GET = text(f"""
+SELECT {COLUMNS},
+  (SELECT coalesce(jsonb_agg(to_jsonb(e) ORDER BY e.timestamp, e.event_id), '[]') FROM (
+    SELECT event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description, data,
+      requires_action, action_taken, impact_assessment
+    FROM events WHERE session_id = s.session_id ORDER BY timestamp DESC, event_id DESC LIMIT :events) e) AS events,
+  (SELECT coalesce(jsonb_agg(to_jsonb(c) ORDER BY c.timestamp DESC, c.checkpoint_id DESC), '[]') FROM (
+    SELECT checkpoint_id, session_id, timestamp, checkpoint_type, is_recovery_point, encode(checksum, 'hex') AS checksum,
+      verified, epoch, revision, size_bytes, identity, note
+    FROM checkpoints WHERE session_id = s.session_id ORDER BY timestamp DESC, checkpoint_id DESC LIMIT :checkpoints
+  ) c) AS checkpoints,
+  (SELECT coalesce(jsonb_agg(k.session_id ORDER BY k.created_at), '[]') FROM sessions k
+    WHERE k.parent_session_id = s.session_id) AS child_session_ids,
+  w.last_saved_at
+FROM sessions s LEFT JOIN session_work w USING (session_id) WHERE s.session_id = :session_id
+""")  # fmt: skip
+
+# A filter that was not given holds for every row. Newest and oldest are two statements, so that each can use its index.
+_FILTERED = f"""
+SELECT {COLUMNS} FROM sessions s
+WHERE (CAST(:status AS text[]) IS NULL OR s.status = ANY(CAST(:status AS text[])))
+  AND (CAST(:session_type AS text) IS NULL OR s.session_type = :session_type)
+  AND (CAST(:template_name AS text) IS NULL OR s.template_name = :template_name)
+  AND (CAST(:account_id AS text) IS NULL OR s.account_id = :account_id)
+  AND (CAST(:tag AS text) IS NULL OR s.tags @> ARRAY[CAST(:tag AS text)])
+  AND (CAST(:parent_session_id AS uuid) IS NULL OR s.parent_session_id = CAST(:parent_session_id AS uuid))
+  AND (:include_children OR s.parent_session_id IS NULL AND NOT EXISTS (
+    SELECT 1 FROM backtest_units u WHERE u.session_id = s.session_id))
+"""
+_LIST = {
+    "newest": text(_FILTERED + "ORDER BY s.created_at DESC, s.session_id LIMIT :limit"),
+    "oldest": text(_FILTERED + "ORDER BY s.created_at, s.session_id LIMIT :limit"),
+}
+
+
+def get_session(engine: Engine, redis: Redis, settings: Settings, session_id: UUID) -> TradingSession:
+    """Return a session whole: its row, states, money, last events (oldest first), checkpoints (newest first), metrics.
+
+    Agents and market are what Redis holds live; where it holds nothing, or is out of reach, what was saved last.
+    Raises NotFound, Busy and Unavailable (Postgres).
+    """
+    row = one(engine, _GET, session_id, events=EVENTS_SHOWN, checkpoints=CHECKPOINTS_SHOWN)
+    saved = row.pop("last_saved_at") is not None
+    parts = _parts(engine, redis, settings, session_id, saved=saved)
+    checkpoints = row["checkpoints"]
+    return to_session(
+        row,
+        agent_states=_agents(parts),
+        market_state=MarketState.model_validate_json(parts[MARKET]) if MARKET in parts else None,
+        trading_state=trading_state(engine, session_id, row["status"], parts.get(TRADING)),
+        metrics=get_metrics(engine, session_id),
+        last_checkpoint_id=checkpoints[0]["checkpoint_id"] if checkpoints else None,
+    )
+
+
+def list_sessions(engine: Engine, arguments: ListArguments) -> list[TradingSession]:
+    """Return the sessions that pass every filter, without states, events and checkpoints.
+
+    Children of other sessions and the days of backtests are left out, unless `include_children`, or a parent, is asked
+    for. Raises InvalidArgument for an unknown status.
+    """
+    bound = arguments.model_dump(mode="json", exclude={"order"})
+    bound["include_children"] = arguments.include_children or arguments.parent_session_id is not None
+    _check_statuses(arguments.status)
+    with transaction(engine) as connection:
+        found = rows(connection.execute(_LIST[arguments.order], bound))
+    return [to_session(row) for row in found]
+
+
+def _check_statuses(names: list[str] | None) -> None:
+    unknown = sorted(set(names or ()) - set(SessionStatus))
+    if unknown:
+        raise InvalidArgument("status", f"unknown status {unknown[0]!r}", f"Known: {', '.join(SessionStatus)}.")
+
+
+def _parts(engine: Engine, redis: Redis, settings: Settings, session_id: UUID, *, saved: bool) -> dict[str, bytes]:
+    try:
+        cut = LiveState(redis, settings).read([session_id])[0]
+        if cut is not None and cut.parts:
+            return cut.parts
+        return _saved_parts(engine, redis, settings, session_id) if saved else {}
+    except FntxError as error:
+        log.warning("live_state_not_read", session_id=str(session_id), problem=str(error))
+        return _saved_parts(engine, redis, settings, session_id) if saved else {}
+
+
+def _saved_parts(engine: Engine, redis: Redis, settings: Settings, session_id: UUID) -> dict[str, bytes]:
+    """Return the parts last saved; none when they cannot be read, for the row is worth showing without them."""
+    try:
+        found = load_save(engine, redis, settings, session_id)
+    except FntxError as error:
+        log.warning("save_not_read", session_id=str(session_id), problem=str(error))
+        return {}
+    # The money of a snapshot is history; it is never shown as what is.
+    return {name: data for name, data in found.snapshot.parts.items() if name != TRADING}
+
+
+def _agents(parts: dict[str, bytes]) -> dict[str, Any]:
+    return {
+        name.removeprefix(AGENT_PREFIX): AgentState.model_validate_json(data)
+        for name, data in parts.items()
+        if name.startswith(AGENT_PREFIX)
+    }
