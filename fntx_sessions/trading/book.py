@@ -164,9 +164,7 @@ class BookView:
 
     def expiring(self, tick: MarketTick) -> bool:
         """Tell whether an option is held whose last moment has come."""
-        return any(
-            has_expired(contract, tick) for trade in self.trades.values() for contract in trade.legs if trade.legs
-        )
+        return any(has_expired(contract, tick) for trade in self.trades.values() for contract in trade.legs)
 
     def placed(self, order: Working, outcome: Placed) -> None:
         """Take in what came of placing `order`."""
@@ -191,6 +189,13 @@ class BookView:
                 trade = self.trades[fill.trade_id] = Trade(fill.trade_id, fill.timestamp)
             trade.apply(fill)
             self.working.pop(fill.client_order_id, None)
+            self.version += 1
+
+    def matched(self, fills: Iterable[Fill], tick: MarketTick) -> None:
+        """Take in what matching at `tick` came to; day orders end with the option session."""
+        self.apply(fills)
+        if tick.option_close is not None and tick.now >= tick.option_close and self.working:
+            self.working.clear()
             self.version += 1
 
     def roll(self, trade_date: date) -> None:

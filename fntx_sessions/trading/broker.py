@@ -77,3 +77,20 @@ class Broker(Protocol):
 
     def roll(self, session_id: UUID, epoch: int, trade_date: date, value: Decimal) -> None:
         """Store what the session holds is worth at the roll of `trade_date`; the first answer stands."""
+
+
+def begin_bar(broker: Broker, book: BookView, session_id: UUID, epoch: int, board: Board) -> list[Fill]:
+    """Bring broker and book up to a bar before anybody decides: roll, resting fills, expiry. Free when quiet.
+
+    Returns the new fills, which the caller records in the ledger. Raises StaleEpoch.
+    """
+    tick = board.tick
+    if tick.trade_date > book.trade_date:
+        book.roll(tick.trade_date)
+        if not book.flat:
+            broker.roll(session_id, epoch, book.trade_date, book.value_at_roll)
+    if tick.stale or not book.needs_match(tick):
+        return []
+    fills = broker.match(session_id, epoch, board, tick.now)
+    book.matched(fills, tick)
+    return fills

@@ -71,9 +71,7 @@ def _fills(intent: OrderIntent, priced: Priced, rules: TradingRules, now: dateti
     return [_fill(intent, index, leg, price, rules, now) for index, (leg, price) in enumerate(priced)]
 
 
-def _fill(  # noqa: PLR0917 - one row of the caller's table
-    intent: OrderIntent, index: int, leg: Leg, price: Decimal, rules: TradingRules, now: datetime
-) -> Fill:
+def _fill(intent: OrderIntent, index: int, leg: Leg, price: Decimal, rules: TradingRules, now: datetime) -> Fill:
     fee = rules.fee_per_contract * leg.quantity if leg.contract.is_option else ZERO
     adverse = ZERO if leg.reference is None else price - leg.reference
     direction = 1 if leg.side == "buy" else -1
@@ -114,9 +112,7 @@ def expire(held: Fill, quantity: int, spot: Decimal, now: datetime) -> list[Fill
     return fills
 
 
-def _settle(  # noqa: PLR0917 - one row of the caller's table
-    held: Fill, contract: Contract, signed: int, price: Decimal, reason: str, now: datetime
-) -> Fill:
+def _settle(held: Fill, contract: Contract, signed: int, price: Decimal, reason: str, now: datetime) -> Fill:
     order_id = f"{held.session_id}/{reason}/{held.trade_id}/{held.contract.symbol}"
     return Fill(
         fill_id=f"{order_id}:{contract.symbol}",
