@@ -6,6 +6,7 @@ that follows is in nobody's list of connection errors: the worker ends. Said as 
 all others are. See docs/decisions/0011-kombu-patch.md; tests/faults/test_broker_loss.py fails without it.
 """
 
+from functools import wraps
 from importlib.metadata import version as installed
 from typing import Any
 
@@ -26,6 +27,7 @@ def apply(version: str | None = None) -> bool:
 
 
 def _mended(original: Any) -> Any:
+    @wraps(original)
     def connection_parameters(channel: Any, *args: Any, **kwargs: Any) -> Any:
         if channel.connection is None or channel.connection.client is None:
             raise RedisConnectionError("this channel's connection was closed")
