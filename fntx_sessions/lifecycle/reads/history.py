@@ -35,10 +35,10 @@ def get_transitions(engine: Engine, session_id: UUID, limit: int) -> list[Sessio
     return [SessionTransition.model_validate(row) for row in of_session(engine, _TRANSITIONS, session_id, limit=limit)]
 
 
-def get_outcome(engine: Engine, command_id: UUID) -> Outcome:
-    """Return what became of a command; raises NotFound when none of this id was ever committed."""
+def get_outcome(engine: Engine, command_id: UUID, session_id: UUID | None = None) -> Outcome:
+    """Return what became of a command; raises NotFound when none of this id, for this session, was ever committed."""
     with transaction(engine) as connection:
         found = stored_outcome(connection, command_id)
-    if found is None:
+    if found is None or session_id not in (None, found.session_id):
         raise NotFound("command", str(command_id), "It did not happen: ask again under the same id.")
     return found

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.lifecycle.reads.records import TradeFill, TradeRecord
 from fntx_sessions.lifecycle.reads.rows import of_session
-from fntx_sessions.schemas import Model, Money, Order, Position, SessionStatus, Time, TradingState
+from fntx_sessions.schemas import Order, Position, SessionStatus, TradingState
 from fntx_sessions.trading.ledger import TradeResult, trades_of
 from fntx_sessions.trading.orders import Contract, Fill, request_from_json
 from fntx_sessions.trading.paper_rows import fill_from_row
@@ -32,40 +33,6 @@ _OPEN_ORDERS = text("""
 SELECT client_order_id, payload, state, created_at FROM order_intents
 WHERE session_id = :session_id AND state IN ('intended', 'working') ORDER BY created_at, client_order_id
 """)
-
-
-class TradeFill(Model):
-    """One leg of a trade as it was filled; price in dollars a share, fee and slippage in dollars."""
-
-    fill_id: str
-    client_order_id: str
-    timestamp: Time
-    symbol: str
-    side: str
-    quantity: int
-    price: Money
-    fee: Money
-    slippage: Money
-    opening: bool
-    reason: str
-
-
-class TradeRecord(Model):
-    """One trade, flat to flat, dollars. outcome and closed_at None: still open, and gross is what was cashed so far."""
-
-    trade_id: str
-    strategy: str
-    opened_at: Time
-    closed_at: Time | None
-    packages: int
-    credit: Money
-    gross_pnl: Money
-    fees: Money
-    net_pnl: Money
-    slippage: Money
-    outcome: str | None
-    exit_reason: str | None
-    fills: list[TradeFill]
 
 
 def get_trades(engine: Engine, session_id: UUID, limit: int) -> list[TradeRecord]:

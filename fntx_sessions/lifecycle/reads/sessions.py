@@ -29,8 +29,8 @@ SELECT {COLUMNS},
       requires_action, action_taken, impact_assessment
     FROM events WHERE session_id = s.session_id ORDER BY timestamp DESC, event_id DESC LIMIT :events) e) AS events,
   (SELECT coalesce(jsonb_agg(to_jsonb(c) ORDER BY c.timestamp DESC, c.checkpoint_id DESC), '[]') FROM (
-    SELECT checkpoint_id, session_id, timestamp, checkpoint_type, is_recovery_point, encode(checksum, 'hex') AS checksum,
-      verified, epoch, revision, size_bytes, identity, note
+    SELECT checkpoint_id, session_id, timestamp, checkpoint_type, is_recovery_point,
+      encode(checksum, 'hex') AS checksum, verified, epoch, revision, size_bytes, identity, note
     FROM checkpoints WHERE session_id = s.session_id ORDER BY timestamp DESC, checkpoint_id DESC LIMIT :checkpoints
   ) c) AS checkpoints,
   (SELECT coalesce(jsonb_agg(k.session_id ORDER BY k.created_at), '[]') FROM sessions k
@@ -48,6 +48,8 @@ WHERE (CAST(:status AS text[]) IS NULL OR s.status = ANY(CAST(:status AS text[])
   AND (CAST(:account_id AS text) IS NULL OR s.account_id = :account_id)
   AND (CAST(:tag AS text) IS NULL OR s.tags @> ARRAY[CAST(:tag AS text)])
   AND (CAST(:parent_session_id AS uuid) IS NULL OR s.parent_session_id = CAST(:parent_session_id AS uuid))
+  AND (CAST(:id_prefix AS text) IS NULL OR s.session_id BETWEEN CAST(rpad(:id_prefix, 32, '0') AS uuid)
+    AND CAST(rpad(:id_prefix, 32, 'f') AS uuid))
   AND (:include_children OR s.parent_session_id IS NULL AND NOT EXISTS (
     SELECT 1 FROM backtest_units u WHERE u.session_id = s.session_id))
 """

@@ -1,0 +1,158 @@
+"""Reading answers: one task per caller polls Redis for all that is awaited, in batches, while anything is.
+
+Nothing leans on notifications, which Redis may drop: a poll that starts quick and slows down costs little and misses
+nothing.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import orjson
+import redis.asyncio
+import structlog
+from redis.exceptions import RedisError
+
+from fntx_sessions.exceptions import StackError
+from fntx_sessions.settings import Settings
+
+Answer = dict[str, Any]
+log = structlog.get_logger(__name__)
+
+_KEY = "celery-task-meta-"
+_BATCH = 500
+# (seconds since the newest question, pause before the next look)
+_PACE_S = ((0.05, 0.002), (0.5, 0.01), (5.0, 0.05), (float("inf"), 0.25))
+_PAUSE_PER_WAITER_S = 20e-6
+_PAUSE_AFTER_ERROR_S = 0.25
+# The worker was lost, or a limit ended the task: there is an end, but not an answer.
+_ENDED_WITHOUT_ANSWER = frozenset({"FAILURE", "REVOKED"})
+LOST: Answer = {
+    "state": "unavailable",
+    "error": {
+        "error": "Unavailable",
+        "family": "retryable",
+        "facts": {"what": "a worker", "detail": "it ended before it answered", "fix": "Ask again."},
+        "message": "a worker is out of reach: it ended before it answered. Ask again.",
+    },
+}
+
+
+class Answers:
+    """The answers one event loop waits for."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self._redis = redis.asyncio.Redis.from_url(
+            url,
+            socket_timeout=settings.redis_socket_timeout_s,
+            socket_connect_timeout=settings.redis_connect_timeout_s,
+            health_check_interval=settings.redis_health_check_interval_s,
+        )
+        self._waiting: dict[UUID, list[Expected]] = {}
+        self._newest = 0.0
+        self._poller: asyncio.Task[None] | None = None
+
+    async def ping(self) -> None:
+        """Return when Redis answers; raises redis-py's errors."""
+        await self._redis.ping()
+
+    @contextmanager
+    def expect(self, task_id: UUID) -> "Iterator[Expected]":
+        """Watch for the answer of a task inside the block; leaving it, however, ends the watch."""
+        expected = Expected()
+        self._waiting.setdefault(task_id, []).append(expected)
+        self.quicken()
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.create_task(self._poll(), name="fntx-answers")
+        try:
+            yield expected
+        finally:
+            self._waiting[task_id].remove(expected)
+            if not self._waiting[task_id]:
+                del self._waiting[task_id]
+
+    def quicken(self) -> None:
+        """Look often again: something was just sent."""
+        self._newest = asyncio.get_running_loop().time()
+
+    async def forget(self, task_id: UUID) -> None:
+        """Delete a stored answer, so that the next one is seen; Redis away: it is not seen either, and not an error."""
+        try:
+            await self._redis.unlink(f"{_KEY}{task_id}")
+        except RedisError as error:
+            log.debug("answer_not_forgotten", problem=str(error))
+
+    async def close(self) -> None:
+        """End the poll and close the connections; whoever still waits gets an error."""
+        for expected in [one for waiting in self._waiting.values() for one in waiting]:
+            expected.end()
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+        await self._redis.aclose()
+
+    async def _poll(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(self._pause_s())
+            try:
+                for task_id, answer in (await self._read(list(self._waiting))).items():
+                    for expected in self._waiting.get(task_id, ()):
+                        expected.take(answer)
+            except (RedisError, OSError) as error:
+                log.debug("answers_out_of_reach", problem=str(error))
+                await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
+
+    def _pause_s(self) -> float:
+        age = asyncio.get_running_loop().time() - self._newest
+        pause = next(pause for limit, pause in _PACE_S if age < limit)
+        return max(pause, _PAUSE_PER_WAITER_S * len(self._waiting))
+
+    async def _read(self, task_ids: list[UUID]) -> dict[UUID, Answer]:
+        found: dict[UUID, Answer] = {}
+        for start in range(0, len(task_ids), _BATCH):
+            batch = task_ids[start : start + _BATCH]
+            stored = await self._redis.mget([f"{_KEY}{task_id}" for task_id in batch])
+            for task_id, data in zip(batch, stored, strict=True):
+                answer = None if data is None else _answer(data)
+                if answer is not None:
+                    found[task_id] = answer
+        return found
+
+
+class Expected:
+    """One wait for the answer of one task."""
+
+    def __init__(self) -> None:
+        self._future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    def take(self, answer: Answer) -> None:
+        """Hand the answer to whoever waits; the first one stands until `again`."""
+        if not self._future.done():
+            self._future.set_result(answer)
+
+    def again(self) -> None:
+        """Wait for another answer."""
+        if self._future.done():
+            self._future = asyncio.get_running_loop().create_future()
+
+    def end(self) -> None:
+        """End the wait with an error: nobody looks for answers any more."""
+        if not self._future.done():
+            self._future.set_exception(StackError("this manager was shut down", "Ask through one that is not."))
+            self._future.exception()  # whoever waits gets it; if nobody does any more, it is no news
+
+    async def within(self, seconds: float) -> Answer | None:
+        """Return the answer, or None when none came within `seconds`."""
+        done, _ = await asyncio.wait([self._future], timeout=max(0.0, seconds))
+        return self._future.result() if done else None
+
+
+def _answer(data: bytes | str) -> Answer | None:
+    """Return what a task answered; None while Celery still tries."""
+    meta = orjson.loads(data)
+    if meta["status"] == "SUCCESS":
+        result: Answer = meta["result"]
+        return result
+    return LOST if meta["status"] in _ENDED_WITHOUT_ANSWER else None

@@ -1,0 +1,234 @@
+"""The caller: commands and queries sent, sent again under the same id, and awaited without blocking the loop.
+
+Redis can lose a message and a worker can die with one, so the acknowledgement is the outcome, never the send. A command
+keeps its id however often it is sent, so that asking often acts once.
+"""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from pydantic import SecretStr
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+from redis.exceptions import RedisError
+
+from fntx_sessions.caller.answers import Answer, Answers, Expected
+from fntx_sessions.caller.producer import COMMANDS, QUERIES, START_REDIS, THREADS, Message, NotSent, Producer
+from fntx_sessions.exceptions import FntxError, InvalidArgument, OutcomeUnknown, Retryable, Unavailable
+from fntx_sessions.lifecycle.change import Outcome
+from fntx_sessions.settings import Settings, get_settings
+
+# The pause between two sends doubles up to this many times: a queue that is behind must not be filled by its callers.
+_SLOWEST_RESEND = 4
+_PENDING_PAUSES_S = (0.05, 0.1, 0.2, 0.5)
+# A pending start is finished by a sweep; this is for it to come round after the session's own deadline.
+_SWEEP_GRACE_S = 10.0
+
+
+class Caller:
+    """Asks the desk from one event loop. Made and closed by a manager."""
+
+    def __init__(self, settings: Settings | None = None, token: str | None = None) -> None:
+        self.settings = settings or get_settings()
+        url = _redis_url(self.settings)
+        self._answers = Answers(url, self.settings)
+        self._producer = Producer(self.settings, url, token)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fntx-send")
+
+    async def check(self) -> None:
+        """Return when Redis answers; raises Unavailable."""
+        try:
+            await self._answers.ping()
+        except (RedisError, OSError) as error:
+            raise Unavailable("Redis", str(error) or type(error).__name__, START_REDIS) from error
+
+    async def close(self) -> None:
+        """End all waits and close the connections."""
+        await self._answers.close()
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._producer.close)
+
+    async def command(
+        self, task: str, arguments: dict[str, Any], *, command_id: UUID | None = None, deadline_s: float | None = None
+    ) -> Outcome:
+        """Do one command and return its outcome once it is done or refused.
+
+        command_id: asked before under this id, the same outcome comes again; None takes a new id. deadline_s: how long
+        to go on asking, `command_deadline_s` when None; a start that waits for agents is then waited for as long as
+        the session's own `wait_ready_s` says. A refusal that never reached a session (Unauthenticated, InvalidArgument,
+        ...) is raised, as are OutcomeUnknown when the deadline passed and Unavailable when nothing was sent or done.
+        """
+        message = Message(task, _plain(arguments), command_id or uuid4(), COMMANDS)
+        if command_id is not None:
+            # Asked with other arguments this time, the stored answer would be the wrong one.
+            await self._answers.forget(command_id)
+        asking = _Asking(self, message, deadline_s or self.settings.command_deadline_s)
+        answer = await asking.answer()
+        outcome = Outcome.from_dict(answer if "trigger" in answer else _raised(answer))
+        return await self._settled(outcome, asking, extend=deadline_s is None)
+
+    async def query(self, task: str, arguments: dict[str, Any], *, deadline_s: float | None = None) -> Any:
+        """Ask a question and return the answer's `result`; raises NotFound and the like, or Unavailable."""
+        message = Message(task, _plain(arguments), uuid4(), QUERIES)
+        asking = _Asking(self, message, deadline_s or self.settings.command_deadline_s)
+        answer = await asking.answer()
+        await self._answers.forget(message.task_id)
+        return _raised(answer)["result"]
+
+    async def _settled(self, outcome: Outcome, asking: "_Asking", *, extend: bool) -> Outcome:
+        """Return the outcome once it is no longer pending; what is pending is finished by a sweep."""
+        if outcome.state == "pending" and extend:
+            asking.extend(_own_deadline_s(outcome))
+        tries = 0
+        while outcome.state == "pending":
+            left = asking.left_s()
+            if left <= 0:
+                raise asking.unknown()
+            pause = _PENDING_PAUSES_S[min(tries, len(_PENDING_PAUSES_S) - 1)]
+            await asyncio.sleep(min(pause, left))
+            tries += 1
+            outcome = await self._asked_again(outcome, asking)
+        return outcome
+
+    async def _asked_again(self, outcome: Outcome, asking: "_Asking") -> Outcome:
+        asked = {"command_id": outcome.command_id, "session_id": outcome.session_id}
+        try:
+            found = await self.query("fntx.sessions.outcome", asked, deadline_s=max(asking.left_s(), 0.1))
+        except Retryable:
+            return outcome
+        return Outcome.from_dict(found, repeated=True)
+
+    async def send(self, message: Message, within_s: float) -> NotSent | None:
+        """Send from a thread; the loop never blocks. Not over in time: it may be sent yet."""
+        sending = asyncio.get_running_loop().run_in_executor(self._threads, self._producer.send, message)
+        done, _ = await asyncio.wait([sending], timeout=max(0.0, within_s))
+        if done:
+            return sending.result()
+        return NotSent(Unavailable("Redis", "it does not take messages", START_REDIS), certain=False)
+
+    def expect(self, task_id: UUID) -> Any:
+        """Watch for an answer inside a block."""
+        return self._answers.expect(task_id)
+
+    async def forget(self, task_id: UUID) -> None:
+        """Forget a stored answer."""
+        await self._answers.forget(task_id)
+
+    def quicken(self) -> None:
+        """Look for answers often again."""
+        self._answers.quicken()
+
+
+class _Asking:
+    """One message, sent until it is answered or the deadline passes."""
+
+    def __init__(self, caller: Caller, message: Message, deadline_s: float) -> None:
+        self._caller = caller
+        self._message = message
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
+        self._deadline_s = deadline_s
+        self._resend_s = caller.settings.command_resend_s
+        # Whether a send may still be acted on, and the last thing that went wrong.
+        self._open = False
+        self._problem: FntxError | None = None
+
+    def left_s(self) -> float:
+        """Return the seconds to the deadline, negative when it is over."""
+        return self._began + self._deadline_s - self._clock()
+
+    def extend(self, seconds: float) -> None:
+        """Let the deadline be at least `seconds` from now."""
+        self._deadline_s += max(0.0, seconds - self.left_s())
+
+    async def answer(self) -> Answer:
+        """Return the first answer that is not a call to ask again; raises OutcomeUnknown or Unavailable."""
+        pause = self._resend_s
+        with self._caller.expect(self._message.task_id) as expected:
+            while True:
+                answer = await self._once(expected, pause)
+                if answer is not None:
+                    return answer
+                if self.left_s() <= 0:
+                    raise self._gave_up()
+                pause = min(2 * pause, _SLOWEST_RESEND * self._resend_s)
+
+    async def _once(self, expected: Expected, pause: float) -> Answer | None:
+        round_ends = self._clock() + min(pause, self.left_s())
+        not_sent = await self._caller.send(self._message, round_ends - self._clock())
+        self._note(not_sent)
+        self._caller.quicken()
+        answer = await expected.within(round_ends - self._clock())
+        if answer is None or not _asks_again(answer):
+            return answer
+        self._problem, self._open = FntxError.from_dict(answer["error"]), False
+        # Celery never writes over an answer: this one has to go before the next can be seen.
+        await self._caller.forget(self._message.task_id)
+        expected.again()
+        await asyncio.sleep(max(0.0, round_ends - self._clock()))
+        return None
+
+    def _note(self, not_sent: NotSent | None) -> None:
+        if not_sent is None or not not_sent.certain:
+            self._open = True
+        if not_sent is not None:
+            self._problem = not_sent.problem
+
+    def _gave_up(self) -> FntxError:
+        if self._problem is not None and not self._open:
+            return self._problem
+        if self._message.queue == QUERIES:
+            detail = f"no answer to {self._message.task} within {self._deadline_s:g} s"
+            return Unavailable("a worker", detail, "See `fntx status`: does a worker read the queue `queries`?")
+        return self.unknown()
+
+    def unknown(self) -> OutcomeUnknown:
+        """Return the error that says how to ask again."""
+        return OutcomeUnknown(str(self._message.task_id), self._message.task, round(self._deadline_s, 1))
+
+
+def _asks_again(answer: Answer) -> bool:
+    error = answer.get("error")
+    return error is not None and error.get("family") == Retryable.family
+
+
+def _raised(answer: Answer) -> Answer:
+    """Return an answer without an error; raises the error of any other."""
+    if answer.get("error") is not None:
+        raise FntxError.from_dict(answer["error"])
+    return answer
+
+
+def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments as JSON types, without those that are None; raises InvalidArgument naming what cannot be."""
+    plain: dict[str, Any] = {}
+    for name, value in arguments.items():
+        try:
+            plain |= {} if value is None else {name: to_jsonable_python(value)}
+        except (PydanticSerializationError, ValueError) as error:
+            raise InvalidArgument(name, f"cannot be sent as JSON: {error}", "Use plain values.") from None
+    return plain
+
+
+def _own_deadline_s(outcome: Outcome) -> float:
+    """Return how long a pending command waits by its own account, with time for the sweep that ends it."""
+    deadline = outcome.extra.get("deadline")
+    if deadline is None or outcome.at is None:
+        return 0.0
+    return (datetime.fromisoformat(deadline) - outcome.at).total_seconds() + _SWEEP_GRACE_S
+
+
+def _redis_url(settings: Settings) -> str:
+    """Return the configured Redis, or that of the stack that runs in this user's folder; raises Unavailable."""
+    url: SecretStr | None = settings.redis_url
+    if url is not None:
+        return url.get_secret_value()
+    from fntx_sessions.stack.addresses import REDIS, adopt_local_stack  # noqa: PLC0415 - psutil, supervisor
+
+    environment = dict(os.environ)
+    if adopt_local_stack(environment) and REDIS in environment:
+        return environment[REDIS]
+    raise Unavailable("Redis", "no address is configured", START_REDIS)

@@ -1,0 +1,119 @@
+"""Putting messages on the queues: a Celery app of its own that only sends.
+
+It is never the current app of the process, so that a service with Celery tasks of its own keeps its own app, its own
+logging and its own routes. Whoever waits for the answers reads them from Redis: `caller.answers`.
+"""
+
+import socket
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from celery import Celery
+from kombu import Exchange, Queue
+from kombu.exceptions import OperationalError
+from redis import exceptions as foreign
+
+from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.security.local import current_token
+from fntx_sessions.settings import Settings
+
+COMMANDS, QUERIES = "commands", "queries"
+TOKEN_HEADER = "fntx_token"  # noqa: S105 - the header's name
+START_REDIS = "Start the stack with `fntx up`, or set FNTX_REDIS_URL to a server that runs."
+THREADS = 4
+
+# A caller that waits has less patience than a worker.
+_PATIENCE_S = 2.0
+# What says that a message cannot have reached the queue; anything else may have been delivered and then failed.
+_NOT_SENT = (
+    ConnectionRefusedError, FileNotFoundError, socket.gaierror, foreign.AuthenticationError, foreign.ResponseError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One task to be run; `task_id` names its answer. A command's id is its task id too."""
+
+    task: str
+    arguments: dict[str, Any]
+    task_id: UUID
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """Why a message could not be sent. certain: it cannot have reached the queue."""
+
+    problem: Unavailable
+    certain: bool
+
+
+class Producer:
+    """Sends messages; blocking and safe to use from several threads."""
+
+    def __init__(self, settings: Settings, url: str, token: str | None = None) -> None:
+        self._settings = settings
+        self._token = token
+        self._app = Celery("fntx-caller", set_as_current=False, broker=_kombu_url(url), backend="disabled://")
+        self._app.conf.update(_configuration(settings))
+        self._pool = self._app.amqp.producer_pool  # made here, where no other thread can make a second one
+
+    def send(self, message: Message) -> NotSent | None:
+        """Send a message once, within a bounded time; returns why it may not have been sent, None when it was."""
+        token = self._token or current_token(self._settings)
+        try:
+            self._app.send_task(
+                message.task,
+                kwargs=message.arguments,
+                task_id=str(message.task_id),
+                queue=message.queue,
+                headers={TOKEN_HEADER: token} if token else {},
+                add_to_parent=False,
+                retry=True,
+                # Once more at once: a pooled connection may have died while nobody used it.
+                retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0},
+            )
+        except (OperationalError, foreign.RedisError, OSError) as error:
+            return NotSent(Unavailable("Redis", _first_line(error), START_REDIS), _is_certain(error))
+        return None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._app.close()
+
+
+def _configuration(settings: Settings) -> dict[str, Any]:
+    queues = [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in (COMMANDS, QUERIES)]
+    return {
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "task_queues": queues,
+        "task_default_queue": COMMANDS,
+        "task_create_missing_queues": False,
+        "broker_pool_limit": THREADS,
+        "broker_pool_acquire_timeout": _PATIENCE_S,
+        "broker_transport_options": {
+            "socket_timeout": min(settings.redis_socket_timeout_s, _PATIENCE_S),
+            "socket_connect_timeout": min(settings.redis_connect_timeout_s, _PATIENCE_S),
+            "socket_keepalive": True,
+            "health_check_interval": settings.redis_health_check_interval_s,
+        },
+    }
+
+
+def _kombu_url(url: str) -> str:
+    return url.replace("unix:", "redis+socket:", 1) if url.startswith("unix:") else url
+
+
+def _is_certain(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, _NOT_SENT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,84 @@
+"""fntx.sessions.get and the other questions: arguments in, what is committed out. They change nothing."""
+
+from typing import Any
+from uuid import UUID
+
+from fntx_sessions.lifecycle import templates
+from fntx_sessions.lifecycle.arguments import ListArguments, QueryArguments
+from fntx_sessions.lifecycle.change import Outcome
+from fntx_sessions.lifecycle.reads import checkpoints as kept
+from fntx_sessions.lifecycle.reads import history, ledger, metrics, sessions
+from fntx_sessions.lifecycle.reads.records import TradeRecord
+from fntx_sessions.schemas import (
+    Model,
+    SessionCheckpoint,
+    SessionEvent,
+    SessionTemplate,
+    SessionTransition,
+    TradingSession,
+)
+from tasks.base import query
+from tasks.desk import desk
+
+
+class OutcomeArguments(Model):
+    """outcome: which command. session_id: whose, for a caller whose token is good for that session alone."""
+
+    command_id: UUID
+    session_id: UUID | None = None
+
+
+@query("fntx.sessions.get")
+def get(arguments: QueryArguments) -> TradingSession:
+    """Return a session whole."""
+    at = desk()
+    return sessions.get_session(at.engine, at.redis, at.settings, arguments.session_id)
+
+
+@query("fntx.sessions.list")
+def list_sessions(arguments: ListArguments) -> list[TradingSession]:
+    """Return the sessions that pass all filters."""
+    return sessions.list_sessions(desk().engine, arguments)
+
+
+@query("fntx.sessions.events")
+def events(arguments: QueryArguments) -> list[SessionEvent]:
+    """Return the last events, oldest first."""
+    return history.get_events(desk().engine, arguments.session_id, arguments.limit)
+
+
+@query("fntx.sessions.transitions")
+def transitions(arguments: QueryArguments) -> list[SessionTransition]:
+    """Return the last transitions, oldest first."""
+    return history.get_transitions(desk().engine, arguments.session_id, arguments.limit)
+
+
+@query("fntx.sessions.trades")
+def trades(arguments: QueryArguments) -> list[TradeRecord]:
+    """Return the last trades, oldest first, flat to flat."""
+    return ledger.get_trades(desk().engine, arguments.session_id, arguments.limit)
+
+
+@query("fntx.sessions.metrics")
+def session_metrics(arguments: QueryArguments) -> dict[str, Any]:
+    """Return the measures of a run, and the status they were taken in."""
+    return metrics.get_metrics_and_status(desk().engine, arguments.session_id)
+
+
+@query("fntx.sessions.checkpoints")
+def checkpoints(arguments: QueryArguments) -> list[SessionCheckpoint]:
+    """Return the checkpoints, newest first, without their states."""
+    return kept.get_checkpoints(desk().engine, arguments.session_id, arguments.limit)
+
+
+@query("fntx.sessions.outcome")
+def outcome(arguments: OutcomeArguments) -> Outcome:
+    """Return what became of a command."""
+    return history.get_outcome(desk().engine, arguments.command_id, arguments.session_id)
+
+
+@query("fntx.templates.list")
+def list_templates() -> list[SessionTemplate]:
+    """Return the templates by name."""
+    with desk().engine.connect() as connection:
+        return templates.list_templates(connection)
