@@ -154,6 +154,15 @@ def write_private(path: Path, text: str) -> None:
         raise
 
 
+def last_line(log: Path) -> str:
+    """Return what a log ends with, "nothing" where it is empty or absent."""
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1] if lines else "nothing"
+
+
 def _own_directory(path: Path) -> None:
     if not path.exists():
         path.mkdir(parents=True)

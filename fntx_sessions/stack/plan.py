@@ -13,6 +13,7 @@ from fntx_sessions.stack.folder import Folder
 from fntx_sessions.stack.orphans import MARK
 from fntx_sessions.stack.postgres import Postgres
 from fntx_sessions.stack.procfile import read_procfile
+from fntx_sessions.stack.readiness import answering, celery_nodes, listens
 from fntx_sessions.stack.supervision import Program, service_programs, stores_programs
 from fntx_sessions.stack.valkey import HOST, Valkey, free_port
 
@@ -81,6 +82,15 @@ class Plan:
             # Celery's soft shutdown: work that does not end in time goes back to its queue.
             "REMAP_SIGTERM": "SIGQUIT",
         }
+
+    def ready(self, names: set[str], running: set[str]) -> set[str]:
+        """Return those of `names` that take work: workers and beat answer a ping, Flower its port, others run."""
+        nodes = {name: node for name, node in celery_nodes(self.types).items() if name in names}
+        port = self.environment().get(FLOWER)
+        found = (running & names) - set(nodes) - {"flower"}
+        if port and listens(int(port)):
+            found.add("flower")
+        return found | answering(self.environment()[REDIS], nodes)
 
     def addresses(self, *, started: bool) -> Addresses:
         """Return where the stack is reached, passwords masked."""

@@ -18,7 +18,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 -- the ty
 from psycopg2.sql import SQL, Identifier
 
 from fntx_sessions.exceptions import StackError
-from fntx_sessions.stack.folder import Folder, explained
+from fntx_sessions.stack.folder import Folder, explained, last_line
 from fntx_sessions.stack.identity import Identity, place_for, postgres_identity, within_reach
 from fntx_sessions.stack.waiting import until
 
@@ -232,8 +232,4 @@ def _package() -> Path:
 
 def not_ready(what: str, log: Path) -> StackError:
     """Return the error for a store that does not answer, with what it said last."""
-    try:
-        said = log.read_text(errors="replace").strip().splitlines()[-1]
-    except (OSError, IndexError):
-        said = "nothing"
-    return StackError(f"{what} did not start; its log ends with: {said}", f"Read {log}.")
+    return StackError(f"{what} did not start; its log ends with: {last_line(log)}", f"Read {log}.")

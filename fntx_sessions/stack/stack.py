@@ -16,7 +16,7 @@ from typing import Self
 from fntx_sessions.exceptions import StackError
 from fntx_sessions.stack.addresses import DATABASE, Addresses
 from fntx_sessions.stack.control import Process, Supervisor
-from fntx_sessions.stack.folder import explained, write_private
+from fntx_sessions.stack.folder import explained, last_line, write_private
 from fntx_sessions.stack.orphans import find_orphans, stop_orphans
 from fntx_sessions.stack.plan import Plan
 from fntx_sessions.stack.procfile import SHIPPED
@@ -24,7 +24,8 @@ from fntx_sessions.stack.supervision import CLOCK, STOP_WAIT_S, STORES, configur
 from fntx_sessions.stack.waiting import until
 
 SUPERVISOR_ANSWERS_S = 20.0
-PROCESSES_START_S = 60.0
+# Five processes that import for seconds each, on two cores that may be busy.
+PROCESSES_START_S = 120.0
 # Three groups, each of which may take STOP_WAIT_S before it is killed.
 DOWN_S = 3.0 * STOP_WAIT_S + 30.0
 
@@ -192,7 +193,8 @@ class Stack:
         for process in sorted(waiting, key=lambda process: process.group == CLOCK):
             self._say(f"starting {process.name}")
             self.supervisor.start(process)
-        until(lambda: not self._not_running(), PROCESSES_START_S, self._stuck)
+        pending = {process.name for process in waiting}
+        until(lambda: self._all_take_work(pending), PROCESSES_START_S, lambda: self._stuck(pending))
 
     def _silent_supervisor(self) -> StackError:
         return StackError("the supervisor did not start", f"Read {self.folder.logs / 'supervisord.err'}.")
@@ -219,12 +221,17 @@ class Stack:
 
         ensure_local_keys(self.folder.home)
 
-    def _not_running(self) -> list[str]:
-        return [process.name for process in self.processes().values() if process.state != "RUNNING"]
+    def _all_take_work(self, pending: set[str]) -> bool:
+        """Strike from `pending` what takes work by now; tell whether nothing is left."""
+        running = {process.name for process in self.processes().values() if process.state == "RUNNING"}
+        pending -= self._plan.ready(pending, running)
+        return not pending
 
-    def _stuck(self) -> StackError:
-        names = ", ".join(self._not_running())
-        return StackError(f"these processes do not stay up: {names}", f"Read their logs in {self.folder.logs}.")
+    def _stuck(self, pending: set[str]) -> StackError:
+        names = sorted(pending)
+        log = self.folder.logs / f"{names[0]}.log"
+        problem = f"these processes do not stay up: {', '.join(names)}; {log.name} ends with: {last_line(log)}"
+        return StackError(problem, f"Read the logs in {self.folder.logs}, then run `fntx up` again.")
 
     # --- down --------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,9 @@ PRIORITIES = {STORES: 10, WORK: 500, CLOCK: 900}
 STOP_WAIT_S = 60
 # Supervisord waits one second longer before every try: this many of them take half an hour, then `fntx doctor` says so.
 START_TRIES = 60
+# Celery and its tasks import for seconds, longer on a busy machine.
+# Who dies earlier than this has failed to start, and is tried again ever more slowly.
+CELERY_START_S = 20
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Program:
     directory: Path
     user: str | None = None
     stop_signal: str = "TERM"
+    start_s: int = 1
 
     def section(self, folder: Folder) -> str:
         """Return its section of the configuration."""
@@ -37,7 +41,7 @@ class Program:
             # Workers start once the database is migrated: `fntx up` asks for that.
             "autostart": str(self.group == STORES).lower(),
             "autorestart": "true",
-            "startsecs": 1,
+            "startsecs": self.start_s,
             "startretries": START_TRIES,
             "stopsignal": self.stop_signal,
             "stopwaitsecs": STOP_WAIT_S,
@@ -68,7 +72,16 @@ def stores_programs(commands: dict[str, list[str]], postgres_user: str | None) -
 
 def service_programs(types: dict[str, str], directory: Path) -> list[Program]:
     """Return the programs of a Procfile's process types."""
-    return [Program(name, command, CLOCK if name == "beat" else WORK, directory) for name, command in types.items()]
+    return [
+        Program(
+            name=name,
+            command=command,
+            group=CLOCK if name == "beat" else WORK,
+            directory=directory,
+            start_s=CELERY_START_S if "celery" in command.split() else 1,
+        )
+        for name, command in types.items()
+    ]
 
 
 def configuration(folder: Folder, programs: list[Program], *, root: bool) -> str:
