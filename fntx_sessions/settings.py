@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     lease_s: float = Field(default=15.0, gt=0)
     lease_renew_s: float = Field(default=5.0, gt=0)
     liveness_interval_s: float = Field(default=5.0, gt=0)
+    shutdown_checkpoint_s: float = Field(default=10.0, ge=0)
     recovery_attempts_max: int = Field(default=5, ge=1)
     pending_again_s: float = Field(default=1.0, gt=0)
     pending_batch: int = Field(default=100, ge=1)

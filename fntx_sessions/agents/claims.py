@@ -24,7 +24,7 @@ WITH due AS (
   UPDATE session_work w SET host_id = :host_id, step_claimed_by = :claimant,
     step_claimed_until = now() + make_interval(secs => :claim_s)
   FROM due WHERE w.session_id = due.session_id
-  RETURNING w.session_id, w.epoch, w.clock_at, w.agent_failures, w.step_interval_s
+  RETURNING w.session_id, w.epoch, w.saved_epoch, w.clock_at, w.agent_failures, w.step_interval_s
 )
 SELECT c.*, s.status, s.version, s.session_type, s.config, s.risk_parameters, s.enabled_strategies,
   s.strategy_parameters, s.account_id, s.broker, s.pending, s.quiesced_at, s.started_at,

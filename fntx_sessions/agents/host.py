@@ -12,10 +12,11 @@ from fntx_sessions.agents.claims import StepResult, claim_steps, claimants, fini
 from fntx_sessions.agents.note import is_dead, last_words
 from fntx_sessions.agents.runner import Slice, agent_parts, quarantine, run_slice
 from fntx_sessions.agents.runtime import Runtime, load_runtime, refresh
+from fntx_sessions.automation import liveness
 from fntx_sessions.automation.pending import finish_session
 from fntx_sessions.exceptions import FntxError, Retryable, StaleEpoch
 from fntx_sessions.lifecycle import commands, execute, machine
-from fntx_sessions.lifecycle.arguments import FailArguments
+from fntx_sessions.lifecycle.arguments import CommandArguments, FailArguments
 from fntx_sessions.lifecycle.change import Ask
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import Hold, SessionStatus, Trigger
@@ -57,7 +58,10 @@ def _step_batch(desk: Desk, actor: Actor, rows: Sequence[dict[str, Any]], until:
     marks = dict(zip((row["session_id"] for row in rows), live.marks([row["session_id"] for row in rows]), strict=True))
     slices: list[Slice] = []
     broken: list[tuple[dict[str, Any], FntxError]] = []
+    forgotten = [row for row in rows if marks[row["session_id"]] is None and _is_forgotten(row)]
     for row in rows:
+        if row in forgotten:
+            continue
         deadline = min(until, time.monotonic() + desk.settings.step_slice_s)
         try:
             slices.append(_step_one(desk, row, marks[row["session_id"]], deadline))
@@ -68,6 +72,8 @@ def _step_batch(desk: Desk, actor: Actor, rows: Sequence[dict[str, Any]], until:
     _report(live, slices)
     failpoint("step.reported")
     finish_steps(desk.engine, [_result(done) for done in slices] + [_unsteppable(row) for row, _ in broken])
+    for row in forgotten:
+        _remember(desk, actor, row)
     failpoint("step.finished")
     for row, problem in broken:
         _fail(desk, actor, row, problem)
@@ -144,6 +150,19 @@ def _again(done: Slice) -> str:
         return "never"  # nothing to guard until somebody changes the session
     unfinished = runtime.status is SessionStatus.ACTIVE and not done.finished
     return "now" if unfinished and runtime.session_type == "backtest" else "interval"
+
+
+def _is_forgotten(row: dict[str, Any]) -> bool:
+    """Tell whether a session that Redis holds nothing of was live before: its agents must not begin anew."""
+    return row["saved_epoch"] > 0 and row["status"] in (SessionStatus.ACTIVE, SessionStatus.PAUSED)
+
+
+def _remember(desk: Desk, actor: Actor, row: dict[str, Any]) -> None:
+    """Redis lost a session's live state: suspend it and recover it from its latest save, under a new epoch."""
+    reason = "Redis lost its live state"
+    _runtimes.pop(row["session_id"], None)
+    _command(desk, Trigger.SUSPEND, actor, CommandArguments(session_id=row["session_id"], reason=reason))
+    liveness.recover_and_resume(desk, actor, row["session_id"], row["epoch"], reason)
 
 
 def _unsteppable(row: dict[str, Any]) -> StepResult:

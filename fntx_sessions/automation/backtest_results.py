@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from fntx_sessions.database.engine import rows
+from fntx_sessions.trading.backtest import RunResult, report
 from fntx_sessions.trading.ledger import TradeResult, trades_of
 from fntx_sessions.trading.paper_rows import fill_from_row
 
@@ -24,23 +25,9 @@ SELECT session_id, min(net_pnl - peak) AS drawdown FROM (
 ) s GROUP BY session_id
 """)
 _COUNTS = text("SELECT state, count(*) AS n FROM backtest_units WHERE run_id = :run_id GROUP BY state")
-_QUANTILES = "percentile_cont(ARRAY[0.05, 0.5, 0.95]) WITHIN GROUP (ORDER BY net) AS quantiles"
-_DAYS = text(f"""
-SELECT trade_date, count(*) AS seeds, {_QUANTILES}, avg(trades) AS trades, min(drawdown) AS worst_drawdown,
-  min(net) AS worst, max(net) AS best
-FROM (SELECT trade_date, (result ->> 'net_pnl')::float8 AS net, (result ->> 'trades')::float8 AS trades,
-        (result ->> 'max_drawdown')::float8 AS drawdown
-      FROM backtest_units WHERE run_id = :run_id AND state = 'done') u
-GROUP BY trade_date ORDER BY trade_date
-""")
-# A year's result is one seed's days added up; the spread is that over the seeds that have all their days.
-_YEARS = text(f"""
-SELECT year, count(*) AS seeds, max(days) AS days, {_QUANTILES}, avg(trades) AS trades
-FROM (SELECT extract(year FROM trade_date)::int AS year, seed, count(*) AS days,
-        sum((result ->> 'net_pnl')::float8) AS net, sum((result ->> 'trades')::float8) AS trades,
-        bool_and(state = 'done') AS whole
-      FROM backtest_units WHERE run_id = :run_id GROUP BY 1, 2) u
-WHERE whole GROUP BY year ORDER BY year
+_DONE = text("""
+SELECT trade_date, seed, result FROM backtest_units WHERE run_id = :run_id AND state = 'done'
+ORDER BY trade_date, seed
 """)
 _FAILURES = text("""
 SELECT trade_date, seed, session_id, result ->> 'error' AS error FROM backtest_units
@@ -90,15 +77,15 @@ def counts(connection: Connection, run_id: UUID) -> dict[str, int]:
 
 
 def summary(connection: Connection, run_id: UUID) -> dict[str, Any]:
-    """Return a run by day and by year (5 %, median and 95 % over the seeds, dollars), and what failed."""
-    bound = {"run_id": run_id}
-    return {
-        "days": [_named(row) for row in rows(connection.execute(_DAYS, bound))],
-        "years": [_named(row) for row in rows(connection.execute(_YEARS, bound))],
-        "failures": rows(connection.execute(_FAILURES, bound | {"limit": _SHOWN_FAILURES})),
-    }
+    """Return a run by day and by year as docs/trading.md reports it, how its trades ended, and what failed."""
+    done = rows(connection.execute(_DONE, {"run_id": run_id}))
+    exits: Counter[str] = Counter()
+    for row in done:
+        exits.update(row["result"]["exits"])
+    failures = rows(connection.execute(_FAILURES, {"run_id": run_id, "limit": _SHOWN_FAILURES}))
+    return report(map(_run_result, done)).to_json() | {"exits": dict(exits.most_common()), "failures": failures}
 
 
-def _named(row: dict[str, Any]) -> dict[str, Any]:
-    low, median, high = row.pop("quantiles")
-    return row | {"p5": low, "median": median, "p95": high}
+def _run_result(row: dict[str, Any]) -> RunResult:
+    known = {name: row["result"][name] for name in ("net_pnl", "fees", "trades", "max_drawdown")}
+    return RunResult(day=row["trade_date"], seed=row["seed"], **known)

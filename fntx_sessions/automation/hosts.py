@@ -3,13 +3,17 @@
 import os
 import socket
 import threading
+import time
 
 import structlog
 from sqlalchemy import Engine, text
 
-from fntx_sessions.database.engine import build_engine, transaction
+from fntx_sessions.database.engine import build_engine, get_engine, transaction
 from fntx_sessions.exceptions import FntxError
 from fntx_sessions.settings import Settings, get_settings
+from fntx_sessions.state.checkpoints import create_checkpoint
+from fntx_sessions.state.redis_client import get_redis
+from fntx_sessions.state.saves import save_owned
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +27,7 @@ _LEAVE = text("""
 WITH gone AS (UPDATE hosts SET "left" = true, lease_until = now() WHERE host_id = :host_id)
 UPDATE session_work SET host_id = NULL, step_claimed_until = NULL, step_claimed_by = NULL WHERE host_id = :host_id
 """)
+_OWNED = text("SELECT session_id FROM session_work WHERE host_id = :host_id AND next_save_at IS NOT NULL")
 _FORGET = text("DELETE FROM hosts WHERE lease_until < now() - make_interval(days => 1)")
 
 
@@ -96,5 +101,26 @@ def start_lease_renewal(host_id: str, queues: str) -> None:
 def end_lease(host_id: str) -> None:
     """Give the lease of `host_id` and its sessions back; called when the worker shuts down in order."""
     lease = _leases.pop(host_id, None)
-    if lease is not None:
-        lease.leave()
+    if lease is None:
+        return
+    try:
+        keep_state(host_id)
+    except FntxError as error:
+        log.warning("state_not_kept_at_shutdown", host_id=host_id, problem=str(error))
+    lease.leave()
+
+
+def keep_state(host_id: str) -> None:
+    """Save every session of a host, then checkpoint as many as `shutdown_checkpoint_s` allows: its last act."""
+    engine, redis, settings = get_engine(), get_redis(), get_settings()
+    report = save_owned(engine, redis, settings, host_id)
+    until = time.monotonic() + settings.shutdown_checkpoint_s
+    with transaction(engine) as connection:
+        owned = list(connection.execute(_OWNED, {"host_id": host_id}).scalars())
+    kept = 0
+    for session_id in owned:
+        if time.monotonic() > until:
+            break
+        create_checkpoint(engine, redis, settings, session_id, "shutdown")
+        kept += 1
+    log.info("state_kept_at_shutdown", host_id=host_id, checkpoints=kept, **report.counts())
