@@ -54,7 +54,7 @@ def _fit_broker_options(instance: Any, conf: Any, **_: Any) -> None:
     """Choose broker options by the queues this worker reads; command workers also read what names no queue."""
     queues = instance.app.amqp.queues
     if routes.COMMANDS in queues.consume_from:
-        queues.select_add(routes.UNNAMED)
+        queues.select_add(queues[routes.UNNAMED])
     conf.broker_transport_options = transport_options(get_settings(), queues.consume_from)
 
 
