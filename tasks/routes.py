@@ -12,7 +12,12 @@ QUEUES = (COMMANDS, QUERIES, AGENTS, SWEEPS, CHECKPOINTS, MAINTENANCE, UNNAMED)
 SLOW_QUEUES = frozenset({CHECKPOINTS, MAINTENANCE})
 
 _SESSIONS = "fntx.sessions."
-_QUERY_VERBS = frozenset({"get", "list", "metrics", "events", "transitions", "trades", "checkpoints", "templates"})
+_QUERY_VERBS = frozenset(
+    {"get", "list", "metrics", "events", "transitions", "trades", "checkpoints", "outcome", "templates"}
+)
+_TEMPLATES = "fntx.templates."
+_BACKTESTS = "fntx.backtests."
+_BACKTEST_QUERIES = frozenset({"status", "report", "list"})
 _SWEEPS = "fntx.sweeps."
 _SWEEP_QUEUES = {
     "step": AGENTS,
@@ -27,6 +32,10 @@ def queue_for(name: str) -> str:
     """Return the queue of a task. ``fntx.sweeps.prune_events`` goes where ``fntx.sweeps.prune`` goes."""
     if name.startswith(_SESSIONS):
         return QUERIES if name.removeprefix(_SESSIONS) in _QUERY_VERBS else COMMANDS
+    if name.startswith(_TEMPLATES):
+        return QUERIES
+    if name.startswith(_BACKTESTS):
+        return QUERIES if name.removeprefix(_BACKTESTS) in _BACKTEST_QUERIES else COMMANDS
     if name.startswith(_SWEEPS):
         return _SWEEP_QUEUES.get(name.removeprefix(_SWEEPS).split("_")[0], SWEEPS)
     return COMMANDS

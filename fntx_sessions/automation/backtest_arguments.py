@@ -1,5 +1,6 @@
 """What a backtest run is asked for, validated at the edge, and what may not be overridden in it."""
 
+from itertools import pairwise
 from typing import Any, Self
 from uuid import UUID
 
@@ -48,7 +49,7 @@ class RunsArguments(Model):
 def checked_days(arguments: BacktestArguments) -> list[Day]:
     """Return the days, each checked; raises InvalidArgument naming the one that is wrong or out of order."""
     days = [day_from_json(data, f"days.{number}") for number, data in enumerate(arguments.days)]
-    for number, (before, day) in enumerate(zip(days, days[1:], strict=False), start=1):
+    for number, (before, day) in enumerate(pairwise(days), start=1):
         if day.date <= before.date:
             raise InvalidArgument(f"days.{number}.date", f"{day.date} does not follow {before.date}", "Sort the days.")
     return days

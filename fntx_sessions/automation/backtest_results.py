@@ -37,7 +37,7 @@ _SHOWN_FAILURES = 20
 
 
 def unit_results(connection: Connection, session_ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
-    """Return each session's result in dollars: net_pnl, gross_pnl, fees, trades, max_drawdown (<= 0), exits by reason."""
+    """Return each session's result, dollars: net_pnl, gross_pnl, fees, trades, max_drawdown (<= 0), exits by reason."""
     bound = {"ids": session_ids}
     drawdowns = {row["session_id"]: row["drawdown"] for row in rows(connection.execute(_DRAWDOWNS, bound))}
     fills = groupby(rows(connection.execute(_FILLS, bound)), key=itemgetter("session_id"))

@@ -74,7 +74,7 @@ def _check_first_unit(template: Any, run_id: UUID, spec: Row) -> None:
         )
     first = date.fromisoformat(spec["days"][1]["date"])
     asked = _session(spec, {"run_id": run_id, "trade_date": first, "seed": spec["seed0"], "session_id": run_id})
-    creation.plan(template, creation.from_template(template, asked), known_agents(), named=True)
+    creation.plan(template, creation.from_template(template, asked), frozenset(known_agents()), named=True)
 
 
 def status(engine: Engine, run_id: UUID) -> Row:

@@ -106,5 +106,6 @@ class ListArguments(Model):
     tag: str | None = None
     parent_session_id: UUID | None = None
     include_children: bool = False
+    id_prefix: str | None = Field(default=None, pattern=r"^[0-9a-f]{1,32}$")
     limit: int = Field(default=100, ge=1, le=1000)
     order: Literal["newest", "oldest"] = "newest"

@@ -1,5 +1,6 @@
 """Rows of the paper broker's tables to values of the port, and back."""
 
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -64,8 +65,10 @@ def order_from_row(row: Any) -> Working:
 
 
 def _contract(row: Any) -> Contract:
-    strike = row["strike"]
-    return Contract(row["right"], None if strike is None else _plain(strike), row["expiry"])
+    strike, expiry = row["strike"], row["expiry"]
+    # The broker's rows hold a date, the ledger's its ISO text.
+    day = date.fromisoformat(expiry) if isinstance(expiry, str) else expiry
+    return Contract(row["right"], None if strike is None else _plain(strike), day)
 
 
 def _plain(value: Decimal) -> Decimal:

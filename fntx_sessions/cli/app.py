@@ -1,0 +1,72 @@
+"""The `fntx` program: its command groups, and the one place where an error becomes a sentence and an exit code."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from fntx_sessions.cli import backtest, demo, output, queries, sessions, stack, templates, watch
+from fntx_sessions.cli.asking import hang_up
+from fntx_sessions.cli.exits import Exit, code_of, sentence
+from fntx_sessions.exceptions import FntxError
+
+HELP = """Trading sessions: start, watch, stop and recover them.
+
+Exit codes: 0 done, 1 unexpected, 2 usage or an invalid argument, 3 refused, 4 not found, 5 unavailable or outcome
+unknown. With several ids, the worst of them.
+"""
+
+app = typer.Typer(
+    name="fntx",
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (stack, sessions, queries, watch, templates, backtest, demo):
+    group.register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `fntx` and exit with its code; an error is one sentence on stderr, never a traceback."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        app(args=list(arguments), prog_name="fntx")
+    except SystemExit as end:
+        return _code(end)
+    except FntxError as error:
+        output.complain(sentence(error))
+        return code_of(error)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        return _reader_left()
+    except Exception as error:  # noqa: BLE001 -- the last place that can turn it into a sentence
+        return _unexpected(error)
+    finally:
+        hang_up()
+    return Exit.DONE
+
+
+def _code(end: SystemExit) -> int:
+    return end.code if isinstance(end.code, int) else Exit.DONE if end.code is None else Exit.UNEXPECTED
+
+
+def _reader_left() -> int:
+    """Whoever read our output has enough; what is still buffered goes nowhere instead of raising at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.DONE
+
+
+def _unexpected(error: Exception) -> int:
+    if os.environ.get("FNTX_TRACEBACK"):
+        raise error
+    text = " ".join(str(error).split())[:500]
+    output.complain(f"unexpected {type(error).__name__}: {text}. FNTX_TRACEBACK=1 shows where; please report it.")
+    return Exit.UNEXPECTED

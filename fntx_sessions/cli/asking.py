@@ -1,0 +1,86 @@
+"""How the command line reaches the desk: it finds the stack and asks through the caller that the managers share."""
+
+import asyncio
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from fntx_sessions.exceptions import InvalidArgument, NotFound, Unavailable
+from fntx_sessions.settings import Settings, get_settings
+from fntx_sessions.stack import adopt_local_stack
+
+Answer = dict[str, Any]
+LEAST_PREFIX = 4
+_FULL_ID = 32
+_SHOWN = 3
+
+
+class Line:
+    """A line to the desk for code that waits: commands, queries, and ids by their first characters."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open it; nothing is sent yet. Raises Unavailable when no address of Redis is known."""
+        from fntx_sessions.caller.caller import Caller  # noqa: PLC0415 -- `fntx --help` needs no Celery
+
+        self.settings = settings
+        self._runner = asyncio.Runner()
+        self._caller = Caller(settings)
+
+    def command(self, verb: str, arguments: dict[str, Any], command_id: UUID | None = None) -> Answer:
+        """Do ``fntx.sessions.<verb>`` and return its outcome as a dict; raises as `Caller.command` does."""
+        asked = self._caller.command(f"fntx.sessions.{verb}", arguments, command_id=command_id)
+        return self._runner.run(asked).to_dict()
+
+    def query(self, task: str, **arguments: Any) -> Any:
+        """Ask ``fntx.<task>`` and return what it answers; raises as `Caller.query` does."""
+        return self._runner.run(self._caller.query(f"fntx.{task}", arguments))
+
+    def about(self, verb: str, given: str, **arguments: Any) -> Any:
+        """Ask ``fntx.sessions.<verb>`` about the session that `given` stands for."""
+        return self.query(f"sessions.{verb}", session_id=self.session_id(given), **arguments)
+
+    def session_id(self, given: str) -> UUID:
+        """Return the id that `given`, a whole id or its first 4 or more characters, stands for.
+
+        Raises InvalidArgument when it is neither or fits several, NotFound when it fits none.
+        """
+        digits = given.strip().lower().replace("-", "")
+        if not digits or set(digits) - set("0123456789abcdef") or len(digits) > _FULL_ID:
+            raise InvalidArgument("session id", f"{given[:50]!r} is not one", "Copy it from `fntx ls`.")
+        if len(digits) == _FULL_ID:
+            return UUID(digits)
+        if len(digits) < LEAST_PREFIX:
+            raise InvalidArgument("session id", f"{given!r} is too short", f"Give {LEAST_PREFIX} characters or more.")
+        return _only(given, self.query("sessions.list", id_prefix=digits, include_children=True, limit=_SHOWN + 1))
+
+    def close(self) -> None:
+        """End it."""
+        self._runner.run(self._caller.close())
+        self._runner.close()
+
+
+def _only(given: str, found: list[Answer]) -> UUID:
+    if not found:
+        raise NotFound("session", given, "See `fntx ls`.")
+    if len(found) > 1:
+        listed = ", ".join(row["session_id"] for row in found[:_SHOWN]) + (" ..." if len(found) > _SHOWN else "")
+        raise InvalidArgument("session id", f"{given!r} fits several sessions: {listed}", "Give more of it.")
+    return UUID(found[0]["session_id"])
+
+
+@lru_cache(maxsize=1)
+def line() -> Line:
+    """Return this process's line; raises Unavailable when no stack runs in FNTX_HOME and no address is set."""
+    adopt_local_stack()
+    get_settings.cache_clear()  # what the stack told us is in the environment now
+    settings = get_settings()
+    if settings.redis_url is None:
+        raise Unavailable("the desk", f"no stack runs in {settings.home}", "Start it with `fntx up`.")
+    return Line(settings)
+
+
+def hang_up() -> None:
+    """Close the line if it was opened."""
+    if line.cache_info().currsize:
+        line().close()
+        line.cache_clear()

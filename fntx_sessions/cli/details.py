@@ -1,0 +1,149 @@
+"""One session on a page: status, what it may lose and where that is said, what it holds, who runs it."""
+
+from datetime import datetime
+from typing import Any
+
+from fntx_sessions.cli import output
+from fntx_sessions.cli.output import age, moment, money, plain
+
+LOSS_LIMIT_NOTE = "where trading stops, not the most that can be lost"
+PAPER = "PAPER: no order reaches a market and no money is at stake"
+_MULTIPLIER = 100
+Session = dict[str, Any]
+
+
+def show(session: Session) -> None:
+    """Print a session."""
+    output.facts(_standing(session), f"[bold]{session['session_id']}[/bold]  {output.status(session['status'])}")
+    output.facts(limits(session), "\n[bold]Limits[/bold]")
+    _positions(session)
+    _agents(session)
+    if session.get("metrics"):
+        output.facts(measures(session["metrics"]), "\n[bold]Results[/bold]")
+
+
+def show_metrics(metrics: dict[str, Any]) -> None:
+    """Print a session's measures."""
+    output.facts(measures(metrics), f"[bold]{metrics['session_id']}[/bold]  {output.status(metrics['status'])}")
+
+
+def _standing(session: Session) -> dict[str, Any]:
+    return {
+        "type": output.kind(session),
+        "broker": f"[yellow]{PAPER}[/yellow]" if session["broker"] == "paper" else plain(session["broker"]),
+        "template": plain(session["template_name"]),
+        "account": plain(session["account_id"]),
+        "status since": f"{moment(session['status_since'])} ({age(session['status_since'])}) by "
+        f"{plain(session['status_actor'])}: {plain(session['status_reason'])}",
+        "holds": ", ".join(session["holds"]) or None,
+        "needs a person": _alarm(session["requires_action"]),
+        "started": moment(session["started_at"]),
+        "ended": moment(session["ended_at"]) if session["ended_at"] else None,
+        "version, epoch": f"{session['version']}, {session['epoch']}",
+        "last recovery": _recovery(session.get("recovery_data") or {}),
+        "strategies": ", ".join(session["enabled_strategies"]) or output.NONE,
+        "feed": plain((session["config"].get("feed") or {}).get("kind")),
+    }
+
+
+def _recovery(found: dict[str, Any]) -> str | None:
+    if not found.get("finished_at"):
+        return None
+    took = datetime.fromisoformat(found["finished_at"]) - datetime.fromisoformat(found["began_at"])
+    lost = found.get("state_lost_s")
+    told = "unknown" if lost is None else f"{lost:g} s"
+    return f"{moment(found['finished_at'])} in {took.total_seconds():.2f} s from {plain(found['source'])}; lost: {told}"
+
+
+def _alarm(text: str | None) -> str | None:
+    return f"[bold red]{plain(text)}[/bold red]" if text else None
+
+
+def limits(session: Session) -> dict[str, Any]:
+    """Return what stops trading and what closes a trade, in dollars where something is open."""
+    risk = session["risk_parameters"]
+    trading = session.get("trading_state") or {}
+    left = trading.get("max_daily_loss_remaining")
+    stop, keep = risk["stop_loss_multiplier"], risk["take_profit_multiplier"]
+    return {
+        "daily loss limit": f"{risk['max_daily_risk']:.1%} of equity; {money(left)} left today ({LOSS_LIMIT_NOTE})",
+        "position limit": f"{risk['position_limit']} contracts; {trading.get('position_limit_remaining', 0)} left",
+        "stop loss": f"closes at {stop:g} x credit: loses {stop - 1:g} x credit{_in_dollars(session, stop)}",
+        "take profit": f"closes at {1 - keep:g} x credit: keeps {keep:.0%}{_in_dollars(session, 1 - keep)}",
+    }
+
+
+def _in_dollars(session: Session, factor: float) -> str:
+    """Return, for each open short, what closing it costs at `factor` x its credit; an example where none is open."""
+    held = (session.get("trading_state") or {}).get("open_positions") or []
+    shorts = [one for one in held if one["quantity"] < 0 and one["right"] != "stock"]
+    if not shorts:
+        return f"; a contract sold for $100 is bought back at ${_MULTIPLIER * factor:,.2f}"
+    listed = [
+        f"{one['symbol']} ${one['average_price'] * factor * _MULTIPLIER * -one['quantity']:,.2f}" for one in shorts
+    ]
+    return "; buys back " + ", ".join(listed)
+
+
+def _positions(session: Session) -> None:
+    trading = session.get("trading_state") or {}
+    if trading.get("open_positions"):
+        output.console().print("\n[bold]Positions[/bold]")
+        output.table(trading["open_positions"], POSITION_COLUMNS, "")
+    if trading.get("pending_orders"):
+        output.console().print("\n[bold]Orders[/bold]")
+        output.table(trading["pending_orders"], ORDER_COLUMNS, "")
+
+
+def _agents(session: Session) -> None:
+    known = session.get("agent_states") or {}
+    rows = [{"agent": name, **known.get(name, {})} for name in session["roster"]]
+    output.console().print("\n[bold]Agents[/bold]")
+    output.table(rows, AGENT_COLUMNS, "none")
+
+
+def measures(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return a session's measures as they are printed."""
+    rate, latency = metrics["win_rate"], metrics["decision_latency_ms"]
+    return {
+        "broker": f"[yellow]{PAPER}[/yellow]" if metrics["broker"] == "paper" else plain(metrics["broker"]),
+        "net P&L": f"{money(metrics['net_pnl'])} (gross {money(metrics['gross_pnl'])}, fees ${metrics['fees']:,.2f})",
+        "max drawdown": money(metrics["max_drawdown"]),
+        "trades": f"{metrics['total_trades']}: {metrics['winning_trades']} won, {metrics['losing_trades']} lost, "
+        f"{metrics['scratch_trades']} even",
+        "win rate": output.NONE if rate is None else f"{rate:.0%}",
+        "slippage": f"${metrics['execution_slippage']:,.2f} (inside gross)",
+        "decision latency": output.NONE
+        if latency is None
+        else f"{latency:.1f} ms p50, {metrics['decision_latency_p99_ms'] or 0:.1f} ms p99",
+        "error rate": output.NONE if metrics["error_rate"] is None else f"{metrics['error_rate']:.1%}",
+        "active, paused": f"{metrics['active_duration']:.0f} s, {metrics['pause_duration']:.0f} s",
+        "checkpoints": str(metrics["checkpoint_count"]),
+    }
+
+
+POSITION_COLUMNS = {
+    "symbol": lambda row: plain(row["symbol"]),
+    "quantity": lambda row: str(row["quantity"]),
+    "price": lambda row: f"${row['average_price']:,.2f}",
+    "mark": lambda row: output.NONE if row["mark"] is None else f"${row['mark']:,.2f}",
+    "unrealised": lambda row: money(row["unrealized_pnl"]),
+    "opened (UTC)": lambda row: moment(row["opened_at"]),
+}
+ORDER_COLUMNS = {
+    "order": lambda row: plain(row["client_order_id"]),
+    "side": lambda row: plain(row["side"]),
+    "symbol": lambda row: plain(row["symbol"]),
+    "quantity": lambda row: str(row["quantity"]),
+    "limit": lambda row: output.NONE if row["limit_price"] is None else f"${row['limit_price']:,.2f}",
+    "why": lambda row: plain(row["reason"]),
+    "status": lambda row: plain(row["status"]),
+}
+AGENT_COLUMNS = {
+    "agent": lambda row: plain(row["agent"]),
+    "status": lambda row: plain(row.get("status")),
+    "last seen": lambda row: age(row.get("last_update")),
+    "actions": lambda row: str(row.get("actions_taken", 0)),
+    "decisions": lambda row: str(row.get("decisions_made", 0)),
+    "errors": lambda row: str(row.get("errors_encountered", 0)),
+}

@@ -1,0 +1,36 @@
+"""Exit codes, and how anything that goes wrong becomes one sentence and one of them."""
+
+from enum import IntEnum
+
+from fntx_sessions.exceptions import FntxError
+
+
+class Exit(IntEnum):
+    """What a command's exit code says; docs/operations.md has the table."""
+
+    DONE = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    REFUSED = 3
+    NOT_FOUND = 4
+    UNAVAILABLE = 5
+    INTERRUPTED = 130
+
+
+# Of several ids, the worst counts: what nobody foresaw, then what is not known, then what was refused.
+_BY_WEIGHT = (Exit.DONE, Exit.REFUSED, Exit.USAGE, Exit.NOT_FOUND, Exit.UNAVAILABLE, Exit.INTERRUPTED, Exit.UNEXPECTED)
+
+
+def code_of(error: FntxError) -> Exit:
+    """Return the exit code of an error."""
+    return Exit(error.exit_code)
+
+
+def worst(codes: list[Exit]) -> Exit:
+    """Return the code that stands for several; DONE for none."""
+    return max(codes, key=_BY_WEIGHT.index, default=Exit.DONE)
+
+
+def sentence(error: FntxError) -> str:
+    """Return the error as one line."""
+    return " ".join(str(error).split())

@@ -1,0 +1,126 @@
+"""What commands print: tables for people, the same facts as JSON for machines, complaints on stderr."""
+
+import sys
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+STATUS_STYLES = {
+    "initializing": "cyan",
+    "active": "green",
+    "paused": "yellow",
+    "suspended": "magenta",
+    "closing": "blue",
+    "closed": "dim",
+    "error": "bold red",
+}
+SEVERITY_STYLES = {"debug": "dim", "info": "", "warning": "yellow", "error": "red", "critical": "bold red"}
+LIVE_TYPES = frozenset({"regular", "extended_hours"})
+SHORT_ID = 8
+NONE = "-"
+
+
+def console() -> Console:
+    """Return where results go; made anew, so that it follows whatever stdout is now."""
+    return Console(highlight=False)
+
+
+def errors() -> Console:
+    """Return where progress and complaints go, so that stdout holds results alone."""
+    return Console(stderr=True, highlight=False)
+
+
+def complain(text: str) -> None:
+    """Say what went wrong, on stderr, in one line."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(text)}")
+
+
+def note(text: str) -> None:
+    """Say something beside the result, on stderr."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(escape(text))
+
+
+def emit(data: Any) -> None:
+    """Print facts as JSON."""
+    text = orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+    sys.stdout.write(text + "\n")
+
+
+def table(rows: Iterable[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], str]], empty: str) -> None:
+    """Print rows as a table, a column per heading; `empty` says what to do when there are none."""
+    rows = list(rows)
+    if not rows:
+        note(empty)
+        return
+    grid = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        grid.add_row(*(render(row) for render in columns.values()))
+    console().print(grid)
+
+
+def facts(pairs: dict[str, Any], title: str = "") -> None:
+    """Print a heading and one fact a line; facts that are None are left out."""
+    grid = Table(box=None, show_header=False, pad_edge=False, title=title or None, title_justify="left")
+    for name, value in pairs.items():
+        if value is not None:
+            grid.add_row(f"[bold]{name}[/bold]", str(value))
+    console().print(grid)
+
+
+def status(value: Any) -> str:
+    """Return a status in its colour."""
+    text = str(value)
+    style = STATUS_STYLES.get(text, "")
+    return f"[{style}]{text}[/{style}]" if style else text
+
+
+def severity(value: Any) -> str:
+    """Return a severity in its colour."""
+    style = SEVERITY_STYLES.get(str(value), "")
+    return f"[{style}]{value}[/{style}]" if style else str(value)
+
+
+def money(value: Any) -> str:
+    """Return dollars with a sign, red below zero and green above; `-` for none."""
+    if value is None:
+        return NONE
+    amount = float(value)
+    text = f"{'-' if amount < 0 else ''}${abs(amount):,.2f}"
+    style = "red" if amount < 0 else "green" if amount > 0 else ""
+    return f"[{style}]{text}[/{style}]" if style else text
+
+
+def moment(value: Any) -> str:
+    """Return a time in UTC to the second; `-` for none."""
+    if not value:
+        return NONE
+    at = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def age(value: Any) -> str:
+    """Return how long ago a time was, in its greatest unit."""
+    if not value:
+        return NONE
+    at = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    seconds = max(0.0, (datetime.now(UTC) - at).total_seconds())
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def plain(value: Any) -> str:
+    """Return text from elsewhere, safe to print; `-` for none or nothing."""
+    return escape(str(value)) if value not in (None, "", [], {}) else NONE
+
+
+def kind(row: dict[str, Any]) -> str:
+    """Return a session's type; a live type on the paper broker is marked, so that nobody takes it for live."""
+    paper = row.get("broker") == "paper" and row.get("session_type") in LIVE_TYPES
+    return f"{row.get('session_type')} [bold yellow]PAPER[/bold yellow]" if paper else str(row.get("session_type"))

@@ -1,0 +1,148 @@
+"""`fntx ls|show|events|transitions|trades|metrics|checkpoints`: questions; they change nothing."""
+
+from typing import Annotated, Any
+
+import typer
+
+from fntx_sessions.cli import details, output
+from fntx_sessions.cli.asking import line
+from fntx_sessions.cli.ids import AsJson, Ids, over
+from fntx_sessions.cli.output import moment, money, plain, severity, status
+from fntx_sessions.schemas import SessionStatus, SessionType
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="A session's id or its first characters (4 or more).")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many at most.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to `app`."""
+    for command in (show, events, transitions, trades, metrics, checkpoints):
+        app.command()(command)
+    app.command("ls")(list_sessions)
+
+
+def list_sessions(
+    statuses: Annotated[list[SessionStatus] | None, typer.Option("--status", "-s", help="Only these.")] = None,
+    session_type: Annotated[SessionType | None, typer.Option("--type", help="Only this type.")] = None,
+    template: Annotated[str | None, typer.Option("--template", "-t", help="Only of this template.")] = None,
+    account: Annotated[str | None, typer.Option("--account", help="Only on this account.")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="Only with this tag.")] = None,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Children and the days of backtests too.")] = False,
+    limit: Limit = 100,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print ids alone, one a line.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List sessions, newest first."""
+    found = line().query(
+        "sessions.list",
+        status=[str(one) for one in statuses] if statuses else None,
+        session_type=session_type.value if session_type else None,
+        template_name=template,
+        account_id=account,
+        tag=tag,
+        include_children=everything or tag is not None,
+        limit=limit,
+    )
+    if as_json:
+        output.emit(found)
+    elif quiet:
+        for row in found:
+            typer.echo(row["session_id"])
+    else:
+        output.table(found, LIST_COLUMNS, "no sessions; `fntx create paper_trading` makes one")
+
+
+LIST_COLUMNS = {
+    "id": lambda row: row["session_id"][: output.SHORT_ID],
+    "type": output.kind,
+    "status": lambda row: status(row["status"]),
+    "for": lambda row: output.age(row["status_since"]),
+    "account": lambda row: plain(row["account_id"])[:24],
+    "template": lambda row: plain(row["template_name"]),
+    "why": lambda row: plain(row["status_reason"])[:40],
+    "to do": lambda row: "[bold red]needs a person[/bold red]" if row["requires_action"] else "",
+}
+
+
+def show(ids: Ids = None, as_json: AsJson = False) -> None:
+    """Show a session whole: status, limits in dollars, positions, agents, results."""
+    over(ids, lambda one: line().about("get", one), details.show, as_json=as_json)
+
+
+def metrics(ids: Ids = None, as_json: AsJson = False) -> None:
+    """Show what a session came to: P&L, drawdown, trades, latency."""
+    over(ids, _metrics, details.show_metrics, as_json=as_json)
+
+
+def _metrics(given: str) -> dict[str, Any]:
+    answer = line().about("metrics", given)
+    return {**answer["metrics"], "status": answer["session"]["status"]}
+
+
+def events(session_id: Id, limit: Limit = 100, as_json: AsJson = False) -> None:
+    """List what happened, oldest first."""
+    _listed("events", session_id, limit, as_json, EVENT_COLUMNS)
+
+
+def transitions(session_id: Id, limit: Limit = 100, as_json: AsJson = False) -> None:
+    """List the changes of status, oldest first: who, what, why."""
+    _listed("transitions", session_id, limit, as_json, TRANSITION_COLUMNS)
+
+
+def trades(session_id: Id, limit: Limit = 100, as_json: AsJson = False) -> None:
+    """List the trades, flat to flat, oldest first."""
+    _listed("trades", session_id, limit, as_json, TRADE_COLUMNS)
+
+
+def checkpoints(session_id: Id, limit: Limit = 100, as_json: AsJson = False) -> None:
+    """List the checkpoints, newest first."""
+    _listed("checkpoints", session_id, limit, as_json, CHECKPOINT_COLUMNS)
+
+
+def _listed(verb: str, session_id: str, limit: int, as_json: bool, columns: dict[str, Any]) -> None:
+    found = line().about(verb, session_id, limit=limit)
+    if as_json:
+        output.emit(found)
+    else:
+        output.table(found, columns, f"no {verb}")
+
+
+EVENT_COLUMNS = {
+    "time (UTC)": lambda row: moment(row["timestamp"]),
+    "severity": lambda row: severity(row["severity"]),
+    "event": lambda row: plain(row["event_type"]),
+    "agent": lambda row: plain(row["source_agent"]),
+    "what": lambda row: plain(row["description"]),
+}
+TRANSITION_COLUMNS = {
+    "time (UTC)": lambda row: moment(row["timestamp"]),
+    "from": lambda row: status(row["from_status"] or output.NONE),
+    "to": lambda row: status(row["to_status"]),
+    "trigger": lambda row: plain(row["trigger"]),
+    "by": lambda row: plain(row["actor"]),
+    "version": lambda row: str(row["version"]),
+    "epoch": lambda row: str(row["epoch"]),
+    "why": lambda row: plain(row["reason"]),
+    "warnings": lambda row: plain("; ".join([*row["warnings"], *row["errors"]])),
+}
+TRADE_COLUMNS = {
+    "opened (UTC)": lambda row: moment(row["opened_at"]),
+    "closed (UTC)": lambda row: moment(row["closed_at"]),
+    "strategy": lambda row: plain(row["strategy"]),
+    "packages": lambda row: str(row["packages"]),
+    "credit": lambda row: money(row["credit"]),
+    "gross": lambda row: money(row["gross_pnl"]),
+    "fees": lambda row: f"${row['fees']:,.2f}",
+    "net": lambda row: money(row["net_pnl"]),
+    "exit": lambda row: plain(row["exit_reason"]),
+}
+CHECKPOINT_COLUMNS = {
+    "id": lambda row: row["checkpoint_id"],
+    "time (UTC)": lambda row: moment(row["timestamp"]),
+    "type": lambda row: plain(row["checkpoint_type"]),
+    "epoch": lambda row: str(row["epoch"]),
+    "revision": lambda row: str(row["revision"]),
+    "bytes": lambda row: f"{row['size_bytes']:,}",
+    "tier": lambda row: plain(row["tier"]),
+    "verified": lambda row: "[green]yes[/green]" if row["verified"] else "[yellow]no[/yellow]",
+}
