@@ -5,13 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import psycopg2
 import psycopg2.extras
-from alembic import command as alembic_command
-from alembic.config import Config
 from psycopg2 import errors as pg
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
@@ -19,6 +17,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fntx_sessions.exceptions import Busy, FntxError, PreconditionFailed, Retryable, Unavailable
 from fntx_sessions.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _START_POSTGRES = "Start the stack with `fntx up`, or set FNTX_DATABASE_URL to a server that runs."
 
@@ -116,8 +117,10 @@ def is_retryable(error: BaseException) -> bool:
     return isinstance(error, Retryable)
 
 
-def alembic_config(url: str) -> Config:
+def alembic_config(url: str) -> "Config":
     """Return Alembic's configuration for the shipped migrations against `url`."""
+    from alembic.config import Config  # noqa: PLC0415 - half a second that only a migration needs
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
@@ -126,6 +129,8 @@ def alembic_config(url: str) -> Config:
 
 def migrate(url: str) -> None:
     """Bring the database at `url` to the newest schema; safe to run from several processes at once."""
+    from alembic import command as alembic_command  # noqa: PLC0415 - as above
+
     alembic_command.upgrade(alembic_config(url), "head")
 
 
