@@ -134,10 +134,10 @@ SELECT session_id, epoch, status, version, account_id, broker, risk_parameters, 
 WHERE session_id = :session_id FOR SHARE
 """)
 
-_LIVE = frozenset({SessionStatus.ACTIVE, SessionStatus.PAUSED, SessionStatus.SUSPENDED, SessionStatus.CLOSING})
-_STEPPED = _LIVE | {SessionStatus.ERROR}
+LIVE = frozenset({SessionStatus.ACTIVE, SessionStatus.PAUSED, SessionStatus.SUSPENDED, SessionStatus.CLOSING})
+STEPPED = LIVE | {SessionStatus.ERROR}
 # Here the manager's own guard protects what is open, whoever the agents are; the host unschedules what is flat.
-_GUARDED = frozenset({SessionStatus.SUSPENDED, SessionStatus.ERROR, SessionStatus.CLOSING})
+GUARDED = frozenset({SessionStatus.SUSPENDED, SessionStatus.ERROR, SessionStatus.CLOSING})
 
 
 def work_for(row: Row, change: Change) -> dict[str, Any]:
@@ -146,10 +146,10 @@ def work_for(row: Row, change: Change) -> dict[str, Any]:
     started = row["started_at"] is not None
     config = row["config"]
     return {
-        "work_live": status in _LIVE and started,
+        "work_live": status in LIVE and started,
         "work_moved": change.to_status is not None,
-        "work_stepped": status in _STEPPED and started,
-        "work_guarded": status in _GUARDED and started,
+        "work_stepped": status in STEPPED and started,
+        "work_guarded": status in GUARDED and started,
         "work_new_epoch": change.new_epoch,
         "work_pending": status is SessionStatus.CLOSING or row["pending"] is not None,
         "work_save_interval_s": config["save_interval_s"],

@@ -1,0 +1,93 @@
+"""The migrations make what the models say, from nothing, any number of times, from any number of processes."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, text
+
+from fntx_sessions.database import models  # noqa: F401 - fills the metadata
+from fntx_sessions.database.engine import alembic_config, migrate
+from fntx_sessions.database.metadata import metadata
+from fntx_sessions.database.seeds import BUILT_IN
+
+MIGRATE = "import sys; from fntx_sessions.database.engine import migrate; migrate(sys.argv[1])"
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def test_from_nothing_to_the_models(new_database):
+    """After an upgrade of an empty database nothing is left to generate: tables, columns, types, indexes."""
+    url = new_database()
+    migrate(url)
+    with connected(url) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_checks_and_storage_are_the_models_too(new_database):
+    """What Alembic does not compare: CHECK constraints, foreign keys' names, fill factors, server defaults."""
+    migrated, made = new_database(), new_database()
+    migrate(migrated)
+    with connected(made) as connection:
+        metadata.create_all(connection)
+        connection.commit()
+    with connected(migrated) as one, connected(made) as other:
+        for query in (CONSTRAINTS, STORAGE, INDEXES, DEFAULTS):
+            assert set(one.execute(text(query))) == set(other.execute(text(query)))
+
+
+OURS = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'"
+CONSTRAINTS = f"""SELECT c.relname, k.conname, pg_get_constraintdef(k.oid) {OURS}
+JOIN pg_constraint k ON k.conrelid = c.oid WHERE c.relname <> 'alembic_version'"""
+STORAGE = f"SELECT c.relname, c.reloptions::text {OURS} WHERE c.relkind = 'r' AND c.relname <> 'alembic_version'"
+INDEXES = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+DEFAULTS = """SELECT table_name, column_name, column_default, is_nullable, data_type FROM information_schema.columns
+WHERE table_schema = 'public' AND table_name <> 'alembic_version'"""
+
+
+def test_run_twice_nothing_changes(new_database):
+    """The second run finds its work done; the shipped templates are there once and not reset."""
+    url = new_database()
+    migrate(url)
+    with connected(url) as connection:
+        connection.execute(text("UPDATE templates SET usage_count = 7"))
+        connection.commit()
+    migrate(url)
+    with connected(url) as connection:
+        used = connection.execute(text("SELECT template_name, usage_count FROM templates")).all()
+    assert sorted(used) == sorted((template.template_name, 7) for template in BUILT_IN)
+
+
+def test_two_processes_at_once(new_database):
+    """Both end well; one did the work, the other waited for it."""
+    url = new_database()
+    started = [
+        subprocess.Popen([sys.executable, "-c", MIGRATE, url], stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in started]
+    assert [code for _, code in ends] == [0, 0], ends
+    with connected(url) as connection:
+        heads = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+    assert heads == ScriptDirectory.from_config(alembic_config(url)).get_heads()
+
+
+def test_there_is_one_head():
+    """Two engineers' migrations are put in a row before they are merged."""
+    assert len(ScriptDirectory.from_config(alembic_config("postgresql://")).get_heads()) == 1
+
+
+def test_a_password_with_a_percent_sign_reaches_alembic():
+    """The URL goes through a configuration file's syntax, which gives % a meaning."""
+    url = "postgresql+psycopg2://fntx:50%25@host/db"
+    assert alembic_config(url).get_main_option("sqlalchemy.url") == url
