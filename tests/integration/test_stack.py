@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -42,19 +43,24 @@ while True:
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A short path, which pytest's own is not."""
-    made = Path(tempfile.mkdtemp(prefix="fntx-", dir="/tmp"))
-    made.chmod(0o711)
-    yield made / "home"
-    shutil.rmtree(made)
+    with short_directory() as made:
+        yield made / "home"
 
 
-@pytest.fixture
-def procfile(tmp_path: Path) -> Path:
-    script = tmp_path / "noting.py"
-    script.write_text(NOTING)
-    path = tmp_path / "Procfile"
-    path.write_text(f"worker: python {script}\nbeat: python {script}\n")
+@pytest.fixture(scope="module")
+def procfile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("procfile")
+    (folder / "noting.py").write_text(NOTING)
+    path = folder / "Procfile"
+    path.write_text(f"worker: python {folder}/noting.py\nbeat: python {folder}/noting.py\n")
     return path
+
+
+@pytest.fixture(scope="module")
+def running(procfile: Path) -> Iterator[Stack]:
+    """A stack that is up, shared by the tests that leave it up."""
+    with short_directory() as made, Stack(made / "home", procfile=procfile) as stack:
+        yield stack
 
 
 @pytest.fixture
@@ -63,6 +69,16 @@ def stack(home: Path, procfile: Path) -> Iterator[Stack]:
     yield made
     made.down()
     assert not find_orphans(home)
+
+
+@contextmanager
+def short_directory() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="fntx-", dir="/tmp"))
+    made.chmod(0o711)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
 
 
 def wait_for(condition) -> None:
@@ -106,34 +122,35 @@ def test_up_brings_stores_and_processes_and_down_ends_them_in_order(stack: Stack
     assert not stack.down()
 
 
-def test_no_secret_is_printed_or_in_a_command_line(stack: Stack, home: Path) -> None:
+def test_no_secret_is_printed_or_in_a_command_line(running: Stack) -> None:
     """Valkey's password is in private files and environments only."""
-    addresses = stack.up()
-    password = make_url(stack.environment()["FNTX_REDIS_URL"]).password
+    addresses = running.up()
+    password = make_url(running.environment()["FNTX_REDIS_URL"]).password
     assert password
     assert password not in json.dumps(addresses.to_dict())
-    assert not [p for p in find_orphans(home) if any(password in word for word in p.cmdline())]
-    holders = [path for path in home.rglob("*") if path.is_file() and password.encode() in path.read_bytes()]
+    assert not [p for p in find_orphans(running.folder.home) if any(password in word for word in p.cmdline())]
+    holders = [
+        path for path in running.folder.home.rglob("*") if path.is_file() and password.encode() in path.read_bytes()
+    ]
     assert {path.stat().st_mode & 0o777 for path in holders} == {0o600}
 
 
-def test_stores_refuse_strangers(stack: Stack) -> None:
+def test_stores_refuse_strangers(running: Stack) -> None:
     """Postgres has no TCP port, and Valkey answers nobody without the password."""
-    stack.up()
-    assert query(stack, "SHOW listen_addresses") == [("",)]
-    url = make_url(stack.environment()["FNTX_REDIS_URL"])
+    assert query(running, "SHOW listen_addresses") == [("",)]
+    url = make_url(running.environment()["FNTX_REDIS_URL"])
     with redis.Redis(host=url.host, port=url.port) as stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
 
 
-def test_a_second_up_says_what_runs(stack: Stack, home: Path, procfile: Path) -> None:
+def test_a_second_up_says_what_runs(running: Stack, procfile: Path) -> None:
     """The second up starts nothing and gives the same addresses."""
-    first = stack.up()
-    pids = {process.pid for process in stack.processes().values()}
-    second = Stack(home, procfile=procfile).up()
+    first = running.up()
+    pids = {process.pid for process in running.processes().values()}
+    second = Stack(running.folder.home, procfile=procfile).up()
     assert not second.started
     assert (second.database, second.redis) == (first.database, first.redis)
-    assert {process.pid for process in stack.processes().values()} == pids
+    assert {process.pid for process in running.processes().values()} == pids
 
 
 def test_kill_of_everything_loses_nothing(stack: Stack) -> None:
@@ -167,16 +184,16 @@ def test_orphans_of_a_killed_supervisor_are_stopped(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("name", ["worker", "postgres", "valkey"])
-def test_a_killed_child_is_started_again(stack: Stack, name: str) -> None:
+def test_a_killed_child_is_started_again(running: Stack, name: str) -> None:
     """The supervisor brings back whatever dies."""
-    stack.up()
-    pid = stack.kill(name)
+    pid = running.kill(name)
 
     def is_back() -> bool:
-        process = stack.processes()[name]
+        process = running.processes()[name]
         return process.state == "RUNNING" and process.pid != pid
 
     wait_for(is_back)
+    running.up()  # waits for the stores, as another test may need them at once
 
 
 def test_a_child_that_keeps_dying_is_tried_again_ever_more_slowly(home: Path, tmp_path: Path, monkeypatch) -> None:
@@ -302,33 +319,33 @@ def run_fntx(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
 
 
-def test_status_and_doctor_of_a_running_stack(stack: Stack, home: Path) -> None:
+def test_status_and_doctor_of_a_running_stack(running: Stack) -> None:
     """Status has every process, version, queue and the migration state; doctor says what is wrong and what to run."""
-    stack.up()
-    found = run_fntx("status", "--home", home, "--json")
+    found = run_fntx("status", "--home", running.folder.home, "--json")
     assert found.returncode == 0, found.stderr
     status = json.loads(found.stdout)
     assert {process["name"] for process in status["processes"]} == {"postgres", "valkey", "worker", "beat"}
     assert status["database"]["revision"] == status["database"]["newest"]
     assert status["redis"]["queues"]["commands"] == 0
     assert status["versions"]["celery"]
-    checks = {check["name"]: check for check in json.loads(run_fntx("doctor", "--home", home, "--json").stdout)}
+    checks = {
+        check["name"]: check for check in json.loads(run_fntx("doctor", "--home", running.folder.home, "--json").stdout)
+    }
     assert {checks[name]["result"] for name in ("folder", "disk", "stack", "Postgres", "migrations", "Valkey")} == {
         "ok"
     }
     assert checks["beat"]["result"] == "ok" or checks["beat"]["fix"]
 
 
-def test_status_counts_waiting_messages_of_every_priority(stack: Stack) -> None:
+def test_status_counts_waiting_messages_of_every_priority(running: Stack) -> None:
     """A queue's depth is the sum over its four lists."""
-    stack.up()
-    url = stack.environment()["FNTX_REDIS_URL"]
+    url = running.environment()["FNTX_REDIS_URL"]
     with redis.Redis.from_url(url) as client:
-        client.rpush("commands", "a")
-        client.rpush("commands\x06\x169", "b", "c")
+        client.rpush("agents", "a")
+        client.rpush("agents\x06\x169", "b", "c")
         client.hset("unacked_slow", "tag", "message")
     found = read_redis(url)
-    assert found.queues["commands"] == 3
+    assert found.queues["agents"] == 3
     assert found.unacked == 1
 
 
