@@ -143,7 +143,7 @@ def entry_risk(risk: RiskParameters, rules: TradingRules, legs: tuple[Leg, ...],
     cost = stop_cost(risk, credit) + rules.stop_slippage * (contracts // packages)
     width = spread_width({leg.contract: _signed(leg) for leg in legs})
     worst = cost if width is None else min(cost, width)
-    return max((worst - credit) * 100 * packages, ZERO) + 2 * rules.fee_per_contract * contracts
+    return (max((worst - credit) * 100 * packages, ZERO) + 2 * rules.fee_per_contract * contracts).quantize(CENT)
 
 
 def open_risk(book: BookView, marks: Marks, risk: RiskParameters, rules: TradingRules) -> Decimal:
