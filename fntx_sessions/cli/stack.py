@@ -116,7 +116,7 @@ def _print_status(found: Status) -> None:
         console.print(found.sentence, soft_wrap=True)
     processes = Table("process", "state", "pid", "since", "detail", box=None)
     for process in found.processes:
-        started = process.started_at.isoformat(timespec="seconds") if process.started_at else "-"
+        started = f"{process.started_at:%d %b %H:%M:%S} UTC" if process.started_at else "-"
         processes.add_row(process.name, process.state, str(process.pid or "-"), started, process.detail)
     if found.processes:
         console.print(processes)

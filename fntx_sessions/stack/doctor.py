@@ -65,11 +65,11 @@ def _processes(stack: Stack, status: Status) -> Iterator[Check]:
         return
     yield Check("stack", "ok", f"{len(status.processes)} processes are supervised")
     for process in status.processes:
-        if process.state == "RUNNING":
-            yield Check(process.name, "ok", process.detail)
+        if process.state in {"RUNNING", "STARTING"}:  # the supervisor calls the first seconds of every process so
+            yield Check(process.name, "ok", process.detail or "starting")
         else:
             log = stack.folder.logs / f"{process.name}.log"
-            result: Result = "warn" if process.state in {"STARTING", "BACKOFF"} else "fail"
+            result: Result = "warn" if process.state == "BACKOFF" else "fail"
             yield Check(process.name, result, f"{process.state}: {process.detail}", f"tail {log}; fntx up")
 
 
