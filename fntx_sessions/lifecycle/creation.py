@@ -1,7 +1,7 @@
 """create_session: the one command that has no row to lock yet."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,7 +19,7 @@ from fntx_sessions.security.audit import chain_hash
 from fntx_sessions.settings import Settings
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.brokers import check_broker
-from fntx_sessions.trading.calendars import get_calendar
+from fntx_sessions.trading.calendars import Calendar, get_calendar
 from fntx_sessions.trading.days import day_from_json
 
 PAPER_NOTICE = "trades on the paper broker: no order reaches a market and no money is at stake"
@@ -111,8 +111,6 @@ def plan(template: SessionTemplate, arguments: CreateArguments, hosted: frozense
         names, _merged(template.strategy_parameters, arguments.strategy_parameters)
     )
     _check_feed(arguments.session_type, config)
-    if config["calendar"] != SessionConfig.model_fields["calendar"].default:
-        get_calendar(config["calendar"])
     if config["broker"] is not None:
         check_broker(config["broker"])
     return Plan(
@@ -135,6 +133,10 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def _check_feed(session_type: SessionType, config: dict[str, Any]) -> None:
     feed = config["feed"]
+    if config["calendar"] != SessionConfig.model_fields["calendar"].default:
+        _calendar(config["calendar"])
+    if feed["trade_date"] is not None:
+        _check_trading_day(feed["trade_date"], "config.feed.trade_date", config["calendar"])
     if feed["kind"] == "replayed":
         for name in ("day", "previous"):
             if feed[name] is None:
@@ -152,8 +154,23 @@ def _check_days(feed: dict[str, Any], calendar: str) -> None:
     previous = day_from_json(feed["previous"], "config.feed.previous")
     if previous.date >= day.date:
         raise InvalidArgument("config.feed.previous.date", f"{previous.date} is not before {day.date}", "Correct it.")
-    if not get_calendar(calendar).is_trading_day(day.date):
-        raise InvalidArgument("config.feed.day.date", f"{day.date} is not a trading day of {calendar}", "Correct it.")
+    _check_trading_day(day.date.isoformat(), "config.feed.day.date", calendar)
+
+
+def _check_trading_day(text: str, field: str, calendar: str) -> None:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise InvalidArgument(field, f"{text!r} is not a date", "Write it as 2018-01-31.") from None
+    if not _calendar(calendar).is_trading_day(day):
+        raise InvalidArgument(field, f"{day} is not a trading day of {calendar}", "Correct it.")
+
+
+def _calendar(name: str) -> Calendar:
+    try:
+        return get_calendar(name)
+    except InvalidArgument as error:
+        raise InvalidArgument("config.calendar", *error.args[1:]) from None
 
 
 def _agents(template: SessionTemplate, config: dict[str, Any], hosted: frozenset[str]) -> list[dict[str, Any]]:
