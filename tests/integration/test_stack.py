@@ -24,7 +24,7 @@ from fntx_sessions.stack.orphans import find_orphans
 from fntx_sessions.stack.status import read_redis
 from fntx_sessions.stack.waiting import until
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 # The commands under test, however many others the whole `fntx` has.
 FNTX = "import typer; from fntx_sessions.cli.stack import register; app = typer.Typer(); register(app); app()"
 # Stand-ins: one that notes how it was ended and when, so that the order can be told, and one that dies at once.
