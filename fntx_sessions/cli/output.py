@@ -23,11 +23,14 @@ SEVERITY_STYLES = {"debug": "dim", "info": "", "warning": "yellow", "error": "re
 LIVE_TYPES = frozenset({"regular", "extended_hours"})
 SHORT_ID = 8
 NONE = "-"
+PIPE_WIDTH = 160
+# What may be broken over lines when a table is too wide; ids, times and amounts may not.
+_WORDS = frozenset({"why", "what", "warnings", "account", "template", "strategies", "exit", "to do", "agent", "by"})
 
 
 def console() -> Console:
-    """Return where results go; made anew, so that it follows whatever stdout is now."""
-    return Console(highlight=False)
+    """Return where results go; made anew, so that it follows whatever stdout is now. A pipe gets long lines."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def errors() -> Console:
@@ -57,7 +60,9 @@ def table(rows: Iterable[dict[str, Any]], columns: dict[str, Callable[[dict[str,
     if not rows:
         note(empty)
         return
-    grid = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in columns:
+        grid.add_column(heading, no_wrap=heading not in _WORDS, overflow="fold")
     for row in rows:
         grid.add_row(*(render(row) for render in columns.values()))
     console().print(grid)
