@@ -153,7 +153,7 @@ def test_money_adds_the_accounts_other_sessions():
 def test_margin_by_the_reg_t_rule():
     """100 x (premium + max(20 % S - out of the money, 10 % x strike or S)); a spread: its width."""
     spot = D(275)
-    # at a tenth below, both legs are in the money and the spread is worth its whole width
+    # the put: premium 0.5 and 55 less the 5 it is out of the money; the call: premium 0.4 and the same
     assert ledger.naked_margin(PUT, D("0.5"), spot) == D(5050)
     assert ledger.naked_margin(CALL, D("0.4"), spot) == D(5040)
     assert ledger.naked_margin(Contract("put", D(200), TODAY), D("0.1"), spot) == D(2010)
