@@ -56,6 +56,10 @@ def _fit_broker_options(instance: Any, conf: Any, **_: Any) -> None:
     if routes.COMMANDS in queues.consume_from:
         queues.select_add(queues[routes.UNNAMED])
     conf.broker_transport_options = transport_options(get_settings(), queues.consume_from)
+    if routes.AGENTS in queues.consume_from:
+        from fntx_sessions.agents.registry import warm_up  # noqa: PLC0415
+
+        warm_up()
 
 
 @signals.worker_process_init.connect

@@ -1,10 +1,14 @@
 """Which hosted agents there are: the entry point group `fntx_sessions.agents`, looked at once a process."""
 
+from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import entry_points
 
 from fntx_sessions.agents.base import Agent
 from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.trading.calendars import get_calendar
+from fntx_sessions.trading.feeds import build_tick
+from fntx_sessions.trading.market import Board
 
 GROUP = "fntx_sessions.agents"
 
@@ -48,3 +52,14 @@ def step_order(names: list[str]) -> list[str]:
     unique = list(dict.fromkeys(names))
     builtin = [name for name in ROSTER_ORDER if name in unique]
     return builtin + [name for name in unique if name not in ROSTER_ORDER]
+
+
+def warm_up() -> None:
+    """Load what every step needs, calendars and pricing included, before the pool forks: once, and shared by all."""
+    for name in known_agents():
+        get_agent(name)
+    today = datetime.now(UTC)
+    calendar = get_calendar()
+    board = Board(build_tick(today, calendar, spot=400.0, previous_close=400.0, vix=20.0, beta=0.0, kind="warm-up"))
+    board.strike("put", 0.15)
+    calendar.option_hours(calendar.trade_date(today))

@@ -178,9 +178,11 @@ def _wait_for_flat(desk: Desk, actor: Actor, row: dict[str, Any], obstacle: str)
 def _option_seconds(row: dict[str, Any]) -> float:
     """Return seconds of option hours since the stop, on the session's clock; a simulated day counts as it steps."""
     calendar = get_calendar(row["config"]["calendar"])
-    since, now = datetime.fromisoformat(row["pending"]["since"]), row["now"]
+    since = datetime.fromisoformat(row["pending"]["since"])
+    now: datetime = row["now"]
     if row["clock_at"] is not None and row["config"]["feed"]["kind"] != "published":
         return (now - since).total_seconds()
-    spans = [calendar.option_hours(day) for day in calendar.trading_days(since.date(), now.date())]
-    seconds = (max(0.0, (min(span[1], now) - max(span[0], since)).total_seconds()) for span in spans if span)
-    return sum(seconds, start=0.0)
+    days = calendar.trading_days(calendar.local_date(since), calendar.local_date(now))
+    spans = [span for span in map(calendar.option_hours, days) if span is not None]
+    seconds: list[float] = [max(0.0, (min(end, now) - max(begin, since)).total_seconds()) for begin, end in spans]
+    return sum(seconds)
