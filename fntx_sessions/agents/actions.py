@@ -1,7 +1,7 @@
 """What an agent may do: the desk of a hosted session. Orders pass the gate, then the broker, then the ledger."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,8 +61,9 @@ class HostedDesk:
     def cancel(self, client_order_id: str) -> None:
         """Cancel at the broker; an order that filled meanwhile comes in with the next match."""
         status = self.runtime.broker.cancel(self.runtime.session_id, self.runtime.epoch, client_order_id)
-        if status is not None and status != "filled":
-            orders.settle(self.desk.engine, {client_order_id: status})
+        if status != "filled":
+            # None: the broker never saw it.
+            orders.settle(self.desk.engine, {client_order_id: status or "rejected"})
             self.runtime.book.gone(client_order_id)
 
     def emit(
@@ -93,6 +94,7 @@ class HostedDesk:
         """Latch the account's day at once, whatever becomes of the rest of the step; ask for a pause."""
         day = self.runtime.book.trade_date
         orders.latch(self.desk.engine, self.runtime.account_id, day, f"session {self.runtime.session_id}", reason)
+        self.runtime.account = replace(self.runtime.account, latched=reason)
         self.request_pause(reason)
 
     def request_pause(self, reason: str) -> None:

@@ -13,10 +13,11 @@ from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.lifecycle.machine import to_json
 
 # A session is stepped by the host that has it, or by whoever comes first where nobody has it. One whose host is lost
-# is not: it goes through recovery, under a new epoch.
+# is not: it goes through recovery, under a new epoch. interrupted: the step before this one never ended, so that the
+# broker may know orders and fills that the ledger does not.
 _CLAIM = text("""
 WITH due AS (
-  SELECT session_id FROM session_work
+  SELECT session_id, step_claimed_by AS interrupted FROM session_work
   WHERE next_step_at <= now() AND (step_claimed_until IS NULL OR step_claimed_until < now())
     AND (host_id IS NULL OR host_id = :host_id)
   ORDER BY next_step_at LIMIT :limit FOR UPDATE SKIP LOCKED
@@ -24,7 +25,8 @@ WITH due AS (
   UPDATE session_work w SET host_id = :host_id, step_claimed_by = :claimant,
     step_claimed_until = now() + make_interval(secs => :claim_s)
   FROM due WHERE w.session_id = due.session_id
-  RETURNING w.session_id, w.epoch, w.saved_epoch, w.clock_at, w.agent_failures, w.step_interval_s
+  RETURNING w.session_id, w.epoch, w.saved_epoch, w.saved_revision, w.clock_at, w.agent_failures, w.step_interval_s,
+    due.interrupted
 )
 SELECT c.*, s.status, s.version, s.session_type, s.config, s.risk_parameters, s.enabled_strategies,
   s.strategy_parameters, s.account_id, s.broker, s.pending, s.quiesced_at, s.started_at,
@@ -69,11 +71,16 @@ FROM kept, jsonb_to_recordset(kept.events) AS x(timestamp timestamptz, event_typ
   severity text, source_agent text, description text, data jsonb, requires_action boolean)
 """)
 _CLAIMANTS = text("""
-SELECT DISTINCT step_claimed_by FROM session_work WHERE host_id = :host_id AND step_claimed_by IS NOT NULL
+SELECT DISTINCT step_claimed_by FROM session_work
+WHERE host_id = :host_id AND step_claimed_by IS NOT NULL AND step_claimed_by <> 'interrupted'
+""")
+_RELEASE = text("""
+UPDATE session_work SET step_claimed_until = NULL, step_claimed_by = 'interrupted'
+WHERE session_id = ANY(:ids) AND step_claimed_by = :claimant
 """)
 # An agent whose step took its process down is charged; the session's other agents go on.
 _FREE = text("""
-UPDATE session_work SET step_claimed_until = NULL, step_claimed_by = NULL,
+UPDATE session_work SET step_claimed_until = NULL, step_claimed_by = 'interrupted',
   agent_failures = CASE WHEN session_id = CAST(:session_id AS uuid) THEN jsonb_set(agent_failures, ARRAY[:agent],
     to_jsonb(coalesce((agent_failures ->> :agent)::int, 0) + 1)) ELSE agent_failures END
 WHERE host_id = :host_id AND step_claimed_by = :claimant
@@ -111,6 +118,14 @@ def finish_steps(engine: Engine, results: Sequence[StepResult]) -> None:
     listed = [{name: getattr(result, name) for name in StepResult.__slots__} for result in results]
     with transaction(engine) as connection:
         connection.execute(_FINISH, {"steps": to_json(listed), "claimant": claimant()})
+
+
+def release_claims(engine: Engine, session_ids: Sequence[UUID]) -> None:
+    """Give back claimed sessions whose step could not be ended: due as they were, to be loaded anew."""
+    if not session_ids:
+        return
+    with transaction(engine) as connection:
+        connection.execute(_RELEASE, {"ids": list(session_ids), "claimant": claimant()})
 
 
 def claimants(engine: Engine, host_id: str) -> list[str]:

@@ -18,6 +18,7 @@ from fntx_sessions.lifecycle import orders
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import SessionStatus, SessionType, Severity
 from fntx_sessions.testing import failpoint
+from fntx_sessions.trading.broker import begin_bar
 from fntx_sessions.trading.market import Board, MarketTick
 from fntx_sessions.trading.orders import ZERO
 
@@ -63,9 +64,8 @@ def _bar(desk: Desk, runtime: Runtime, done: Slice) -> None:
     tick = runtime.feed.tick(runtime.clock.now)
     hosted = HostedDesk(desk, runtime, events=done.events, requests=done.requests)
     if tick is not None:
-        _roll(desk, runtime, tick)
         hosted.board = Board(tick, runtime.rules, stressed=runtime.book.stressed)
-        _match(desk, runtime, hosted.board)
+        _begin(desk, runtime, hosted.board)
     context = _context(runtime, tick, hosted)
     attempted, failed = _step_agents(runtime, context, hosted)
     _collect(runtime, context, done, {"attempted": attempted, "failed": failed, "latency_ms": hosted.latencies_ms})
@@ -73,29 +73,17 @@ def _bar(desk: Desk, runtime: Runtime, done: Slice) -> None:
     done.finished = runtime.clock.finished
 
 
-def _roll(desk: Desk, runtime: Runtime, tick: MarketTick) -> None:
-    """Begin a new trade date: what is held carries the previous close's mark over, the loss limit begins anew."""
+def _begin(desk: Desk, runtime: Runtime, board: Board) -> None:
+    """Bring broker and book up to this bar and the ledger up to them; a new day looks at its account anew."""
     book = runtime.book
-    if tick.trade_date == book.trade_date:
-        return
-    book.roll(tick.trade_date)
-    runtime.broker.roll(runtime.session_id, runtime.epoch, tick.trade_date, book.value_at_roll)
-    runtime.account = account_view(desk, runtime.broker, runtime.account_id, runtime.session_id, tick.trade_date)
-
-
-def _match(desk: Desk, runtime: Runtime, board: Board) -> None:
-    """Let the broker fill what it can at this bar, and take what came of it into the ledger and the book."""
-    book, tick = runtime.book, board.tick
-    if not book.needs_match(tick):
-        return
-    fills = runtime.broker.match(runtime.session_id, runtime.epoch, board, runtime.clock.now)
-    states = {fill.client_order_id: "filled" for fill in fills if fill.client_order_id in book.working}
-    still = {order.intent.client_order_id for order in runtime.broker.open_orders(runtime.session_id)}
-    expired = [name for name in book.working if name not in still and name not in states]
-    orders.settle(desk.engine, states | dict.fromkeys(expired, "expired"), fills)
-    book.apply(fills)
-    for name in expired:
-        book.gone(name)
+    day, working = book.trade_date, set(book.working)
+    fills = begin_bar(runtime.broker, book, runtime.session_id, runtime.epoch, board)
+    filled = {fill.client_order_id for fill in fills}
+    states = {name: "filled" if name in filled else "expired" for name in working - set(book.working)}
+    orders.settle(desk.engine, states, fills)
+    if book.trade_date != day:
+        view = (runtime.broker, runtime.account_id, runtime.session_id, book.trade_date)
+        runtime.account = account_view(desk, *view)
 
 
 def _context(runtime: Runtime, tick: MarketTick | None, hosted: HostedDesk) -> StepContext:

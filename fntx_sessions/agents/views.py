@@ -11,9 +11,7 @@ from fntx_sessions.agents.base import StepContext
 from fntx_sessions.agents.runtime import Runtime, Slot
 from fntx_sessions.schemas import SessionStatus
 from fntx_sessions.state.parts import MARKET, TRADING, agent_part
-from fntx_sessions.trading.book import BookView
-from fntx_sessions.trading.ledger import Money
-from fntx_sessions.trading.orders import Working
+from fntx_sessions.trading.view import trading_state
 
 
 def agent_bytes(slot: Slot, now: datetime) -> bytes:
@@ -40,67 +38,10 @@ def session_parts(runtime: Runtime, context: StepContext) -> dict[str, bytes]:
     if context.outputs.market is not None:
         parts[MARKET] = orjson.dumps(context.outputs.market, default=_plain)
     if context.board is not None:
-        parts[TRADING] = orjson.dumps(trading_view(runtime, context.money()), default=_plain)
+        enabled = runtime.status is SessionStatus.ACTIVE
+        money = trading_state(runtime.book, context.money(), runtime.risk, runtime.account, trading_enabled=enabled)
+        parts[TRADING] = money.model_dump_json().encode()
     return parts
-
-
-def trading_view(runtime: Runtime, money: Money) -> dict[str, Any]:
-    """Return the TradingState of this moment as JSON, from the broker's book."""
-    book, account = runtime.book, runtime.account
-    return {
-        "open_positions": _positions(book),
-        "pending_orders": [_order(working) for working in book.working.values()],
-        "trades_today": sum(trade.opened_at.date() >= book.trade_date for trade in book.trades.values()),
-        "daily_pnl": money.daily_pnl,
-        "daily_return": round(float(money.daily_pnl / account.equity_at_roll), 8),
-        "current_exposure": money.exposure,
-        "margin_used": money.margin,
-        "buying_power": account.equity_at_roll + money.account_pnl - money.margin,
-        "max_daily_loss_remaining": money.remaining,
-        "position_limit_remaining": max(runtime.risk.position_limit - money.contracts - account.other_contracts, 0),
-        "trading_enabled": runtime.status is SessionStatus.ACTIVE and account.latched is None,
-    }
-
-
-def _positions(book: BookView) -> list[dict[str, Any]]:
-    found = []
-    for trade in book.open_trades:
-        for contract, quantity in trade.legs.items():
-            opened = [fill for fill in trade.fills if fill.contract == contract and fill.opening]
-            count = sum(fill.quantity for fill in opened)
-            average = sum((fill.price * fill.quantity for fill in opened), Decimal(0)) / count if count else Decimal(0)
-            mark = book.marks.get(contract.symbol)
-            gain = Decimal(0) if mark is None else (mark - average) * quantity * contract.multiplier
-            found.append(
-                {
-                    "symbol": contract.symbol,
-                    "right": contract.right,
-                    "strike": contract.strike,
-                    "expiry": contract.expiry.isoformat() if contract.expiry else None,
-                    "quantity": quantity,
-                    "average_price": average,
-                    "mark": mark,
-                    "unrealized_pnl": gain,
-                    "opened_at": trade.opened_at,
-                    "trade_id": trade.trade_id,
-                }
-            )
-    return found
-
-
-def _order(working: Working) -> dict[str, Any]:
-    intent, request = working.intent, working.intent.request
-    return {
-        "client_order_id": intent.client_order_id,
-        "symbol": " ".join(leg.contract.symbol for leg in request.legs),
-        "side": request.side,
-        "quantity": request.packages,
-        "limit_price": request.limit,
-        "opening": request.opening,
-        "reason": request.reason,
-        "status": "working",
-        "created_at": intent.created_at,
-    }
 
 
 def slot_report(slot: Slot) -> tuple[str, bytes]:
