@@ -1,4 +1,4 @@
-"""Celery's settings, each with its reason. Measured for Celery 5.7 on Redis: docs/decisions/0010-celery-settings.md."""
+"""Celery's settings, each with its reason. Measured for Celery 5.7 on Redis: docs/decisions/0040-celery-settings.md."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -3,7 +3,7 @@
 After a connection loss Celery 5.7 collects the connection and then closes it once more. The second close hands the
 unacknowledged messages back through a channel whose transport has lost its connection already, and the AttributeError
 that follows is in nobody's list of connection errors: the worker ends. Said as a connection error, it is handled where
-all others are. See docs/decisions/0011-kombu-patch.md; tests/faults/test_broker_loss.py fails without it.
+all others are. See docs/decisions/0041-kombu-mend.md; tests/faults/test_broker_loss.py fails without it.
 """
 
 from functools import wraps

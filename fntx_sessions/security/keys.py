@@ -104,8 +104,13 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
 
 def load_public_keys(path: Path) -> dict[str, Ed25519PublicKey]:
     """Return the keys of a public file by key id; a changed file is read again. Raises StackError, or OSError as is."""
+    return _public_keys(path, file_version(path))
+
+
+def file_version(path: Path) -> tuple[int, int, int]:
+    """Return what differs once a file was replaced or written; raises OSError when there is none."""
     found = path.stat()
-    return _public_keys(path, found.st_mtime_ns, found.st_size, found.st_ino)
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def key_id(key: Ed25519PublicKey) -> str:
@@ -114,7 +119,7 @@ def key_id(key: Ed25519PublicKey) -> str:
 
 
 @lru_cache(maxsize=8)
-def _public_keys(path: Path, *_version: int) -> dict[str, Ed25519PublicKey]:
+def _public_keys(path: Path, _version: tuple[int, int, int]) -> dict[str, Ed25519PublicKey]:
     keys = {}
     for block in path.read_bytes().split(_PEM_END)[:-1]:
         with suppress(ValueError, TypeError):

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -96,14 +98,31 @@ def _claims(name: str, roles: Iterable[str], ttl_s: int) -> dict[str, Any]:
 
 
 def _decode(token: str, settings: Settings) -> dict[str, Any]:
+    path = keys.public_key_file(settings)
+    try:
+        version = keys.file_version(path)
+    except OSError as error:
+        raise Unauthenticated(f"this process has no key to verify tokens ({error.strerror})", _CONFIGURE) from error
+    claims = _verified(token, path, version, settings.token_leeway_s)
+    if int(claims["exp"]) <= time.time() - settings.token_leeway_s:
+        raise Unauthenticated(_DETAILS[jwt.ExpiredSignatureError], _ASK)
+    return claims
+
+
+@lru_cache(maxsize=1024)
+def _verified(token: str, path: Path, _version: tuple[int, int, int], leeway_s: int) -> dict[str, Any]:
+    """Return a token's claims. Remembered while its key file stays: all but its end holds for good once it was true.
+
+    Callers send one token with many commands, and checking a signature costs as much as the rest of the edge.
+    """
     try:
         claims: dict[str, Any] = jwt.decode(
             token,
-            _verification_key(token, settings),
+            _verification_key(token, path),
             algorithms=[ALGORITHM],
             audience=AUDIENCE,
             issuer=ISSUER,
-            leeway=settings.token_leeway_s,
+            leeway=leeway_s,
             options={"require": REQUIRED_CLAIMS},
         )
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
@@ -113,11 +132,8 @@ def _decode(token: str, settings: Settings) -> dict[str, Any]:
     return claims
 
 
-def _verification_key(token: str, settings: Settings) -> Ed25519PublicKey:
-    try:
-        ring = keys.load_public_keys(keys.public_key_file(settings))
-    except OSError as error:
-        raise Unauthenticated(f"this process has no key to verify tokens ({error.strerror})", _CONFIGURE) from error
+def _verification_key(token: str, path: Path) -> Ed25519PublicKey:
+    ring = keys.load_public_keys(path)
     header = jwt.get_unverified_header(token)
     if header.get("alg") != ALGORITHM:
         raise Unauthenticated(_DETAILS[jwt.InvalidAlgorithmError], _ASK)

@@ -139,6 +139,23 @@ def test_clocks_may_differ_a_little(home):
         assert verify(attacker.signed(**change), home).name == "eve"
 
 
+def test_a_token_that_was_good_ends_with_its_time_and_with_its_key(home, monkeypatch):
+    """Being seen before does not keep a token alive: not past its end, and not past a change of the key."""
+    token, ends = issue(home, "ann", ["viewer"], 60), time.time() + 60 + home.token_leeway_s + 1
+    assert verify(token, home).name == "ann"
+    with monkeypatch.context() as later:
+        later.setattr(time, "time", lambda: ends)
+        with pytest.raises(Unauthenticated, match="expired"):
+            verify(token, home)
+    assert verify(token, home).name == "ann"
+    made = keys.LocalKeys.of(home.home)
+    made.signing_file.unlink()
+    made.public_file.unlink()
+    ensure_local_keys(home.home)
+    with pytest.raises(Unauthenticated, match="does not know"):
+        verify(token, home)
+
+
 def test_nobody_makes_up_roles(home):
     """A role the service does not know cannot be issued."""
     with pytest.raises(ValueError, match="god"):
