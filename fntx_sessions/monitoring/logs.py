@@ -27,7 +27,14 @@ HIDDEN = "***"
 _DEPTH = 6
 
 # They repeat at INFO what our own lines say, for every task.
-_QUIET = ("celery.worker.strategy", "celery.app.trace", "kombu", "alembic.runtime.plugins")
+_QUIET = (
+    "celery.app.trace",
+    "celery.beat",
+    "celery.worker.request",
+    "celery.worker.strategy",
+    "kombu",
+    "alembic.runtime.plugins",
+)
 
 
 def configure_logging(settings: Settings) -> None:
