@@ -38,10 +38,11 @@ FROM claimed c JOIN sessions s USING (session_id) WHERE s.epoch = c.epoch
 _FINISH = text("""
 WITH r AS (
   SELECT * FROM jsonb_to_recordset(CAST(:steps AS jsonb)) AS x(session_id uuid, epoch bigint, clock_at timestamptz,
-    again text, agent_failures jsonb, day jsonb, samples jsonb, events jsonb)
+    again text, unreported boolean, agent_failures jsonb, day jsonb, samples jsonb, events jsonb)
 ), mine AS (
   UPDATE session_work w SET clock_at = coalesce(r.clock_at, w.clock_at), agent_failures = r.agent_failures,
-    step_claimed_until = NULL, step_claimed_by = NULL, next_step_at = CASE r.again WHEN 'now' THEN now()
+    step_claimed_until = NULL, step_claimed_by = CASE WHEN r.unreported THEN 'interrupted' END,
+    next_step_at = CASE r.again WHEN 'now' THEN now()
       WHEN 'never' THEN NULL ELSE greatest(now(), w.next_step_at + make_interval(secs => w.step_interval_s)) END
   FROM r WHERE w.session_id = r.session_id AND w.epoch = r.epoch AND w.step_claimed_by = :claimant
   RETURNING w.session_id
@@ -89,7 +90,10 @@ WHERE host_id = :host_id AND step_claimed_by = :claimant
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one session's step leaves behind. again: ``interval``, ``now`` or ``never``."""
+    """What one session's step leaves behind. again: ``interval``, ``now`` or ``never``.
+
+    unreported: Redis does not know of it, so that nobody may go on from what a process kept in memory.
+    """
 
     session_id: UUID
     epoch: int
@@ -99,6 +103,7 @@ class StepResult:
     day: dict[str, Any] | None
     samples: Sequence[dict[str, Any]]
     events: Sequence[dict[str, Any]]
+    unreported: bool = False
 
 
 def claimant() -> str:

@@ -2,19 +2,27 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import structlog
 
-from fntx_sessions.agents.claims import StepResult, claim_steps, claimants, finish_steps, free_claims
+from fntx_sessions.agents.claims import (
+    StepResult,
+    claim_steps,
+    claimants,
+    finish_steps,
+    free_claims,
+    release_claims,
+)
 from fntx_sessions.agents.note import is_dead, last_words
 from fntx_sessions.agents.runner import Slice, agent_parts, quarantine, run_slice
 from fntx_sessions.agents.runtime import Runtime, load_runtime, refresh
 from fntx_sessions.automation import liveness
 from fntx_sessions.automation.pending import finish_session
-from fntx_sessions.exceptions import FntxError, Retryable, StaleEpoch
+from fntx_sessions.exceptions import FntxError, Retryable, StaleEpoch, Unavailable
 from fntx_sessions.lifecycle import commands, execute, machine
 from fntx_sessions.lifecycle.arguments import CommandArguments, FailArguments
 from fntx_sessions.lifecycle.change import Ask
@@ -26,7 +34,21 @@ from fntx_sessions.testing import failpoint
 
 log = structlog.get_logger(__name__)
 _KEPT_RUNTIMES = 512
+_HOST = "host"  # what failed where no agent did
+_CLAIM_GRACE_S = 5  # a claim outlives the time limit that kills its holder
 _runtimes: "OrderedDict[UUID, Runtime]" = OrderedDict()
+
+
+@dataclass(slots=True)
+class Batch:
+    """Sessions claimed together. open: not yet given back; faulty: to be tried again; broken: cannot be stepped."""
+
+    open: dict[UUID, dict[str, Any]]
+    slices: list[Slice] = field(default_factory=list)
+    forgotten: list[dict[str, Any]] = field(default_factory=list)
+    faulty: list[dict[str, Any]] = field(default_factory=list)
+    broken: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+    out_of_reach: Unavailable | None = None
 
 
 def step_due(desk: Desk, host_id: str) -> int:
@@ -34,9 +56,10 @@ def step_due(desk: Desk, host_id: str) -> int:
     _bury_the_dead(desk, host_id)
     actor = system_actor(host_id)
     until = time.monotonic() + desk.settings.step_sweep_s
+    claim_s = desk.settings.step_time_limit_s + _CLAIM_GRACE_S
     stepped = 0
     while time.monotonic() < until:
-        rows = claim_steps(desk.engine, host_id, desk.settings.step_batch, desk.settings.step_time_limit_s)
+        rows = claim_steps(desk.engine, host_id, desk.settings.step_batch, claim_s)
         if not rows:
             break
         stepped += len(rows)
@@ -54,31 +77,86 @@ def _bury_the_dead(desk: Desk, host_id: str) -> None:
 
 
 def _step_batch(desk: Desk, actor: Actor, rows: Sequence[dict[str, Any]], until: float) -> None:
-    live = LiveState(desk.redis, desk.settings)
-    marks = dict(zip((row["session_id"] for row in rows), live.marks([row["session_id"] for row in rows]), strict=True))
-    slices: list[Slice] = []
-    broken: list[tuple[dict[str, Any], FntxError]] = []
-    forgotten = [row for row in rows if marks[row["session_id"]] is None and _is_forgotten(row)]
-    for row in rows:
-        if row in forgotten:
+    """Step claimed sessions. What cannot be ended is given back as it was; one session's trouble stops no other."""
+    batch = Batch({row["session_id"]: row for row in rows})
+    try:
+        _step_all(desk, batch, until)
+        _keep(desk, batch)
+    finally:
+        _give_back(desk, batch)
+    failpoint("step.finished")
+    for row in batch.forgotten:
+        _safely(row["session_id"], lambda row=row: _remember(desk, actor, row))  # type: ignore[misc]
+    for row, problem in batch.broken:
+        _safely(row["session_id"], lambda row=row, problem=problem: _fail(desk, actor, row, problem))  # type: ignore[misc]
+    for done in batch.slices:
+        _safely(done.runtime.session_id, lambda done=done: _ask_lifecycle(desk, actor, done))  # type: ignore[misc]
+    if batch.out_of_reach is not None:
+        raise batch.out_of_reach
+
+
+def _step_all(desk: Desk, batch: Batch, until: float) -> None:
+    ids = list(batch.open)
+    marks = dict(zip(ids, LiveState(desk.redis, desk.settings).marks(ids), strict=True))
+    for session_id, row in batch.open.items():
+        if _is_forgotten(row, marks[session_id]):
+            batch.forgotten.append(row)
             continue
         deadline = min(until, time.monotonic() + desk.settings.step_slice_s)
         try:
-            slices.append(_step_one(desk, row, marks[row["session_id"]], deadline))
-        except Retryable:
-            raise
-        except FntxError as error:
-            broken.append((row, error))
-    _report(live, slices)
+            batch.slices.append(_step_one(desk, row, marks[session_id], deadline))
+        except Unavailable as error:
+            _runtimes.pop(session_id, None)
+            batch.out_of_reach = error
+            return
+        except Exception as error:  # noqa: BLE001 - judged there
+            _runtimes.pop(session_id, None)
+            _note_trouble(desk, batch, row, error)
+
+
+def _note_trouble(desk: Desk, batch: Batch, row: dict[str, Any], error: Exception) -> None:
+    """A busy row is tried again; a session that cannot be played is broken at once, one with a bug after some tries."""
+    session_id = row["session_id"]
+    log.warning("step_failed", session_id=str(session_id), problem=f"{type(error).__name__}: {error}", exc_info=error)
+    if isinstance(error, Retryable):
+        return
+    row["agent_failures"] = row["agent_failures"] | {_HOST: row["agent_failures"].get(_HOST, 0) + 1}
+    if isinstance(error, FntxError):
+        batch.broken.append((row, str(error)))
+    elif row["agent_failures"][_HOST] >= desk.settings.agent_failures_max:
+        batch.broken.append((row, f"its step failed: {type(error).__name__}: {error}"))
+    else:
+        batch.faulty.append(row)
+
+
+def _keep(desk: Desk, batch: Batch) -> None:
+    """Report to Redis, then write to Postgres; Redis out of reach keeps nothing from being written there."""
+    try:
+        _report(LiveState(desk.redis, desk.settings), batch.slices)
+    except Unavailable as error:
+        batch.out_of_reach = error
     failpoint("step.reported")
-    finish_steps(desk.engine, [_result(done) for done in slices] + [_unsteppable(row) for row, _ in broken])
-    for row in forgotten:
-        _remember(desk, actor, row)
-    failpoint("step.finished")
-    for row, problem in broken:
-        _fail(desk, actor, row, problem)
-    for done in slices:
-        _ask_lifecycle(desk, actor, done)
+    unreported = batch.out_of_reach is not None
+    results = [_result(done, unreported=unreported) for done in batch.slices if not done.stale]
+    results += [_untouched(row, "never") for row, _ in batch.broken]
+    results += [_untouched(row, "interval") for row in batch.faulty]
+    finish_steps(desk.engine, results)
+    for result in results:
+        del batch.open[result.session_id]
+
+
+def _give_back(desk: Desk, batch: Batch) -> None:
+    try:
+        release_claims(desk.engine, list(batch.open))
+    except FntxError as error:
+        log.warning("claims_not_given_back", problem=str(error))  # they lapse by themselves
+
+
+def _safely(session_id: UUID, act: Callable[[], None]) -> None:
+    try:
+        act()
+    except FntxError as error:
+        log.warning("not_asked", session_id=str(session_id), problem=str(error))
 
 
 def _step_one(desk: Desk, row: dict[str, Any], mark: LiveMark | None, deadline: float) -> Slice:
@@ -89,11 +167,11 @@ def _step_one(desk: Desk, row: dict[str, Any], mark: LiveMark | None, deadline: 
 
 
 def _runtime(desk: Desk, row: dict[str, Any], mark: LiveMark | None) -> Runtime:
-    """Return the warm runtime if nothing was reported since by anyone else, else a newly loaded one."""
+    """Return the warm runtime if nobody reported or began a step since, else a newly loaded one."""
     session_id = row["session_id"]
     kept = _runtimes.pop(session_id, None)
     current = kept is not None and mark is not None and (kept.epoch, kept.revision) == (mark.epoch, mark.revision)
-    if kept is not None and current and kept.epoch == row["epoch"]:
+    if kept is not None and current and kept.epoch == row["epoch"] and not row["interrupted"]:
         refresh(kept, row)
         runtime = kept
     else:
@@ -110,6 +188,7 @@ def _report(live: LiveState, slices: Sequence[Slice]) -> None:
     owners: list[Slice] = []
     for done in slices:
         if done.stale:
+            _runtimes.pop(done.runtime.session_id, None)
             continue
         runtime = done.runtime
         parts = agent_parts(runtime)
@@ -126,11 +205,8 @@ def _report(live: LiveState, slices: Sequence[Slice]) -> None:
             done.runtime.revision = answer
 
 
-def _result(done: Slice) -> StepResult:
+def _result(done: Slice, *, unreported: bool) -> StepResult:
     runtime = done.runtime
-    if done.stale:
-        _runtimes.pop(runtime.session_id, None)
-        return StepResult(runtime.session_id, -1, "interval", None, {}, None, (), ())
     return StepResult(
         runtime.session_id,
         runtime.epoch,
@@ -140,6 +216,7 @@ def _result(done: Slice) -> StepResult:
         done.day,
         done.samples,
         done.events,
+        unreported,
     )
 
 
@@ -152,9 +229,11 @@ def _again(done: Slice) -> str:
     return "now" if unfinished and runtime.session_type == "backtest" else "interval"
 
 
-def _is_forgotten(row: dict[str, Any]) -> bool:
-    """Tell whether a session that Redis holds nothing of was live before: its agents must not begin anew."""
-    return row["saved_epoch"] > 0 and row["status"] in (SessionStatus.ACTIVE, SessionStatus.PAUSED)
+def _is_forgotten(row: dict[str, Any], mark: LiveMark | None) -> bool:
+    """Tell whether Redis holds less of a session than was saved: its agents must not begin anew, or run back."""
+    saved = (row["saved_epoch"], row["saved_revision"])
+    known = mark is not None and mark.size > 0 and (mark.epoch, mark.revision) >= saved
+    return not known and saved > (0, 0) and row["status"] in (SessionStatus.ACTIVE, SessionStatus.PAUSED)
 
 
 def _remember(desk: Desk, actor: Actor, row: dict[str, Any]) -> None:
@@ -162,16 +241,18 @@ def _remember(desk: Desk, actor: Actor, row: dict[str, Any]) -> None:
     reason = "Redis lost its live state"
     _runtimes.pop(row["session_id"], None)
     _command(desk, Trigger.SUSPEND, actor, CommandArguments(session_id=row["session_id"], reason=reason))
-    liveness.recover_and_resume(desk, actor, row["session_id"], row["epoch"], reason)
+    liveness.recover_and_resume(desk, actor, row["session_id"], f"{row['epoch']}/redis/{row['saved_revision']}", reason)
 
 
-def _unsteppable(row: dict[str, Any]) -> StepResult:
-    return StepResult(row["session_id"], row["epoch"], "never", None, row["agent_failures"], None, (), ())
+def _untouched(row: dict[str, Any], again: str) -> StepResult:
+    return StepResult(
+        row["session_id"], row["epoch"], again, None, row["agent_failures"], None, (), (), unreported=True
+    )
 
 
-def _fail(desk: Desk, actor: Actor, row: dict[str, Any], error: FntxError) -> None:
+def _fail(desk: Desk, actor: Actor, row: dict[str, Any], problem: str) -> None:
     """A session that cannot be stepped at all is in ERROR, with the sentence that says why."""
-    arguments = FailArguments(session_id=row["session_id"], error=str(error)[:4000], reason="cannot be stepped")
+    arguments = FailArguments(session_id=row["session_id"], error=problem[:4000], reason="cannot be stepped")
     _command(desk, Trigger.FAIL, actor, arguments)
 
 

@@ -11,12 +11,13 @@ from fntx_sessions.agents.actions import HostedDesk, Requests
 from fntx_sessions.agents.base import StepContext
 from fntx_sessions.agents.note import own_note
 from fntx_sessions.agents.registry import get_agent
-from fntx_sessions.agents.runtime import GUARDS, Runtime, Slot, account_view
+from fntx_sessions.agents.runtime import Runtime, Slot, account_view
 from fntx_sessions.agents.views import session_parts, slot_report
 from fntx_sessions.exceptions import Retryable, StaleEpoch
 from fntx_sessions.lifecycle import orders
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import SessionStatus, SessionType, Severity
+from fntx_sessions.state.parts import GUARD
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.broker import begin_bar
 from fntx_sessions.trading.market import Board, MarketTick
@@ -52,7 +53,8 @@ def run_slice(desk: Desk, runtime: Runtime, deadline: float) -> Slice:
                 break
     except StaleEpoch:
         done.stale = True
-    own_note().clear()
+    finally:
+        own_note().clear()
     return done
 
 
@@ -112,7 +114,7 @@ def _context(runtime: Runtime, tick: MarketTick | None, hosted: HostedDesk) -> S
 
 def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk) -> tuple[int, int]:
     """Step each agent; one that raises harms nobody else. Returns (attempted, failed)."""
-    slots = [Slot(name) for name in GUARDS] if runtime.guarded else list(runtime.slots.values())
+    slots = list(runtime.stepped.values())
     failed = 0
     for slot in slots:
         if slot.quarantined:
@@ -121,7 +123,7 @@ def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk) -> 
         own_note().write(str(runtime.session_id), slot.name)
         began = time.perf_counter()
         try:
-            slot.state = get_agent(slot.name).step(slot.state, context)
+            slot.state = get_agent(slot.name.removeprefix(GUARD)).step(slot.state, context)
         except (StaleEpoch, Retryable):
             raise
         except Exception as error:  # noqa: BLE001 - any fault of an agent is the agent's own, and is charged to it
@@ -141,13 +143,16 @@ def _charge(runtime: Runtime, slot: Slot, hosted: HostedDesk, error: Exception) 
 
 
 def quarantine(runtime: Runtime, hosted_events: list[dict[str, Any]], requests: Requests, limit: int) -> None:
-    """Set aside agents that failed `limit` times; a session without its risk or execution is suspended."""
+    """Set aside agents that failed `limit` times, and ask for their session to be suspended."""
     for name, count in runtime.failures.items():
         slot = runtime.slots.get(name)
-        if slot is None or slot.quarantined or count < limit:
+        if slot is None or count < limit:
+            continue
+        # Asked at every step until it is done: the session must not go on without one of its agents.
+        requests.suspend = requests.suspend or f"{name} was quarantined after {count} failures"
+        if slot.quarantined:
             continue
         slot.quarantined = True
-        requests.suspend = requests.suspend or f"{name} was quarantined after {count} failures"
         hosted_events.append(
             {
                 "timestamp": runtime.clock.now,
@@ -212,5 +217,5 @@ def _sample_due(runtime: Runtime) -> bool:
 
 
 def agent_parts(runtime: Runtime) -> list[tuple[str, str, bytes]]:
-    """Return (agent, part name, bytes) of every hosted agent of a session."""
-    return [(slot.name, *slot_report(slot)) for slot in runtime.slots.values()]
+    """Return (agent, part name, bytes) of every agent that steps: a guard never speaks for the agents themselves."""
+    return [(slot.name, *slot_report(slot)) for slot in runtime.stepped.values()]

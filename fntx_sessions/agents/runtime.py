@@ -1,5 +1,6 @@
 """One hosted session in this process: its market, clock, book and its agents' memory, loaded once and kept warm."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -7,6 +8,8 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import structlog
+from pydantic import ValidationError
 from sqlalchemy import text
 
 from fntx_sessions.agents.base import State
@@ -14,6 +17,7 @@ from fntx_sessions.agents.registry import step_order
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.orders import account_day, next_sequence
+from fntx_sessions.lifecycle.reconcile import reconcile
 from fntx_sessions.schemas import (
     MarketState,
     RiskParameters,
@@ -23,6 +27,7 @@ from fntx_sessions.schemas import (
     StrategyParameters,
 )
 from fntx_sessions.state.live import LiveCut, LiveState
+from fntx_sessions.state.parts import GUARD, agent_part
 from fntx_sessions.state.redis_client import redis_errors
 from fntx_sessions.trading.book import BookView
 from fntx_sessions.trading.broker import Broker
@@ -34,8 +39,10 @@ from fntx_sessions.trading.ledger import AccountView
 from fntx_sessions.trading.orders import ZERO
 from fntx_sessions.trading.rules import TradingRules
 
+log = structlog.get_logger(__name__)
 MARKET_KEY = "fntx:market"
-GUARDS = ("RiskManagerAgent", "TacticalExecutorAgent")
+# The manager's own guard of open positions: two of the built-in agents, with a memory of their own.
+GUARDS = (f"{GUARD}RiskManagerAgent", f"{GUARD}TacticalExecutorAgent")
 
 _OTHERS = text("""
 SELECT coalesce(sum(realized + unrealized - fees), 0) AS pnl, coalesce(sum(open_risk), 0) AS open_risk,
@@ -83,6 +90,7 @@ class Runtime:
     book: BookView
     account: AccountView
     slots: dict[str, Slot]
+    guards: dict[str, Slot]
     sequence: int
     revision: int
     rules: TradingRules
@@ -98,9 +106,18 @@ class Runtime:
         """Tell whether only the manager's guard steps: what is open is protected, nothing is opened."""
         return self.status in (SessionStatus.SUSPENDED, SessionStatus.ERROR) or not self.slots
 
+    @property
+    def stepped(self) -> dict[str, Slot]:
+        """Return what steps in this status, in order."""
+        return self.guards if self.guarded else self.slots
+
 
 def load_runtime(desk: Desk, row: dict[str, Any]) -> Runtime:
-    """Build a claimed session's runtime from the stores; raises InvalidArgument where its feed cannot be played."""
+    """Build a claimed session's runtime from the stores; raises InvalidArgument where its feed cannot be played.
+
+    Where the step before never ended, the ledger is first brought up to the broker: a process may have died between
+    an order and its record.
+    """
     config = SessionConfig.model_validate(row["config"])
     calendar, rules = get_calendar(config.calendar), TradingRules.from_settings(desk.settings)
     session_type = SessionType(row["session_type"])
@@ -110,6 +127,8 @@ def load_runtime(desk: Desk, row: dict[str, Any]) -> Runtime:
     cut = live.read([row["session_id"]])[0]
     trade_date = calendar.trade_date(clock.now)
     broker = get_broker(row["broker"], desk.engine)
+    if row["interrupted"]:
+        reconcile(desk.engine, broker, row["session_id"], row["epoch"])
     account = account_view(desk, broker, row["account_id"], row["session_id"], trade_date)
     peak, drawdown = _curve(desk, row["session_id"])
     runtime = Runtime(
@@ -129,7 +148,8 @@ def load_runtime(desk: Desk, row: dict[str, Any]) -> Runtime:
         broker,
         broker.load_book(row["session_id"], trade_date),
         account,
-        _slots(row, cut),
+        _slots(step_order(row["hosted_agents"] or []), cut),
+        _slots(GUARDS, cut),
         next_sequence(desk.engine, row["session_id"], row["epoch"]),
         cut.revision if cut else 0,
         rules,
@@ -187,19 +207,23 @@ def _market(
 
 
 def published_market(desk: Desk) -> MarketState | None:
-    """Return the MarketState another service published last, None before the first."""
+    """Return the MarketState another service published last; None before the first, or where it is not one."""
     with redis_errors():
         found = desk.redis.get(MARKET_KEY)
-    return None if found is None else MarketState.model_validate_json(bytes(found))  # type: ignore[arg-type]
+    try:
+        return None if found is None else MarketState.model_validate_json(bytes(found))  # type: ignore[arg-type]
+    except ValidationError as error:
+        log.warning("published_market_invalid", problem=str(error))
+        return None
 
 
 def _strategies(row: dict[str, Any]) -> dict[str, StrategyParameters]:
     return {name: StrategyParameters.model_validate(value) for name, value in row["strategy_parameters"].items()}
 
 
-def _slots(row: dict[str, Any], cut: LiveCut | None) -> dict[str, Slot]:
+def _slots(names: Iterable[str], cut: LiveCut | None) -> dict[str, Slot]:
     parts = cut.parts if cut else {}
-    return {name: _slot(name, parts.get(f"agent/{name}")) for name in step_order(row["hosted_agents"] or [])}
+    return {name: _slot(name, parts.get(agent_part(name))) for name in names}
 
 
 def _slot(name: str, part: bytes | None) -> Slot:

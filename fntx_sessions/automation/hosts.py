@@ -25,10 +25,15 @@ ON CONFLICT (host_id) DO UPDATE SET seen_at = now(), lease_until = now() + make_
 # Sessions that are given back in order keep their epoch: the host has stopped, nothing of it can write any more.
 _LEAVE = text("""
 WITH gone AS (UPDATE hosts SET "left" = true, lease_until = now() WHERE host_id = :host_id)
-UPDATE session_work SET host_id = NULL, step_claimed_until = NULL, step_claimed_by = NULL WHERE host_id = :host_id
+UPDATE session_work SET host_id = NULL, step_claimed_until = NULL,
+  step_claimed_by = CASE WHEN step_claimed_by IS NOT NULL THEN 'interrupted' END
+WHERE host_id = :host_id
 """)
 _OWNED = text("SELECT session_id FROM session_work WHERE host_id = :host_id AND next_save_at IS NOT NULL")
-_FORGET = text("DELETE FROM hosts WHERE lease_until < now() - make_interval(days => 1)")
+_FORGET = text("""
+DELETE FROM hosts h WHERE lease_until < now() - make_interval(days => 1)
+  AND NOT EXISTS (SELECT 1 FROM session_work w WHERE w.host_id = h.host_id)
+""")
 
 
 class Lease:

@@ -5,7 +5,6 @@ more is waited. Recoveries per sweep are capped, attempts per session too; then 
 """
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -16,7 +15,7 @@ from fntx_sessions.automation.sweeps import note_run
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.exceptions import FntxError
 from fntx_sessions.lifecycle import commands, execute, machine
-from fntx_sessions.lifecycle.arguments import CommandArguments, HoldArguments, RecoverArguments
+from fntx_sessions.lifecycle.arguments import HoldArguments, RecoverArguments
 from fntx_sessions.lifecycle.change import Ask, Outcome
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import Hold, SessionStatus, Trigger
@@ -35,13 +34,16 @@ FROM hosts WHERE NOT "left"
 _LOST = text("""
 UPDATE session_work w SET next_recovery_at = now() + make_interval(secs => :again_s)
 FROM (
-  SELECT w.session_id FROM session_work w JOIN hosts h ON h.host_id = w.host_id
-  WHERE h.lease_until < now() - make_interval(secs => :grace_s)
+  SELECT w.session_id, h.lease_until FROM session_work w LEFT JOIN hosts h ON h.host_id = w.host_id
+  WHERE w.host_id IS NOT NULL AND coalesce(h.lease_until < now() - make_interval(secs => :grace_s), true)
     AND (w.next_recovery_at IS NULL OR w.next_recovery_at <= now())
     AND w.status IN ('active', 'paused', 'suspended', 'closing', 'error')
   ORDER BY h.lease_until LIMIT :limit FOR UPDATE OF w SKIP LOCKED
 ) lost WHERE w.session_id = lost.session_id
-RETURNING w.session_id, w.status, w.epoch, w.host_id, w.recovery_attempts
+RETURNING w.session_id, w.status, w.epoch, w.host_id, lost.lease_until,
+  CASE WHEN (SELECT (s.recovery_data ->> 'finished_at')::timestamptz FROM sessions s
+    WHERE s.session_id = w.session_id) < now() - make_interval(secs => :forgiven_s)
+  THEN 0 ELSE w.recovery_attempts END AS recovery_attempts
 """)
 _RESUMABLE = text("""
 SELECT coalesce((config ->> 'auto_resume_after_recovery')::boolean, false) AND holds = ARRAY['recovery']
@@ -86,6 +88,7 @@ def _lost(desk: Desk, grace_s: float) -> list[dict[str, Any]]:
         "grace_s": grace_s,
         "again_s": desk.settings.lease_s * 2,
         "limit": desk.settings.recoveries_per_sweep,
+        "forgiven_s": commands.RECOVERY_FORGIVEN_S,
     }
     with transaction(desk.engine) as connection:
         return rows(connection.execute(_LOST, bound))
@@ -102,17 +105,19 @@ def _take_over(desk: Desk, actor: Actor, lost: dict[str, Any], done: Watch) -> N
             _give_up(desk, actor, lost, reason)
             done.failed[session_id] = "too many attempts"
         else:
-            recover_and_resume(desk, actor, session_id, lost["epoch"], reason)
+            recover_and_resume(desk, actor, session_id, f"{lost['epoch']}/{lost['lease_until']}", reason)
             done.recovered.append(session_id)
     except FntxError as error:
         done.failed[session_id] = str(error)
         log.warning("recovery_failed", session_id=str(session_id), problem=str(error))
 
 
-def recover_and_resume(desk: Desk, actor: Actor, session_id: UUID, epoch: int, reason: str) -> Outcome:
-    """Recover a session, and resume it where its config says so and nothing but the recovery holds it."""
-    # One id per lost epoch: whoever else sees the same loss asks the same command.
-    command_id = uuid5(session_id, f"recover/{epoch}")
+def recover_and_resume(desk: Desk, actor: Actor, session_id: UUID, loss: str, reason: str) -> Outcome:
+    """Recover a session, and resume it where its config says so and nothing but the recovery holds it.
+
+    loss: what tells this loss from any other of the session; whoever else sees the same one asks the same command.
+    """
+    command_id = uuid5(session_id, f"recover/{loss}")
     arguments = RecoverArguments(session_id=session_id, reason=reason)
     outcome = execute.command(desk, Trigger.RECOVER, actor, arguments, command_id)
     if outcome.state == "done":
@@ -147,16 +152,12 @@ def _rehome(desk: Desk, actor: Actor, session_id: UUID, reason: str) -> None:
 
 def _give_up(desk: Desk, actor: Actor, lost: dict[str, Any], reason: str) -> None:
     """Suspend for good: what is open is guarded, a person has to recover the session."""
-    session_id = lost["session_id"]
-    if lost["status"] != SessionStatus.SUSPENDED:
-        attempts = lost["recovery_attempts"]
-        arguments = CommandArguments(
-            session_id=session_id, reason=f"{reason}; {attempts} recoveries failed, `fntx recover {session_id}` by hand"
-        )
-        execute.command(desk, Trigger.SUSPEND, actor, arguments, uuid5(session_id, f"give-up/{lost['epoch']}"))
-    _rehome(desk, actor, session_id, reason)
+    give_up(desk, actor, lost["session_id"], f"{reason}; {lost['recovery_attempts']} recoveries failed")
 
 
-def back_off(attempts: int) -> timedelta:
-    """Return how long to wait before the next attempt: doubling from 5 s, at most 5 min."""
-    return timedelta(seconds=min(5 * 2**attempts, 300))
+def give_up(desk: Desk, actor: Actor, session_id: UUID, problem: str) -> Outcome:
+    """End automatic recovery of a session: SUSPENDED, a new epoch, a person called; refuses a recovery that waits."""
+    what = f"{problem}. Recover it by hand: `fntx recover {session_id}`"
+    outcome = machine.run(desk.engine, Ask(Trigger.SUSPEND, session_id, actor, problem), commands.give_up(what))
+    execute.follow_up(desk, outcome)
+    return outcome

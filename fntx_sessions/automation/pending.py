@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 import structlog
 from sqlalchemy import text
 
-from fntx_sessions.automation.liveness import resume_recovered
+from fntx_sessions.automation.liveness import give_up, resume_recovered
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.exceptions import FntxError, IntegrityError, PreconditionFailed
 from fntx_sessions.lifecycle import commands, execute, machine, recovering
@@ -33,7 +33,7 @@ FROM (
 """)
 _READ = text("""
 SELECT s.session_id, s.status, s.version, s.epoch, s.pending, s.started_at, s.config, s.broker, s.requires_action,
-  w.clock_at, now() AS now, c.trigger AS asked_trigger, c.arguments AS asked, c.actor AS asked_by,
+  w.clock_at, w.recovery_attempts, now() AS now, c.trigger AS asked_trigger, c.arguments AS asked, c.actor AS asked_by,
   (SELECT count(*) FROM session_agents g WHERE g.session_id = s.session_id AND g.required AND g.ready_at IS NULL)
     AS agents_missing,
   (SELECT count(*) FROM order_intents i WHERE i.session_id = s.session_id AND i.state IN ('intended', 'working'))
@@ -116,6 +116,9 @@ def _finish_start(desk: Desk, row: dict[str, Any]) -> str:
 
 
 def _finish_recovery(desk: Desk, actor: Actor, row: dict[str, Any]) -> str:
+    if row["recovery_attempts"] >= desk.settings.recovery_attempts_max:
+        give_up(desk, actor, row["session_id"], f"{row['recovery_attempts']} recoveries failed")
+        return "gave_up"
     outcome = recovering.recover(desk.engine, desk.redis, desk.settings, _asked(row))
     execute.follow_up(desk, outcome)
     if outcome.state == "done":
@@ -159,8 +162,8 @@ def _close(desk: Desk, actor: Actor, row: dict[str, Any], checkpoint_id: UUID | 
     arguments = FinalizeArguments(
         session_id=session_id, checkpoint_id=checkpoint_id, reason="the book matches the stop's policy"
     )
-    command_id = uuid5(session_id, f"finalize/{row['version']}")
-    outcome = execute.command(desk, Trigger.FINALIZE, actor, arguments, command_id)
+    # An id of its own each time: a refusal (an order came in between) must not be the answer to the next attempt.
+    outcome = execute.system_command(desk, Trigger.FINALIZE, actor, arguments)
     return f"stop_{outcome.state}"
 
 

@@ -27,6 +27,7 @@ from fntx_sessions.security.roles import authorize
 from fntx_sessions.trading.calendars import get_calendar
 
 S = SessionStatus
+RECOVERY_FORGIVEN_S = 300.0
 _FIXED_AFTER_START = ("account", "broker", "agents", "calendar", "feed")
 _TOLD = {
     Trigger.START: "session_started",
@@ -215,7 +216,7 @@ def resume(row: Row, ask: Ask) -> list[Change]:
             S.ACTIVE,
             fields={"holds": [], "quiesced_at": None},
             pre={"no_hold_left": True},
-            work={"recovery_attempts": 0},
+            work={"recovery_attempts": 0} if own is Hold.PERSON else {},
         )
     ]
 
@@ -318,11 +319,18 @@ def begin_recovery(row: Row, ask: Ask) -> list[Change]:
         "state": "pending",
         "fields": {"recovery_data": data, "pending": pending},
         "extra": {"recovering": True},
-        "work": {"recovery_attempts": row["recovery_attempts"] + 1},
+        "work": {"recovery_attempts": _attempts(row) + 1},
     }
     if status is S.ACTIVE:
         return [_moved(row, ask, S.SUSPENDED, trigger=Trigger.SUSPEND, reason="host lost", **begun)]
     return [Change(**begun)]
+
+
+def _attempts(row: Row) -> int:
+    """Return how many recoveries of this series were begun; one that held for a while ended its series."""
+    finished = row["recovery_data"].get("finished_at")
+    held_s = 0.0 if finished is None else (row["now"] - datetime.fromisoformat(finished)).total_seconds()
+    return 0 if held_s > RECOVERY_FORGIVEN_S else int(row["recovery_attempts"])
 
 
 def finish_recovery(measured: dict[str, Any]) -> Decision:
@@ -417,9 +425,34 @@ def rehome(row: Row, ask: Ask) -> list[Change]:
     return [Change(new_epoch=True, follow_ups=(fence,), extra={"rehomed": True})]
 
 
-def quiesce(row: Row, _ask: Ask) -> list[Change]:
+def give_up(what: str) -> Decision:
+    """Return the decision that ends automatic recovery: SUSPENDED under a new epoch, guarded, and a person called."""
+
+    def decide(row: Row, ask: Ask) -> list[Change]:
+        fields = {"requires_action": what, "pending": None}
+        called = {
+            "event_type": "recovery_given_up",
+            "event_category": "health",
+            "severity": "critical",
+            "description": what,
+            "requires_action": True,
+        }
+        status = S(row["status"])
+        if status not in (S.ACTIVE, S.PAUSED, S.SUSPENDED):
+            raise illegal(row, ask)
+        if status is S.SUSPENDED:
+            fence = ("live", {"epoch": row["epoch"] + 1, "status": row["status"]})
+            return [Change(new_epoch=True, fields=fields, follow_ups=(fence,), events=(called,))]
+        return [_moved(row, ask, S.SUSPENDED, reason=what, new_epoch=True, fields=fields, events=(called,))]
+
+    return decide
+
+
+def quiesce(row: Row, ask: Ask) -> list[Change]:
     """Note that a paused session has nothing in flight any more."""
-    return [Change(fields={"quiesced_at": None if row["in_flight"] else row["now"]})]
+    if S(row["status"]) is not S.PAUSED or row["in_flight"]:
+        raise illegal(row, ask)
+    return [Change(fields={"quiesced_at": row["now"]})]
 
 
 def mark_waiting(what: str, pending: dict[str, Any]) -> Decision:

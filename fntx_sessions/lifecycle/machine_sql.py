@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import text
 
 from fntx_sessions.lifecycle.change import Change, Row
-from fntx_sessions.schemas import SessionStatus
+from fntx_sessions.schemas import SessionStatus, Trigger
 
 # Several statements, one round trip; the last one's rows are returned. The command row comes first, so that two
 # deliveries of one command queue up on it and not, crosswise, on it and the session row. NO KEY UPDATE excludes other
@@ -18,7 +18,8 @@ VALUES (:command_id, :session_id, :trigger, :actor, :args_hash, CAST(:arguments 
 ON CONFLICT (command_id) DO NOTHING;
 SELECT 1 FROM sessions WHERE session_id = :session_id FOR NO KEY UPDATE;
 SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS command_args_hash,
-  c.trigger AS command_trigger, c.outcome AS command_outcome, s.*,
+  c.trigger AS command_trigger, c.outcome AS command_outcome, c.session_id AS command_session_id,
+  c.arguments AS command_arguments, s.*,
   w.clock_at, w.host_id, w.hosted, w.last_saved_at, w.recovery_attempts,
   w.host_id IS NOT NULL AND (h.host_id IS NULL OR h.lease_until < now()) AS host_lost, h.seen_at AS host_seen_at,
   (SELECT coalesce(jsonb_agg(i.client_order_id ORDER BY i.seq), '[]') FROM order_intents i
@@ -59,10 +60,13 @@ WITH s AS (
     next_checkpoint_at = CASE WHEN NOT :work_live THEN NULL WHEN :work_moved THEN clock_timestamp()
       ELSE next_checkpoint_at END,
     checkpoint_type = CASE WHEN :work_moved THEN 'transition' ELSE checkpoint_type END,
-    next_step_at = CASE WHEN :work_guarded OR (:work_stepped AND hosted) THEN clock_timestamp() END,
+    next_step_at = CASE WHEN NOT :work_recovering AND (:work_guarded OR (:work_stepped AND hosted))
+      THEN clock_timestamp() END,
     step_claimed_until = CASE WHEN :work_new_epoch THEN NULL ELSE step_claimed_until END,
     host_id = CASE WHEN :work_new_epoch OR NOT :work_stepped THEN NULL ELSE host_id END,
-    step_claimed_by = CASE WHEN :work_new_epoch THEN NULL ELSE step_claimed_by END,
+    step_claimed_by = CASE WHEN :work_new_epoch AND step_claimed_by IS NOT NULL THEN 'interrupted'
+      ELSE step_claimed_by END,
+    agent_failures = CASE WHEN :work_new_epoch THEN '{}' ELSE agent_failures END,
     recovery_attempts = coalesce(CAST(:work_recovery_attempts AS integer), recovery_attempts),
     next_recovery_at = CASE WHEN :work_moved OR CAST(:work_next_recovery_at AS timestamptz) IS NOT NULL
       THEN CAST(:work_next_recovery_at AS timestamptz) ELSE next_recovery_at END,
@@ -151,6 +155,8 @@ def work_for(row: Row, change: Change) -> dict[str, Any]:
         "work_stepped": status in STEPPED and started,
         "work_guarded": status in GUARDED and started,
         "work_new_epoch": change.new_epoch,
+        # Nobody steps, and so reports, while agents' memory is being put back.
+        "work_recovering": (row["pending"] or {}).get("trigger") == Trigger.RECOVER,
         "work_pending": status is SessionStatus.CLOSING or row["pending"] is not None,
         "work_save_interval_s": config["save_interval_s"],
         "work_checkpoint_interval_s": config["checkpoint_interval_s"],

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import IntegrityError
 
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import NotFound, OrderRefused, StaleEpoch
@@ -36,13 +37,16 @@ SELECT equity_at_roll, latched_at, latch_reason FROM account_days
 WHERE account_id = :account_id AND trade_date = :trade_date
 """)
 _DAY_LOCKED = text(_DAY.text + " FOR UPDATE")
-# What the account has lost today and what its open trades could still lose up to their stops.
+# What the account has lost today and what its open trades could still lose up to their stops. An opening that has just
+# filled counts by its intent until the end of its session's step puts it into the session's day.
 _USED = text("""
 SELECT coalesce(sum(realized + unrealized - fees), 0) AS pnl,
   coalesce(sum(open_risk), 0) + coalesce((
-    SELECT sum(stop_loss_usd) FROM order_intents
-    WHERE account_id = :account_id AND trade_date = :trade_date AND opening AND state IN ('intended', 'working')), 0)
-  AS at_risk
+    SELECT sum(i.stop_loss_usd) FROM order_intents i
+    LEFT JOIN session_days d ON d.session_id = i.session_id AND d.trade_date = i.trade_date
+    WHERE i.account_id = :account_id AND i.trade_date = :trade_date AND i.opening AND (
+      i.state IN ('intended', 'working') OR (i.state = 'filled' AND i.closed_at > coalesce(d.updated_at, '-infinity')))
+  ), 0) AS at_risk
 FROM session_days WHERE account_id = :account_id AND trade_date = :trade_date
 """)
 _INSERT = text("""
@@ -124,7 +128,8 @@ def commit_intent(
     """Commit an order's intent and return it; only then may it be sent.
 
     Raises StaleEpoch when the session has a newer epoch, OrderRefused when its status allows no opening, its account's
-    loss limit has fired, or the loss to the order's stop would exceed what remains of the limit.
+    loss limit has fired, the loss to the order's stop would exceed what remains of the limit, or the epoch's sequence
+    number was used before.
     """
     name = f"{session_id}/{epoch}/{sequence}"
     with transaction(engine) as connection:
@@ -134,24 +139,25 @@ def commit_intent(
         _check_status(row, name, epoch, request)
         if request.opening:
             _check_account(connection, row, name, request, trade_date)
-        connection.execute(
-            _INSERT,
-            {
-                "client_order_id": name,
-                "session_id": session_id,
-                "epoch": epoch,
-                "seq": sequence,
-                "account_id": row["account_id"],
-                "trade_date": trade_date,
-                "opening": request.opening,
-                "stop_loss_usd": request.risk,
-                "payload": orjson.dumps(request.to_json()).decode(),
-                "decision_latency_ms": latency_ms,
-            },
-        )
+        bound = {"session_id": session_id, "epoch": epoch, "seq": sequence, "account_id": row["account_id"]}
+        bound |= {"client_order_id": name, "trade_date": trade_date, "decision_latency_ms": latency_ms}
+        _insert(connection, bound, request)
         failpoint("order.before_commit")
     failpoint("order.committed")
     return OrderIntent(name, session_id, epoch, row["account_id"], trade_date, now, request)
+
+
+def _insert(connection: Connection, bound: dict[str, Any], request: OrderRequest) -> None:
+    payload = orjson.dumps(request.to_json()).decode()
+    more = {"opening": request.opening, "stop_loss_usd": request.risk, "payload": payload}
+    try:
+        connection.execute(_INSERT, bound | more)
+    except IntegrityError as error:
+        name = bound["client_order_id"]
+        detail = (
+            f"order {bound['seq']} of epoch {bound['epoch']} was committed before; ask the broker what became of it"
+        )
+        raise OrderRefused(str(bound["session_id"]), name, "sequence", detail) from error
 
 
 def _check_status(row: dict[str, Any], name: str, epoch: int, request: OrderRequest) -> None:

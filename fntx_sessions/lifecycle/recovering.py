@@ -19,9 +19,11 @@ from fntx_sessions.lifecycle.change import Ask, Outcome
 from fntx_sessions.lifecycle.reconcile import reconcile
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.checkpoints import load_checkpoint
-from fntx_sessions.state.live import LiveState
+from fntx_sessions.state.live import LiveCut, LiveState
 from fntx_sessions.state.loading import load_save
+from fntx_sessions.state.parts import is_memory
 from fntx_sessions.state.snapshot import Snapshot
+from fntx_sessions.state.tiers.postgres import PostgresTier
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.brokers import get_broker
 
@@ -80,13 +82,18 @@ def _restore(
                 "checkpoint_id", f"{checkpoint_id} is of another session", "See `fntx checkpoints ID`."
             )
         return _put_back(engine, live, session_id, epoch, f"checkpoint {checkpoint_id}", snapshot)
-    if cut is not None and cut.parts:
+    if cut is not None and _whole(cut, PostgresTier(engine).mark(session_id)):
         return Restored("live", cut.revision, 0.0)
     try:
         found = load_save(engine, redis, settings, session_id)
     except NotFound:
         return Restored("none: never saved, agents begin anew", 0, None)
     return _put_back(engine, live, session_id, epoch, f"latest save, from {found.tier}", found.snapshot)
+
+
+def _whole(cut: LiveCut, saved: tuple[int, int] | None) -> bool:
+    """Tell whether Redis still holds the agents' memory: one that lost it, or part of it, is behind the last save."""
+    return any(map(is_memory, cut.parts)) and (cut.epoch, cut.revision) >= (saved or (0, 0))
 
 
 def _put_back(

@@ -10,6 +10,8 @@ from msgspec import Meta, Struct
 from fntx_sessions.exceptions import InvalidArgument
 
 AGENT_PREFIX = "agent/"
+# How the names of the manager's own guards of open positions begin: they step where the agents do not.
+GUARD = "Guard."
 MARKET, TRADING, METRICS, EVENTS = "market", "trading", "metrics", "events"
 
 _NAME = re.compile(r"agent/[A-Za-z0-9][A-Za-z0-9_.-]{0,99}|market|trading|metrics|events")
@@ -66,6 +68,11 @@ def known_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise InvalidArgument("part", f"{name[:120]!r} is not a part", "Use agent/<AgentName>, market, trading, ...")
     return name
+
+
+def is_memory(name: str) -> bool:
+    """Tell whether a part is the memory of one of the session's agents, and not a guard's."""
+    return name.startswith(AGENT_PREFIX) and not name.startswith(AGENT_PREFIX + GUARD)
 
 
 def restorable(name: str) -> bool:

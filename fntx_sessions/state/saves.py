@@ -181,4 +181,6 @@ def _not_ours(work: Work, mark: LiveMark) -> str:
         return f"live state is at epoch {mark.epoch}, the session at {work.epoch}"
     if (mark.epoch, mark.revision) < work.saved:
         return "live state is behind the last save: Redis lost the newer one"
+    if not mark.size and work.saved > (0, 0):
+        return "live state is empty: Redis lost it, and its recovery has not put it back yet"
     return ""
