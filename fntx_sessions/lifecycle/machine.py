@@ -114,12 +114,20 @@ def _lock(connection: Connection, ask: Ask, args_hash: bytes) -> Row:
 def _repeated(row: Row, ask: Ask, args_hash: bytes, *, finishing: bool) -> Outcome | None:
     """Return the stored outcome of a command that was here before, or None for a fresh one."""
     state = row["command_state"]
-    if state == "running" or (finishing and state == "pending"):
+    if state == "running":
         return None
-    if bytes(row["command_args_hash"]) != args_hash:
+    if bytes(row["command_args_hash"]) != args_hash and not (finishing and _is_taken_up(row, ask)):
         conflict = CommandConflict(str(ask.command_id), row["command_trigger"])
         return Outcome(ask.command_id, ask.session_id, ask.trigger, "refused", error=conflict.to_dict())
+    if finishing and state == "pending":
+        return None
     return Outcome.from_dict(row["command_outcome"], repeated=True)
+
+
+def _is_taken_up(row: Row, ask: Ask) -> bool:
+    """Tell whether the ask was rebuilt from its command's row, where neither reason nor expected version stand."""
+    stored = (row["command_trigger"], row["command_session_id"], row["command_arguments"])
+    return stored == (ask.trigger.value, ask.session_id, orjson.loads(to_json(ask.arguments)))
 
 
 def _decide_and_write(connection: Connection, row: Row, ask: Ask, decide: Decision, args_hash: bytes) -> Outcome:
@@ -148,7 +156,9 @@ def check(row: Row, ask: Ask) -> None:
     """Check that the session is there, at the expected version, and that the table knows the trigger here."""
     if row["session_id"] is None:
         raise NotFound("session", str(ask.session_id), "See `fntx ls`.")
-    if ask.expected_version is not None and ask.expected_version != row["version"]:
+    # A command that waits was checked when it began to, and has raised the version itself since.
+    fresh = row["command_state"] == "running"
+    if fresh and ask.expected_version is not None and ask.expected_version != row["version"]:
         by = row["version_actor"] or row["status_actor"]
         raise VersionConflict(str(ask.session_id), ask.expected_version, row["version"], by)
 

@@ -383,6 +383,24 @@ def test_a_start_whose_agents_never_come_is_refused_and_waits_no_more(world):
     check_session(world, session_id)
 
 
+def test_a_waiting_command_is_taken_up_as_what_it_was(world):
+    """By its caller, expected version and all; by a sweep, from its row alone; with other arguments by nobody."""
+    session_id = world.in_status(S.SUSPENDED)
+    asked = ask(T.RECOVER, session_id, reason="why", expected_version=world.row(session_id)["version"])
+    begun = machine.run(world.engine, asked, commands.begin_recovery)
+    other = replace(asked, arguments={"checkpoint_id": str(uuid4())})
+    conflict = machine.run(world.engine, other, commands.begin_recovery, finishing=True)
+    assert isinstance(refusal(conflict), CommandConflict)
+    again = machine.run(world.engine, asked, commands.begin_recovery, finishing=True)
+    assert (again.state, again.epoch) == ("pending", begun.epoch + 1)
+    rebuilt = replace(asked, reason="", expected_version=None)
+    done = machine.run(world.engine, rebuilt, commands.finish_recovery({"epoch": again.epoch}), finishing=True)
+    assert done.state == "done"
+    assert machine.run(world.engine, rebuilt, commands.begin_recovery, finishing=True) == replace(done, repeated=True)
+    assert world.run(asked) == replace(done, repeated=True)
+    check_session(world, session_id)
+
+
 def test_a_second_start_is_told_of_the_one_that_waits(world):
     """It names the command whose outcome to ask for."""
     session_id = world.create(hosted=False)
