@@ -104,9 +104,10 @@ class SessionLifecycleManager(Manager):
         try:
             outcome = await self._command("start", {"session_id": session_id, "reason": reason, **edits}, asking)
         except VersionConflict:
-            self._sessions.overtaken(session_id)
+            self._sessions.drop_edits(session_id)
             raise
         if edits:
+            self._sessions.drop_edits(session_id)
             await self.get_session(session_id)
         return outcome
 

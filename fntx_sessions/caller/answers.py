@@ -140,13 +140,18 @@ class Expected:
     def end(self) -> None:
         """End the wait with an error: nobody looks for answers any more."""
         if not self._future.done():
-            self._future.set_exception(StackError("this manager was shut down", "Ask through one that is not."))
+            self._future.set_exception(shut_down())
             self._future.exception()  # whoever waits gets it; if nobody does any more, it is no news
 
     async def within(self, seconds: float) -> Answer | None:
         """Return the answer, or None when none came within `seconds`."""
         done, _ = await asyncio.wait([self._future], timeout=max(0.0, seconds))
         return self._future.result() if done else None
+
+
+def shut_down() -> StackError:
+    """Return the error for whoever asks, or still waits, after the end."""
+    return StackError("this manager was shut down", "Initialize it again, or ask through another.")
 
 
 def _answer(data: bytes | str) -> Answer | None:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 from redis.exceptions import RedisError
 
-from fntx_sessions.caller.answers import Answer, Answers, Expected
+from fntx_sessions.caller.answers import Answer, Answers, Expected, shut_down
 from fntx_sessions.caller.producer import COMMANDS, QUERIES, START_REDIS, THREADS, Message, NotSent, Producer
 from fntx_sessions.exceptions import FntxError, InvalidArgument, OutcomeUnknown, Retryable, Unavailable
 from fntx_sessions.lifecycle.change import Outcome
@@ -37,6 +37,7 @@ class Caller:
         self._answers = Answers(url, self.settings)
         self._producer = Producer(self.settings, url, token)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fntx-send")
+        self._closed = False
 
     async def check(self) -> None:
         """Return when Redis answers; raises Unavailable."""
@@ -47,6 +48,7 @@ class Caller:
 
     async def close(self) -> None:
         """End all waits and close the connections."""
+        self._closed = True
         await self._answers.close()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         await asyncio.to_thread(self._producer.close)
@@ -102,9 +104,13 @@ class Caller:
         return Outcome.from_dict(found, repeated=True)
 
     async def send(self, message: Message, within_s: float) -> NotSent | None:
-        """Send from a thread; the loop never blocks. Not over in time: it may be sent yet."""
+        """Send from a thread; the loop never blocks. Not over in time: it may be sent yet. Raises StackError."""
+        if self._closed:
+            raise shut_down()
         sending = asyncio.get_running_loop().run_in_executor(self._threads, self._producer.send, message)
         done, _ = await asyncio.wait([sending], timeout=max(0.0, within_s))
+        if sending.cancelled():
+            raise shut_down()
         if done:
             return sending.result()
         return NotSent(Unavailable("Redis", "it does not take messages", START_REDIS), certain=False)

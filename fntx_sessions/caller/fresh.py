@@ -32,7 +32,7 @@ class _Held:
         self.session = weakref.ref(session)
         self.baseline = {name: deepcopy(getattr(session, name)) for name in ROW}
         self.based_on = session.version
-        self.overtaken = False
+        self.settled = False
         self.meddled: set[str] = set()
 
 
@@ -93,11 +93,11 @@ class FreshSessions:
         held, session = self._find(session_id)
         return held is not None and session is not None and held.based_on != session.version
 
-    def overtaken(self, session_id: UUID) -> None:
-        """Note that edits were refused for another's: the next look shows what is stored, the edits are dropped."""
+    def drop_edits(self, session_id: UUID) -> None:
+        """Note that edits were taken, or refused for another's: the next look shows what is stored in their place."""
         held, _ = self._find(session_id)
         if held is not None:
-            held.overtaken = True
+            held.settled = True
 
     def _find(self, session_id: UUID) -> tuple[_Held | None, TradingSession | None]:
         held = self._held.get(session_id)
@@ -110,19 +110,19 @@ class FreshSessions:
 
 
 def _refresh(held: _Held, session: TradingSession, seen: TradingSession) -> None:
-    """Bring the row's fields up to date; an edit stays, and is overtaken when what it changed was changed elsewhere."""
+    """Bring the row's fields up to date; an edit stays, in conflict when what it changed was changed elsewhere."""
     conflict = False
     for name in ROW:
         new, base, mine = getattr(seen, name), held.baseline[name], getattr(session, name)
         edited = mine != base
-        if edited and name in EDITABLE and not held.overtaken:
+        if edited and name in EDITABLE and not held.settled:
             conflict = conflict or new != base
             continue
         if edited and name not in EDITABLE:
             held.meddled.add(name)
         setattr(session, name, new)
         held.baseline[name] = deepcopy(new)
-    held.overtaken = False
+    held.settled = False
     if not conflict:
         held.based_on = seen.version
 

@@ -57,7 +57,7 @@ def trading_state(engine: Engine, session_id: UUID, status: str, reported: bytes
         update={
             "open_positions": positions,
             "pending_orders": [_order(row) for row in orders],
-            "trading_enabled": status == SessionStatus.ACTIVE,
+            "trading_enabled": status == SessionStatus.ACTIVE and (reported is None or view.trading_enabled),
         }
     )
 

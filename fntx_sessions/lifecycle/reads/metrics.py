@@ -6,12 +6,11 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
-from fntx_sessions.lifecycle.creation import PAPER_NOTICE
 from fntx_sessions.lifecycle.reads.rows import Row, one
 from fntx_sessions.schemas import SessionMetrics
+from fntx_sessions.trading.metrics import PAPER_NOTICE, error_rate, win_rate
 
 _ZERO = Decimal(0)
-_LIVE_TYPES = frozenset({"regular", "extended_hours"})
 
 # A trade is flat to flat: closed when every leg of it is back at nothing. The first peak of equity is nothing lost.
 _METRICS = text("""
@@ -34,14 +33,12 @@ WITH legs AS (
   FROM (SELECT timestamp, net_pnl, greatest(0, max(net_pnl) OVER (ORDER BY timestamp)) AS peak
         FROM samples WHERE session_id = :session_id) running
 ), recent AS (
-  SELECT coalesce(sum((steps ->> 'attempted')::float8), 0) AS attempted,
-    coalesce(sum((steps ->> 'failed')::float8), 0) AS failed
+  SELECT coalesce(sum((steps ->> 'attempted')::bigint), 0)::bigint AS attempted,
+    coalesce(sum((steps ->> 'failed')::bigint), 0)::bigint AS failed
   FROM samples WHERE session_id = :session_id AND timestamp > (
     SELECT max(timestamp) FROM samples WHERE session_id = :session_id) - interval '5 minutes'
 ), effort AS (
-  SELECT coalesce(sum((steps ->> 'calls')::bigint), 0) AS calls, coalesce(max((steps ->> 'memory_mb')::float8), 0)
-    AS memory_mb
-  FROM samples WHERE session_id = :session_id
+  SELECT coalesce(max((steps ->> 'memory_mb')::float8), 0) AS memory_mb FROM samples WHERE session_id = :session_id
 ), spans AS (
   SELECT to_status, extract(epoch FROM coalesce(lead(timestamp) OVER (ORDER BY version, timestamp), clock_timestamp())
     - timestamp)::float8 AS seconds
@@ -50,20 +47,19 @@ WITH legs AS (
   SELECT coalesce(sum(seconds) FILTER (WHERE to_status = 'active'), 0) AS active,
     coalesce(sum(seconds) FILTER (WHERE to_status = 'paused'), 0) AS paused FROM spans
 ), decisions AS (
-  SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY decision_latency_ms) AS p50,
-    percentile_cont(0.99) WITHIN GROUP (ORDER BY decision_latency_ms) AS p99
-  FROM order_intents WHERE session_id = :session_id AND decision_latency_ms IS NOT NULL
+  SELECT count(*) AS calls, percentile_disc(0.5) WITHIN GROUP (ORDER BY decision_latency_ms) AS p50,
+    percentile_disc(0.99) WITHIN GROUP (ORDER BY decision_latency_ms) AS p99
+  FROM order_intents WHERE session_id = :session_id
 )
 SELECT s.session_id, s.session_type, s.status, s.version, s.epoch, s.started_at, s.ended_at, s.broker, money.*,
   equity.drawdown, equity.peak, equity.latest, recent.*, effort.*, spent.*, decisions.*,
   (SELECT count(*) FROM checkpoints c WHERE c.session_id = s.session_id) AS checkpoint_count
 FROM sessions s, money, equity, recent, effort, spent, decisions WHERE s.session_id = :session_id
 """)
-_FEWEST_ATTEMPTS = 20
 
 
 def get_metrics(engine: Engine, session_id: UUID) -> SessionMetrics:
-    """Return the measures of a session; raises NotFound."""
+    """Return the measures of a session; total_api_calls: orders sent to the broker. Raises NotFound."""
     return _metrics(one(engine, _METRICS, session_id))
 
 
@@ -90,7 +86,7 @@ def _metrics(row: Row) -> SessionMetrics:
         winning_trades=row["won"],
         losing_trades=row["lost"],
         scratch_trades=row["total"] - row["won"] - row["lost"],
-        win_rate=row["won"] / row["total"] if row["total"] else None,
+        win_rate=win_rate(row["won"], row["total"]),
         gross_pnl=net + row["fees"],
         fees=row["fees"],
         net_pnl=net,
@@ -98,12 +94,12 @@ def _metrics(row: Row) -> SessionMetrics:
         decision_latency_ms=row["p50"],
         decision_latency_p99_ms=row["p99"],
         execution_slippage=row["slippage"],
-        error_rate=row["failed"] / row["attempted"] if row["attempted"] >= _FEWEST_ATTEMPTS else None,
+        error_rate=error_rate(row["attempted"], row["failed"]),
         peak_memory_mb=row["memory_mb"],
         total_api_calls=row["calls"],
         checkpoint_count=row["checkpoint_count"],
         broker=row["broker"],
-        notice=PAPER_NOTICE if row["broker"] == "paper" and row["session_type"] in _LIVE_TYPES else "",
+        notice=PAPER_NOTICE if row["broker"] == "paper" else "",
     )
 
 

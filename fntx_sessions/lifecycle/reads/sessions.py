@@ -1,6 +1,5 @@
 """One session with all that belongs to it, and lists of sessions."""
 
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -13,7 +12,7 @@ from fntx_sessions.lifecycle.arguments import ListArguments
 from fntx_sessions.lifecycle.reads.ledger import trading_state
 from fntx_sessions.lifecycle.reads.metrics import get_metrics
 from fntx_sessions.lifecycle.reads.rows import COLUMNS, one, to_session
-from fntx_sessions.schemas import AgentState, MarketState, SessionStatus, TradingSession
+from fntx_sessions.schemas import AgentState, MarketState, SessionMetrics, SessionStatus, TradingSession
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.loading import load_save
@@ -46,6 +45,8 @@ WHERE (CAST(:status AS text[]) IS NULL OR s.status = ANY(CAST(:status AS text[])
   AND (CAST(:session_type AS text) IS NULL OR s.session_type = :session_type)
   AND (CAST(:template_name AS text) IS NULL OR s.template_name = :template_name)
   AND (CAST(:account_id AS text) IS NULL OR s.account_id = :account_id)
+  AND (CAST(:id_prefix AS text) IS NULL OR s.session_id
+    BETWEEN CAST(rpad(:id_prefix, 32, '0') AS uuid) AND CAST(rpad(:id_prefix, 32, 'f') AS uuid))
   AND (CAST(:tag AS text) IS NULL OR s.tags @> ARRAY[CAST(:tag AS text)])
   AND (CAST(:parent_session_id AS uuid) IS NULL OR s.parent_session_id = CAST(:parent_session_id AS uuid))
   AND (CAST(:id_prefix AS text) IS NULL OR s.session_id BETWEEN CAST(rpad(:id_prefix, 32, '0') AS uuid)
@@ -68,13 +69,13 @@ def get_session(engine: Engine, redis: Redis, settings: Settings, session_id: UU
     row = one(engine, _GET, session_id, events=EVENTS_SHOWN, checkpoints=CHECKPOINTS_SHOWN)
     saved = row.pop("last_saved_at") is not None
     parts = _parts(engine, redis, settings, session_id, saved=saved)
-    checkpoints = row["checkpoints"]
+    checkpoints, agents = row["checkpoints"], _agents(parts)
     return to_session(
         row,
-        agent_states=_agents(parts),
+        agent_states=agents,
         market_state=MarketState.model_validate_json(parts[MARKET]) if MARKET in parts else None,
         trading_state=trading_state(engine, session_id, row["status"], parts.get(TRADING)),
-        metrics=get_metrics(engine, session_id),
+        metrics=_with_memory(get_metrics(engine, session_id), agents),
         last_checkpoint_id=checkpoints[0]["checkpoint_id"] if checkpoints else None,
     )
 
@@ -121,7 +122,13 @@ def _saved_parts(engine: Engine, redis: Redis, settings: Settings, session_id: U
     return {name: data for name, data in found.snapshot.parts.items() if name != TRADING}
 
 
-def _agents(parts: dict[str, bytes]) -> dict[str, Any]:
+def _with_memory(metrics: SessionMetrics, agents: dict[str, AgentState]) -> SessionMetrics:
+    """Count what the agents use now as well: samples come less often."""
+    used = max((agent.memory_usage_mb for agent in agents.values()), default=0.0)
+    return metrics.model_copy(update={"peak_memory_mb": max(metrics.peak_memory_mb, used)})
+
+
+def _agents(parts: dict[str, bytes]) -> dict[str, AgentState]:
     return {
         name.removeprefix(AGENT_PREFIX): AgentState.model_validate_json(data)
         for name, data in parts.items()
