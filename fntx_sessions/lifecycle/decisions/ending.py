@@ -1,0 +1,92 @@
+"""health_check_failed, stop_session, finalization_complete and exception: how a session ceases to run."""
+
+from typing import Any
+
+from fntx_sessions.exceptions import PreconditionFailed
+from fntx_sessions.lifecycle.change import Ask, Change, Decision, Row
+from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal
+from fntx_sessions.lifecycle.machine import illegal
+from fntx_sessions.schemas import Trigger
+
+
+def suspend(row: Row, ask: Ask) -> list[Change]:
+    """A system fault stops the session; what protects it from loss goes on."""
+    must_be_legal(row, ask)
+    return [moved(row, ask, S.SUSPENDED, fields={"quiesced_at": None}, extra={"in_flight": row["in_flight"]})]
+
+
+def stop(row: Row, ask: Ask) -> list[Change]:
+    """First phase of a stop: agents cancel, flatten or leave; a sweep finishes it once the book matches the policy."""
+    must_be_legal(row, ask)
+    config = row["config"]
+    asked = ask.arguments.get("close_positions")
+    heir = ask.arguments.get("leave_positions_with") or config["leave_positions_with"]
+    close = config["close_positions_on_stop"] if asked is None else asked
+    warnings = () if close or heir else ("open positions are left, and nobody is named who takes them over",)
+    deadline_s = ask.arguments.get("stop_deadline_s") or config["stop_deadline_s"]
+    pending = {
+        "trigger": Trigger.FINALIZE.value,
+        "command_id": str(ask.command_id),
+        "close_positions": close,
+        "leave_positions_with": None if close else heir,
+        "deadline_s": deadline_s,
+        "open_hours_used_s": 0,
+        "since": row["now"].isoformat(),
+    }
+    return [
+        moved(
+            row,
+            ask,
+            S.CLOSING,
+            fields={"pending": pending},
+            warnings=warnings,
+            extra={"close_positions": close, "in_flight": row["in_flight"]},
+            post={"policy_stored": True},
+        )
+    ]
+
+
+def finalize(row: Row, ask: Ask) -> list[Change]:
+    """Second phase: the book matches the policy and the final checkpoint is verified, or the session never started."""
+    must_be_legal(row, ask)
+    if row["in_flight"]:
+        orders = f"open orders: {', '.join(row['in_flight'])}"
+        raise PreconditionFailed(
+            str(ask.session_id), ask.trigger.value, "nothing is in flight", orders, "It is tried again by itself."
+        )
+    post = {"book_matches_policy": True, "final_checkpoint_verified": "checkpoint_id" in ask.arguments}
+    return [
+        moved(
+            row,
+            ask,
+            S.CLOSED,
+            fields={"ended_at": row["now"], "pending": None, "requires_action": None},
+            post=post,
+            extra={"checkpoint_id": ask.arguments.get("checkpoint_id")},
+        )
+    ]
+
+
+def fail(row: Row, ask: Ask) -> list[Change]:
+    """An unrecoverable error: positions are guarded, a person has to look."""
+    must_be_legal(row, ask)
+    what = ask.arguments.get("error") or ask.reason
+    return [moved(row, ask, S.ERROR, errors=(what,), fields={"requires_action": f"error: {what}", "pending": None})]
+
+
+def mark_waiting(what: str, pending: dict[str, Any]) -> Decision:
+    """Return the decision that says a stop cannot finish without a person, and why."""
+
+    def decide(row: Row, ask: Ask) -> list[Change]:
+        if S(row["status"]) is not S.CLOSING:
+            raise illegal(row, ask)
+        event = {
+            "event_type": "stop_waiting",
+            "event_category": "lifecycle",
+            "severity": "critical",
+            "description": what,
+            "requires_action": True,
+        }
+        return [Change(fields={"requires_action": what, "pending": pending}, events=(event,))]
+
+    return decide

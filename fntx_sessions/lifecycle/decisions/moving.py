@@ -1,0 +1,67 @@
+"""What every change of status has in common: who is told, the fence, the event; and the checks many share."""
+
+from typing import Any
+
+from fntx_sessions.exceptions import PreconditionFailed
+from fntx_sessions.lifecycle.change import Ask, Change, Row
+from fntx_sessions.lifecycle.creation import lifecycle_event
+from fntx_sessions.lifecycle.machine import illegal
+from fntx_sessions.lifecycle.transitions import target
+from fntx_sessions.schemas import SessionStatus, Trigger
+from fntx_sessions.trading.calendars import get_calendar
+
+S = SessionStatus
+
+
+_TOLD = {
+    Trigger.START: "session_started",
+    Trigger.PAUSE: "session_paused",
+    Trigger.RESUME: "session_resumed",
+    Trigger.SUSPEND: "session_suspended",
+    Trigger.RECOVER: "session_recovered",
+    Trigger.STOP: "session_stopped",
+    Trigger.FINALIZE: "session_closed",
+    Trigger.FAIL: "session_failed",
+}
+
+
+_SEVERITY = {S.SUSPENDED: "error", S.ERROR: "critical", S.PAUSED: "warning"}
+
+
+def moved(row: Row, ask: Ask, to_status: SessionStatus, *, trigger: Trigger | None = None, **more: Any) -> Change:
+    """Return a change of status with what always goes with it: the agents told, the fence moved, an event."""
+    trigger = trigger or ask.trigger
+    epoch = row["epoch"] + (1 if more.get("new_epoch") else 0)
+    told = lifecycle_event(_TOLD[trigger], row["status"], to_status.value, epoch, ask.reason)
+    event = {
+        "event_type": _TOLD[trigger],
+        "event_category": "lifecycle",
+        "severity": _SEVERITY.get(to_status, "info"),
+        "description": f"{row['status']} -> {to_status.value} by {ask.actor.name}: {ask.reason or 'no reason given'}",
+        "data": {"command_id": str(ask.command_id), **more.pop("event_data", {})},
+    }
+    follow_ups = (("live", {"epoch": epoch, "status": to_status.value}), ("event", told))
+    events = (event, *more.pop("events", ()))
+    return Change(to_status=to_status, trigger=trigger, follow_ups=follow_ups, events=events, **more)
+
+
+def must_be_legal(row: Row, ask: Ask) -> None:
+    """Raise IllegalTransition unless the table knows the ask's trigger in the row's status."""
+    if target(ask.trigger, S(row["status"])) is None:
+        raise illegal(row, ask)
+
+
+def not_latched(row: Row, ask: Ask) -> None:
+    """Raise PreconditionFailed while the account's loss limit is latched for the session's trade date."""
+    if not row["latched_dates"]:
+        return
+    calendar = get_calendar(row["config"]["calendar"])
+    today = calendar.trade_date(row["clock_at"] or row["now"])
+    if today.isoformat() in row["latched_dates"] and "risk_manager" not in ask.actor.roles:
+        raise PreconditionFailed(
+            str(ask.session_id),
+            ask.trigger.value,
+            "loss limit not fired",
+            f"account {row['account_id']} reached its loss limit on {today}",
+            "It holds until the next trade date; only a risk manager may clear it.",
+        )

@@ -1,0 +1,126 @@
+"""recover_session in its two transactions, and what becomes of a session whose host is lost."""
+
+from datetime import datetime
+from typing import Any
+
+from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed
+from fntx_sessions.lifecycle.change import Ask, Change, Decision, Row
+from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal
+from fntx_sessions.lifecycle.machine import illegal
+from fntx_sessions.schemas import Hold, Trigger
+from fntx_sessions.security.roles import authorize
+
+RECOVERY_FORGIVEN_S = 300.0
+
+
+def begin_recovery(row: Row, ask: Ask) -> list[Change]:
+    """Raise the epoch before the first step; suspends an ACTIVE session whose host is lost, in the same transaction."""
+    status = S(row["status"])
+    if row["started_at"] is None and status in (S.ERROR, S.PAUSED, S.SUSPENDED):
+        raise PreconditionFailed(
+            str(ask.session_id), ask.trigger.value, "it was started", "a session that never ran has nothing to recover",
+            "Stop it and create a new one.",
+        )  # fmt: skip
+    continued = (row["pending"] or {}).get("command_id") == str(ask.command_id)
+    if status is S.ACTIVE and not row["host_lost"]:
+        raise illegal(row, ask)
+    if status is not S.ACTIVE:
+        must_be_legal(row, ask)
+    if status is S.ERROR and not continued:
+        authorize(ask.actor, "recover_from_error", ask.session_id)
+        if ask.arguments.get("checkpoint_id") is None:
+            raise InvalidArgument(
+                "checkpoint_id",
+                "is missing: ERROR is left only by a person naming a checkpoint",
+                "See `fntx checkpoints ID`.",
+            )
+    data = {
+        "command_id": str(ask.command_id),
+        "began_at": row["now"].isoformat(),
+        "from_epoch": row["epoch"],
+        "last_saved_at": row["last_saved_at"].isoformat() if row["last_saved_at"] else None,
+    }
+    pending = {"trigger": Trigger.RECOVER.value, "command_id": str(ask.command_id)}
+    begun: dict[str, Any] = {
+        "new_epoch": True,
+        "state": "pending",
+        "fields": {"recovery_data": data, "pending": pending},
+        "extra": {"recovering": True},
+        "work": {"recovery_attempts": _attempts(row) + 1},
+    }
+    if status is S.ACTIVE:
+        return [moved(row, ask, S.SUSPENDED, trigger=Trigger.SUSPEND, reason="host lost", **begun)]
+    return [Change(**begun)]
+
+
+def _attempts(row: Row) -> int:
+    """Return how many recoveries of this series were begun; one that held for a while ended its series."""
+    finished = row["recovery_data"].get("finished_at")
+    held_s = 0.0 if finished is None else (row["now"] - datetime.fromisoformat(finished)).total_seconds()
+    return 0 if held_s > RECOVERY_FORGIVEN_S else int(row["recovery_attempts"])
+
+
+def finish_recovery(measured: dict[str, Any]) -> Decision:
+    """Return the decision that ends a recovery in PAUSED with what was measured; refuses one that was overtaken."""
+
+    def decide(row: Row, ask: Ask) -> list[Change]:
+        must_be_legal(row, ask)
+        if row["epoch"] != measured["epoch"]:
+            raise PreconditionFailed(
+                str(ask.session_id),
+                ask.trigger.value,
+                "this attempt is the newest",
+                f"epoch {row['epoch']} overtook {measured['epoch']}",
+                "Look at the newer attempt.",
+            )
+        data = row["recovery_data"] | measured | {"finished_at": row["now"].isoformat()}
+        return [
+            moved(
+                row,
+                ask,
+                S.PAUSED,
+                extra=measured,
+                event_data=measured,
+                post={"state_restored": True, "fenced": True},
+                fields={
+                    "recovery_data": data,
+                    "pending": None,
+                    "holds": sorted({*row["holds"], Hold.RECOVERY.value}),
+                    "quiesced_at": row["now"] if not row["in_flight"] else None,
+                    "requires_action": measured.get("requires_action"),
+                },
+            )
+        ]
+
+    return decide
+
+
+def rehome(row: Row, ask: Ask) -> list[Change]:
+    """Free a session from its lost host: a new epoch, the same status; whoever wakes up writes nothing."""
+    if S(row["status"]) is S.CLOSED:
+        raise illegal(row, ask)
+    fence = ("live", {"epoch": row["epoch"] + 1, "status": row["status"]})
+    return [Change(new_epoch=True, follow_ups=(fence,), extra={"rehomed": True})]
+
+
+def give_up(what: str) -> Decision:
+    """Return the decision that ends automatic recovery: SUSPENDED under a new epoch, guarded, and a person called."""
+
+    def decide(row: Row, ask: Ask) -> list[Change]:
+        fields = {"requires_action": what, "pending": None}
+        called = {
+            "event_type": "recovery_given_up",
+            "event_category": "health",
+            "severity": "critical",
+            "description": what,
+            "requires_action": True,
+        }
+        status = S(row["status"])
+        if status not in (S.ACTIVE, S.PAUSED, S.SUSPENDED):
+            raise illegal(row, ask)
+        if status is S.SUSPENDED:
+            fence = ("live", {"epoch": row["epoch"] + 1, "status": row["status"]})
+            return [Change(new_epoch=True, fields=fields, follow_ups=(fence,), events=(called,))]
+        return [moved(row, ask, S.SUSPENDED, reason=what, new_epoch=True, fields=fields, events=(called,))]
+
+    return decide

@@ -1,0 +1,142 @@
+"""start_session and update_session: beginning to trade, and changing what may be changed."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed
+from fntx_sessions.lifecycle import templates
+from fntx_sessions.lifecycle.change import Ask, Change, Row
+from fntx_sessions.lifecycle.creation import PAPER_NOTICE
+from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, not_latched
+from fntx_sessions.lifecycle.machine import illegal
+from fntx_sessions.schemas import Trigger
+from fntx_sessions.security.roles import authorize
+from fntx_sessions.trading.calendars import get_calendar
+
+_FIXED_AFTER_START = ("account", "broker", "agents", "calendar", "feed")
+
+
+def start(row: Row, ask: Ask) -> list[Change]:
+    """Begin trading, or leave the start pending until the required agents are ready."""
+    must_be_legal(row, ask)
+    not_latched(row, ask)
+    _account_free(row, ask)
+    edits = edited(row, ask)
+    missing = row["agents_missing"]
+    if missing:
+        return _pending_start(row, ask, edits, missing)
+    warnings = _start_warnings(row)
+    return [
+        moved(
+            row,
+            ask,
+            S.ACTIVE,
+            new_epoch=True,
+            warnings=warnings,
+            fields={"started_at": row["now"], "pending": None, "holds": [], **edits},
+            pre={"agents_ready": True, "loss_limit_not_fired": True, "account_free": True},
+            post={"epoch_raised": True},
+            work={"recovery_attempts": 0},
+            events=tuple(
+                {"event_type": "warning", "event_category": "lifecycle", "severity": "warning", "description": text}
+                for text in warnings
+            ),
+        )
+    ]
+
+
+def _account_free(row: Row, ask: Ask) -> None:
+    if row["account_holder"] is not None:
+        raise PreconditionFailed(
+            str(ask.session_id), ask.trigger.value, "account_free",
+            f"account {row['account_id']} is held by session {row['account_holder']}",
+            "Stop that session first, or use another account.",
+        )  # fmt: skip
+
+
+def _pending_start(row: Row, ask: Ask, edits: dict[str, Any], missing: list[str]) -> list[Change]:
+    waiting = row["pending"]
+    if waiting is not None and waiting["command_id"] != str(ask.command_id):
+        raise PreconditionFailed(
+            str(ask.session_id),
+            ask.trigger.value,
+            "no other start waits",
+            f"command {waiting['command_id']} already waits for {', '.join(missing)}",
+            "Ask for its outcome instead.",
+        )
+    wait_s = row["config"]["wait_ready_s"]
+    if wait_s == 0 or (waiting is not None and row["now"] >= datetime.fromisoformat(waiting["deadline"])):
+        raise PreconditionFailed(
+            str(ask.session_id),
+            ask.trigger.value,
+            "required agents are ready",
+            f"not ready after {wait_s:g} s: {', '.join(missing)}",
+            "Start those agents, then start the session again.",
+        )
+    if waiting is not None:
+        return []
+    deadline = (row["now"] + timedelta(seconds=wait_s)).isoformat()
+    pending = {"trigger": Trigger.START.value, "command_id": str(ask.command_id), "deadline": deadline}
+    extra = {"waiting_for": missing, "deadline": deadline}
+    return [Change(fields={"pending": pending, **edits}, state="pending", extra=extra)]
+
+
+def _start_warnings(row: Row) -> tuple[str, ...]:
+    warnings = []
+    if row["config"]["feed"]["kind"] == "published":
+        calendar = get_calendar(row["config"]["calendar"])
+        hours = calendar.option_hours(calendar.trade_date(row["now"]))
+        if hours is None or not hours[0] <= row["now"] < hours[1]:
+            warnings.append("started outside option hours: nothing can trade until they open")
+    if row["broker"] == "paper" and row["session_type"] in ("regular", "extended_hours"):
+        warnings.append(PAPER_NOTICE)
+    return tuple(warnings)
+
+
+def update(row: Row, ask: Ask) -> list[Change]:
+    """Change config, risk parameters or strategies; raising a limit of a started session needs a risk manager."""
+    if S(row["status"]) in (S.CLOSING, S.CLOSED):
+        raise illegal(row, ask)
+    edits = edited(row, ask)
+    if not edits:
+        raise InvalidArgument("update", "changes nothing", "Give config, risk_parameters or strategies to change.")
+    told = {"event": "config_changed", "changed": sorted(edits), "epoch": row["epoch"]}
+    event = {
+        "event_type": "config_changed",
+        "event_category": "lifecycle",
+        "severity": "info",
+        "description": f"{', '.join(sorted(edits))} changed by {ask.actor.name}",
+    }
+    return [Change(fields=edits, follow_ups=(("event", told),), events=(event,), extra={"changed": sorted(edits)})]
+
+
+def edited(row: Row, ask: Ask) -> dict[str, Any]:
+    """Return the columns that the ask's edits set, checked whole; empty where nothing differs."""
+    edits: dict[str, Any] = {}
+    if ask.arguments.get("config") is not None:
+        edits["config"] = templates.checked_config(row["config"] | ask.arguments["config"])
+        _check_fixed(row, edits["config"])
+    if ask.arguments.get("risk_parameters") is not None:
+        edits["risk_parameters"] = templates.checked_risk(row["risk_parameters"] | ask.arguments["risk_parameters"])
+        _check_raise(row, ask, edits["risk_parameters"])
+    names, parameters = ask.arguments.get("enabled_strategies"), ask.arguments.get("strategy_parameters")
+    if names is not None or parameters is not None:
+        edits["enabled_strategies"], edits["strategy_parameters"] = templates.checked_strategies(
+            row["enabled_strategies"] if names is None else names,
+            row["strategy_parameters"] | (parameters or {}),
+        )
+    return {key: value for key, value in edits.items() if value != row[key]}
+
+
+def _check_fixed(row: Row, config: dict[str, Any]) -> None:
+    for key in _FIXED_AFTER_START:
+        if config[key] != row["config"][key]:
+            raise InvalidArgument(f"config.{key}", "is fixed once a session is made", "Create a new session instead.")
+
+
+def _check_raise(row: Row, ask: Ask, risk: dict[str, Any]) -> None:
+    if row["started_at"] is None:
+        return
+    for key in ("max_daily_risk", "position_limit", "stop_loss_multiplier"):
+        if risk[key] > row["risk_parameters"][key]:
+            authorize(ask.actor, "raise_risk_limit", ask.session_id)
