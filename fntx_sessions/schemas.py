@@ -4,18 +4,54 @@ Times are timezone-aware UTC. Money is Decimal dollars, a JSON number on the wir
 unknown fields, but for `TradingSession`, which a manager keeps fresh and its holder may edit before start.
 """
 
-from datetime import UTC
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Money = Annotated[Decimal, Field(allow_inf_nan=False), PlainSerializer(float, return_type=float, when_used="json")]
-Time = Annotated[AwareDatetime, AfterValidator(lambda value: value.astimezone(UTC))]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+from fntx_sessions.session_config import (
+    STRATEGIES,
+    Condition,
+    FeedConfig,
+    RiskParameters,
+    SessionConfig,
+    StrategyParameters,
+)
+from fntx_sessions.values import Finite, Fraction, Model, Money, Time
+
+__all__ = [
+    "STRATEGIES",
+    "AgentState",
+    "Condition",
+    "FeedConfig",
+    "Finite",
+    "Fraction",
+    "Hold",
+    "MarketState",
+    "Model",
+    "Money",
+    "Order",
+    "Position",
+    "RecoveryStep",
+    "RiskParameters",
+    "SessionCheckpoint",
+    "SessionConfig",
+    "SessionEvent",
+    "SessionMetrics",
+    "SessionRecoveryPlan",
+    "SessionStatus",
+    "SessionTemplate",
+    "SessionTransition",
+    "SessionType",
+    "Severity",
+    "StrategyParameters",
+    "Time",
+    "TradingSession",
+    "TradingState",
+    "Trigger",
+]
 
 
 class SessionStatus(StrEnum):
@@ -72,101 +108,6 @@ class Severity(StrEnum):
     WARNING = "warning"
     ERROR = "error"
     CRITICAL = "critical"
-
-
-class Model(BaseModel):
-    """Base: frozen, refuses unknown fields and non-finite numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Condition(Model):
-    """One rule condition in the spec's form: ``{"condition": "vix_below", "value": 30}``."""
-
-    condition: Literal[
-        "market_open", "market_close", "time_after", "time_before", "minutes_after_open_above",
-        "minutes_to_close_below", "day_of_week", "vix_below", "vix_above", "spy_change_above", "spy_change_below",
-        "market_regime", "liquidity_status", "daily_loss_exceeded", "daily_profit_reached", "drawdown_above",
-        "error_rate_above", "position_count_above", "decision_latency_above", "duration_above",
-        "all_of", "any_of", "none_of",
-    ]  # fmt: skip
-    value: Any = True
-    for_s: float | None = Field(default=None, ge=0)
-    clear_value: Any = None
-    cooldown_s: float | None = Field(default=None, ge=0)
-    max_age_s: float | None = Field(default=None, gt=0)
-
-
-class FeedConfig(Model):
-    """Where a session's market comes from.
-
-    kind: ``published`` (another service sends MarketState), ``replayed`` (CSV days through the seeded intraday
-    path), ``synthetic`` (seeded day). `days` are replayed rows [date, open, high, low, close, volume, vix] preceded
-    by `previous`. Replayed and synthetic feeds drive a simulated clock: each step advances it by `step_s` seconds;
-    `step_interval_s` of the config says how often a step is due on the wall (Backtest ignores it and runs through).
-    """
-
-    kind: Literal["published", "replayed", "synthetic"] = "synthetic"
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    day: dict[str, Any] | None = None
-    previous: dict[str, Any] | None = None
-    trade_date: str | None = None
-    beta: Literal[0, 4, 8] = 4
-    step_s: int = Field(default=300, ge=1, le=3600)
-
-
-class SessionConfig(Model):
-    """`session.config`: how a session behaves. Minutes and seconds as named; unknown keys are refused."""
-
-    close_positions_on_stop: bool = True
-    allow_overnight_positions: bool = False
-    max_position_hold_time: float | None = Field(default=None, gt=0, le=43_200, description="minutes")
-    require_confirmation: bool = False
-    use_limit_orders_only: bool = True
-    auto_start_conditions: list[Condition] = Field(default_factory=list, max_length=50)
-    auto_stop_conditions: list[Condition] = Field(default_factory=list, max_length=50)
-    auto_pause_conditions: list[Condition] = Field(default_factory=list, max_length=50)
-    auto_resume_conditions: list[Condition] = Field(default_factory=list, max_length=50)
-    auto_resume_after_recovery: bool = False
-    save_interval_s: float = Field(default=5.0, ge=0.5, le=3600)
-    checkpoint_interval_s: float = Field(default=900.0, ge=1, le=86_400)
-    wait_ready_s: float = Field(default=30.0, ge=0, le=3600)
-    stop_deadline_s: float = Field(default=900.0, gt=0, le=86_400)
-    leave_positions_with: str | None = Field(default=None, max_length=200)
-    agents: list[str] | None = Field(default=None, min_length=1, max_length=20)
-    calendar: str = Field(default="XNYS", max_length=20)
-    account: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")
-    broker: str | None = Field(default=None, max_length=50)
-    step_interval_s: float = Field(default=1.0, ge=0.05, le=3600)
-    feed: FeedConfig = FeedConfig()
-    tags: list[str] = Field(default_factory=list, max_length=20)
-
-
-class RiskParameters(Model):
-    """`session.risk_parameters`; meanings in docs/trading.md.
-
-    max_daily_risk: fraction of equity at the roll. position_limit: contracts open at once. stop_loss_multiplier:
-    exit when cost to close >= multiplier x credit (> 1). take_profit_multiplier: share of the credit kept (0-1).
-    """
-
-    max_daily_risk: float = Field(default=0.02, gt=0, le=0.25)
-    position_limit: int = Field(default=3, ge=1, le=10_000)
-    stop_loss_multiplier: float = Field(default=3.0, gt=1, le=20)
-    take_profit_multiplier: float = Field(default=0.5, gt=0, lt=1)
-
-
-class StrategyParameters(Model):
-    """`strategy_parameters[name]`: what the planner sells and when."""
-
-    delta: float = Field(default=0.15, gt=0, lt=0.5)
-    contracts: int = Field(default=1, ge=1, le=1000)
-    width: Finite | None = Field(default=None, gt=0, le=100, description="dollars between the legs of a spread")
-    entry_time: str = Field(default="10:00:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d$")
-    min_bid: Finite = Field(default=0.10, ge=0, le=1000)
-    max_entries_per_day: int = Field(default=1, ge=1, le=100)
-
-
-STRATEGIES = ("sell_put", "sell_call", "sell_strangle", "sell_put_spread", "sell_call_spread")
 
 
 class AgentState(Model):
