@@ -54,6 +54,7 @@ def fight(module_database_url, valkey_server):
             thread.join()
         for player in players:
             player.kill()
+            player.stdout.close()
             player.wait()
     yield world, sessions, [entry for part in told for entry in part["told"]]
     world.close()
