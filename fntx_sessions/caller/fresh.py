@@ -114,7 +114,7 @@ def _refresh(held: _Held, session: TradingSession, seen: TradingSession) -> None
     conflict = False
     for name in ROW:
         new, base, mine = getattr(seen, name), held.baseline[name], getattr(session, name)
-        edited = mine != base
+        edited = mine not in (base, new)
         if edited and name in EDITABLE and not held.settled:
             conflict = conflict or new != base
             continue

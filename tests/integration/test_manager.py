@@ -231,6 +231,7 @@ def test_a_start_that_waits_for_agents_returns_when_it_is_active(desk: RunningDe
 
     async def scenario(manager: SessionLifecycleManager) -> None:
         session = await paper(manager, config={"agents": ["AgentElsewhere"], "wait_ready_s": 60})
+        session.risk_parameters["position_limit"] = 1
         starting = asyncio.create_task(manager.start_session(session.session_id))
         async with desk.manager() as other:
             while (await other.get_session(session.session_id)).pending is None:  # noqa: ASYNC110
@@ -240,6 +241,7 @@ def test_a_start_that_waits_for_agents_returns_when_it_is_active(desk: RunningDe
             await asyncio.to_thread(sweeps.finish_pending)
             await asyncio.sleep(0.05)
         assert (await starting).status == session.status == SessionStatus.ACTIVE
+        assert session.risk_parameters["position_limit"] == 1
 
     with_manager(desk, scenario)
 
@@ -249,12 +251,15 @@ def test_a_start_whose_agents_never_come_is_refused(desk: RunningDesk, sweeps: S
 
     async def scenario(manager: SessionLifecycleManager) -> None:
         session = await paper(manager, config={"agents": ["AgentElsewhere"], "wait_ready_s": 0.1})
+        session.config["wait_ready_s"] = 0.2
         starting = asyncio.create_task(manager.start_session(session.session_id))
         while not starting.done():
             await asyncio.to_thread(sweeps.finish_pending)
             await asyncio.sleep(0.05)
         with pytest.raises(PreconditionFailed, match="AgentElsewhere"):
             await starting
+        await asyncio.to_thread(sweeps.ready, session.session_id)
+        assert (await manager.start_session(session.session_id)).status == SessionStatus.ACTIVE
 
     with_manager(desk, scenario)
 
