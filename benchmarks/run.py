@@ -1,0 +1,36 @@
+"""Every measurement in turn on one desk, then the table and build/bench.json."""
+
+import time
+from pathlib import Path
+
+from benchmarks import commands, transitions
+from benchmarks.desk import own_desk
+from benchmarks.report import Result, show, store
+
+RESULTS = Path("build/bench.json")
+
+
+def main() -> None:
+    """Run all benchmarks; a ratio that misses its budget is said, not raised."""
+    began = time.monotonic()
+    results: list[Result] = []
+    with own_desk() as desk:
+        sessions = desk.active_sessions(commands.SESSIONS)
+        say(f"{len(sessions)} sessions made")
+        with desk.worker("noop", "-Q", "noop", "-c", "2", app="benchmarks.noop_app") as took:
+            results.append(Result("Celery alone ready", "s", took))
+            with desk.worker("commands", "-Q", "commands,queries,celery", "-c", "2") as took:
+                results.append(Result("worker ready", "s", took))
+                results += commands.throughput(desk, sessions)
+                results.append(commands.latency(desk, sessions[0]))
+        say("commands measured")
+        results.append(transitions.transitions(desk, sessions))
+        say("transitions measured")
+    show(results)
+    store(results, RESULTS)
+    say(f"{time.monotonic() - began:.0f} s; {RESULTS} has the figures")
+
+
+def say(line: str) -> None:
+    """Print progress."""
+    print(line, flush=True)
