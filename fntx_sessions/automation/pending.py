@@ -101,7 +101,7 @@ def _asked(row: dict[str, Any]) -> Ask:
         Trigger(row["asked_trigger"]),
         row["session_id"],
         Actor(row["asked_by"], frozenset({"system"})),
-        "",
+        row["pending"].get("reason", ""),
         UUID(row["pending"]["command_id"]),
         row["asked"],
     )

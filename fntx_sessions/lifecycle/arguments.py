@@ -54,7 +54,14 @@ class StartArguments(CommandArguments, Edits):
 
 
 class UpdateArguments(CommandArguments, Edits):
-    """update_session: change what may be changed."""
+    """update_session: change what may be changed.
+
+    add_hold: hold a session that does not run anyway, so that no rule resumes it. clear_latch: lift the account's
+    fired loss limit; a risk manager's alone.
+    """
+
+    add_hold: Hold | None = None
+    clear_latch: bool = False
 
 
 class HoldArguments(CommandArguments):

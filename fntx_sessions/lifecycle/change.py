@@ -39,7 +39,7 @@ class Change:
 
     to_status None: the status stays. fields: columns of `sessions` to set. work: columns of `session_work` to set,
     on top of what the status implies. follow_ups: (kind, payload) pairs for the outbox, in order. state `pending`:
-    a sweep finishes or refuses the command later.
+    a sweep finishes or refuses the command later. clear_latch: lift the account's fired loss limit.
     """
 
     to_status: SessionStatus | None = None
@@ -55,6 +55,7 @@ class Change:
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
+    clear_latch: bool = False
     state: Literal["done", "pending"] = "done"
 
 

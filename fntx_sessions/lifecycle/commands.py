@@ -11,7 +11,7 @@ from fntx_sessions.lifecycle.arguments import (
     UpdateArguments,
 )
 from fntx_sessions.lifecycle.change import Decision
-from fntx_sessions.lifecycle.decisions.ending import fail, finalize, mark_waiting, stop, suspend
+from fntx_sessions.lifecycle.decisions.ending import fail, finalize, mark_waiting, refuse, stop, suspend
 from fntx_sessions.lifecycle.decisions.holding import pause, quiesce, resume
 from fntx_sessions.lifecycle.decisions.recovery import (
     RECOVERY_FORGIVEN_S,
@@ -36,6 +36,7 @@ __all__ = [
     "mark_waiting",
     "pause",
     "quiesce",
+    "refuse",
     "rehome",
     "resume",
     "start",

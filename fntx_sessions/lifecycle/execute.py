@@ -11,7 +11,7 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from fntx_sessions.agents.registry import known_agents
-from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.exceptions import Forbidden, Unavailable
 from fntx_sessions.lifecycle import commands, creation, machine, outbox, recovering, templates
 from fntx_sessions.lifecycle.arguments import (
     CommandArguments,
@@ -40,10 +40,14 @@ class Desk:
 def command(desk: Desk, trigger: Trigger, actor: Actor, arguments: CommandArguments, command_id: UUID) -> Outcome:
     """Do one command on a session and return its outcome; asked again with the same id, it only answers.
 
-    Raises Forbidden, InvalidArgument, Busy and Unavailable, when nothing was written.
+    A refusal is an outcome too, stored and audited, one for lack of authority included. Raises Busy and Unavailable,
+    when nothing was written.
     """
     ask = _ask(trigger, actor, arguments, command_id)
-    authorize(actor, trigger.value, ask.session_id)
+    try:
+        authorize(actor, trigger.value, ask.session_id)
+    except Forbidden as error:
+        return machine.run(desk.engine, ask, commands.refuse(error))
     if isinstance(arguments, RecoverArguments):
         outcome = recovering.recover(desk.engine, desk.redis, desk.settings, ask)
     else:

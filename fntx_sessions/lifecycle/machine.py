@@ -198,6 +198,9 @@ def _write(connection: Connection, row: Row, ask: Ask, change: Change, args_hash
         "overtaken_id": overtaken.command_id if overtaken else None,
         "overtaken_outcome": to_json(overtaken.to_dict()) if overtaken else None,
         "outbox": to_json(_outbox(change)),
+        "clear_latch": change.clear_latch,
+        "asked_by": ask.actor.name,
+        "asked_why": ask.reason,
         "events": to_json(_events(row, change)),
     }
     bound |= work_for(row, change)

@@ -101,6 +101,10 @@ WITH s AS (
     coalesce(data, '{}'), coalesce(requires_action, false)
   FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS r(event_id uuid, timestamp timestamptz, event_type text,
     event_category text, severity text, source_agent text, description text, data jsonb, requires_action boolean)
+), l AS (
+  UPDATE account_days d SET latched_at = NULL, latched_by = :asked_by, latch_reason = :asked_why
+  FROM sessions x WHERE :clear_latch AND x.session_id = :session_id AND d.account_id = x.account_id
+    AND d.latched_at IS NOT NULL
 ), p AS (
   UPDATE commands SET state = 'refused', outcome = CAST(:overtaken_outcome AS jsonb), finished_at = clock_timestamp()
   WHERE command_id = CAST(:overtaken_id AS uuid) AND state = 'pending'

@@ -13,7 +13,14 @@ from redis import Redis
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.exceptions import FntxError, InvalidArgument, NotFound
+from fntx_sessions.exceptions import (
+    IntegrityError,
+    InvalidArgument,
+    NotFound,
+    PreconditionFailed,
+    Rejected,
+    StaleEpoch,
+)
 from fntx_sessions.lifecycle import commands, machine
 from fntx_sessions.lifecycle.change import Ask, Outcome
 from fntx_sessions.lifecycle.reconcile import reconcile
@@ -49,9 +56,22 @@ def recover(engine: Engine, redis: Redis, settings: Settings, ask: Ask) -> Outco
     if begun.state != "pending" or begun.epoch is None:
         return begun
     failpoint("recovery.begun")
-    measured = _measured(engine, redis, settings, ask, begun.epoch)
+    try:
+        measured = _measured(engine, redis, settings, ask, begun.epoch)
+    except StaleEpoch:
+        return begun  # a newer attempt has taken over; it answers this command
+    except (Rejected, IntegrityError) as error:
+        return machine.run(engine, ask, commands.refuse(_for_good(ask, error)), finishing=True)
     failpoint("recovery.restored")
     return machine.run(engine, ask, commands.finish_recovery(measured), finishing=True)
+
+
+def _for_good(ask: Ask, error: Rejected | IntegrityError) -> Rejected:
+    """Return the refusal for what no further attempt would mend."""
+    if isinstance(error, Rejected):
+        return error
+    fix = "Name another checkpoint: see `fntx checkpoints ID`."
+    return PreconditionFailed(str(ask.session_id), ask.trigger.value, "what is restored verifies", str(error), fix)
 
 
 def _measured(engine: Engine, redis: Redis, settings: Settings, ask: Ask, epoch: int) -> dict[str, Any]:
@@ -103,8 +123,3 @@ def _put_back(
     with transaction(engine) as connection:
         now: datetime = connection.execute(_NOW).scalar_one()
     return Restored(source, revision, round((now - snapshot.created_at).total_seconds(), 3))
-
-
-def failure(error: FntxError) -> str:
-    """Return the sentence that goes into events when an attempt failed."""
-    return f"recovery attempt failed: {error}"

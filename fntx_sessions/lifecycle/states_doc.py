@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from fntx_sessions.generated_page import DOCS, write_or_check
 from fntx_sessions.lifecycle.machine_sql import GUARDED, LIVE, STEPPED
 from fntx_sessions.lifecycle.transitions import OPENING_ALLOWED, REDUCE_ONLY, TABLE, allowed_from
 from fntx_sessions.schemas import SessionStatus, Trigger
 
-PAGE = Path(__file__).parents[2] / "docs" / "states.md"
+PAGE = DOCS / "states.md"
 _COMMAND = "python -m fntx_sessions.lifecycle.states_doc"
 _MEANINGS = {
     SessionStatus.INITIALIZING: "made, its agents invited; settings may still be edited",
@@ -93,15 +93,7 @@ def _orders(status: SessionStatus) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Write the page, or with --check answer 1 when it is not what the table says."""
-    paths = [Path(argument) for argument in arguments if argument != "--check"]
-    page = paths[0] if paths else PAGE
-    if "--check" not in arguments:
-        page.write_text(render(), encoding="utf-8")
-        return 0
-    if page.exists() and page.read_text(encoding="utf-8") == render():
-        return 0
-    sys.stderr.write(f"{page} is not what the state table says. Run: {_COMMAND}\n")
-    return 1
+    return write_or_check(PAGE, render(), "the state table", _COMMAND, arguments)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fntx_sessions.exceptions import PreconditionFailed
+from fntx_sessions.exceptions import PreconditionFailed, Rejected
 from fntx_sessions.lifecycle.change import Ask, Change, Decision, Row
 from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal
 from fntx_sessions.lifecycle.machine import illegal
@@ -72,6 +72,15 @@ def fail(row: Row, ask: Ask) -> list[Change]:
     must_be_legal(row, ask)
     what = ask.arguments.get("error") or ask.reason
     return [moved(row, ask, S.ERROR, errors=(what,), fields={"requires_action": f"error: {what}", "pending": None})]
+
+
+def refuse(error: Rejected) -> Decision:
+    """Return the decision that refuses whatever is asked, for a reason found outside: it is stored and audited."""
+
+    def decide(_row: Row, _ask: Ask) -> list[Change]:
+        raise error
+
+    return decide
 
 
 def mark_waiting(what: str, pending: dict[str, Any]) -> Decision:

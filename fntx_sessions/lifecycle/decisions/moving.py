@@ -57,11 +57,11 @@ def not_latched(row: Row, ask: Ask) -> None:
         return
     calendar = get_calendar(row["config"]["calendar"])
     today = calendar.trade_date(row["clock_at"] or row["now"])
-    if today.isoformat() in row["latched_dates"] and "risk_manager" not in ask.actor.roles:
+    if today.isoformat() in row["latched_dates"]:
         raise PreconditionFailed(
             str(ask.session_id),
             ask.trigger.value,
             "loss limit not fired",
             f"account {row['account_id']} reached its loss limit on {today}",
-            "It holds until the next trade date; only a risk manager may clear it.",
+            "It holds until the next trade date; a risk manager may clear it: `fntx update ID --clear-latch`.",
         )

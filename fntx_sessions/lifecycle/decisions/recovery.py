@@ -40,7 +40,7 @@ def begin_recovery(row: Row, ask: Ask) -> list[Change]:
         "from_epoch": row["epoch"],
         "last_saved_at": row["last_saved_at"].isoformat() if row["last_saved_at"] else None,
     }
-    pending = {"trigger": Trigger.RECOVER.value, "command_id": str(ask.command_id)}
+    pending = {"trigger": Trigger.RECOVER.value, "command_id": str(ask.command_id), "reason": ask.reason}
     begun: dict[str, Any] = {
         "new_epoch": True,
         "state": "pending",

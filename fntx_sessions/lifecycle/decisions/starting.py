@@ -9,8 +9,8 @@ from fntx_sessions.lifecycle.change import Ask, Change, Row
 from fntx_sessions.lifecycle.creation import PAPER_NOTICE
 from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, not_latched
 from fntx_sessions.lifecycle.machine import illegal
-from fntx_sessions.schemas import Trigger
-from fntx_sessions.security.roles import authorize
+from fntx_sessions.schemas import Hold, Trigger
+from fntx_sessions.security.roles import CLEAR_LATCH, authorize
 from fntx_sessions.trading.calendars import get_calendar
 
 _FIXED_AFTER_START = ("account", "broker", "agents", "calendar", "feed")
@@ -76,7 +76,12 @@ def _pending_start(row: Row, ask: Ask, edits: dict[str, Any], missing: list[str]
     if waiting is not None:
         return []
     deadline = (row["now"] + timedelta(seconds=wait_s)).isoformat()
-    pending = {"trigger": Trigger.START.value, "command_id": str(ask.command_id), "deadline": deadline}
+    pending = {
+        "trigger": Trigger.START.value,
+        "command_id": str(ask.command_id),
+        "reason": ask.reason,
+        "deadline": deadline,
+    }
     extra = {"waiting_for": missing, "deadline": deadline}
     return [Change(fields={"pending": pending, **edits}, state="pending", extra=extra)]
 
@@ -97,17 +102,39 @@ def update(row: Row, ask: Ask) -> list[Change]:
     """Change config, risk parameters or strategies; raising a limit of a started session needs a risk manager."""
     if S(row["status"]) in (S.CLOSING, S.CLOSED):
         raise illegal(row, ask)
-    edits = edited(row, ask)
-    if not edits:
+    edits = edited(row, ask) | _held(row, ask)
+    clears = bool(ask.arguments.get("clear_latch"))
+    if clears:
+        authorize(ask.actor, CLEAR_LATCH, ask.session_id)
+    if not edits and not clears:
         raise InvalidArgument("update", "changes nothing", "Give config, risk_parameters or strategies to change.")
-    told = {"event": "config_changed", "changed": sorted(edits), "epoch": row["epoch"]}
+    changed = sorted([*edits, *(["loss limit latch"] if clears else [])])
+    told = {"event": "config_changed", "changed": changed, "epoch": row["epoch"]}
     event = {
         "event_type": "config_changed",
         "event_category": "lifecycle",
-        "severity": "info",
-        "description": f"{', '.join(sorted(edits))} changed by {ask.actor.name}",
+        "severity": "warning" if clears else "info",
+        "description": f"{', '.join(changed)} changed by {ask.actor.name}: {ask.reason or 'no reason given'}",
     }
-    return [Change(fields=edits, follow_ups=(("event", told),), events=(event,), extra={"changed": sorted(edits)})]
+    return [
+        Change(
+            fields=edits,
+            follow_ups=(("event", told),),
+            events=(event,),
+            extra={"changed": changed},
+            clear_latch=clears,
+        )
+    ]
+
+
+def _held(row: Row, ask: Ask) -> dict[str, Any]:
+    hold = ask.arguments.get("add_hold")
+    if hold is None:
+        return {}
+    if S(row["status"]) not in (S.PAUSED, S.SUSPENDED):
+        raise InvalidArgument("add_hold", f"the session is {row['status']}, not held", "Pause it instead.")
+    holds = sorted({*row["holds"], Hold(hold).value})
+    return {"holds": holds} if holds != sorted(row["holds"]) else {}
 
 
 def edited(row: Row, ask: Ask) -> dict[str, Any]:
