@@ -1,0 +1,192 @@
+"""docs/settings.md from Settings: `python -m fntx_sessions.settings_doc [--check] [FILE]`."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from fntx_sessions.generated_page import DOCS, write_or_check
+from fntx_sessions.settings import Settings
+
+PAGE = DOCS / "settings.md"
+PREFIX = "FNTX_"
+_COMMAND = "python -m fntx_sessions.settings_doc"
+# The end of a name is its unit; the longer endings come first.
+_UNITS = {
+    "_ms": "milliseconds", "_s": "seconds", "_bytes": "bytes", "_minutes": "minutes",
+    "_usd": "dollars", "_fraction": "0-1", "_share": "0-1",
+}  # fmt: skip
+# What the default is where it is made when it is asked for.
+_MADE = {"home": "the platform's user data folder, `fntx`"}
+# Group -> setting -> meaning. A setting that is missing here, or here alone, fails --check.
+GROUPS: dict[str, dict[str, str]] = {
+    "Where things are": {
+        "home": "data folder: stores, keys, logs, sockets",
+        "database_url": "a Postgres that somebody else runs, `postgresql+psycopg2://...`; unset: `fntx up` starts one",
+        "redis_url": "a Redis or Valkey that somebody else runs, `redis://...`; unset: `fntx up` starts one",
+        "cold_url": "the cold archive; nothing reads it yet",
+    },
+    "Who may ask": {
+        "auth_mode": "`required`: no command without a valid token; `open`: tests only, everybody may do everything",
+        "token": "the token this caller sends; unset: the administrator's of the data folder",
+        "token_ttl_s": "life of an issued token; nothing reads it yet",
+        "token_leeway_s": "how far the clocks of issuer and worker may differ",
+        "token_public_key_file": "PEM file of the keys that verify tokens; unset: `keys/public.pem` of the data folder",
+        "token_private_key_file": "PEM file of the key that signs; unset: `keys/signing.pem` of the data folder",
+        "system_token_ttl_s": "life of the tokens that workers and beat sign for themselves",
+    },
+    "Postgres": {
+        "db_pool_size": "connections a process keeps; as many more for a moment",
+        "db_connect_timeout_s": "wait for a connection",
+        "db_lock_timeout_ms": "wait for a locked row; then the command is Busy",
+        "db_statement_timeout_ms": "longest statement",
+        "db_idle_in_transaction_timeout_ms": "longest silence inside a transaction, after which Postgres ends it",
+    },
+    "Redis": {
+        "redis_socket_timeout_s": "wait for an answer",
+        "redis_connect_timeout_s": "wait for a connection",
+        "redis_health_check_interval_s": "silence after which a connection is tried before it is used",
+        "broker_visibility_timeout_s": "after it, a message that a dead worker held goes to another; above twice the "
+        "longest task",
+        "broker_slow_visibility_timeout_s": "the same for workers of `checkpoints` and `maintenance`",
+        "result_expires_s": "how long an answer waits for its caller",
+    },
+    "Commands": {
+        "command_deadline_s": "how long a manager or `fntx` asks before it says that the outcome is unknown",
+        "command_resend_s": "pause before a command is sent again under the same id; doubles up to four times this",
+        "command_soft_time_limit_s": "after it, a command or query task is told to end",
+        "command_time_limit_s": "after it, its process is killed",
+        "command_max_argument_bytes": "largest arguments of one task, as JSON",
+        "start_wait_ready_s": "nothing reads it: `wait_ready_s` of the session's config counts",
+        "stop_deadline_s": "how long `fntx stop --wait` waits; the stop itself has `stop_deadline_s` of its config",
+        "outbox_batch": "sessions whose follow-ups one relay takes at a time",
+    },
+    "State": {
+        "save_interval_s": "nothing reads it: `save_interval_s` of the session's config counts",
+        "checkpoint_interval_s": "nothing reads it: `checkpoint_interval_s` of the session's config counts",
+        "save_batch": "sessions one save sweep claims",
+        "hot_ttl_s": "life of hot copies, inboxes and a closed session's live state in Redis",
+        "max_part_bytes": "largest part an agent may report",
+        "inline_part_bytes": "parts up to this size ride inside the manifest",
+        "checkpoint_batch": "sessions one checkpoint sweep claims",
+        "save_chunk_bytes": "state a save sweep holds in memory at a time",
+        "memory_tier_bytes": "state a worker process keeps at hand",
+    },
+    "Hosting and liveness": {
+        "lease_s": "a worker silent for so long is lost: its sessions are taken over. Also the claim of a save or "
+        "checkpoint sweep",
+        "lease_renew_s": "how often a worker renews its lease",
+        "liveness_interval_s": "how often lost workers are looked for",
+        "shutdown_checkpoint_s": "time for checkpoints when a worker shuts down; its saves come first",
+        "recovery_attempts_max": "recoveries tried by themselves; then a person has to",
+        "pending_again_s": "how often what waits (a start, a stop, a recovery) is looked at",
+        "pending_batch": "sessions one pending sweep claims",
+        "recoveries_per_sweep": "sessions one liveness sweep takes over",
+        "step_interval_s": "nothing reads it: `step_interval_s` of the session's config counts",
+        "step_batch": "sessions a worker process claims at a time",
+        "step_slice_s": "longest time one backtest session is stepped before the next one's turn",
+        "step_sweep_s": "longest time one step sweep goes on claiming",
+        "agent_failures_max": "failures after which an agent is quarantined and its session suspended",
+        "step_time_limit_s": "after it, the process of a step sweep is killed; also the claim of a step",
+        "agent_heartbeat_timeout_s": "nothing reads it yet",
+    },
+    "Backtests": {
+        "backtest_in_flight": "sessions of all runs that may trade at once",
+    },
+    "Money": {
+        "broker": "the broker of sessions that name none",
+        "flat_by_minutes": "before the stock close, everything not held overnight is closed",
+        "paper_equity_usd": "equity of a new account",
+        "fee_per_contract_usd": "fee of a contract and side",
+        "quote_max_age_s": "older quotes open nothing",
+        "quote_stale_mark_s": "older quotes are marked at the worse of last quote and model",
+        "quote_stale_suspend_s": "older quotes with positions suspend the session",
+        "loss_warning_fraction": "share of the day's loss limit at which a warning comes",
+        "expiry_buffer_fraction": "distance to the strike, of the spot, within which nothing is carried into expiry",
+        "stress_move_fraction": "move of the spot in the stress figure",
+        "flatten_cap_usd": "most that flattening pays above the ask",
+    },
+    "The pricing model": {
+        "half_spread_usd": "least half spread",
+        "half_spread_fraction": "half spread as a share of the value",
+        "wide_spread_factor": "widening after a stop and at the end of the day",
+        "wide_spread_minutes": "how long before the stock close that is",
+        "stop_slippage_usd": "what a stop pays above the next bar's ask, a leg",
+        "session_variance_share": "share of a day's variance that falls into the stock session",
+    },
+    "Seeing it": {
+        "log_format": "`json`, or `console` for people",
+        "log_level": "the least level that is logged",
+        "flower_port": "Flower's port on loopback; the next free one where it is taken",
+        "flower_basic_auth": "Flower's logins, `user:password`, comma-separated; unset: `flower.password` of the data "
+        "folder",
+    },
+    "Tests and drills": {
+        "failpoints": "`name:action` pairs, see `fntx_sessions/testing.py`; empty in production",
+    },
+}
+# Read by processes of ours, set by ours, or for one moment: not settings, but named where people see them.
+ENVIRONMENT = {
+    "FNTX_TRACEBACK": "1: `fntx` shows the traceback of an unexpected error",
+    "FNTX_NODE": "which node the health check of a container pings",
+    "FNTX_HOST_ID": "set by a worker for its children: the host they are",
+    "FNTX_STACK_FOLDER": "set by `fntx up` for its children: by it they are found after a kill",
+}
+_HEAD = f"""# Settings
+
+Generated from `fntx_sessions/settings.py` and `fntx_sessions/settings_doc.py` by
+`{_COMMAND}`; edit those, not this page.
+
+A process reads its settings once, from its environment. `fntx up` hands what it was given to everything it starts.
+What a single session does (intervals, strategies, limits) is in its config, not here: see
+[integration.md](integration.md) and [trading.md](trading.md).
+"""
+
+
+def render() -> str:
+    """Return the page; raises LookupError naming a setting that has no meaning here, or a meaning without a setting."""
+    named = {name for group in GROUPS.values() for name in group}
+    if differing := named ^ Settings.model_fields.keys():
+        msg = f"settings.py and settings_doc.py differ in {sorted(differing)}"
+        raise LookupError(msg)
+    return "\n".join([_HEAD, *(line for name, group in GROUPS.items() for line in _group(name, group)), *_rest()])
+
+
+def _group(title: str, group: dict[str, str]) -> Iterator[str]:
+    yield from (f"## {title}", "", "| variable | default | unit | meaning |", "|---|---|---|---|")
+    for name, meaning in group.items():
+        field = Settings.model_fields[name]
+        yield f"| `{PREFIX}{name.upper()}` | {_default(name, field)} | {_unit(name, field)} | {meaning} |"
+    yield ""
+
+
+def _rest() -> Iterator[str]:
+    yield from ("## Not settings", "", "| variable | meaning |", "|---|---|")
+    yield from (f"| `{name}` | {meaning} |" for name, meaning in ENVIRONMENT.items())
+    yield ""
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    if name in _MADE:
+        return _MADE[name]
+    value: Any = field.default
+    if value is None or not str(value):
+        return "unset"
+    return f"`{value}`".replace(".0`", "`")
+
+
+def _unit(name: str, field: FieldInfo) -> str:
+    if SecretStr in get_args(field.annotation):
+        return "secret"
+    return next((unit for ending, unit in _UNITS.items() if name.endswith(ending)), "")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the page, or with --check answer 1 when it is not what Settings say."""
+    return write_or_check(PAGE, render(), "Settings", _COMMAND, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
