@@ -1,0 +1,138 @@
+"""The pages keep to what is there: commands, settings, files and numbers they name exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from fntx_sessions import settings_doc
+from fntx_sessions.cli.app import app
+from fntx_sessions.settings import Settings
+from tasks import app as celery_app
+
+ROOT = Path(__file__).parents[2]
+DECISIONS = ROOT / "docs" / "decisions"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+COMMANDS = typer.main.get_command(app).commands
+MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+celery_app.loader.import_default_modules()
+TASKS = {name for name in celery_app.tasks if name.startswith("fntx.")}
+
+_CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
+_FNTX = re.compile(r"(?<![\w./-])(?:\.venv/bin/)?fntx +([a-z][a-z_-]*)((?:[^\n`|;]*))")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def _named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def _code(page: Path) -> str:
+    return "\n".join(_CODE.findall(page.read_text(encoding="utf-8")))
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=_named)
+
+
+@every_page
+def test_every_command_and_option_a_page_names_is_one_that_fntx_has(page):
+    """Whoever copies a command line from a page is not told `no such command` or `no such option`."""
+    for verb, rest in _FNTX.findall(_code(page)):
+        assert verb in COMMANDS, f"{_named(page)}: fntx {verb}"
+        known = {
+            option for parameter in COMMANDS[verb].params for option in (*parameter.opts, *parameter.secondary_opts)
+        }
+        unknown = set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest.split("#")[0])) - known - {"--help", "-h"}
+        assert not unknown, f"{_named(page)}: fntx {verb} {unknown}"
+
+
+@every_page
+def test_every_variable_a_page_names_is_read_by_something(page):
+    """A page names no FNTX_ variable that would be set in vain."""
+    known = {f"FNTX_{name.upper()}" for name in Settings.model_fields} | settings_doc.ENVIRONMENT.keys()
+    assert set(re.findall(r"\bFNTX_[A-Z0-9_]*[A-Z0-9]", page.read_text(encoding="utf-8"))) <= known
+
+
+@every_page
+def test_every_link_of_a_page_leads_somewhere(page):
+    """Links inside the project name files that are there, and headings that are in them."""
+    for link in _LINK.findall(page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, heading = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{_named(page)}: {link}"
+        assert not heading or heading in _headings(target), f"{_named(page)}: {link}"
+
+
+def _headings(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@every_page
+def test_every_task_and_make_target_a_page_names_exists(page):
+    """Tasks and targets are spelled on the pages as they are registered."""
+    code = _code(page)
+    tasks = set(re.findall(r"\bfntx\.(?:sessions|sweeps|backtests|templates)\.[a-z_]+", code))
+    assert tasks <= TASKS, f"{_named(page)}: {tasks - TASKS}"
+    assert set(re.findall(r"\bmake ([a-z]+)\b", code)) <= MAKE_TARGETS
+
+
+def test_every_file_of_the_project_that_is_named_is_there():
+    """A path under one of our own folders, in a page or in a docstring, names a file or a folder."""
+    path = re.compile(r"\b(?:docs|tests|tasks|fntx_sessions|examples|benchmarks)/[\w./-]*[\w]")
+    texts = [*PAGES, *(ROOT / "fntx_sessions").rglob("*.py"), *(ROOT / "tasks").glob("*.py")]
+    missing = {
+        (_named(text), found)
+        for text in texts
+        for found in path.findall(text.read_text(encoding="utf-8"))
+        if "/site-packages/" not in found and not (ROOT / found).exists()
+    }
+    assert not missing
+
+
+def test_every_command_that_code_tells_people_to_run_exists():
+    """A sentence of ours that says what to run names a command there is."""
+    sources = [*(ROOT / "fntx_sessions").rglob("*.py"), *(ROOT / "tasks").glob("*.py")]
+    told = {
+        (_named(source), verb)
+        for source in sources
+        for verb in re.findall(r"`fntx ([a-z]+)", source.read_text(encoding="utf-8"))
+    }
+    assert not {(source, verb) for source, verb in told if verb not in COMMANDS}
+
+
+def test_decisions_have_a_number_each_and_are_listed():
+    """No two decisions share a number, the title repeats it, and the index names them all."""
+    pages = sorted(page for page in DECISIONS.glob("*.md") if page.name != "README.md")
+    numbers = [page.name[:4] for page in pages]
+    assert len(numbers) == len(set(numbers))
+    for page in pages:
+        title = page.read_text(encoding="utf-8").splitlines()[0]
+        assert title.startswith(f"# {int(page.name[:4])}. "), page.name
+    listed = _LINK.findall((DECISIONS / "README.md").read_text(encoding="utf-8"))
+    assert listed == [page.name for page in pages]
+
+
+def test_the_page_of_settings_is_what_settings_say(capsys):
+    """docs/settings.md names every setting with its default; the check that CI runs says so."""
+    assert settings_doc.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_a_page_of_settings_that_differs_is_told_how_to_renew_it(tmp_path, capsys):
+    """The check fails on a stale page and names the command that renews it, which then satisfies it."""
+    page = tmp_path / "settings.md"
+    page.write_text("stale")
+    assert settings_doc.main(["--check", str(page)]) == 1
+    assert "python -m fntx_sessions.settings_doc" in capsys.readouterr().err
+    assert settings_doc.main([str(page)]) == 0
+    assert settings_doc.main(["--check", str(page)]) == 0
+
+
+def test_a_setting_without_a_meaning_is_named(monkeypatch):
+    """Whoever adds a setting is told where its meaning is missing."""
+    monkeypatch.delitem(settings_doc.GROUPS["Backtests"], "backtest_in_flight")
+    with pytest.raises(LookupError, match="backtest_in_flight"):
+        settings_doc.render()
