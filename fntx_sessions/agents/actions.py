@@ -1,6 +1,8 @@
 """What an agent may do: the desk of a hosted session. Orders pass the gate, then the broker, then the ledger."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -33,7 +35,6 @@ class HostedDesk:
     board: Board | None = None
     requests: Requests = field(default_factory=Requests)
     events: list[dict[str, Any]] = field(default_factory=list)
-    latencies_ms: list[float] = field(default_factory=list)
 
     def place(self, request: OrderRequest) -> Placed:
         """Commit the intent, place it, note what came of it in the ledger, and keep the book in step."""
@@ -51,20 +52,28 @@ class HostedDesk:
             latency_ms=latency,
         )
         runtime.sequence += 1
-        self.latencies_ms.append(latency)
-        placed = runtime.broker.place(intent, board, runtime.clock.now)
-        failpoint("order.placed")
-        orders.settle(self.desk.engine, {placed.client_order_id: placed.status}, placed.fills)
-        runtime.book.placed(Working(intent), placed)
+        with self._unsure():
+            placed = runtime.broker.place(intent, board, runtime.clock.now)
+            failpoint("order.placed")
+            orders.settle(self.desk.engine, {placed.client_order_id: placed.status}, placed.fills)
+            runtime.book.placed(Working(intent), placed)
         return placed
 
     def cancel(self, client_order_id: str) -> None:
         """Cancel at the broker; an order that filled meanwhile comes in with the next match."""
-        status = self.runtime.broker.cancel(self.runtime.session_id, self.runtime.epoch, client_order_id)
-        if status != "filled":
-            # None: the broker never saw it.
-            orders.settle(self.desk.engine, {client_order_id: status or "rejected"})
-            self.runtime.book.gone(client_order_id)
+        with self._unsure():
+            status = self.runtime.broker.cancel(self.runtime.session_id, self.runtime.epoch, client_order_id)
+            if status != "filled":
+                # None: the broker never saw it.
+                orders.settle(self.desk.engine, {client_order_id: status or "rejected"})
+                self.runtime.book.gone(client_order_id)
+
+    @contextmanager
+    def _unsure(self) -> Iterator[None]:
+        """Remember, should the block fail, that the broker may know more than the ledger and the book."""
+        before, self.runtime.unsure = self.runtime.unsure, True
+        yield
+        self.runtime.unsure = before
 
     def emit(
         self,

@@ -12,7 +12,7 @@ from fntx_sessions.agents.base import StepContext
 from fntx_sessions.agents.note import own_note
 from fntx_sessions.agents.registry import get_agent
 from fntx_sessions.agents.runtime import Runtime, Slot, account_view
-from fntx_sessions.agents.views import session_parts, slot_report
+from fntx_sessions.agents.views import resident_mb, session_parts, slot_report
 from fntx_sessions.exceptions import Retryable, StaleEpoch
 from fntx_sessions.lifecycle import orders
 from fntx_sessions.lifecycle.execute import Desk
@@ -70,7 +70,7 @@ def _bar(desk: Desk, runtime: Runtime, done: Slice) -> None:
         _begin(desk, runtime, hosted.board)
     context = _context(runtime, tick, hosted)
     attempted, failed = _step_agents(runtime, context, hosted)
-    _collect(runtime, context, done, {"attempted": attempted, "failed": failed, "latency_ms": hosted.latencies_ms})
+    _collect(runtime, context, done, {"attempted": attempted, "failed": failed})
     runtime.clock.advance()
     done.finished = runtime.clock.finished
 
@@ -176,25 +176,17 @@ def _count(slot: Slot, context: StepContext) -> None:
         slot.actions += len(outputs.placed)
 
 
-def _collect(runtime: Runtime, context: StepContext, done: Slice, steps: dict[str, Any]) -> None:
+def _collect(runtime: Runtime, context: StepContext, done: Slice, steps: dict[str, int]) -> None:
     """Keep what the bar said; only the last bar's parts of a slice are reported."""
     done.parts = session_parts(runtime, context)
     if context.board is None:
         return
     money, sample = context.money(), context.outputs.sample
+    runtime.unsampled = {name: runtime.unsampled.get(name, 0) + count for name, count in steps.items()}
     if sample is not None:
         runtime.peak, runtime.drawdown = max(runtime.peak, sample["peak"]), min(runtime.drawdown, sample["drawdown"])
-        if _sample_due(runtime) or steps["failed"] or steps["latency_ms"]:
-            runtime.last_sample_at = context.now
-            done.samples.append(
-                {
-                    "timestamp": context.now,
-                    "net_pnl": sample["net_pnl"],
-                    "exposure": sample["exposure"],
-                    "spot": sample["spot"],
-                    "steps": steps,
-                }
-            )
+        if _sample_due(runtime):
+            done.samples.append(_sample(runtime, context, sample))
     fees = sum((fill.fee for fill in runtime.book.fills if fill.trade_date == runtime.book.trade_date), ZERO)
     done.day = {
         "session_id": runtime.session_id,
@@ -208,6 +200,13 @@ def _collect(runtime: Runtime, context: StepContext, done: Slice, steps: dict[st
         "contracts": money.contracts,
         "margin": ZERO if runtime.book.flat else money.margin - runtime.account.other_margin,
     }
+
+
+def _sample(runtime: Runtime, context: StepContext, sample: dict[str, Any]) -> dict[str, Any]:
+    """Return one point of the equity curve, with the steps attempted and failed since the point before it."""
+    steps = {**runtime.unsampled, "memory_mb": resident_mb()}
+    runtime.last_sample_at, runtime.unsampled = context.now, {}
+    return {"timestamp": context.now, "steps": steps} | {name: sample[name] for name in ("net_pnl", "exposure", "spot")}
 
 
 def _sample_due(runtime: Runtime) -> bool:

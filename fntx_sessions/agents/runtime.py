@@ -71,7 +71,10 @@ class Slot:
 
 @dataclass(slots=True)
 class Runtime:
-    """A session as it is stepped. revision: of the live state it was loaded from or last reported."""
+    """A session as it is stepped. revision: of the live state it was loaded from or last reported.
+
+    unsure: a call of the broker did not come to its end, so that the book has to be loaded anew.
+    """
 
     session_id: UUID
     epoch: int
@@ -100,6 +103,8 @@ class Runtime:
     quiesced: bool = True
     failures: dict[str, int] = field(default_factory=dict)
     last_sample_at: datetime | None = None
+    unsampled: dict[str, int] = field(default_factory=dict)
+    unsure: bool = False
 
     @property
     def guarded(self) -> bool:

@@ -25,7 +25,7 @@ def agent_bytes(slot: Slot, now: datetime) -> bytes:
             "actions_taken": slot.actions,
             "decisions_made": slot.decisions,
             "errors_encountered": slot.errors,
-            "memory_usage_mb": _resident_mb(),
+            "memory_usage_mb": resident_mb(),
             "processing_time_ms": round(slot.milliseconds, 3),
         },
         default=_plain,
@@ -49,7 +49,8 @@ def slot_report(slot: Slot) -> tuple[str, bytes]:
     return agent_part(slot.name), agent_bytes(slot, datetime.now(UTC))
 
 
-def _resident_mb() -> float:
+def resident_mb() -> float:
+    """Return the most memory this process has held, megabytes."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 

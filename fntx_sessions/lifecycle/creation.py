@@ -21,8 +21,7 @@ from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.brokers import check_broker
 from fntx_sessions.trading.calendars import Calendar, get_calendar
 from fntx_sessions.trading.days import day_from_json
-
-PAPER_NOTICE = "trades on the paper broker: no order reaches a market and no money is at stake"
+from fntx_sessions.trading.metrics import PAPER_NOTICE
 
 _CLAIM = text("""
 BEGIN ISOLATION LEVEL READ COMMITTED;

@@ -13,7 +13,7 @@ import structlog
 from redis import Redis
 from sqlalchemy import Engine, text
 
-from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.database.engine import rows, statements
 from fntx_sessions.schemas import SessionStatus
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.live import LiveState
@@ -26,27 +26,27 @@ log = structlog.get_logger(__name__)
 _ADD = Script("inbox_add.lua")
 _INBOX_LENGTH = 1000  # entries an agent may fall behind before it must rejoin
 
-_CLAIM_DUE = text("""
-UPDATE session_work w SET relay_claimed_until = now() + make_interval(secs => 10)
-FROM (
-  SELECT session_id FROM session_work
-  WHERE relay_due_at IS NOT NULL AND (relay_claimed_until IS NULL OR relay_claimed_until < now())
-  ORDER BY relay_due_at LIMIT :limit FOR UPDATE SKIP LOCKED
-) due WHERE w.session_id = due.session_id RETURNING w.session_id
-""")
-_CLAIM_ONE = text("""
-UPDATE session_work SET relay_claimed_until = now() + make_interval(secs => 10)
-WHERE session_id = :session_id AND relay_due_at IS NOT NULL
-  AND (relay_claimed_until IS NULL OR relay_claimed_until < now()) RETURNING session_id
-""")
-_READ = text("""
-SELECT session_id, version, position, kind, payload FROM outbox WHERE session_id = ANY(:ids)
+# A message of several statements is one transaction and one round trip. Its commit need not reach the disk: what a
+# crash forgets of a claim or a mark is relayed once more, and what Redis has already it passes over.
+_LAZY = "SET LOCAL synchronous_commit = off;"
+_CLAIMED = """
+), claimed AS (
+  UPDATE session_work w SET relay_claimed_until = now() + make_interval(secs => 10)
+  FROM due WHERE w.session_id = due.session_id RETURNING w.session_id
+)
+SELECT c.session_id, o.version, o.position, o.kind, o.payload FROM claimed c LEFT JOIN outbox o USING (session_id)
 ORDER BY session_id, version, position
-""")
-# What was written while we relayed keeps the session due; only the rows that were relayed go. The work rows are locked
-# by a statement of their own, in the order of their ids as everywhere: the next one's snapshot then holds what commands
-# committed up to now, and a command that comes later waits and makes the session due again.
-_DONE = text("""
+"""
+_FREE = "relay_due_at IS NOT NULL AND (relay_claimed_until IS NULL OR relay_claimed_until < now())"
+_CLAIM_DUE = text(f"""{_LAZY}
+WITH due AS (
+  SELECT session_id FROM session_work WHERE {_FREE} ORDER BY relay_due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+{_CLAIMED}""")
+_CLAIM_ONE = text(f"""{_LAZY}
+WITH due AS (
+  SELECT session_id FROM session_work WHERE session_id = :session_id AND {_FREE} FOR UPDATE
+{_CLAIMED}""")
+_DONE = text(f"""{_LAZY}
 SELECT 1 FROM session_work WHERE session_id = ANY(:ids) ORDER BY session_id FOR NO KEY UPDATE;
 WITH sent AS (
   SELECT * FROM jsonb_to_recordset(CAST(:sent AS jsonb)) AS r(session_id uuid, version bigint, position integer)
@@ -73,18 +73,19 @@ def relay_session(engine: Engine, redis: Redis, settings: Settings, session_id: 
 
 
 def _relay(engine: Engine, redis: Redis, settings: Settings, claim: Any, bound: dict[str, Any]) -> int:
-    with transaction(engine) as connection:
-        ids = list(connection.execute(claim, bound).scalars())
-        pending = rows(connection.execute(_READ, {"ids": ids})) if ids else []
-    if not ids:
+    with statements(engine) as connection:
+        found = rows(connection.execute(claim, bound))
+    if not found:
         return 0
+    ids = {row["session_id"] for row in found}
+    pending = [row for row in found if row["kind"] is not None]
     failpoint("relay.claimed")
     stuck = _send(redis, settings, pending)
     failpoint("relay.sent")
-    done = [session_id for session_id in ids if session_id not in stuck]
+    done = list(ids - stuck)
     marks = ("session_id", "version", "position")
     sent = [{name: row[name] for name in marks} for row in pending if row["session_id"] not in stuck]
-    with transaction(engine) as connection:
+    with statements(engine) as connection:
         connection.execute(_DONE, {"ids": done, "sent": orjson.dumps(sent).decode()})
     return len(sent)
 

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from lifecycle_harness import World
 from redis import Redis
+from reference_metrics import RunFacts, session_metrics
 
 from fntx_sessions.exceptions import InvalidArgument, NotFound
 from fntx_sessions.lifecycle.arguments import ListArguments
@@ -23,7 +24,6 @@ from fntx_sessions.state.redis_client import build_redis
 from fntx_sessions.state.saves import save_sessions
 from fntx_sessions.state.tiers.memory import get_memory
 from fntx_sessions.trading.ledger import trades_of
-from fntx_sessions.trading.metrics import RunFacts, session_metrics
 from fntx_sessions.trading.orders import Contract, Fill
 
 OPEN = datetime(2018, 1, 2, 15, 0, tzinfo=UTC)
@@ -112,7 +112,7 @@ def test_metrics_are_those_of_the_trading_definitions(world: World) -> None:
     assert found.model_dump(exclude=clocked) == expected.model_dump(exclude=clocked)
     assert (found.total_trades, found.winning_trades, found.losing_trades, found.scratch_trades) == (3, 1, 1, 1)
     assert (found.max_drawdown, found.error_rate) == (Decimal(-150), 0.1)
-    assert "no live money" in found.notice
+    assert "no money is at stake" in found.notice
 
 
 def test_a_loss_after_the_last_sample_is_a_drawdown_too(world: World) -> None:

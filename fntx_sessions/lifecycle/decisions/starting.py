@@ -6,12 +6,12 @@ from typing import Any
 from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed
 from fntx_sessions.lifecycle import templates
 from fntx_sessions.lifecycle.change import Ask, Change, Row
-from fntx_sessions.lifecycle.creation import PAPER_NOTICE
 from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, not_latched
 from fntx_sessions.lifecycle.machine import illegal
 from fntx_sessions.schemas import Hold, Trigger
 from fntx_sessions.security.roles import CLEAR_LATCH, authorize
 from fntx_sessions.trading.calendars import get_calendar
+from fntx_sessions.trading.metrics import PAPER_NOTICE
 
 _FIXED_AFTER_START = ("account", "broker", "agents", "calendar", "feed")
 
