@@ -216,7 +216,7 @@ def _result(done: Slice, *, unreported: bool) -> StepResult:
         done.day,
         done.samples,
         done.events,
-        unreported,
+        unreported or runtime.unsure,
     )
 
 
@@ -251,7 +251,9 @@ def _untouched(row: dict[str, Any], again: str) -> StepResult:
 
 
 def _fail(desk: Desk, actor: Actor, row: dict[str, Any], problem: str) -> None:
-    """A session that cannot be stepped at all is in ERROR, with the sentence that says why."""
+    """A session that cannot be stepped at all is in ERROR, with the sentence that says why; once there, it rests."""
+    if row["status"] == SessionStatus.ERROR:
+        return
     arguments = FailArguments(session_id=row["session_id"], error=problem[:4000], reason="cannot be stepped")
     _command(desk, Trigger.FAIL, actor, arguments)
 
