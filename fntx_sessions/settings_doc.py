@@ -104,7 +104,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "quote_stale_mark_s": "older quotes are marked at the worse of last quote and model",
         "quote_stale_suspend_s": "older quotes with positions suspend the session",
         "loss_warning_fraction": "share of the day's loss limit at which a warning comes",
-        "expiry_buffer_fraction": "distance to the strike, of the spot, within which nothing is carried into expiry",
+        "expiry_buffer_fraction": "distance to the strike, a share of it, within which nothing is carried into expiry",
         "stress_move_fraction": "move of the spot in the stress figure",
         "flatten_cap_usd": "most that flattening pays above the ask",
     },

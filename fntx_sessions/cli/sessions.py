@@ -162,15 +162,19 @@ def update(
     risk: Risk = None,
     strategies: Strategies = None,
     parameters: Parameters = None,
+    clear_latch: Annotated[
+        bool, typer.Option("--clear-latch", help="Lift the account's fired loss limit; a risk manager's alone.")
+    ] = False,
     reason: Reason = "",
     version: Version = None,
     command_id: CommandId = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change config, risk parameters or strategies."""
-    edits = _edits(config, risk, strategies, parameters)
+    """Change config, risk parameters or strategies, or clear a fired loss limit."""
+    edits = _edits(config, risk, strategies, parameters) | ({"clear_latch": True} if clear_latch else {})
     if not edits:
-        raise InvalidArgument("update", "changes nothing", "Give --config, --risk, --strategy or --strategy-set.")
+        fix = "Give --config, --risk, --strategy, --strategy-set or --clear-latch."
+        raise InvalidArgument("update", "changes nothing", fix)
     _ask("update", ids, _common(reason, version) | edits, command_id, as_json)
 
 
