@@ -83,6 +83,16 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         raise translate(error) from error
 
 
+@contextmanager
+def statements(engine: Engine) -> Iterator[Connection]:
+    """Run a block whose every message is a transaction of its own, one round trip; translate what the driver raises."""
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+    except (DBAPIError, PoolTimeout) as error:
+        raise translate(error) from error
+
+
 def translate(error: DBAPIError | PoolTimeout) -> FntxError | DBAPIError | PoolTimeout:
     """Return our error for a driver's: Busy, Unavailable or PreconditionFailed; what is a bug stays itself."""
     if isinstance(error, PoolTimeout):
