@@ -87,10 +87,22 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 def statements(engine: Engine) -> Iterator[Connection]:
     """Run a block whose every message is a transaction of its own, one round trip; translate what the driver raises."""
     try:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with engine.connect() as connection, _autocommit(connection):
             yield connection
     except (DBAPIError, PoolTimeout) as error:
         raise translate(error) from error
+
+
+@contextmanager
+def _autocommit(connection: Connection) -> Iterator[None]:
+    # Not by execution_options: that way every checkout pays for more than what it asks the server.
+    driver: Any = connection.connection.driver_connection
+    driver.autocommit = True
+    try:
+        yield
+    finally:
+        if not driver.closed:
+            driver.autocommit = False
 
 
 def translate(error: DBAPIError | PoolTimeout) -> FntxError | DBAPIError | PoolTimeout:

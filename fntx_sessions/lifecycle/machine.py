@@ -15,9 +15,8 @@ from uuid import UUID, uuid4
 import orjson
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from fntx_sessions.database.engine import translate
+from fntx_sessions.database.engine import statements
 from fntx_sessions.exceptions import (
     Busy,
     CommandConflict,
@@ -42,16 +41,13 @@ _ATTEMPTS = 3  # each lost to another session that took the account at that very
 @contextmanager
 def door(engine: Engine) -> Iterator[Connection]:
     """Open a connection whose BEGIN and COMMIT travel with the first and the last statement; roll back on error."""
-    try:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            try:
-                yield connection
-            except BaseException:
-                if not connection.invalidated:
-                    connection.exec_driver_sql("ROLLBACK")
-                raise
-    except (DBAPIError, PoolTimeout) as error:
-        raise translate(error) from error
+    with statements(engine) as connection:
+        try:
+            yield connection
+        except BaseException:
+            if not connection.invalidated:
+                connection.exec_driver_sql("ROLLBACK")
+            raise
 
 
 @contextmanager
