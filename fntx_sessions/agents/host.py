@@ -233,7 +233,8 @@ def _is_forgotten(row: dict[str, Any], mark: LiveMark | None) -> bool:
     """Tell whether Redis holds less of a session than was saved: its agents must not begin anew, or run back."""
     saved = (row["saved_epoch"], row["saved_revision"])
     known = mark is not None and mark.size > 0 and (mark.epoch, mark.revision) >= saved
-    return not known and saved > (0, 0) and row["status"] in (SessionStatus.ACTIVE, SessionStatus.PAUSED)
+    # Revision 0: agents had reported nothing yet when it was saved, so there is nothing that could be lost.
+    return not known and row["saved_revision"] > 0 and row["status"] in (SessionStatus.ACTIVE, SessionStatus.PAUSED)
 
 
 def _remember(desk: Desk, actor: Actor, row: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import typer
+from typer.exceptions import TyperException
 
 from fntx_sessions.cli import backtest, demo, output, queries, sessions, stack, templates, watch
 from fntx_sessions.cli.asking import hang_up
@@ -20,7 +21,6 @@ unknown. With several ids, the worst of them.
 app = typer.Typer(
     name="fntx",
     help=HELP,
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -37,9 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
-        app(args=list(arguments), prog_name="fntx")
-    except SystemExit as end:
-        return _code(end)
+        # What a command returns is its exit code, if it is not nothing.
+        return app(args=list(arguments) or ["--help"], prog_name="fntx", standalone_mode=False) or Exit.DONE
+    except TyperException as error:
+        return _usage(error)
     except FntxError as error:
         output.complain(sentence(error))
         return code_of(error)
@@ -51,11 +52,14 @@ def run(arguments: Sequence[str]) -> int:
         return _unexpected(error)
     finally:
         hang_up()
-    return Exit.DONE
 
 
-def _code(end: SystemExit) -> int:
-    return end.code if isinstance(end.code, int) else Exit.DONE if end.code is None else Exit.UNEXPECTED
+def _usage(error: TyperException) -> int:
+    """Say what is wrong with the command line itself."""
+    name = getattr(getattr(error, "ctx", None), "command_path", "fntx")
+    told = str(getattr(error, "format_message", error.__str__)()).replace("Value error, ", "")
+    output.complain(f"{' '.join(told.split()).rstrip('.')}. See `{name} --help`.")
+    return Exit.USAGE
 
 
 def _reader_left() -> int:

@@ -27,9 +27,9 @@ class Line:
         self._caller = Caller(settings)
 
     def command(self, verb: str, arguments: dict[str, Any], command_id: UUID | None = None) -> Answer:
-        """Do ``fntx.sessions.<verb>`` and return its outcome as a dict; raises as `Caller.command` does."""
+        """Do ``fntx.sessions.<verb>``, return its outcome; raises what it was refused with, and as `Caller.command`."""
         asked = self._caller.command(f"fntx.sessions.{verb}", arguments, command_id=command_id)
-        return self._runner.run(asked).to_dict()
+        return self._runner.run(asked).raise_for_refusal().to_dict()
 
     def query(self, task: str, **arguments: Any) -> Any:
         """Ask ``fntx.<task>`` and return what it answers; raises as `Caller.query` does."""

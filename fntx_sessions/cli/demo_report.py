@@ -70,7 +70,8 @@ def _draw_days(story: Story, axes: Axes) -> None:
 
 
 def _draw_session(story: Story, axes: Axes) -> None:
-    axes.step(date2num([at for at, _ in story.curve]), [value for _, value in story.curve], where="post")
+    moments = date2num([at for at, _ in story.curve])  # type: ignore[no-untyped-call]
+    axes.step(moments, [value for _, value in story.curve], where="post")
     axes.axhline(0, color="black", linewidth=0.8)
     axes.xaxis.set_major_formatter(DateFormatter("%H:%M", tz="America/New_York"))  # type: ignore[no-untyped-call]
     axes.set_title("Paper session: net P&L, unrealised included, on its own clock (New York time)")

@@ -19,19 +19,20 @@ from fntx_sessions.stack import Stack
 
 Session = dict[str, Any]
 WORKER = "worker_agents"
-# One synthetic day in small steps: about a minute of it, so that there is time for everything that happens to it. The
-# seed makes a day without great moves, and profit is taken late: a position is open when the worker dies.
+LUNCH = "2018-02-06T18:00:00"
+# A synthetic day of which ten minutes pass in a second or less. Profit is taken late and loss later, so that a position
+# is open when the worker dies.
 PAPER = {
     "template_name": "Paper Trading",
     "overrides": {
         "config": {
-            "feed": {"kind": "synthetic", "seed": 7, "trade_date": "2018-02-06", "step_s": 60},
+            "feed": {"kind": "synthetic", "seed": 7, "trade_date": "2018-02-06", "step_s": 600},
             "step_interval_s": 0.1,
             "save_interval_s": 1,
         },
         "risk_parameters": {"take_profit_multiplier": 0.95, "stop_loss_multiplier": 10},
         "enabled_strategies": ["sell_strangle"],
-        "strategy_parameters": {"sell_strangle": {"entry_time": "09:45:00", "delta": 0.2}},
+        "strategy_parameters": {"sell_strangle": {"entry_time": "09:40:00", "delta": 0.2}},
     },
     "reason": "demo",
 }
@@ -138,9 +139,10 @@ def _kill_and_recover(stack: Stack, checks: Checks, session_id: UUID) -> tuple[f
         checks.equal("orders", after["trading_state"]["pending_orders"], [])
         checks.true("memory restored", data["state_lost_s"] is not None, data["source"])
         output.note(f"     worker {pid} died; recovered from {data['source']} {rto_s:.1f} s after the kill")
-    with checks.step("it is resumed by a new worker, and steps on"):
+    with checks.step("it is resumed by a new worker, and trades on until one o'clock"):
         line().command("resume", {"session_id": session_id, "reason": "demo: recovered"})
         _steps_on(checks, session_id)
+        checks.until("one o'clock in New York", lambda: _get(session_id), lambda one: _clock(one) >= LUNCH, 60)
         worker = stack.processes()[WORKER]
         checks.true("another worker process", worker.pid not in (None, pid), worker.pid)
     return rto_s, data["state_lost_s"]

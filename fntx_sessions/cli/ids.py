@@ -62,7 +62,8 @@ def over(
         except FntxError as error:
             codes.append(code_of(error))
             answers.append({"session_id": one, **error.to_dict()})
-            output.complain(f"{one}: {sentence(error)}")
+            told = sentence(error)
+            output.complain(told if one in told else f"{one}: {told}")
         else:
             codes.append(Exit.DONE)
             answers.append(answer)

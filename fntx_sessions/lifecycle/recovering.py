@@ -119,7 +119,8 @@ def _whole(cut: LiveCut, saved: tuple[int, int] | None) -> bool:
 def _put_back(
     engine: Engine, live: LiveState, session_id: UUID, epoch: int, source: str, snapshot: Snapshot
 ) -> Restored:
-    revision = live.restore(session_id, epoch, snapshot.parts)
+    # Nothing put back is no revision: it must not look like memory that was there and went.
+    revision = live.restore(session_id, epoch, snapshot.parts) if any(map(is_memory, snapshot.parts)) else 0
     with transaction(engine) as connection:
         now: datetime = connection.execute(_NOW).scalar_one()
     return Restored(source, revision, round((now - snapshot.created_at).total_seconds(), 3))
