@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from fntx_sessions.automation.sweeps import note_run
 from fntx_sessions.database.engine import rows, transaction
-from fntx_sessions.exceptions import FntxError
+from fntx_sessions.exceptions import FntxError, IllegalTransition
 from fntx_sessions.lifecycle import commands, execute, machine
 from fntx_sessions.lifecycle.arguments import HoldArguments, RecoverArguments
 from fntx_sessions.lifecycle.change import Ask, Outcome
@@ -105,7 +105,8 @@ def _take_over(desk: Desk, actor: Actor, lost: dict[str, Any], done: Watch) -> N
             _give_up(desk, actor, lost, reason)
             done.failed[session_id] = "too many attempts"
         else:
-            recover_and_resume(desk, actor, session_id, f"{lost['epoch']}/{lost['lease_until']}", reason)
+            loss = f"{lost['epoch']}/{lost['lease_until']}"
+            recover_and_resume(desk, actor, session_id, loss, reason).raise_for_refusal()
             done.recovered.append(session_id)
     except FntxError as error:
         done.failed[session_id] = str(error)
@@ -122,6 +123,8 @@ def recover_and_resume(desk: Desk, actor: Actor, session_id: UUID, loss: str, re
     outcome = execute.command(desk, Trigger.RECOVER, actor, arguments, command_id)
     if outcome.state == "done":
         resume_recovered(desk, actor, session_id)
+    elif outcome.error is not None and outcome.error["error"] != IllegalTransition.__name__:
+        give_up(desk, actor, session_id, f"{reason}; {outcome.error['message']}")
     return outcome
 
 

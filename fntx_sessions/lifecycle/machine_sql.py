@@ -116,11 +116,17 @@ WHERE command_id = :command_id
 
 WRITE_COMMIT = text(WRITE.text + "; COMMIT")
 
+# A recovery that is refused held the steps of its session back until now.
 REFUSE = text("""
 WITH s AS (
   UPDATE sessions SET audit_seq = :audit_seq, audit_head = :audit_head,
     pending = CASE WHEN pending ->> 'command_id' = CAST(:command_id AS text) THEN NULL ELSE pending END
   WHERE session_id = :session_id
+), w AS (
+  UPDATE session_work w SET next_step_at = clock_timestamp() FROM sessions s
+  WHERE w.session_id = :session_id AND s.session_id = w.session_id AND s.pending ->> 'trigger' = 'recover_session'
+    AND s.pending ->> 'command_id' = CAST(:command_id AS text)
+    AND (w.hosted OR w.status IN ('suspended', 'closing', 'error'))
 ), a AS (
   INSERT INTO audit (session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, args_hash,
     version_before, version_after, host, previous, hash)
