@@ -27,7 +27,6 @@ class Settings(BaseSettings):
     # Who may ask. `required`: a command without a valid token is refused; `open` is for tests and says so.
     auth_mode: Literal["required", "open"] = "required"
     token: SecretStr | None = None
-    token_ttl_s: int = Field(default=3600, gt=0)
     token_leeway_s: int = Field(default=5, ge=0)
     token_public_key_file: Path | None = None
     token_private_key_file: Path | None = None
@@ -81,10 +80,11 @@ class Settings(BaseSettings):
     step_interval_s: float = Field(default=1.0, gt=0)
     step_batch: int = Field(default=20, ge=1)
     step_slice_s: float = Field(default=2.0, gt=0)
+    # How long one save or checkpoint sweep goes on while more is due; the next tick goes on from there.
+    state_sweep_s: float = Field(default=10.0, gt=0)
     step_sweep_s: float = Field(default=5.0, gt=0)
     agent_failures_max: int = Field(default=3, ge=1)
     step_time_limit_s: int = Field(default=30, ge=1)
-    agent_heartbeat_timeout_s: float = Field(default=60.0, gt=0)
 
     # Backtest runs: how many of their sessions may trade at once, over all runs.
     backtest_in_flight: int = Field(default=32, ge=1, le=10_000)

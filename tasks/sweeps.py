@@ -2,7 +2,7 @@
 
 from fntx_sessions.agents import host
 from fntx_sessions.automation import backtests, liveness, pending
-from fntx_sessions.automation.sweeps import note_run
+from fntx_sessions.automation.sweeps import note_run, until_done
 from fntx_sessions.lifecycle import outbox
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state import checkpoints, saves
@@ -30,7 +30,7 @@ def save() -> None:
     """Save the sessions that are due."""
     at = desk()
     note_run(at.engine, "save")
-    saves.save_due(at.engine, at.redis, at.settings)
+    until_done(lambda: saves.save_due(*at.parts()).claimed, at.settings.save_batch, at.settings.state_sweep_s)
 
 
 @sweep("fntx.sweeps.checkpoint")
@@ -38,7 +38,9 @@ def checkpoint() -> None:
     """Take the checkpoints that are due."""
     at = desk()
     note_run(at.engine, "checkpoint")
-    checkpoints.checkpoint_due(at.engine, at.redis, at.settings)
+    until_done(
+        lambda: checkpoints.checkpoint_due(*at.parts()).claimed, at.settings.checkpoint_batch, at.settings.state_sweep_s
+    )
 
 
 @sweep("fntx.sweeps.pending")

@@ -32,7 +32,8 @@ class Note:
 
 
 def _folder() -> Path:
-    return get_settings().home / "run" / "steps"
+    # By host: containers that share a home may well have processes of one number.
+    return get_settings().home / "run" / "steps" / (os.environ.get("FNTX_HOST_ID") or "no-host")
 
 
 @lru_cache(maxsize=1)

@@ -1,5 +1,7 @@
 """When a sweep last ran, in Postgres: what tells a late sweep from a late worker."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
@@ -25,3 +27,13 @@ def note_run(engine: Engine, name: str) -> Tick:
     with transaction(engine) as connection:
         gap = connection.execute(_NOTE, {"name": name}).scalar_one_or_none()
     return Tick(None if gap is None else float(gap))
+
+
+def until_done(batch: Callable[[], int], limit: int, seconds: float) -> int:
+    """Run `batch` while it finds as much as it may take, at most for `seconds`; return how much was done in all."""
+    until, done = time.monotonic() + seconds, 0
+    while True:
+        found = batch()
+        done += found
+        if found < limit or time.monotonic() >= until:
+            return done

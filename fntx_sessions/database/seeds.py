@@ -71,7 +71,6 @@ BUILT_IN: tuple[SessionTemplate, ...] = (
             "feed": {"kind": "replayed"},
             "auto_resume_after_recovery": True,
             "step_interval_s": 0.05,
-            "save_interval_s": 5,
         },
         default_risk_parameters={"max_daily_risk": 0.05},
     ),

@@ -97,13 +97,35 @@ class Plan:
     from_template: bool
 
 
-def plan(template: SessionTemplate, arguments: CreateArguments, hosted: frozenset[str], *, named: bool) -> Plan:
-    """Resolve a template and what was asked into checked settings; raises InvalidArgument naming the field."""
+def desk_defaults(settings: Settings) -> dict[str, Any]:
+    """Return the config keys whose defaults are settings of the desk; a template or a caller may say otherwise."""
+    return {
+        "save_interval_s": settings.save_interval_s,
+        "checkpoint_interval_s": settings.checkpoint_interval_s,
+        "step_interval_s": settings.step_interval_s,
+        "wait_ready_s": settings.start_wait_ready_s,
+        "stop_deadline_s": settings.stop_deadline_s,
+    }
+
+
+def plan(
+    template: SessionTemplate,
+    arguments: CreateArguments,
+    hosted: frozenset[str],
+    *,
+    named: bool,
+    defaults: dict[str, Any] | None = None,
+) -> Plan:
+    """Resolve a template and what was asked into checked settings; raises InvalidArgument naming the field.
+
+    hosted: the agents our own workers run. named: the caller chose the template. defaults: config of the desk, over
+    which the template and the caller decide.
+    """
     base: dict[str, Any] = {
         "auto_start_conditions": [item.model_dump(mode="json") for item in template.auto_start_conditions],
         "auto_stop_conditions": [item.model_dump(mode="json") for item in template.auto_stop_conditions],
     }
-    base |= template.default_config
+    base |= (defaults or {}) | template.default_config
     config = templates.checked_config(_merged(base, arguments.config))
     names = template.enabled_strategies if arguments.enabled_strategies is None else arguments.enabled_strategies
     names, parameters = templates.checked_strategies(

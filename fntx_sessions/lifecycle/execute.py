@@ -36,6 +36,10 @@ class Desk:
     redis: Redis
     settings: Settings
 
+    def parts(self) -> tuple[Engine, Redis, Settings]:
+        """Return all three, for those below who take them one by one."""
+        return self.engine, self.redis, self.settings
+
 
 def command(desk: Desk, trigger: Trigger, actor: Actor, arguments: CommandArguments, command_id: UUID) -> Outcome:
     """Do one command on a session and return its outcome; asked again with the same id, it only answers.
@@ -80,7 +84,8 @@ def _create(
     authorize(actor, Trigger.CREATE.value)
     with desk.engine.connect() as connection:
         template = templates.load(connection, name)
-    planned = creation.plan(template, arguments, frozenset(known_agents()), named=named)
+    defaults = creation.desk_defaults(desk.settings)
+    planned = creation.plan(template, arguments, frozenset(known_agents()), named=named, defaults=defaults)
     # The id follows from the command's, so that a command delivered twice means the same session.
     session_id = arguments.session_id or UUID(int=command_id.int ^ _SESSION_SALT)
     own = arguments.model_dump(mode="json", exclude={"reason"}) | {"template": name}

@@ -42,7 +42,17 @@ LEFT JOIN hosts h ON h.host_id = w.host_id
 WHERE c.command_id = :command_id
 """)
 
-WRITE = text("""
+_AUDIT = """
+  INSERT INTO audit (session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, args_hash,
+    version_before, version_after, host, previous, hash)
+  SELECT session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, decode(args_hash, 'hex'),
+    version_before, version_after, host, decode(previous, 'hex'), decode(hash, 'hex')
+  FROM jsonb_to_recordset(CAST(:audit AS jsonb)) AS r(session_id uuid, seq bigint, timestamp timestamptz, actor text,
+    roles text, action text, outcome text, reason text, command_id uuid, args_hash text, version_before bigint,
+    version_after bigint, host text, previous text, hash text)
+""".strip()
+
+WRITE = text(f"""
 WITH s AS (
   UPDATE sessions SET status = :status, version = :version, epoch = :epoch, holds = CAST(:holds AS text[]),
     pending = CAST(:pending AS jsonb), config = CAST(:config AS jsonb),
@@ -66,7 +76,7 @@ WITH s AS (
     host_id = CASE WHEN :work_new_epoch OR NOT :work_stepped THEN NULL ELSE host_id END,
     step_claimed_by = CASE WHEN :work_new_epoch AND step_claimed_by IS NOT NULL THEN 'interrupted'
       ELSE step_claimed_by END,
-    agent_failures = CASE WHEN :work_new_epoch THEN '{}' ELSE agent_failures END,
+    agent_failures = CASE WHEN :work_new_epoch THEN '{{}}' ELSE agent_failures END,
     recovery_attempts = coalesce(CAST(:work_recovery_attempts AS integer), recovery_attempts),
     next_recovery_at = CASE WHEN :work_moved OR CAST(:work_next_recovery_at AS timestamptz) IS NOT NULL
       THEN CAST(:work_next_recovery_at AS timestamptz) ELSE next_recovery_at END,
@@ -83,13 +93,7 @@ WITH s AS (
     trigger text, actor text, reason text, version bigint, epoch bigint, command_id uuid, pre_conditions_met jsonb,
     post_conditions_met jsonb, warnings jsonb, errors jsonb)
 ), a AS (
-  INSERT INTO audit (session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, args_hash,
-    version_before, version_after, host, previous, hash)
-  SELECT session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, decode(args_hash, 'hex'),
-    version_before, version_after, host, decode(previous, 'hex'), decode(hash, 'hex')
-  FROM jsonb_to_recordset(CAST(:audit AS jsonb)) AS r(session_id uuid, seq bigint, timestamp timestamptz, actor text,
-    roles text, action text, outcome text, reason text, command_id uuid, args_hash text, version_before bigint,
-    version_after bigint, host text, previous text, hash text)
+{_AUDIT}
 ), o AS (
   INSERT INTO outbox (session_id, version, position, kind, payload)
   SELECT :session_id, :version, position, kind, payload
@@ -98,7 +102,7 @@ WITH s AS (
   INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description,
     data, requires_action)
   SELECT event_id, :session_id, timestamp, event_type, event_category, severity, source_agent, description,
-    coalesce(data, '{}'), coalesce(requires_action, false)
+    coalesce(data, '{{}}'), coalesce(requires_action, false)
   FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS r(event_id uuid, timestamp timestamptz, event_type text,
     event_category text, severity text, source_agent text, description text, data jsonb, requires_action boolean)
 ), l AS (
@@ -117,7 +121,7 @@ WHERE command_id = :command_id
 WRITE_COMMIT = text(WRITE.text + "; COMMIT")
 
 # A recovery that is refused held the steps of its session back until now.
-REFUSE = text("""
+REFUSE = text(f"""
 WITH s AS (
   UPDATE sessions SET audit_seq = :audit_seq, audit_head = :audit_head,
     pending = CASE WHEN pending ->> 'command_id' = CAST(:command_id AS text) THEN NULL ELSE pending END
@@ -128,13 +132,7 @@ WITH s AS (
     AND s.pending ->> 'command_id' = CAST(:command_id AS text)
     AND (w.hosted OR w.status IN ('suspended', 'closing', 'error'))
 ), a AS (
-  INSERT INTO audit (session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, args_hash,
-    version_before, version_after, host, previous, hash)
-  SELECT session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, decode(args_hash, 'hex'),
-    version_before, version_after, host, decode(previous, 'hex'), decode(hash, 'hex')
-  FROM jsonb_to_recordset(CAST(:audit AS jsonb)) AS r(session_id uuid, seq bigint, timestamp timestamptz, actor text,
-    roles text, action text, outcome text, reason text, command_id uuid, args_hash text, version_before bigint,
-    version_after bigint, host text, previous text, hash text)
+{_AUDIT}
 )
 UPDATE commands SET state = 'refused', outcome = CAST(:outcome AS jsonb), finished_at = clock_timestamp()
 WHERE command_id = :command_id;

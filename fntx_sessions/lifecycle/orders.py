@@ -22,6 +22,7 @@ from fntx_sessions.lifecycle.transitions import OPENING_ALLOWED, REDUCE_ONLY
 from fntx_sessions.schemas import SessionStatus
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.orders import Fill, OrderIntent, OrderRequest
+from fntx_sessions.trading.paper_rows import fill_row
 
 _ROLL = text("""
 INSERT INTO account_days (account_id, trade_date, equity_at_roll)
@@ -193,35 +194,8 @@ def settle(engine: Engine, states: dict[str, str], fills: Sequence[Fill] = ()) -
     with transaction(engine) as connection:
         connection.execute(
             _SETTLE,
-            {"fills": machine.to_json([_fill_row(fill) for fill in fills]), "states": machine.to_json(listed)},
+            {"fills": machine.to_json([fill_row(fill) for fill in fills]), "states": machine.to_json(listed)},
         )
-
-
-def _fill_row(fill: Fill) -> dict[str, Any]:
-    contract = fill.contract
-    plain = (
-        "fill_id",
-        "session_id",
-        "account_id",
-        "epoch",
-        "client_order_id",
-        "trade_id",
-        "trade_date",
-        "side",
-        "quantity",
-        "price",
-        "fee",
-        "slippage",
-        "opening",
-        "reason",
-        "timestamp",
-    )
-    return {name: getattr(fill, name) for name in plain} | {
-        "symbol": contract.symbol,
-        "right": contract.right,
-        "strike": contract.strike,
-        "expiry": contract.expiry.isoformat() if contract.expiry else None,
-    }
 
 
 def latch(engine: Engine, account_id: str, trade_date: date, by: str, reason: str) -> bool:

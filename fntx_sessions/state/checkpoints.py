@@ -39,6 +39,11 @@ class CheckpointReport:
     failed: dict[UUID, str] = field(default_factory=dict)
     seconds: float = 0.0
 
+    @property
+    def claimed(self) -> int:
+        """How many sessions the batch held."""
+        return len(self.created) + len(self.failed)
+
 
 def checkpoint_due(
     engine: Engine, client: redis.Redis, settings: Settings, limit: int | None = None

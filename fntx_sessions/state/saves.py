@@ -42,6 +42,11 @@ class SaveReport:
     seconds: float = 0.0
     hot_problem: str = ""
 
+    @property
+    def claimed(self) -> int:
+        """How many sessions the batch held."""
+        return len(self.saved) + len(self.unchanged) + len(self.skipped) + len(self.failed)
+
     def counts(self) -> dict[str, int | float]:
         """Return the numbers, for logs and metrics."""
         numbers = {name: len(getattr(self, name)) for name in ("saved", "unchanged", "skipped", "failed")}
