@@ -9,17 +9,20 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Never
+from typing import TYPE_CHECKING, Annotated, Never
 
 import typer
 
+from fntx_sessions import stack as embedded
 from fntx_sessions.cli import output
 from fntx_sessions.cli.asking import hang_up
 from fntx_sessions.cli.demo_checks import Checks, StepFailed
 from fntx_sessions.cli.exits import Exit, sentence
 from fntx_sessions.exceptions import FntxError
 from fntx_sessions.settings import get_settings
-from fntx_sessions.stack import Stack
+
+if TYPE_CHECKING:
+    from fntx_sessions.stack import Stack
 
 DATA = Path(__file__).parent / "data" / "spx_vix_daily_2017_2018.csv"
 # Short leases, so that a dead worker's sessions are taken over while somebody watches.
@@ -60,7 +63,7 @@ def demo(
     _remove(home, keep=keep)
 
 
-def _act(stack: Stack, checks: Checks, days: tuple[datetime, datetime], seeds: int, out: Path) -> None:
+def _act(stack: "Stack", checks: Checks, days: tuple[datetime, datetime], seeds: int, out: Path) -> None:
     from fntx_sessions.cli import demo_report, demo_steps  # noqa: PLC0415 -- matplotlib, and settings come first
 
     story = demo_steps.play(stack, checks, DATA, days, seeds)
@@ -82,8 +85,8 @@ def _own_home() -> Path:
 
 
 @contextmanager
-def _stack(home: Path, checks: Checks, *, keep: bool) -> Iterator[Stack]:
-    stack = Stack(home, env=SHORT_LEASES, say=output.note)
+def _stack(home: Path, checks: Checks, *, keep: bool) -> "Iterator[Stack]":
+    stack = embedded.Stack(home, env=SHORT_LEASES, say=output.note)
     with checks.step("the stack comes up: Postgres, Valkey, three workers, beat, Flower"):
         stack.up()
     try:

@@ -4,17 +4,20 @@ import json
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Never
+from typing import TYPE_CHECKING, Annotated, Never
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from fntx_sessions import stack as embedded  # which loads what is behind a name when it is used
 from fntx_sessions.exceptions import StackError
-from fntx_sessions.stack import Addresses, Stack
-from fntx_sessions.stack.doctor import Check, diagnose
 from fntx_sessions.stack.procfile import SHIPPED
-from fntx_sessions.stack.status import Status, read_status
+
+if TYPE_CHECKING:
+    from fntx_sessions.stack import Addresses, Stack
+    from fntx_sessions.stack.doctor import Check
+    from fntx_sessions.stack.status import Status
 
 Home = Annotated[Path | None, typer.Option("--home", help="Data folder; FNTX_HOME, else the platform's.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -35,7 +38,7 @@ def up(
     procfile: Annotated[Path, typer.Option(help="Other process types.")] = SHIPPED,
 ) -> None:
     """Start everything: Postgres, Valkey, workers, beat, Flower. Ctrl-C or `fntx down` ends it."""
-    stack = Stack(home, procfile=procfile, say=_say)
+    stack = embedded.Stack(home, procfile=procfile, say=_say)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         addresses = stack.up()
@@ -48,19 +51,21 @@ def up(
 
 def down(home: Home = None) -> None:
     """Stop everything in order: beat, then the workers, which save, then the stores."""
-    stack = Stack(home, say=_say)
+    stack = embedded.Stack(home, say=_say)
     stopped = stack.down()
     Console().print(f"stopped the stack in {stack.folder.home}" if stopped else _nothing(stack))
 
 
 def migrate(home: Home = None) -> None:
     """Prepare servers of your own: migrate FNTX_DATABASE_URL, make missing keys. `fntx up` does it by itself."""
-    Stack(home, say=_say).prepare_given()
+    embedded.Stack(home, say=_say).prepare_given()
 
 
 def status(home: Home = None, as_json: AsJson = False) -> None:
     """Say what is up: processes, versions, queues, migrations, the last beat. Exit code 5 when nothing runs."""
-    found = read_status(Stack(home))
+    from fntx_sessions.stack.status import read_status  # noqa: PLC0415 -- Alembic, which `fntx ls` has no use for
+
+    found = read_status(embedded.Stack(home))
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=2, default=str))
     else:
@@ -70,7 +75,9 @@ def status(home: Home = None, as_json: AsJson = False) -> None:
 
 def doctor(home: Home = None, as_json: AsJson = False) -> None:
     """Check everything and say what to run where something is wrong. Exit code 5 when something is down."""
-    checks = diagnose(Stack(home))
+    from fntx_sessions.stack.doctor import diagnose  # noqa: PLC0415 -- as above
+
+    checks = diagnose(embedded.Stack(home))
     if as_json:
         typer.echo(json.dumps([check.to_dict() for check in checks], indent=2))
     else:
@@ -78,7 +85,7 @@ def doctor(home: Home = None, as_json: AsJson = False) -> None:
     raise typer.Exit(DOWN_EXIT if any(check.result == "fail" for check in checks) else 0)
 
 
-def _stay(stack: Stack) -> None:
+def _stay(stack: "Stack") -> None:
     typer.echo("Ctrl-C ends it.", err=True)
     stack.wait()
     if stack.left_behind():
@@ -95,11 +102,11 @@ def _say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _nothing(stack: Stack) -> str:
+def _nothing(stack: "Stack") -> str:
     return f"nothing runs in {stack.folder.home}; start it with `fntx up`"
 
 
-def _print_addresses(addresses: Addresses, as_json: bool) -> None:
+def _print_addresses(addresses: "Addresses", as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(addresses.to_dict(), indent=2))
         return
@@ -110,7 +117,7 @@ def _print_addresses(addresses: Addresses, as_json: bool) -> None:
             typer.echo(f"  {name:<10}{value}")
 
 
-def _print_status(found: Status) -> None:
+def _print_status(found: "Status") -> None:
     console = Console()
     if not found.running:
         console.print(found.sentence, soft_wrap=True)
@@ -126,7 +133,7 @@ def _print_status(found: Status) -> None:
     console.print(facts)
 
 
-def _print_checks(checks: list[Check]) -> None:
+def _print_checks(checks: "list[Check]") -> None:
     table = Table("check", "", "what it means", "what to run", box=None)
     for check in checks:
         table.add_row(check.name, MARKS[check.result], check.meaning, check.fix)

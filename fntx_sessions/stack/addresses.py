@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import make_url
-
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.control import Supervisor
 from fntx_sessions.stack.folder import Folder
@@ -33,6 +31,8 @@ class Addresses:
 
 def masked(url: str) -> str:
     """Return a URL without its password."""
+    from sqlalchemy import make_url  # noqa: PLC0415 -- half a second that `fntx ls` has no use for
+
     return make_url(url).render_as_string(hide_password=True)
 
 
