@@ -1,4 +1,4 @@
-"""Liveness: a lost host's sessions are taken over once, under a new epoch, and only when it is the host that is lost."""
+"""Liveness: a lost host's sessions are taken over once, under a new epoch, and only when the host is really lost."""
 
 import threading
 from collections.abc import Iterator
