@@ -1,0 +1,181 @@
+"""kill -9 of a process in the middle of a step or a recovery: nothing lost, nothing twice, the right one charged."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from hosting import Hosting, S, T, forget_runtimes, make_hosting
+
+from fntx_sessions.agents import claims
+from fntx_sessions.agents.registry import get_agent
+from fntx_sessions.automation import hosts
+from fntx_sessions.settings import Settings, get_settings
+from fntx_sessions.testing import failpoints_armed
+
+EXECUTOR, PLANNER, EVALUATOR = "TacticalExecutorAgent", "StrategicPlannerAgent", "EvaluatorAgent"
+ENTRY = datetime(2018, 1, 9, 15, 0, tzinfo=UTC)
+WHOLE_DAY = ["entry", "profit"]
+
+
+@pytest.fixture
+def hosting(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosting]:
+    monkeypatch.setenv("FNTX_HOME", str(settings.home))  # where processes leave their last words
+    get_settings.cache_clear()
+    with make_hosting(settings) as made:
+        yield made
+    get_settings.cache_clear()
+
+
+def killed(hosting: Hosting, act: Callable[[Hosting], object], failpoint: str = "") -> None:
+    """Do something in a process of its own, with connections of its own, that must end by SIGKILL."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with make_hosting(hosting.desk.settings) as own, failpoints_armed(failpoint):
+                act(own)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "the process came through"
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def step(hosting: Hosting) -> int:
+    return hosting.step()
+
+
+def before_entry(hosting: Hosting):
+    """A session whose next bar enters its trade."""
+    session_id = hosting.started()
+    hosting.walk(session_id, lambda row: row["clock_at"] == ENTRY)
+    return session_id
+
+
+def ends_as_if_nothing_happened(hosting: Hosting, session_id, host_id: str = "h1") -> None:
+    hosting.walk(session_id, lambda row: row["status"] == S.CLOSED, host_id)
+    hosting.check_books(session_id)
+    assert [fill["reason"] for fill in hosting.fills(session_id)] == WHOLE_DAY
+    assert hosting.broker.positions(session_id) == []
+
+
+def test_killed_between_intent_and_send(hosting):
+    """The intent stands, nothing is at the broker: the next step says never sent, and enters once."""
+    session_id = before_entry(hosting)
+    killed(hosting, step, "order.committed:kill")
+    [name] = hosting.states(session_id)
+    assert hosting.broker.order_status(name) is None
+    hosting.step()
+    assert hosting.states(session_id)[name] == "rejected"
+    row = hosting.row(session_id)
+    assert (row["epoch"], row["agent_failures"]) == (1, {EXECUTOR: 1})
+    ends_as_if_nothing_happened(hosting, session_id)
+
+
+def test_killed_between_broker_and_ledger(hosting):
+    """The broker holds a fill the ledger never saw: the next step takes it in, and does not enter again."""
+    session_id = before_entry(hosting)
+    killed(hosting, step, "order.placed:kill")
+    assert hosting.fills(session_id) == []
+    assert len(hosting.broker.positions(session_id)) == 1
+    hosting.step()
+    hosting.check_books(session_id)
+    ends_as_if_nothing_happened(hosting, session_id)
+
+
+def test_killed_while_it_closes(hosting):
+    """The exit reached the broker and nobody wrote it down: it is not sent a second time."""
+    session_id = hosting.holding(hosting.started())
+
+    def until_exit(own: Hosting) -> None:
+        own.walk(session_id, lambda row: row["status"] == S.CLOSED)
+
+    killed(hosting, until_exit, "order.placed:kill")
+    assert hosting.broker.positions(session_id) == []
+    assert len(hosting.fills(session_id)) == 1
+    ends_as_if_nothing_happened(hosting, session_id)
+
+
+@pytest.mark.parametrize("point", ["order.committed", "order.placed"])
+def test_killed_with_its_host(hosting, point):
+    """The whole host gone: recovery finds the order's fate under a new epoch and says so."""
+    session_id = before_entry(hosting)
+    hosting.save(session_id)
+    killed(hosting, step, f"{point}:kill")
+    hosts.renew(hosting.desk.engine, hosting.desk.settings, "h2", "agents")
+    hosting.lose("h1")
+    assert hosting.watch().recovered == [session_id]
+    found = hosting.row(session_id)["recovery_data"]["reconciled"]
+    [name] = hosting.states(session_id)
+    sent = point == "order.placed"
+    assert found == {"cancelled": [], "never_sent": [] if sent else [name], "late_fills": [f"{name}:0"] if sent else []}
+    hosting.do(T.RESUME, session_id)
+    forget_runtimes()
+    ends_as_if_nothing_happened(hosting, session_id, "h2")
+
+
+def test_only_the_agent_that_took_its_process_down_is_charged(hosting):
+    """Three sessions in one batch, one agent of one kills: that agent is charged once, the rest go on beside it."""
+    sessions = [hosting.started() for _ in range(3)]
+    hosting.step()
+    guilty = sessions[1]
+
+    def poisoned(own: Hosting) -> None:
+        planner = get_agent(PLANNER)
+        honest = planner.step
+
+        def step(state, context):
+            if context.session_id == guilty:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return honest(state, context)
+
+        planner.step = step
+        own.step()
+
+    killed(hosting, poisoned)
+    assert len(claims.claimants(hosting.desk.engine, "h1")) == 1
+    hosting.step()
+    charged = {session_id: hosting.row(session_id)["agent_failures"] for session_id in sessions}
+    assert charged == {session_id: {PLANNER: 1} if session_id == guilty else {} for session_id in sessions}
+    assert all(hosting.row(session_id)["epoch"] == 1 for session_id in sessions)
+
+
+def test_an_agent_that_keeps_killing_is_set_aside(hosting):
+    """It cannot take the host down for ever: after the cap its session is suspended."""
+    session_id = hosting.started()
+    for _ in range(3):
+        killed(hosting, step, "step.bar:kill")
+    hosting.step()
+    row = hosting.row(session_id)
+    assert (row["status"], row["agent_failures"]) == (S.SUSPENDED, {EVALUATOR: 3})
+
+
+@pytest.mark.parametrize("point", ["step.reported", "step.finished"])
+def test_killed_after_its_agents_were_done(hosting, point):
+    """Between report and record, or after it: no agent is charged, and the day ends as it would have."""
+    session_id = before_entry(hosting)
+    killed(hosting, step, f"{point}:kill")
+    hosting.step()
+    assert hosting.row(session_id)["agent_failures"] == {}
+    ends_as_if_nothing_happened(hosting, session_id)
+
+
+@pytest.mark.parametrize("point", ["recovery.begun", "recovery.restored"])
+def test_a_killed_recoverer_is_followed_by_another(hosting, point):
+    """The command waits in Postgres; a sweep finishes it under an epoch of its own, from the save."""
+    session_id = hosting.holding(hosting.started())
+    hosting.save(session_id)
+    hosting.do(T.SUSPEND, session_id)
+    hosting.desk.redis.flushdb()
+    command_id = uuid4()
+    killed(hosting, lambda own: own.ask(T.RECOVER, session_id, command_id=command_id), f"{point}:kill")
+    assert hosting.row(session_id)["epoch"] == 2
+    assert hosting.finish() == {"recover_done": 1}
+    row = hosting.row(session_id)
+    assert (row["status"], row["epoch"]) == (S.PAUSED, 3)
+    again = hosting.ask(T.RECOVER, session_id, command_id=command_id)
+    assert (again.state, again.epoch) == ("done", 3)
+    hosting.do(T.RESUME, session_id)
+    ends_as_if_nothing_happened(hosting, session_id)
