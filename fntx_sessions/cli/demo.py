@@ -86,7 +86,10 @@ def _own_home() -> Path:
 
 @contextmanager
 def _stack(home: Path, checks: Checks, *, keep: bool) -> "Iterator[Stack]":
-    stack = embedded.Stack(home, env=SHORT_LEASES, say=output.note)
+    # What a worker that is killed leaves in its folder for temporary files goes with the rest.
+    temporary = home / "tmp"
+    temporary.mkdir(mode=0o700)
+    stack = embedded.Stack(home, env=SHORT_LEASES | {"TMPDIR": str(temporary)}, say=output.note)
     with checks.step("the stack comes up: Postgres, Valkey, three workers, beat, Flower"):
         stack.up()
     try:

@@ -1,0 +1,202 @@
+"""The command line over a stand-in of the desk's answers: what it asks, prints and exits with."""
+
+import io
+import json
+from uuid import uuid4
+
+import pytest
+
+from fntx_sessions.cli import asking, ids, sessions, templates
+from fntx_sessions.cli.app import run
+from fntx_sessions.cli.exits import Exit, worst
+from fntx_sessions.cli.values import pairs
+from fntx_sessions.exceptions import IllegalTransition, InvalidArgument, NotFound, OutcomeUnknown, Unavailable
+from fntx_sessions.settings import Settings
+
+ID = "3f2a9c1d-0000-4000-8000-000000000001"
+OTHER = "3f2a9c1e-0000-4000-8000-000000000002"
+
+
+class Desk(asking.Line):
+    """A line that answers from a script and notes what was asked."""
+
+    def __init__(self) -> None:
+        self.settings = Settings()
+        self.asked: list[tuple] = []
+        self.refused: dict[str, Exception] = {}
+        self.listed = [ID, OTHER]
+
+    def command(self, verb, arguments, command_id=None):
+        self.asked.append((verb, arguments, command_id))
+        given = str(arguments.get("session_id", ID))
+        if given in self.refused:
+            raise self.refused[given]
+        return {
+            "command_id": str(command_id or uuid4()), "session_id": given, "trigger": verb, "state": "done",
+            "status": "paused", "version": 4, "epoch": 2, "warnings": ["mind the gap"], "extra": {"in_flight": ["o1"]},
+        }  # fmt: skip
+
+    def query(self, task, **arguments):
+        self.asked.append((task, arguments, None))
+        if task == "sessions.list":
+            prefix = arguments.get("id_prefix", "")
+            return [{"session_id": one} for one in self.listed if one.replace("-", "").startswith(prefix)]
+        if task == "templates.list":
+            return [{"template_name": "Backtest"}]
+        raise AssertionError(task)
+
+    def close(self):
+        pass
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def desk(monkeypatch):
+    made = Desk()
+    for module in (sessions, templates):
+        monkeypatch.setattr(module, "line", lambda: made)
+    monkeypatch.setattr(ids.sys, "stdin", Terminal())
+    return made
+
+
+def test_exit_codes_are_the_documented_ones(desk, capsys):
+    """Done 0, usage 2, refused 3, not found 4, unavailable 5: each with one sentence on stderr, nothing on stdout."""
+    errors = {
+        Exit.REFUSED: IllegalTransition(ID, "pause_session", "closed", "ann", "done for today", "nothing"),
+        Exit.NOT_FOUND: NotFound("session", ID, "See `fntx ls`."),
+        Exit.UNAVAILABLE: OutcomeUnknown("c", "pause_session", 30),
+        Exit.USAGE: InvalidArgument("reason", "is too long", "Shorten it."),
+    }
+    for code, error in errors.items():
+        desk.refused = {ID: error}
+        assert run(["pause", ID]) == code
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert str(error) in told.err
+        assert told.err.count("\n") == 1
+    desk.refused = {}
+    assert run(["pause", ID]) == Exit.DONE
+
+
+def test_of_several_ids_each_has_its_line_and_the_worst_code_counts(desk, capsys):
+    """One refused id stops no other; the command exits with the worst of them."""
+    desk.refused = {ID: NotFound("session", ID, "See `fntx ls`.")}
+    assert run(["pause", ID, OTHER]) == Exit.NOT_FOUND
+    told = capsys.readouterr()
+    assert OTHER in told.out
+    assert ID in told.err
+    assert worst([Exit.DONE, Exit.UNAVAILABLE, Exit.REFUSED]) == Exit.UNAVAILABLE
+    assert worst([Exit.UNEXPECTED, Exit.UNAVAILABLE]) == Exit.UNEXPECTED
+    assert worst([]) == Exit.DONE
+
+
+@pytest.mark.parametrize("piped", [f"{ID}\n{OTHER}\n", json.dumps([{"session_id": ID}, {"session_id": OTHER}])])
+@pytest.mark.parametrize("arguments", [["pause", "-"], ["pause"]])
+def test_ids_can_be_piped_in_as_lines_or_as_what_ls_json_prints(desk, monkeypatch, capsys, piped, arguments):
+    """`fntx ls -q | fntx pause -` and `fntx ls --json | fntx pause` do the same."""
+    monkeypatch.setattr(ids.sys, "stdin", io.StringIO(piped))
+    assert run(arguments) == Exit.DONE
+    assert [str(asked[1]["session_id"]) for asked in desk.asked] == [ID, OTHER]
+
+
+def test_json_has_the_facts_of_success_and_of_refusal(desk, capsys):
+    """Machines get one array: outcomes, and errors with their family and facts."""
+    desk.refused = {ID: NotFound("session", ID, "See `fntx ls`.")}
+    assert run(["pause", ID, OTHER, "--json"]) == Exit.NOT_FOUND
+    refused, done = json.loads(capsys.readouterr().out)
+    assert (refused["session_id"], refused["error"], refused["facts"]["kind"]) == (ID, "NotFound", "session")
+    assert (done["session_id"], done["version"]) == (OTHER, 4)
+
+
+def test_a_prefix_stands_for_the_one_session_it_fits(desk, capsys):
+    """Four characters are enough if they fit one session; none and several are told apart."""
+    assert run(["pause", "3f2a9c1e"]) == Exit.DONE
+    assert str(desk.asked[-1][1]["session_id"]) == OTHER
+    assert run(["pause", "3f2a"]) == Exit.USAGE
+    assert "fits several sessions" in capsys.readouterr().err
+    assert run(["pause", "abcd"]) == Exit.NOT_FOUND
+    assert run(["pause", "3f2"]) == Exit.USAGE
+    assert run(["pause", "not-an-id"]) == Exit.USAGE
+
+
+def test_options_reach_the_command_as_typed_values(desk):
+    """--config, --risk, --strategy-set, --reason, --expected-version and --command-id arrive as what they mean."""
+    command_id = uuid4()
+    line = ["update", ID, "--set", "feed.step_s=60", "--risk", "max_daily_risk=0.02", "--strategy", "sell_put",
+            "--strategy-set", "sell_put.delta=0.1", "-r", "why not", "--expected-version", "7",
+            "--command-id", str(command_id)]  # fmt: skip
+    assert run(line) == Exit.DONE
+    verb, arguments, asked_id = desk.asked[-1]
+    assert (verb, asked_id) == ("update", command_id)
+    assert arguments | {"session_id": ID} == {
+        "session_id": ID, "reason": "why not", "expected_version": 7, "config": {"feed": {"step_s": 60}},
+        "risk_parameters": {"max_daily_risk": 0.02}, "enabled_strategies": ["sell_put"],
+        "strategy_parameters": {"sell_put": {"delta": 0.1}},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (["stop", ID, "--close", "--to", "bob"], "--to"),
+        (["update", ID], "changes nothing"),
+        (["create"], "TYPE or --template"),
+        (["create", "nope"], "not one of"),
+        (["create", "paper_trading", "--risk", "max_daily_risk=NaN"], "--risk max_daily_risk"),
+        (["create", "paper_trading", "--set", "novalue"], "key=value"),
+        (["create", "paper_trading", "--set", "a=1", "--set", "a=2"], "given twice"),
+        (["pause", ID, OTHER, "--command-id", str(uuid4())], "--command-id"),
+        (["pause"], "session id"),
+        (["no-such-command"], "No such command"),
+        (["pause", "--no-such-option"], "No such option"),
+        (["templates", "nope"], "There are: Backtest"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_that_names_what_is_wrong(desk, capsys, line, told):
+    """Nothing is asked of the desk, nothing is printed on stdout, there is no traceback."""
+    assert run(line) in (Exit.USAGE, Exit.NOT_FOUND)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert told in err
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    assert [asked for asked in desk.asked if asked[0] != "templates.list"] == []
+
+
+def test_what_nobody_foresaw_is_a_sentence_too(desk, capsys):
+    """A bug exits with 1 and says how to see where, without a traceback."""
+    desk.refused = {ID: RuntimeError("boom")}
+    assert run(["pause", ID]) == Exit.UNEXPECTED
+    assert "unexpected RuntimeError: boom" in capsys.readouterr().err
+
+
+def test_without_a_stack_it_says_how_to_start_one(tmp_path, monkeypatch, capsys):
+    """No stack, no addresses: unavailable, and the fix."""
+    monkeypatch.setenv("FNTX_HOME", str(tmp_path))
+    asking.get_settings.cache_clear()
+    try:
+        assert run(["ls"]) == Exit.UNAVAILABLE
+    finally:
+        monkeypatch.undo()
+        asking.get_settings.cache_clear()
+    assert "fntx up" in capsys.readouterr().err
+
+
+def test_values_are_json_where_they_can_be_and_text_where_not():
+    """Numbers, booleans and lists are typed; anything else is text; dots nest."""
+    given = ["a=1", "b=0.5", "c=true", 'd=["x"]', "e.f=XNYS", "e.g=null", "h=a=b"]
+    assert pairs(given, "--set") == {
+        "a": 1, "b": 0.5, "c": True, "d": ["x"], "e": {"f": "XNYS", "g": None}, "h": "a=b",
+    }  # fmt: skip
+    for bad in ("a=Infinity", "a=-inf", "a=nan", 'a={"b": NaN}', "=1", "a..b=1"):
+        with pytest.raises(InvalidArgument):
+            pairs([bad], "--set")
+
+
+def test_unavailable_is_retryable_and_says_so_in_its_code():
+    """Scripts may try again on 5, and on nothing else."""
+    assert Unavailable("Redis", "x", "y").exit_code == Exit.UNAVAILABLE
