@@ -42,7 +42,7 @@ WITH r AS (
 ), mine AS (
   UPDATE session_work w SET clock_at = coalesce(r.clock_at, w.clock_at), agent_failures = r.agent_failures,
     step_claimed_until = NULL, step_claimed_by = CASE WHEN r.unreported THEN 'interrupted' END,
-    next_step_at = CASE r.again WHEN 'now' THEN now()
+    next_step_at = CASE r.again WHEN 'now' THEN now() WHEN 'later' THEN now() + make_interval(secs => 10)
       WHEN 'never' THEN NULL ELSE greatest(now(), w.next_step_at + make_interval(secs => w.step_interval_s)) END
   FROM r WHERE w.session_id = r.session_id AND w.epoch = r.epoch AND w.step_claimed_by = :claimant
   RETURNING w.session_id
@@ -90,8 +90,9 @@ WHERE host_id = :host_id AND step_claimed_by = :claimant
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one session's step leaves behind. again: ``interval``, ``now`` or ``never``.
+    """What one session's step leaves behind.
 
+    again: ``interval``, ``now``, ``never``, or ``later``: in 10 s, should the command that follows not come about.
     unreported: Redis does not know of it, so that nobody may go on from what a process kept in memory.
     """
 

@@ -225,8 +225,10 @@ def _again(done: Slice) -> str:
     flat = runtime.book.flat and runtime.book.quiet
     if runtime.status in (SessionStatus.SUSPENDED, SessionStatus.ERROR) and flat:
         return "never"  # nothing to guard until somebody changes the session
-    unfinished = runtime.status is SessionStatus.ACTIVE and not done.finished
-    return "now" if unfinished and runtime.session_type == "backtest" else "interval"
+    if done.finished and runtime.status in (SessionStatus.ACTIVE, SessionStatus.PAUSED):
+        return "later"  # it is stopped next: nobody else need step it, and stop it, meanwhile
+    active = runtime.status is SessionStatus.ACTIVE
+    return "now" if active and runtime.session_type == "backtest" else "interval"
 
 
 def _is_forgotten(row: dict[str, Any], mark: LiveMark | None) -> bool:
