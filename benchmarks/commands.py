@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import UUID, uuid4
 
 from celery import Celery
@@ -47,7 +48,7 @@ class Sender:
         """Return once all are answered; raises RuntimeError for an answer that is no success."""
         waiting = list(ids)
         while waiting:
-            answers = self._redis.mget([f"celery-task-meta-{task_id}" for task_id in waiting])
+            answers: Any = self._redis.mget([f"celery-task-meta-{task_id}" for task_id in waiting])
             for answer in filter(None, answers):
                 _check(answer)
             waiting = [task_id for task_id, answer in zip(waiting, answers, strict=True) if answer is None]
@@ -60,12 +61,12 @@ def _check(answer: bytes) -> None:
         raise RuntimeError(answer.decode())
 
 
-def _client(place: tuple[str, str], kind: str, jobs: list[Job], go: object, done: object) -> None:
+def _client(place: tuple[str, str], kind: str, jobs: list[Job], go: Any, done: Any) -> None:
     sender = Sender(*place)
     send = getattr(sender, kind)
-    go.wait()  # type: ignore[attr-defined]
+    go.wait()
     sender.await_all([send(job) for job in jobs], 0.02)
-    done.wait()  # type: ignore[attr-defined]
+    done.wait()
 
 
 def _rate(desk: Desk, kind: str, sessions: list[UUID], drained: Callable[[], bool]) -> tuple[float, float]:
@@ -75,7 +76,9 @@ def _rate(desk: Desk, kind: str, sessions: list[UUID], drained: Callable[[], boo
     go, done = spawn.Barrier(CLIENTS + 1), spawn.Barrier(CLIENTS + 1)
     place = desk.redis_url, desk.token
     clients = [
-        spawn.Process(target=_client, args=(place, kind, [(verb, str(one)) for verb in VERBS for one in share], go, done))
+        spawn.Process(
+            target=_client, args=(place, kind, [(verb, str(one)) for verb in VERBS for one in share], go, done)
+        )
         for share in shares
     ]
     for client in clients:
@@ -96,16 +99,16 @@ def throughput(desk: Desk, sessions: list[UUID]) -> list[Result]:
     """Return commands a second beside no-ops a second; workers of both kinds run already."""
     ours, drained, peer = [], [], []
     for number in range(ROUNDS + 1):
-        noops, _ = _rate(desk, "noop", sessions, lambda: True)
+        plain, _ = _rate(desk, "noop", sessions, lambda: True)
         answered, all_done = _rate(desk, "command", sessions, lambda: desk.waiting_follow_ups() == 0)
         if number:  # the first one warms up
-            peer.append(noops)
+            peer.append(plain)
             ours.append(answered)
             drained.append(all_done)
-    beside = {"against": "Celery no-op", "peer": middle(peer), "rounds": ROUNDS}
+    noops = middle(peer)
     return [
-        Result("commands through Celery", "/s", middle(ours), must=0.45, **beside),
-        Result("  with follow-ups drained", "/s", middle(drained), must=0.30, **beside),
+        Result("commands through Celery", "/s", middle(ours), "Celery no-op", noops, 0.45, rounds=ROUNDS),
+        Result("  with follow-ups drained", "/s", middle(drained), "Celery no-op", noops, 0.30, rounds=ROUNDS),
     ]
 
 

@@ -161,7 +161,7 @@ def own_desk() -> Iterator[Desk]:
             log = folder.logs / f"{name}.log"
             process = server.start(log)
             ending.callback(_end, process, signal.SIGINT)
-            server.wait_ready(log, lambda process=process: process.poll() is None)
+            server.wait_ready(log, partial(_lives, process))
         postgres.ensure_database(DATABASE)
         migrate(postgres.url())
         ensure_local_keys(home)
@@ -170,6 +170,10 @@ def own_desk() -> Iterator[Desk]:
         ending.callback(desk.engine.dispose)
         ending.callback(desk.redis.close)
         yield desk
+
+
+def _lives(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is None
 
 
 def _end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from benchmarks import commands, transitions
+from benchmarks import backtest, commands, saves, transitions
 from benchmarks.desk import own_desk
 from benchmarks.report import Result, show, store
 
@@ -17,15 +17,18 @@ def main() -> None:
     with own_desk() as desk:
         sessions = desk.active_sessions(commands.SESSIONS)
         say(f"{len(sessions)} sessions made")
-        with desk.worker("noop", "-Q", "noop", "-c", "2", app="benchmarks.noop_app") as took:
-            results.append(Result("Celery alone ready", "s", took))
-            with desk.worker("commands", "-Q", "commands,queries,celery", "-c", "2") as took:
-                results.append(Result("worker ready", "s", took))
+        with desk.worker("noop", "-Q", "noop", "-c", "2", app="benchmarks.noop_app") as alone:
+            with desk.worker("commands", "-Q", "commands,queries,celery", "-c", "2") as ours:
+                results.append(Result("worker ready", "s", ours, "Celery no-op", alone))
                 results += commands.throughput(desk, sessions)
                 results.append(commands.latency(desk, sessions[0]))
         say("commands measured")
         results.append(transitions.transitions(desk, sessions))
         say("transitions measured")
+        with desk.worker("agents", "-Q", "agents", "-c", str(backtest.PROCESSES)):
+            results.append(backtest.days(desk))
+        say("backtest measured")
+        results += saves.saves(desk)
     show(results)
     store(results, RESULTS)
     say(f"{time.monotonic() - began:.0f} s; {RESULTS} has the figures")
