@@ -78,6 +78,8 @@ class Outcome:
     extra: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] | None = None
     repeated: bool = False
+    # Follow-ups whose relay the command's own commit claimed: for whoever asked `machine.run` for that.
+    claimed: tuple[Row, ...] = field(default=(), compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form that is stored with the command and sent to the caller."""

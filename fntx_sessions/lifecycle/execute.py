@@ -55,7 +55,7 @@ def command(desk: Desk, trigger: Trigger, actor: Actor, arguments: CommandArgume
     if isinstance(arguments, RecoverArguments):
         outcome = recovering.recover(desk.engine, desk.redis, desk.settings, ask)
     else:
-        outcome = machine.run(desk.engine, ask, commands.DECISIONS[trigger])
+        outcome = machine.run(desk.engine, ask, commands.DECISIONS[trigger], relaying=True)
     follow_up(desk, outcome)
     return outcome
 
@@ -108,6 +108,9 @@ def follow_up(desk: Desk, outcome: Outcome) -> None:
     if outcome.state == "refused" or outcome.repeated:
         return
     try:
-        outbox.relay_session(desk.engine, desk.redis, desk.settings, outcome.session_id)
+        if outcome.claimed:
+            outbox.relay_claimed(desk.engine, desk.redis, desk.settings, outcome.claimed)
+        else:
+            outbox.relay_session(desk.engine, desk.redis, desk.settings, outcome.session_id)
     except Unavailable as error:
         log.warning("follow_up_delayed", session_id=str(outcome.session_id), problem=str(error))

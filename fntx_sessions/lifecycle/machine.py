@@ -65,15 +65,16 @@ def committing(ask: Ask) -> Iterator[None]:
         raise OutcomeUnknown(str(ask.command_id), ask.trigger.value, round(monotonic() - began, 1)) from error
 
 
-def run(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool = False) -> Outcome:
+def run(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool = False, relaying: bool = False) -> Outcome:
     """Do one command and return its outcome; a refusal is an outcome too, committed with its reason.
 
     finishing: take up a command that was left pending (its row is there); without it, a pending command answers with
-    its pending outcome. Raises Busy or Unavailable when nothing was written and the same call may work later.
+    its pending outcome. relaying: the caller relays what follows at once; where nothing older waits, the commit claims
+    that, and the outcome holds it. Raises Busy or Unavailable when nothing was written and the same call may work later.
     """
     for _ in range(_ATTEMPTS):
         try:
-            return _run_once(engine, ask, decide, finishing=finishing)
+            return _run_once(engine, ask, decide, finishing=finishing, relaying=relaying)
         except PreconditionFailed:
             # A unique index said no at the write: somebody took the account while we decided. Look again: whoever
             # it was has committed, and the decision finds and names them.
@@ -81,10 +82,12 @@ def run(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool = False) 
     raise Busy(f"the account of session {ask.session_id}", get_settings().db_lock_timeout_ms)
 
 
-def _run_once(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool) -> Outcome:
+def _run_once(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool, relaying: bool) -> Outcome:
     args_hash = chain_hash(None, {"ask": ask.canonical().decode()})
     with door(engine) as connection:
         row = _lock(connection, ask, args_hash)
+        # Nobody else can claim it before we commit: rows come to the outbox under the session's lock alone.
+        row["claimed"] = [] if relaying and row["relay_free"] else None
         repeated = _repeated(row, ask, args_hash, finishing=finishing)
         if repeated is not None:
             connection.exec_driver_sql("ROLLBACK")
@@ -180,6 +183,9 @@ def illegal(row: Row, ask: Ask) -> IllegalTransition:
 def _write(connection: Connection, row: Row, ask: Ask, change: Change, args_hash: bytes, *, commit: bool) -> Outcome:
     before = dict(row)
     _apply(row, ask, change)
+    outbox = _outbox(change)
+    if row["claimed"] is not None:
+        row["claimed"] += [{"session_id": ask.session_id, "version": row["version"], **entry} for entry in outbox]
     outcome = _outcome(row, ask, change)
     entries = [_audit(row, before, ask, change.state, args_hash)]
     overtaken = _overtaken(before, row, ask)
@@ -193,7 +199,8 @@ def _write(connection: Connection, row: Row, ask: Ask, change: Change, args_hash
         "audit": to_json(entries),
         "overtaken_id": overtaken.command_id if overtaken else None,
         "overtaken_outcome": to_json(overtaken.to_dict()) if overtaken else None,
-        "outbox": to_json(_outbox(change)),
+        "outbox": to_json(outbox),
+        "relay_claimed": bool(row["claimed"]),
         "clear_latch": change.clear_latch,
         "asked_by": ask.actor.name,
         "asked_why": ask.reason,
@@ -248,6 +255,7 @@ def _outcome(row: Row, ask: Ask, change: Change) -> Outcome:
         at=row["now"],
         warnings=change.warnings,
         extra=change.extra,
+        claimed=tuple(row["claimed"] or ()),
     )
 
 

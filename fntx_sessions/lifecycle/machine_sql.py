@@ -20,7 +20,7 @@ SELECT 1 FROM sessions WHERE session_id = :session_id FOR NO KEY UPDATE;
 SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS command_args_hash,
   c.trigger AS command_trigger, c.outcome AS command_outcome, c.session_id AS command_session_id,
   c.arguments AS command_arguments, s.*,
-  w.clock_at, w.host_id, w.hosted, w.last_saved_at, w.recovery_attempts,
+  w.relay_due_at IS NULL AS relay_free, w.clock_at, w.host_id, w.hosted, w.last_saved_at, w.recovery_attempts,
   w.host_id IS NOT NULL AND (h.host_id IS NULL OR h.lease_until < now()) AS host_lost, h.seen_at AS host_seen_at,
   (SELECT coalesce(jsonb_agg(i.client_order_id ORDER BY i.seq), '[]') FROM order_intents i
     WHERE i.session_id = s.session_id AND i.state IN ('intended', 'working')) AS in_flight,
@@ -82,7 +82,9 @@ WITH s AS (
       THEN CAST(:work_next_recovery_at AS timestamptz) ELSE next_recovery_at END,
     pending_due_at = CASE WHEN :work_pending THEN clock_timestamp() END,
     pending_claimed_until = NULL,
-    relay_due_at = CASE WHEN CAST(:outbox AS jsonb) = '[]' THEN relay_due_at ELSE clock_timestamp() END
+    relay_due_at = CASE WHEN CAST(:outbox AS jsonb) = '[]' THEN relay_due_at ELSE clock_timestamp() END,
+    relay_claimed_until = CASE WHEN :relay_claimed THEN clock_timestamp() + make_interval(secs => 10)
+      ELSE relay_claimed_until END
   WHERE session_id = :session_id
 ), t AS (
   INSERT INTO transitions (transition_id, session_id, timestamp, from_status, to_status, trigger, actor, reason,

@@ -72,13 +72,23 @@ def relay_session(engine: Engine, redis: Redis, settings: Settings, session_id: 
     return _relay(engine, redis, settings, _CLAIM_ONE, {"session_id": session_id})
 
 
+def relay_claimed(engine: Engine, redis: Redis, settings: Settings, claimed: Sequence[dict[str, Any]]) -> int:
+    """Relay what a command's own commit claimed, rows of its session in their order; return how many were sent."""
+    return _deliver(engine, redis, settings, {row["session_id"] for row in claimed}, claimed)
+
+
 def _relay(engine: Engine, redis: Redis, settings: Settings, claim: Any, bound: dict[str, Any]) -> int:
     with statements(engine) as connection:
         found = rows(connection.execute(claim, bound))
     if not found:
         return 0
-    ids = {row["session_id"] for row in found}
     pending = [row for row in found if row["kind"] is not None]
+    return _deliver(engine, redis, settings, {row["session_id"] for row in found}, pending)
+
+
+def _deliver(
+    engine: Engine, redis: Redis, settings: Settings, ids: set[UUID], pending: Sequence[dict[str, Any]]
+) -> int:
     failpoint("relay.claimed")
     stuck = _send(redis, settings, pending)
     failpoint("relay.sent")
@@ -115,5 +125,5 @@ def _entries(settings: Settings, pending: Sequence[dict[str, Any]]) -> dict[UUID
     for row in pending:
         if row["kind"] == "event":
             values = told.setdefault(row["session_id"], [_INBOX_LENGTH, settings.hot_ttl_s])
-            values += [f"{row['version']}-{row['position']}", orjson.dumps(row["payload"])]
+            values += [f"{row['version']}-{row['position']}", orjson.dumps(row["payload"], default=str)]
     return told

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import pytest
-from lifecycle_harness import S, T, World
+from lifecycle_harness import S, T, World, ask, decision
 from sqlalchemy import text
 
 from fntx_sessions.exceptions import Unavailable
-from fntx_sessions.lifecycle import outbox
+from fntx_sessions.lifecycle import machine, outbox
 from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.redis_client import build_redis, key
 from fntx_sessions.testing import FailpointReached, failpoints_armed
@@ -224,6 +224,34 @@ def test_one_session_is_relayed_at_once_or_left_to_whoever_has_it(world, client)
     world.do(T.PAUSE, one)
     world.execute("UPDATE session_work SET relay_claimed_until = now() + interval '1 minute'")
     assert outbox.relay_session(world.engine, client, world.settings, one) == 0
+
+
+def relaying(world, trigger, session_id):
+    """Do a command whose asker relays what follows."""
+    return machine.run(world.engine, ask(trigger, session_id), decision(trigger), relaying=True)
+
+
+def test_a_command_claims_its_own_relay(world, client):
+    """Nobody else relays what it claimed; relayed, it is in Redis and out of Postgres; dropped, it is due in time."""
+    session_id = world.in_status(S.ACTIVE)
+    relay(world, client)
+    outcome = relaying(world, T.PAUSE, session_id)
+    assert relay(world, client) == 0
+    assert outbox.relay_claimed(world.engine, client, world.settings, outcome.claimed) == 2 == len(outcome.claimed)
+    assert told(client, session_id) == expected(world, session_id)
+    assert left(world) == 0
+    relaying(world, T.RESUME, session_id)
+    due_again(world)
+    assert relay(world, client) == 2
+    assert told(client, session_id) == expected(world, session_id)
+
+
+def test_a_command_claims_nothing_where_older_follow_ups_wait(world, client):
+    """Else the newer would be in the stream first, and Redis would refuse the older."""
+    session_id = world.in_status(S.ACTIVE)
+    assert relaying(world, T.PAUSE, session_id).claimed == ()
+    assert relay(world, client) == 5
+    assert told(client, session_id) == expected(world, session_id)
 
 
 def test_a_closed_sessions_live_state_expires(world, client):
