@@ -82,6 +82,7 @@ class Settings(BaseSettings):
     step_slice_s: float = Field(default=2.0, gt=0)
     # How long one save or checkpoint sweep goes on while more is due; the next tick goes on from there.
     state_sweep_s: float = Field(default=10.0, gt=0)
+    step_stay_s: float = Field(default=0.9, ge=0)
     step_sweep_s: float = Field(default=5.0, gt=0)
     agent_failures_max: int = Field(default=3, ge=1)
     step_time_limit_s: int = Field(default=30, ge=1)

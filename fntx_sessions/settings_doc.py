@@ -87,6 +87,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "step_batch": "sessions a worker process claims at a time",
         "step_slice_s": "longest time one backtest session is stepped before the next one's turn",
         "state_sweep_s": "longest time one save or checkpoint sweep goes on while more is due",
+        "step_stay_s": "how long a step sweep waits for steps that come due before the next tick of beat",
         "step_sweep_s": "longest time one step sweep goes on claiming",
         "agent_failures_max": "failures after which an agent is quarantined and its session suspended",
         "step_time_limit_s": "after it, the process of a step sweep is killed; also the claim of a step",

@@ -22,7 +22,8 @@ def relay() -> None:
 @sweep("fntx.sweeps.step")
 def step() -> None:
     """Step the hosted agents of the sessions that are due."""
-    host.step_due(desk(), host_id())
+    at = desk()
+    host.step_due(at, host_id(), stay_s=at.settings.step_stay_s)
 
 
 @sweep("fntx.sweeps.save")

@@ -12,14 +12,17 @@ from sqlalchemy import Engine, text
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.lifecycle.machine import to_json
 
-# A session is stepped by the host that has it, or by whoever comes first where nobody has it. One whose host is lost
-# is not: it goes through recovery, under a new epoch. interrupted: the step before this one never ended, so that the
-# broker may know orders and fills that the ledger does not.
+# A session is stepped by the host that has it, or by whoever comes first where nobody has it. Hosts read their ticks
+# from one queue, which may pass a host over for long: what waits in vain is taken by another, under the same epoch. A
+# session whose host is lost is not: it goes through recovery, under a new one.
+# interrupted: the step before this one never ended, so that the broker may know orders and fills that the ledger does
+# not.
 _CLAIM = text("""
 WITH due AS (
-  SELECT session_id, step_claimed_by AS interrupted FROM session_work
+  SELECT session_id, step_claimed_by AS interrupted FROM session_work w
   WHERE next_step_at <= now() AND (step_claimed_until IS NULL OR step_claimed_until < now())
-    AND (host_id IS NULL OR host_id = :host_id)
+    AND (host_id IS NULL OR host_id = :host_id OR (next_step_at < now() - make_interval(secs => :patience_s)
+      AND EXISTS (SELECT 1 FROM hosts h WHERE h.host_id = w.host_id AND h.lease_until > now())))
   ORDER BY next_step_at LIMIT :limit FOR UPDATE SKIP LOCKED
 ), claimed AS (
   UPDATE session_work w SET host_id = :host_id, step_claimed_by = :claimant,
@@ -71,6 +74,11 @@ SELECT gen_random_uuid(), kept.session_id, x.timestamp, x.event_type, x.event_ca
 FROM kept, jsonb_to_recordset(kept.events) AS x(timestamp timestamptz, event_type text, event_category text,
   severity text, source_agent text, description text, data jsonb, requires_action boolean)
 """)
+_NEXT = text("""
+SELECT extract(epoch FROM min(next_step_at) - clock_timestamp())::float8 FROM session_work
+WHERE next_step_at <= now() + make_interval(secs => :within_s) AND (host_id IS NULL OR host_id = :host_id)
+  AND (step_claimed_until IS NULL OR step_claimed_until < now())
+""")
 _CLAIMANTS = text("""
 SELECT DISTINCT step_claimed_by FROM session_work
 WHERE host_id = :host_id AND step_claimed_by IS NOT NULL AND step_claimed_by <> 'interrupted'
@@ -86,6 +94,9 @@ UPDATE session_work SET step_claimed_until = NULL, step_claimed_by = 'interrupte
     to_jsonb(coalesce((agent_failures ->> :agent)::int, 0) + 1)) ELSE agent_failures END
 WHERE host_id = :host_id AND step_claimed_by = :claimant
 """)
+
+
+PATIENCE_S = 5.0  # how long a session may be overdue before another living host takes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +125,16 @@ def claimant() -> str:
 
 def claim_steps(engine: Engine, host_id: str, limit: int, claim_s: float) -> list[dict[str, Any]]:
     """Claim up to `limit` due sessions for this process and return what their steps need; committed before any work."""
-    bound = {"host_id": host_id, "claimant": claimant(), "limit": limit, "claim_s": claim_s}
+    bound = {"host_id": host_id, "claimant": claimant(), "limit": limit, "claim_s": claim_s, "patience_s": PATIENCE_S}
     with transaction(engine) as connection:
         return rows(connection.execute(_CLAIM, bound))
+
+
+def next_step_in(engine: Engine, host_id: str, within_s: float) -> float | None:
+    """Return in how many seconds this host's next step is due, None when that is further off than `within_s`."""
+    with transaction(engine) as connection:
+        seconds: float | None = connection.execute(_NEXT, {"host_id": host_id, "within_s": within_s}).scalar_one()
+    return seconds
 
 
 def finish_steps(engine: Engine, results: Sequence[StepResult]) -> None:

@@ -15,6 +15,7 @@ from fntx_sessions.agents.claims import (
     claimants,
     finish_steps,
     free_claims,
+    next_step_in,
     release_claims,
 )
 from fntx_sessions.agents.note import is_dead, last_words
@@ -34,6 +35,7 @@ from fntx_sessions.testing import failpoint
 
 log = structlog.get_logger(__name__)
 _KEPT_RUNTIMES = 512
+_LEAST_WAIT_S = 0.01
 _HOST = "host"  # what failed where no agent did
 _CLAIM_GRACE_S = 5  # a claim outlives the time limit that kills its holder
 _runtimes: "OrderedDict[UUID, Runtime]" = OrderedDict()
@@ -51,19 +53,29 @@ class Batch:
     out_of_reach: Unavailable | None = None
 
 
-def step_due(desk: Desk, host_id: str) -> int:
-    """Step due sessions in batches until none is due or the sweep's time is over; return how many steps were done."""
+def step_due(desk: Desk, host_id: str, *, stay_s: float = 0.0) -> int:
+    """Step due sessions in batches until none is due or the sweep's time is over; return how many steps were done.
+
+    stay_s: wait for steps that come due within that time, so that sessions may step more often than beat ticks.
+    """
     _bury_the_dead(desk, host_id)
     actor = system_actor(host_id)
-    until = time.monotonic() + desk.settings.step_sweep_s
+    began = time.monotonic()
+    until, leave = began + desk.settings.step_sweep_s, began + stay_s
     claim_s = desk.settings.step_time_limit_s + _CLAIM_GRACE_S
     stepped = 0
-    while time.monotonic() < until:
+    while True:
         rows = claim_steps(desk.engine, host_id, desk.settings.step_batch, claim_s)
         if not rows:
-            break
+            wait_s = next_step_in(desk.engine, host_id, max(0.0, leave - time.monotonic())) if stay_s else None
+            if wait_s is None:
+                break
+            time.sleep(max(wait_s, _LEAST_WAIT_S))
+            continue
         stepped += len(rows)
         _step_batch(desk, actor, rows, until)
+        if time.monotonic() >= until:
+            break
     return stepped
 
 

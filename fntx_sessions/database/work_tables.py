@@ -125,4 +125,5 @@ backtest_units = Table(
     PrimaryKeyConstraint("run_id", "trade_date", "seed"),
     CheckConstraint("state IN ('waiting', 'running', 'done', 'failed')", name="state"),
     Index("ix_backtest_units_state", "run_id", "state"),
+    Index("ix_backtest_units_session_id", "session_id"),
 )

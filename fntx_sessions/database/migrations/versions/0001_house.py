@@ -183,6 +183,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('run_id', 'trade_date', 'seed', name=op.f('pk_backtest_units'))
     )
     op.create_index('ix_backtest_units_state', 'backtest_units', ['run_id', 'state'], unique=False)
+    op.create_index('ix_backtest_units_session_id', 'backtest_units', ['session_id'], unique=False)
     op.create_table('sessions',
     sa.Column('session_id', sa.UUID(), nullable=False),
     sa.Column('session_type', sa.Text(), nullable=False),
