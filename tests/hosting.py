@@ -176,7 +176,7 @@ def make_hosting(settings: Settings) -> Iterator[Hosting]:
     client = build_redis(settings.redis_url.get_secret_value(), settings)
     forget_runtimes()
     # One round of stepping a call: what a step's own commands make due waits for the next.
-    settings = settings.model_copy(update={"step_sweep_s": 0.02})
+    settings = settings.model_copy(update={"step_sweep_s": 1e-6})
     try:
         with capture_logs():
             yield Hosting(Desk(engine, client, settings))

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from fntx_sessions.agents import claims, host, runner
 from fntx_sessions.agents.runtime import MARKET_KEY
+from fntx_sessions.automation import hosts
 from fntx_sessions.exceptions import Busy, StaleEpoch, Unavailable
 from fntx_sessions.lifecycle import orders
 from fntx_sessions.schemas import FeedConfig
@@ -354,6 +355,17 @@ def test_another_hosts_session_is_left_to_it(hosting):
     hosting.lose("h1")
     assert hosting.step("h2") == 0
     assert hosting.row(session_id)["host_id"] == "h1"
+
+
+def test_a_session_its_host_does_not_get_to_is_taken_by_another(hosting):
+    """Hosts share one queue of ticks: what a living host leaves overdue moves on, under the same epoch."""
+    session_id = hosting.started()
+    hosting.step("h1")
+    hosts.renew(hosting.desk.engine, hosting.desk.settings, "h2", "agents")
+    hosting.run("UPDATE session_work SET next_step_at = now() - interval '6 s'")
+    assert host.step_due(hosting.desk, "h2") == 1
+    row = hosting.row(session_id)
+    assert (row["host_id"], row["epoch"], row["status"]) == ("h2", 1, S.ACTIVE)
 
 
 # Memory
