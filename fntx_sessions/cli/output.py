@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape, render
 from rich.table import Table
 
 STATUS_STYLES = {
@@ -23,6 +24,8 @@ SEVERITY_STYLES = {"debug": "dim", "info": "", "warning": "yellow", "error": "re
 LIVE_TYPES = frozenset({"regular", "extended_hours"})
 SHORT_ID = 8
 NONE = "-"
+# A column of words that is narrower than this cannot be read.
+_LEAST_WORDS = 8
 PIPE_WIDTH = 160
 # What may be broken over lines when a table is too wide; ids, times and amounts may not.
 _WORDS = frozenset({"why", "what", "warnings", "account", "template", "strategies", "exit", "to do", "agent", "by"})
@@ -55,17 +58,44 @@ def emit(data: Any) -> None:
 
 
 def table(rows: Iterable[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], str]], empty: str) -> None:
-    """Print rows as a table, a column per heading; `empty` says what to do when there are none."""
-    rows = list(rows)
-    if not rows:
+    """Print rows as a table, a column per heading; `empty` says what to do when there are none.
+
+    A table that would have to cut amounts or times to fit the screen is printed as one block a row instead.
+    """
+    cells = [{heading: draw(row) for heading, draw in columns.items()} for row in rows]
+    silent = {heading for heading in columns if all(row[heading] == "" for row in cells)}
+    cells = [{heading: text for heading, text in row.items() if heading not in silent} for row in cells]
+    if not cells:
         note(empty)
-        return
+    elif _least_width(cells) > console().width:
+        _blocks(cells)
+    else:
+        _grid(cells)
+
+
+def _grid(cells: list[dict[str, str]]) -> None:
     grid = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in columns:
+    for heading in cells[0]:
         grid.add_column(heading, no_wrap=heading not in _WORDS, overflow="fold")
-    for row in rows:
-        grid.add_row(*(render(row) for render in columns.values()))
+    for row in cells:
+        grid.add_row(*row.values())
     console().print(grid)
+
+
+def _least_width(cells: list[dict[str, str]]) -> int:
+    """Return how many columns of a screen the table needs when words are broken and nothing else is."""
+    needed = 0
+    for heading in cells[0]:
+        widest = max(len(heading), *(cell_len(render(row[heading]).plain) for row in cells))
+        needed += (min(widest, _LEAST_WORDS) if heading in _WORDS else widest) + 2
+    return needed - 2
+
+
+def _blocks(cells: list[dict[str, str]]) -> None:
+    for number, row in enumerate(cells):
+        if number:
+            console().print()
+        facts({heading: text for heading, text in row.items() if text and text != NONE})
 
 
 def facts(pairs: dict[str, Any], title: str = "") -> None:

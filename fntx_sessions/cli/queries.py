@@ -52,12 +52,17 @@ def list_sessions(
         output.table(found, LIST_COLUMNS, "no sessions; `fntx create paper_trading` makes one")
 
 
+def _account(row: dict[str, Any]) -> str:
+    own = row["account_id"] == f"paper:{row['session_id']}"
+    return "its own" if own else plain(row["account_id"])[:24]
+
+
 LIST_COLUMNS = {
     "id": lambda row: row["session_id"][: output.SHORT_ID],
     "type": output.kind,
     "status": lambda row: status(row["status"]),
     "for": lambda row: output.age(row["status_since"]),
-    "account": lambda row: plain(row["account_id"])[:24],
+    "account": _account,
     "template": lambda row: plain(row["template_name"]),
     "why": lambda row: plain(row["status_reason"])[:40],
     "to do": lambda row: "[bold red]needs a person[/bold red]" if row["requires_action"] else "",

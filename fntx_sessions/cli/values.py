@@ -17,7 +17,7 @@ def pairs(given: list[str] | None, option: str) -> dict[str, Any]:
         key, separator, value = pair.partition("=")
         path = [part.strip() for part in key.split(".")]
         if not separator or not all(path):
-            raise InvalidArgument(option, f"{pair!r} is not key=value", f"Write {option} position_limit=5.")
+            raise InvalidArgument(option, f"{pair!r} is not key=value", f"Write {option} KEY=VALUE.")
         _put(found, path, _value(value, f"{option} {key}"), option)
     return found
 

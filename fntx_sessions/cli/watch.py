@@ -44,10 +44,14 @@ def _safely(wanted: list[Any]) -> Table | str:
 
 
 def _picture(wanted: list[Any]) -> Table:
-    grid = Table(*_COLUMNS, box=None, pad_edge=False, header_style="bold")
+    wide = output.console().width >= _WIDE
+    columns = {name: draw for name, draw in _COLUMNS.items() if wide or name not in _ONLY_WIDE}
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        grid.add_column(name, no_wrap=name not in _WORDS, overflow="fold")
     for session in [line().query("sessions.get", session_id=one) for one in wanted or _open()]:
-        grid.add_row(*(render(session) for render in _COLUMNS.values()))
-    grid.caption = f"{datetime.now(UTC):%H:%M:%S} UTC, {grid.row_count} sessions"
+        grid.add_row(*(draw(session) for draw in columns.values()))
+    grid.caption = f"{datetime.now(UTC):%H:%M:%S} UTC, {grid.row_count} session{'' if grid.row_count == 1 else 's'}"
     return grid
 
 
@@ -65,13 +69,17 @@ def _trading(session: dict[str, Any], name: str) -> Any:
     return (session.get("trading_state") or {}).get(name)
 
 
+# A cut amount is a wrong amount: a narrow screen gets fewer columns instead.
+_WIDE = 120
+_ONLY_WIDE = frozenset({"for", "orders", "drawdown", "epoch"})
+_WORDS = frozenset({"type", "to do"})
 _COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "id": lambda row: row["session_id"][: output.SHORT_ID],
     "type": output.kind,
     "status": lambda row: status(row["status"]),
     "for": lambda row: output.age(row["status_since"]),
     "SPY": _spot,
-    "positions": lambda row: str(len(_trading(row, "open_positions") or [])),
+    "open": lambda row: str(len(_trading(row, "open_positions") or [])),
     "orders": lambda row: str(len(_trading(row, "pending_orders") or [])),
     "today": lambda row: money(_trading(row, "daily_pnl")),
     "net": lambda row: money((row.get("metrics") or {}).get("net_pnl")),
