@@ -70,7 +70,9 @@ def run(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool = False, 
 
     finishing: take up a command that was left pending (its row is there); without it, a pending command answers with
     its pending outcome. relaying: the caller relays what follows at once; where nothing older waits, the commit claims
-    that, and the outcome holds it. Raises Busy or Unavailable when nothing was written and the same call may work later.
+    that, and the outcome holds it.
+
+    Raises Busy or Unavailable when nothing was written and the same call may work later.
     """
     for _ in range(_ATTEMPTS):
         try:

@@ -61,6 +61,15 @@ UPDATE session_work w SET relay_claimed_until = NULL, relay_due_at = CASE WHEN E
 WHERE w.session_id = ANY(:ids)
 """)
 
+# As above, for what one command claimed: nothing older waited then, so that all up to its version is what was sent.
+_DONE_CLAIMED = text(f"""{_LAZY}
+SELECT 1 FROM session_work WHERE session_id = :session_id FOR NO KEY UPDATE;
+DELETE FROM outbox WHERE session_id = :session_id AND version <= :version;
+UPDATE session_work SET relay_claimed_until = NULL,
+  relay_due_at = CASE WHEN EXISTS (SELECT 1 FROM outbox WHERE session_id = :session_id) THEN now() END
+WHERE session_id = :session_id
+""")
+
 
 def relay_due(engine: Engine, redis: Redis, settings: Settings) -> int:
     """Relay the follow-ups of all due sessions, a batch at a time; return how many were sent."""
@@ -74,7 +83,14 @@ def relay_session(engine: Engine, redis: Redis, settings: Settings, session_id: 
 
 def relay_claimed(engine: Engine, redis: Redis, settings: Settings, claimed: Sequence[dict[str, Any]]) -> int:
     """Relay what a command's own commit claimed, rows of its session in their order; return how many were sent."""
-    return _deliver(engine, redis, settings, {row["session_id"] for row in claimed}, claimed)
+    failpoint("relay.claimed")
+    stuck = _send(redis, settings, claimed)
+    failpoint("relay.sent")
+    if stuck:
+        return 0
+    with statements(engine) as connection:
+        connection.execute(_DONE_CLAIMED, {name: claimed[-1][name] for name in ("session_id", "version")})
+    return len(claimed)
 
 
 def _relay(engine: Engine, redis: Redis, settings: Settings, claim: Any, bound: dict[str, Any]) -> int:
@@ -82,13 +98,8 @@ def _relay(engine: Engine, redis: Redis, settings: Settings, claim: Any, bound: 
         found = rows(connection.execute(claim, bound))
     if not found:
         return 0
+    ids = {row["session_id"] for row in found}
     pending = [row for row in found if row["kind"] is not None]
-    return _deliver(engine, redis, settings, {row["session_id"] for row in found}, pending)
-
-
-def _deliver(
-    engine: Engine, redis: Redis, settings: Settings, ids: set[UUID], pending: Sequence[dict[str, Any]]
-) -> int:
     failpoint("relay.claimed")
     stuck = _send(redis, settings, pending)
     failpoint("relay.sent")
