@@ -1,9 +1,9 @@
-"""Commands through Celery beside a Celery task that does nothing: same settings, same sender, same waiting."""
+"""Commands through Celery beside a task that does nothing: same worker, same sender, same waiting."""
 
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,12 +11,12 @@ from celery import Celery
 from redis import Redis
 
 from benchmarks.desk import Desk, wait
-from benchmarks.noop_app import QUEUE
 from benchmarks.report import Result, middle
 
 CLIENTS = 2
-SESSIONS = 200
-ROUNDS = 5
+SESSIONS = 100
+ROUNDS = 12
+_LONGEST_S = 90.0
 SAMPLES = 80
 VERBS = ("pause", "resume")
 Job = tuple[str, str]  # verb, session id
@@ -32,16 +32,16 @@ class Sender:
 
     def command(self, job: Job) -> str:
         """Send a lifecycle command; its id is its task's."""
-        return self._send(f"fntx.sessions.{job[0]}", job, "commands")
+        return self._send(f"fntx.sessions.{job[0]}", job)
 
     def noop(self, job: Job) -> str:
         """Send a task that does nothing, the same arguments with it."""
-        return self._send("bench.noop", job, QUEUE)
+        return self._send("bench.noop", job)
 
-    def _send(self, task: str, job: Job, queue: str) -> str:
+    def _send(self, task: str, job: Job) -> str:
         task_id = str(uuid4())
         kwargs = {"session_id": job[1], "reason": job[0]}
-        self._app.send_task(task, kwargs=kwargs, task_id=task_id, queue=queue, headers=self._headers)
+        self._app.send_task(task, kwargs=kwargs, task_id=task_id, queue="commands", headers=self._headers)
         return task_id
 
     def await_all(self, ids: Sequence[str], pause_s: float) -> None:
@@ -61,55 +61,47 @@ def _check(answer: bytes) -> None:
         raise RuntimeError(answer.decode())
 
 
-def _client(place: tuple[str, str], kind: str, jobs: list[Job], go: Any, done: Any) -> None:
-    sender = Sender(*place)
-    send = getattr(sender, kind)
-    go.wait()
-    sender.await_all([send(job) for job in jobs], 0.02)
-    done.wait()
-
-
-def _rate(desk: Desk, kind: str, sessions: list[UUID], drained: Callable[[], bool]) -> tuple[float, float]:
-    """Return tasks a second until all are answered, and until nothing is left to follow either."""
-    shares = [sessions[number::CLIENTS] for number in range(CLIENTS)]
+def throughput(desk: Desk, sessions: list[UUID]) -> list[Result]:
+    """Return commands a second beside no-ops a second, in turns; the worker runs already."""
     spawn = multiprocessing.get_context("spawn")
-    go, done = spawn.Barrier(CLIENTS + 1), spawn.Barrier(CLIENTS + 1)
+    gate = spawn.Barrier(CLIENTS + 1)
     place = desk.redis_url, desk.token
-    clients = [
-        spawn.Process(
-            target=_client, args=(place, kind, [(verb, str(one)) for verb in VERBS for one in share], go, done)
-        )
-        for share in shares
-    ]
+    shares = [[(verb, str(one)) for verb in VERBS for one in sessions[number::CLIENTS]] for number in range(CLIENTS)]
+    clients = [spawn.Process(target=_client, args=(place, share, gate), daemon=True) for share in shares]
     for client in clients:
         client.start()
-    go.wait(60)
-    began = time.perf_counter()
-    done.wait(120)
-    answered = time.perf_counter() - began
-    wait(drained, "the outbox is empty")
-    all_done = time.perf_counter() - began
+    _round(desk, len(sessions), gate)  # warms up
+    rounds = [_round(desk, len(sessions), gate) for _ in range(ROUNDS)]
     for client in clients:
         client.join()
-    count = len(sessions) * len(VERBS)
-    return count / answered, count / all_done
-
-
-def throughput(desk: Desk, sessions: list[UUID]) -> list[Result]:
-    """Return commands a second beside no-ops a second; workers of both kinds run already."""
-    ours, drained, peer = [], [], []
-    for number in range(ROUNDS + 1):
-        plain, _ = _rate(desk, "noop", sessions, lambda: True)
-        answered, all_done = _rate(desk, "command", sessions, lambda: desk.waiting_follow_ups() == 0)
-        if number:  # the first one warms up
-            peer.append(plain)
-            ours.append(answered)
-            drained.append(all_done)
-    noops = middle(peer)
+    noops, answered, drained = (middle(list(rates)) for rates in zip(*rounds, strict=True))
     return [
-        Result("commands through Celery", "/s", middle(ours), "Celery no-op", noops, 0.45, rounds=ROUNDS),
-        Result("  with follow-ups drained", "/s", middle(drained), "Celery no-op", noops, 0.30, rounds=ROUNDS),
+        Result("commands through Celery", "/s", answered, "Celery no-op", noops, 0.45, rounds=ROUNDS),
+        Result("  with follow-ups drained", "/s", drained, "Celery no-op", noops, 0.30, rounds=ROUNDS),
     ]
+
+
+def _client(place: tuple[str, str], jobs: list[Job], gate: Any) -> None:
+    sender = Sender(*place)
+    for _ in range(ROUNDS + 1):
+        for send in (sender.noop, sender.command):
+            gate.wait(_LONGEST_S)
+            sender.await_all([send(job) for job in jobs], 0.02)
+            gate.wait(_LONGEST_S)
+
+
+def _round(desk: Desk, sessions: int, gate: Any) -> tuple[float, float, float]:
+    """Return no-ops a second, commands a second, and those until nothing was left to follow either."""
+    count = sessions * len(VERBS)
+    took = []
+    for _ in ("noop", "command"):
+        gate.wait(_LONGEST_S)
+        began = time.perf_counter()
+        gate.wait(_LONGEST_S)
+        took.append(time.perf_counter() - began)
+    wait(lambda: desk.waiting_follow_ups() == 0, "the outbox is empty")
+    took.append(time.perf_counter() - began)
+    return count / took[0], count / took[1], count / took[2]
 
 
 def latency(desk: Desk, session_id: UUID) -> Result:

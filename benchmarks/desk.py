@@ -1,6 +1,5 @@
 """A desk for a benchmark: stores of its own in a temporary folder, sessions, and real worker processes."""
 
-import json
 import os
 import shutil
 import signal
@@ -19,7 +18,6 @@ from celery import Celery
 from redis import Redis
 from sqlalchemy import Engine, text
 
-from benchmarks.noop_app import SETTINGS
 from fntx_sessions.database.engine import build_engine, migrate
 from fntx_sessions.lifecycle import execute
 from fntx_sessions.lifecycle.arguments import CreateArguments, StartArguments
@@ -31,11 +29,9 @@ from fntx_sessions.stack.folder import Folder
 from fntx_sessions.stack.postgres import DATABASE, Postgres
 from fntx_sessions.stack.valkey import Valkey
 from fntx_sessions.state.redis_client import build_redis
-from tasks.configuration import celery_settings
 
 ANN = Actor("bench", frozenset({"operator", "risk_manager"}))
 READY_S = 90.0
-_QUEUES = ("task_routes", "task_queues", "task_default_queue", "task_create_missing_queues", "beat_schedule")
 # Sessions are numbered, so that pgbench can name them.
 SESSION_ID = "00000000-0000-4000-9000-{}"
 _FIRST_SESSION = 100_000_000_000
@@ -104,15 +100,7 @@ class Desk:
             "FNTX_DATABASE_URL": self.database_url,
             "FNTX_REDIS_URL": self.redis_url,
         }
-        return inherited | own | {SETTINGS: str(self._celery_settings())}
-
-    def _celery_settings(self) -> Path:
-        """Return a file with the desk's Celery settings, without its queues, for an app that is not the desk's."""
-        path = self.folder.home / "celery.json"
-        if not path.exists():
-            settings = celery_settings(self.settings)
-            path.write_text(json.dumps({name: value for name, value in settings.items() if name not in _QUEUES}))
-        return path
+        return inherited | own
 
     @contextmanager
     def worker(self, name: str, *arguments: str, app: str = "tasks") -> Iterator[float]:

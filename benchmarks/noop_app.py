@@ -1,20 +1,9 @@
-"""Celery alone, under the very settings of the desk: `celery -A benchmarks.noop_app`."""
+"""The desk's own app with one more task, which does nothing: `celery -A benchmarks.noop_app`."""
 
-import json
-import os
-from pathlib import Path
-
-from celery import Celery
-
-QUEUE = "noop"
-SETTINGS = "BENCH_CELERY_SETTINGS"
-
-app = Celery("noop")
-app.conf.update(json.loads(Path(os.environ[SETTINGS]).read_text()) if SETTINGS in os.environ else {})
-app.conf.task_default_queue = QUEUE
+from tasks.celery import app
 
 
 @app.task(name="bench.noop", ignore_result=False)
 def noop(**_kwargs: str) -> dict[str, str]:
-    """Do nothing with the arguments of a command, and answer."""
+    """Do nothing with the arguments of a command, and answer: what Celery costs, on the very same worker."""
     return {"state": "done"}
