@@ -12,7 +12,7 @@ from fntx_sessions.settings import Settings
 @pytest.fixture
 def hosting(settings: Settings) -> Iterator[Hosting]:
     with make_hosting(settings) as made:
-        yield made
+        yield made.with_settings(step_sweep_s=5.0)
 
 
 def test_a_sweep_that_stays_steps_more_often_than_it_is_sent(hosting):
