@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -169,9 +170,20 @@ class Hosting:
         assert unknown == working
 
 
+def shared(home: Path, database_url: str, redis_url: str) -> Settings:
+    """Settings over a database that a module's tests share, one after the other."""
+    return Settings(home=home, database_url=database_url, redis_url=redis_url, auth_mode="open")
+
+
+_REST = (
+    "UPDATE session_work SET next_step_at = NULL, next_save_at = NULL, next_checkpoint_at = NULL, host_id = NULL, "
+    "pending_due_at = NULL, next_recovery_at = NULL, relay_due_at = NULL; DELETE FROM hosts; DELETE FROM sweep_runs"
+)
+
+
 @contextmanager
 def make_hosting(settings: Settings) -> Iterator[Hosting]:
-    """Yield a desk over the stores `settings` name; nothing of it is left in this process."""
+    """Yield a desk over the stores `settings` name; nothing of it is left in this process, nor anything due there."""
     engine = build_engine(settings.database_url.get_secret_value(), settings)
     client = build_redis(settings.redis_url.get_secret_value(), settings)
     forget_runtimes()
@@ -179,7 +191,8 @@ def make_hosting(settings: Settings) -> Iterator[Hosting]:
     settings = settings.model_copy(update={"step_sweep_s": 1e-6})
     try:
         with capture_logs():
-            yield Hosting(Desk(engine, client, settings))
+            yield (made := Hosting(Desk(engine, client, settings)))
+        made.run(_REST)
     finally:
         forget_runtimes()
         client.close()

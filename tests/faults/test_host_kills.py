@@ -4,15 +4,16 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from hosting import Hosting, S, T, forget_runtimes, make_hosting
+from hosting import Hosting, S, T, forget_runtimes, make_hosting, shared
 
 from fntx_sessions.agents import claims
 from fntx_sessions.agents.registry import get_agent
 from fntx_sessions.automation import hosts
-from fntx_sessions.settings import Settings, get_settings
+from fntx_sessions.settings import get_settings
 from fntx_sessions.testing import failpoints_armed
 
 EXECUTOR, PLANNER, EVALUATOR = "TacticalExecutorAgent", "StrategicPlannerAgent", "EvaluatorAgent"
@@ -21,10 +22,12 @@ WHOLE_DAY = ["entry", "profit"]
 
 
 @pytest.fixture
-def hosting(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosting]:
-    monkeypatch.setenv("FNTX_HOME", str(settings.home))  # where processes leave their last words
+def hosting(
+    tmp_path: Path, module_database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Hosting]:
+    monkeypatch.setenv("FNTX_HOME", str(tmp_path))  # where processes leave their last words
     get_settings.cache_clear()
-    with make_hosting(settings) as made:
+    with make_hosting(shared(tmp_path, module_database_url, redis_url)) as made:
         yield made
     get_settings.cache_clear()
 

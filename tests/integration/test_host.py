@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import orjson
 import pytest
-from hosting import DAY, FEED, SYSTEM, Hosting, S, T, failing, forget_runtimes, make_hosting
+from hosting import DAY, FEED, SYSTEM, Hosting, S, T, failing, forget_runtimes, make_hosting, shared
 from pydantic import SecretStr
 
 from fntx_sessions.agents import claims, host, runner
@@ -31,8 +32,8 @@ RISK, PLANNER = "RiskManagerAgent", "StrategicPlannerAgent"
 
 
 @pytest.fixture
-def hosting(settings: Settings) -> Iterator[Hosting]:
-    with make_hosting(settings) as made:
+def hosting(tmp_path: Path, module_database_url: str, redis_url: str) -> Iterator[Hosting]:
+    with make_hosting(shared(tmp_path, module_database_url, redis_url)) as made:
         yield made
 
 
@@ -362,7 +363,7 @@ def test_a_session_its_host_does_not_get_to_is_taken_by_another(hosting):
     session_id = hosting.started()
     hosting.step("h1")
     hosts.renew(hosting.desk.engine, hosting.desk.settings, "h2", "agents")
-    hosting.run("UPDATE session_work SET next_step_at = now() - interval '6 s'")
+    hosting.run("UPDATE session_work SET next_step_at = now() - interval '6 s' WHERE host_id = 'h1'")
     assert host.step_due(hosting.desk, "h2") == 1
     row = hosting.row(session_id)
     assert (row["host_id"], row["epoch"], row["status"]) == ("h2", 1, S.ACTIVE)

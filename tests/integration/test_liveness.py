@@ -4,23 +4,23 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
-from hosting import SYSTEM, Hosting, S, T, forget_runtimes, make_hosting
+from hosting import SYSTEM, Hosting, S, T, forget_runtimes, make_hosting, shared
 
 from fntx_sessions.agents.claims import StepResult, claim_steps, finish_steps
 from fntx_sessions.automation import hosts, liveness
 from fntx_sessions.exceptions import IntegrityError, StaleEpoch
 from fntx_sessions.lifecycle import recovering
-from fntx_sessions.settings import Settings
 from fntx_sessions.state.live import LiveState, Report
 
 AUTO = {"config": {"auto_resume_after_recovery": True}}
 
 
 @pytest.fixture
-def hosting(settings: Settings) -> Iterator[Hosting]:
-    with make_hosting(settings) as made:
+def hosting(tmp_path: Path, module_database_url: str, redis_url: str) -> Iterator[Hosting]:
+    with make_hosting(shared(tmp_path, module_database_url, redis_url)) as made:
         yield made
 
 
@@ -237,7 +237,7 @@ def test_a_host_nobody_remembers_is_lost(hosting):
 def test_an_old_host_that_wakes_up_writes_nothing(hosting):
     """Its report, its order and the end of its step are all refused; what the new epoch holds stands."""
     session_id = hosted(hosting)
-    hosting.run("UPDATE session_work SET next_step_at = now()")
+    hosting.run("UPDATE session_work SET next_step_at = now() WHERE next_step_at IS NOT NULL")
     [claimed] = claim_steps(hosting.desk.engine, "h1", 1, 30)
     assert claimed["session_id"] == session_id
     alive(hosting, "h2")

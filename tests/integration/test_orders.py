@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from hosting import DAY, PUT, SYSTEM, Hosting, S, T, make_hosting
+from hosting import DAY, PUT, SYSTEM, Hosting, S, T, make_hosting, shared
 
 from fntx_sessions.agents import actions
 from fntx_sessions.exceptions import FntxError, NotFound, OrderRefused, StaleEpoch
 from fntx_sessions.lifecycle import orders
 from fntx_sessions.lifecycle.reconcile import reconcile
-from fntx_sessions.settings import Settings
 from fntx_sessions.trading.book import BookView
 from fntx_sessions.trading.orders import Fill
 
@@ -27,8 +27,8 @@ STATUSES = {
 
 
 @pytest.fixture
-def hosting(settings: Settings) -> Iterator[Hosting]:
-    with make_hosting(settings) as made:
+def hosting(tmp_path: Path, module_database_url: str, redis_url: str) -> Iterator[Hosting]:
+    with make_hosting(shared(tmp_path, module_database_url, redis_url)) as made:
         yield made
 
 
@@ -39,11 +39,12 @@ def taken_to(hosting: Hosting, status: S) -> UUID:
     return session_id
 
 
-def shared_account(hosting: Hosting, *, risk: float = 0.02) -> list:
-    """Two started sessions on one account that is not exclusive."""
-    hosting.run("INSERT INTO accounts (account_id, exclusive, equity) VALUES ('desk', false, 100000)")
-    asked = {"config": {"account": "desk"}, "risk_parameters": {"max_daily_risk": risk}}
-    return [hosting.started(**asked) for _ in range(2)]
+def shared_account(hosting: Hosting, *, risk: float = 0.02) -> tuple[str, list[UUID]]:
+    """An account that is not exclusive, and two started sessions on it."""
+    account = f"desk-{uuid4().hex}"
+    hosting.run("INSERT INTO accounts (account_id, exclusive, equity) VALUES (:id, false, 100000)", id=account)
+    asked = {"config": {"account": account}, "risk_parameters": {"max_daily_risk": risk}}
+    return account, [hosting.started(**asked) for _ in range(2)]
 
 
 def a_fill(session_id, name: str, **changed) -> Fill:
@@ -126,23 +127,24 @@ def test_the_loss_to_the_stop_must_fit_into_what_remains(hosting):
 
 def test_an_opening_that_just_filled_still_counts(hosting):
     """Between its fill and the end of its step an opening is in no session's day yet, and yet its dollars are taken."""
-    first, second = shared_account(hosting)
+    account, (first, second) = shared_account(hosting)
     intent = hosting.intent(first, risk="1500")
     orders.settle(hosting.desk.engine, {intent.client_order_id: "filled"}, [])
     with pytest.raises(OrderRefused, match=r"\$500\.00 remains"):
         hosting.intent(second, risk="600")
     hosting.run(
-        "INSERT INTO session_days (session_id, trade_date, account_id, open_risk) VALUES (:id, :day, 'desk', 700)",
+        "INSERT INTO session_days (session_id, trade_date, account_id, open_risk) VALUES (:id, :day, :account, 700)",
         id=first,
         day=DAY,
+        account=account,
     )
     assert hosting.intent(second, 2, risk="1300"), "the session's day says now what is at risk"
 
 
 def test_two_sessions_racing_for_the_last_dollars(hosting):
     """However many ask at once, no more passes than the account's limit holds: exactly one of four."""
-    pair = shared_account(hosting)
-    orders.account_day(hosting.desk.engine, "desk", DAY)
+    account, pair = shared_account(hosting)
+    orders.account_day(hosting.desk.engine, account, DAY)
     barrier = threading.Barrier(4)
 
     def race(number: int) -> bool:

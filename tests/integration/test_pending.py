@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from hosting import DAY, FEED, PUT, SYSTEM, Hosting, S, T, make_hosting
+from hosting import DAY, FEED, PUT, SYSTEM, Hosting, S, T, make_hosting, shared
 
 from fntx_sessions.automation import pending
 from fntx_sessions.exceptions import PreconditionFailed
 from fntx_sessions.lifecycle import machine, orders
-from fntx_sessions.settings import Settings
 from fntx_sessions.state import checkpoints
 from fntx_sessions.state.redis_client import build_redis
 from fntx_sessions.trading.orders import Fill
@@ -20,8 +20,8 @@ THEIRS = {"config": {"agents": ["TheirPlanner", "RiskManagerAgent"]}}
 
 
 @pytest.fixture
-def hosting(settings: Settings) -> Iterator[Hosting]:
-    with make_hosting(settings) as made:
+def hosting(tmp_path: Path, module_database_url: str, redis_url: str) -> Iterator[Hosting]:
+    with make_hosting(shared(tmp_path, module_database_url, redis_url)) as made:
         yield made
 
 

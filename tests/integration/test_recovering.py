@@ -1,16 +1,16 @@
 """Recovery: a new epoch first, agents' memory put back, orders and money from the broker, PAUSED at the end."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import orjson
 import pytest
-from hosting import SYSTEM, Hosting, S, T, forget_runtimes, make_hosting
+from hosting import SYSTEM, Hosting, S, T, forget_runtimes, make_hosting, shared
 
 from fntx_sessions.automation import hosts
 from fntx_sessions.exceptions import Forbidden, IllegalTransition, InvalidArgument, Unavailable
 from fntx_sessions.lifecycle import recovering
-from fntx_sessions.settings import Settings
 from fntx_sessions.state.checkpoints import create_checkpoint
 from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.parts import agent_part
@@ -21,8 +21,8 @@ EVALUATOR = agent_part("EvaluatorAgent")
 
 
 @pytest.fixture
-def hosting(settings: Settings) -> Iterator[Hosting]:
-    with make_hosting(settings) as made:
+def hosting(tmp_path: Path, module_database_url: str, redis_url: str) -> Iterator[Hosting]:
+    with make_hosting(shared(tmp_path, module_database_url, redis_url)) as made:
         yield made
 
 
