@@ -20,7 +20,7 @@ ENTRIES = (
     Entry(
         "fntx.sweeps.relay",
         1.0,
-        "what follows a commit and was not relayed at once: a second, or 10 s after a kill in the middle of it",
+        "what follows a commit and was not relayed at once waits a second, or 10 s after a kill in the middle of it",
     ),
     Entry(
         "fntx.sweeps.step", 1.0, "hosted agents are stepped as their sessions become due, at the earliest each 50 ms"

@@ -23,7 +23,8 @@ from fntx_sessions.security.actor import Actor
 
 log = structlog.get_logger(__name__)
 SWEEP = "liveness"
-_RECOVERABLE = (SessionStatus.ACTIVE, SessionStatus.PAUSED, SessionStatus.SUSPENDED)
+# A SUSPENDED session stays what somebody, or the quarantine of an agent, made it: its guard only changes hosts.
+_RECOVERABLE = (SessionStatus.ACTIVE, SessionStatus.PAUSED)
 
 _HOSTS = text("""
 SELECT count(*) AS known, count(*) FILTER (WHERE lease_until < now()) AS expired,

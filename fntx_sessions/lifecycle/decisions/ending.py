@@ -38,7 +38,7 @@ def stop(row: Row, ask: Ask) -> list[Change]:
             row,
             ask,
             S.CLOSING,
-            fields={"pending": pending},
+            fields={"pending": pending, "requires_action": None},
             warnings=warnings,
             extra={"close_positions": close, "in_flight": row["in_flight"]},
             post={"policy_stored": True},
