@@ -29,5 +29,9 @@ def _no_redis() -> Unavailable:
     return Unavailable("Redis", "no address is configured", fix)
 
 
-app = Desk("fntx", include=["tasks.commands", "tasks.queries", "tasks.sweeps", "tasks.backtests"], set_as_current=True)
+app = Desk(
+    "fntx",
+    include=["tasks.agents", "tasks.commands", "tasks.queries", "tasks.sweeps", "tasks.backtests"],
+    set_as_current=True,
+)
 app.add_defaults(lambda: celery_settings(get_settings()))

@@ -23,6 +23,8 @@ from fntx_sessions.trading.calendars import Calendar, get_calendar
 from fntx_sessions.trading.days import day_from_json
 from fntx_sessions.trading.metrics import PAPER_NOTICE
 
+_RULES = ("auto_start_conditions", "auto_stop_conditions", "auto_pause_conditions", "auto_resume_conditions")
+
 _CLAIM = text("""
 BEGIN ISOLATION LEVEL READ COMMITTED;
 INSERT INTO commands (command_id, session_id, trigger, actor, args_hash, arguments)
@@ -288,6 +290,9 @@ def _warnings(planned: Plan, claimed: Row, account_id: str, broker: str) -> tupl
         warnings.append(f"account {account_id} is new; it was made as an exclusive {broker} account")
     if broker == "paper" and planned.session_type in (SessionType.REGULAR, SessionType.EXTENDED_HOURS):
         warnings.append(PAPER_NOTICE)
+    rules = [name for name in _RULES if planned.config[name]]
+    if rules:
+        warnings.append(f"{', '.join(rules)}: stored, not evaluated by this version; start and stop by hand")
     return tuple(warnings)
 
 

@@ -10,8 +10,10 @@ import pytest
 from hosting import DAY, FEED, PUT, SYSTEM, Hosting, S, T, make_hosting, shared
 
 from fntx_sessions.automation import pending
-from fntx_sessions.exceptions import PreconditionFailed
+from fntx_sessions.exceptions import Forbidden, NotFound, PreconditionFailed
 from fntx_sessions.lifecycle import machine, orders
+from fntx_sessions.lifecycle.roster import ReadyArguments, mark_ready
+from fntx_sessions.security.actor import Actor
 from fntx_sessions.state import checkpoints
 from fntx_sessions.state.redis_client import build_redis
 from fntx_sessions.trading.orders import Fill
@@ -48,12 +50,26 @@ def test_a_start_waits_for_remote_agents_and_the_same_command_is_answered(hostin
     assert hosting.finish() == {"waiting": 1}
     assert hosting.ask(T.START, session_id, command_id=command_id).state == "pending"
     assert hosting.row(session_id)["status"] == S.INITIALIZING
-    hosting.run("UPDATE session_agents SET ready_at = now() WHERE agent = 'TheirPlanner'")
+    agent = Actor("their-planner", frozenset({"agent"}))
+    told = mark_ready(hosting.desk.engine, agent, ReadyArguments(session_id=session_id, agent="TheirPlanner"))
+    assert (told["status"], told["epoch"]) == (S.INITIALIZING, 0)
     assert hosting.finish() == {"start_done": 1}
     assert stored(hosting, command_id).state == "done"
     row = hosting.row(session_id)
     assert (row["status"], row["pending"], row["epoch"], row["pending_due_at"]) == (S.ACTIVE, None, 1, None)
     assert hosting.finish() == {}
+
+
+def test_only_an_agent_of_the_roster_can_be_ready_and_only_an_agent_may_say_so(hosting):
+    """An unknown name is NotFound; an operator's token is not an agent's."""
+    session_id, _ = waiting_start(hosting)
+    agent = Actor("their-planner", frozenset({"agent"}))
+    with pytest.raises(NotFound, match="Nobody"):
+        mark_ready(hosting.desk.engine, agent, ReadyArguments(session_id=session_id, agent="Nobody"))
+    operator = Actor("ann", frozenset({"operator"}))
+    with pytest.raises(Forbidden, match="may not report"):
+        mark_ready(hosting.desk.engine, operator, ReadyArguments(session_id=session_id, agent="TheirPlanner"))
+    assert hosting.finish() == {"waiting": 1}
 
 
 def test_a_start_whose_agents_do_not_come_is_refused_by_name(hosting):

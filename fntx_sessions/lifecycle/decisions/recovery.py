@@ -61,11 +61,18 @@ def _attempts(row: Row) -> int:
 
 
 def finish_recovery(measured: dict[str, Any]) -> Decision:
-    """Return the decision that ends a recovery in PAUSED with what was measured; refuses one that was overtaken."""
+    """Return the decision that ends a recovery in PAUSED with what was measured.
+
+    Overtaken by a newer attempt of the same command, it changes nothing and leaves the answer to that attempt; whatever
+    else raised the epoch makes it a refusal.
+    """
 
     def decide(row: Row, ask: Ask) -> list[Change]:
         must_be_legal(row, ask)
-        if row["epoch"] != measured["epoch"]:
+        overtaken = row["epoch"] != measured["epoch"]
+        if overtaken and (row["pending"] or {}).get("command_id") == str(ask.command_id):
+            return []
+        if overtaken:
             raise PreconditionFailed(
                 str(ask.session_id),
                 ask.trigger.value,
