@@ -13,6 +13,9 @@ from fntx_sessions.trading.calendars import Calendar
 
 COLUMNS = ("date", "open", "high", "low", "close", "vix")
 _PRICES = ("open", "high", "low", "close", "vix")
+# Far above anything an index or the VIX ever was: whoever is beyond has slipped a digit or a column.
+_GREATEST = {"vix": 500.0}
+_GREATEST_PRICE = 1_000_000.0
 _SHOWN_GAP = 3
 
 
@@ -51,7 +54,7 @@ def read_days(path: Path, calendar: Calendar) -> list[Day]:
     file, line and column for whatever is missing, not a number, out of order, twice there, impossible or left out.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             days = _read(path, csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidArgument(
@@ -84,6 +87,9 @@ def _read(path: Path, reader: "csv.DictReader[str]") -> list[tuple[int, Day]]:
     if missing:
         fix = f"Name the columns {','.join(COLUMNS)} in the first line."
         raise InvalidArgument(f"{path} line 1", f"column {', '.join(missing)} missing", fix)
+    twice = [name for name in COLUMNS if header.count(name) > 1]
+    if twice:
+        raise InvalidArgument(f"{path} line 1", f"column {', '.join(twice)} is there twice", "Keep one of the two.")
     reader.fieldnames = header
     return [(reader.line_num, _row(f"{path} line {reader.line_num}", row)) for row in reader]
 
@@ -119,6 +125,10 @@ def _check_prices(day: Day, where: str) -> None:
     for name in _PRICES:
         if getattr(day, name) <= 0:
             raise InvalidArgument(f"{where} column {name}", "is zero", "Give a price above zero.")
+        greatest = _GREATEST.get(name, _GREATEST_PRICE)
+        if getattr(day, name) > greatest:
+            problem = f"{getattr(day, name):g} is more than {greatest:,.0f}"
+            raise InvalidArgument(f"{where} column {name}", problem, "Check the row against its source.")
     if day.low > min(day.open, day.close) or day.high < max(day.open, day.close):
         problem = f"low {day.low} and high {day.high} do not contain open {day.open} and close {day.close}"
         raise InvalidArgument(f"{where} column high/low", problem, "Check the row against its source.")

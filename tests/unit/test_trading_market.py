@@ -140,6 +140,9 @@ GOOD = ["2018-01-08,100,102,99,101,20", "2018-01-09,100,102,99,101,20", "2018-01
         ([HEADER, "08.01.2018,100,102,99,101,20"], "line 2 column date: '08.01.2018' is not a date"),
         ([HEADER, "2018-01-07,100,102,99,101,20"], "2018-01-07 is not a trading day"),
         ([HEADER, "2018-01-08,100,102,99"], "line 2: has not as many values"),
+        ([HEADER, "2018-01-08,1e308,1e308,1e308,1e308,20"], "line 2 column open: 1e.308 is more than 1,000,000"),
+        ([HEADER, "2018-01-08,100,102,99,101,2000"], "line 2 column vix: 2000 is more than 500"),
+        (["date,open,open,high,low,close,vix"], "line 1: column open is there twice"),
     ],
 )
 def test_a_bad_file_is_refused_by_line_and_column(tmp_path, lines, message):
@@ -148,6 +151,13 @@ def test_a_bad_file_is_refused_by_line_and_column(tmp_path, lines, message):
     path.write_text("\n".join(lines))
     with pytest.raises(InvalidArgument, match=message):
         read_days(path, NYSE)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+    """What a spreadsheet saves as UTF-8 is read as it is."""
+    path = tmp_path / "days.csv"
+    path.write_text("\n".join([HEADER, *GOOD]), encoding="utf-8-sig")
+    assert len(read_days(path, NYSE)) == len(GOOD)
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
