@@ -27,6 +27,14 @@ Facts are positional, so that an error survives Celery's JSON result backend and
 
 from typing import Any, ClassVar
 
+_BY_ITSELF = frozenset({"finalization_complete", "exception"})
+
+
+def verb(trigger: Any) -> str:
+    """Return what one asks for to get `trigger`, the name of a trigger or of a task: `suspend`, `pause`."""
+    name = str(trigger).rsplit(".", 1)[-1]
+    return {"health_check_failed": "suspend"}.get(name, name.removesuffix("_session"))
+
 
 class FntxError(Exception):
     """Base of all errors of this package; carries named facts, a sentence and a family."""
@@ -45,7 +53,12 @@ class FntxError(Exception):
 
     def __str__(self) -> str:
         """Build the sentence from the facts."""
-        return self.sentence.format(**self.named())
+        return self.sentence.format(**self.told())
+
+    def told(self) -> dict[str, Any]:
+        """Return the facts by name as people read them: `pause` for pause_session or fntx.sessions.pause."""
+        facts = self.named()
+        return facts | {"trigger": verb(facts["trigger"])} if "trigger" in facts else facts
 
     def named(self) -> dict[str, Any]:
         """Return the facts by name."""
@@ -142,6 +155,11 @@ class IllegalTransition(Rejected):
     sentence = (
         "cannot {trigger}: session {session_id} is {status}, set by {set_by} ({reason}). Possible now: {allowed}."
     )
+
+    def told(self) -> dict[str, Any]:
+        """Return the facts as people read them: of what is possible now, only what somebody may ask for."""
+        asked = [one for one in str(self.named()["allowed"]).split(", ") if one not in _BY_ITSELF]
+        return super().told() | {"allowed": ", ".join(map(verb, asked)) or "nothing, it ends by itself"}
 
 
 class VersionConflict(Rejected):

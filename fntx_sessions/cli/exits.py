@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from fntx_sessions.exceptions import FntxError
+from fntx_sessions.exceptions import FntxError, OutcomeUnknown
 
 
 class Exit(IntEnum):
@@ -32,5 +32,6 @@ def worst(codes: list[Exit]) -> Exit:
 
 
 def sentence(error: FntxError) -> str:
-    """Return the error as one line."""
-    return " ".join(str(error).split())
+    """Return the error as one line, with the option's name where it says what to ask again with."""
+    told = " ".join(str(error).split())
+    return told.replace("the same command id", "--command-id") if isinstance(error, OutcomeUnknown) else told

@@ -31,9 +31,16 @@ PIPE_WIDTH = 160
 _WORDS = frozenset({"why", "what", "warnings", "account", "template", "strategies", "exit", "to do", "agent", "by"})
 
 
+class _Console(Console):
+    """A console that leaves it to the program what a reader who has left means; rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Return where results go; made anew, so that it follows whatever stdout is now. A pipe gets long lines."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    return _Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def errors() -> Console:
@@ -159,3 +166,11 @@ def kind(row: dict[str, Any]) -> str:
     """Return a session's type; a live type on the paper broker is marked, so that nobody takes it for live."""
     paper = row.get("broker") == "paper" and row.get("session_type") in LIVE_TYPES
     return f"{row.get('session_type')} [bold yellow]PAPER[/bold yellow]" if paper else str(row.get("session_type"))
+
+
+def to_do(row: dict[str, Any]) -> str:
+    """Return what a session waits for from a person; nothing where it goes on by itself."""
+    if row["requires_action"]:
+        return "[bold red]needs a person[/bold red]"
+    recovered = row["status"] == "paused" and "recovery" in row["holds"]
+    return "[yellow]recovered: look, resume[/yellow]" if recovered else ""

@@ -49,7 +49,13 @@ def list_sessions(
         for row in found:
             typer.echo(row["session_id"])
     else:
-        output.table(found, LIST_COLUMNS, "no sessions; `fntx create paper_trading` makes one")
+        narrowed = statuses or session_type or template or account or tag
+        none = (
+            "no such sessions; `fntx ls --all` shows all"
+            if narrowed
+            else "no sessions; `fntx create paper_trading` makes one"
+        )
+        output.table(found, LIST_COLUMNS, none)
 
 
 def _account(row: dict[str, Any]) -> str:
@@ -65,7 +71,7 @@ LIST_COLUMNS = {
     "account": _account,
     "template": lambda row: plain(row["template_name"]),
     "why": lambda row: plain(row["status_reason"])[:40],
-    "to do": lambda row: "[bold red]needs a person[/bold red]" if row["requires_action"] else "",
+    "to do": output.to_do,
 }
 
 

@@ -7,10 +7,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Never
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from fntx_sessions import stack as embedded  # which loads what is behind a name when it is used
+from fntx_sessions.cli import output
 from fntx_sessions.exceptions import StackError
 from fntx_sessions.stack.procfile import SHIPPED
 
@@ -53,7 +53,7 @@ def down(home: Home = None) -> None:
     """Stop everything in order: beat, then the workers, which save, then the stores."""
     stack = embedded.Stack(home, say=_say)
     stopped = stack.down()
-    Console().print(f"stopped the stack in {stack.folder.home}" if stopped else _nothing(stack))
+    output.console().print(f"stopped the stack in {stack.folder.home}" if stopped else _nothing(stack))
 
 
 def migrate(home: Home = None) -> None:
@@ -118,7 +118,7 @@ def _print_addresses(addresses: "Addresses", as_json: bool) -> None:
 
 
 def _print_status(found: "Status") -> None:
-    console = Console()
+    console = output.console()
     if not found.running:
         console.print(found.sentence, soft_wrap=True)
     processes = Table("process", "state", "pid", "since", "detail", box=None)
@@ -134,7 +134,9 @@ def _print_status(found: "Status") -> None:
 
 
 def _print_checks(checks: "list[Check]") -> None:
-    table = Table("check", "", "what it means", "what to run", box=None)
+    table = Table(box=None)
+    for heading in ("check", "", "what it means", "what to run"):
+        table.add_column(heading, overflow="fold")  # a path or a command that is cut is of no use
     for check in checks:
         table.add_row(check.name, MARKS[check.result], check.meaning, check.fix)
-    Console().print(table)
+    output.console().print(table)

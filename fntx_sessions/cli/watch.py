@@ -85,5 +85,5 @@ _COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "net": lambda row: money((row.get("metrics") or {}).get("net_pnl")),
     "drawdown": lambda row: money((row.get("metrics") or {}).get("max_drawdown")),
     "epoch": lambda row: str(row["epoch"]),
-    "to do": lambda row: "[bold red]needs a person[/bold red]" if row["requires_action"] else "",
+    "to do": output.to_do,
 }

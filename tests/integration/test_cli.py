@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from fntx_sessions.cli import asking, ids, sessions, templates
+from fntx_sessions.cli import asking, ids, output, sessions, templates
 from fntx_sessions.cli.app import run
-from fntx_sessions.cli.exits import Exit, worst
+from fntx_sessions.cli.exits import Exit, sentence, worst
 from fntx_sessions.cli.values import pairs
 from fntx_sessions.exceptions import IllegalTransition, InvalidArgument, NotFound, OutcomeUnknown, Unavailable
 from fntx_sessions.settings import Settings
@@ -76,10 +76,27 @@ def test_exit_codes_are_the_documented_ones(desk, capsys):
         assert run(["pause", ID]) == code
         told = capsys.readouterr()
         assert told.out == ""
-        assert str(error) in told.err
+        assert sentence(error) in told.err
         assert told.err.count("\n") == 1
     desk.refused = {}
     assert run(["pause", ID]) == Exit.DONE
+
+
+def test_an_unknown_outcome_says_which_option_asks_again(desk, capsys):
+    """Whoever has to ask again can copy what to add to the command."""
+    desk.refused = {ID: OutcomeUnknown("c0ffee", "pause_session", 30)}
+    run(["pause", ID])
+    assert "Ask again with --command-id c0ffee; asking twice acts once." in capsys.readouterr().err
+
+
+def test_a_table_too_wide_for_the_screen_is_printed_in_blocks_and_cuts_nothing(monkeypatch, capsys):
+    """An amount that is cut is a wrong amount: on 40 columns each row becomes a block with all of it."""
+    monkeypatch.setattr(output, "PIPE_WIDTH", 40)
+    row = {"opened": "2018-02-05 15:00:00", "closed": "2018-02-05 15:20:00", "net": "-$1,234.56", "exit": "-"}
+    output.table([row, row], {name: lambda one, name=name: one[name] for name in row}, "none")
+    told = capsys.readouterr().out
+    assert told.count("2018-02-05 15:20:00") == told.count("-$1,234.56") == 2
+    assert "exit" not in told
 
 
 def test_of_several_ids_each_has_its_line_and_the_worst_code_counts(desk, capsys):
