@@ -18,7 +18,7 @@ def hosting(settings: Settings) -> Iterator[Hosting]:
 def test_a_sweep_that_stays_steps_more_often_than_it_is_sent(hosting):
     """One sweep steps a session again and again as it comes due, and leaves before the next one is sent."""
     hosting.started(config={"step_interval_s": 0.05})
-    assert host.step_due(hosting.desk, "h") == 1  # the first one loads what pricing needs, which takes its time
+    assert host.step_due(hosting.desk, "h") > 0  # the first one loads what pricing needs, which takes its time
     assert host.step_due(hosting.desk, "h", stay_s=5) > 1
 
 

@@ -42,8 +42,8 @@ class Model:
             return "IllegalTransition" if self.status in (S.CLOSING, S.CLOSED) else None
         if asked.trigger is T.RECOVER and self.status is S.ERROR and not self.started:
             return "PreconditionFailed"
-        found = S.SUSPENDED if asked.trigger is T.RECOVER and self.status is S.ACTIVE else self.status
-        if target(asked.trigger, found) is None:
+        # Nobody hosts this session, so no host of it can be lost: an ACTIVE one has nothing to be recovered from.
+        if target(asked.trigger, self.status) is None:
             return "IllegalTransition"
         if asked.trigger is T.RESUME and (self._left(asked) or self.blocked):
             return "PreconditionFailed"
@@ -60,7 +60,7 @@ class Model:
             return
         self.epoch += asked.trigger in (T.START, T.RECOVER)
         self.started |= asked.trigger is T.START
-        self.status = target(asked.trigger, self.status) or S.PAUSED  # a recovery of ACTIVE suspends it on the way
+        self.status = target(asked.trigger, self.status)
         if asked.trigger is T.PAUSE:
             self.holds.add(asked.arguments.get("hold", "person"))
         if asked.trigger is T.RECOVER:
