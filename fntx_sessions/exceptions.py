@@ -115,6 +115,12 @@ class Unavailable(Retryable):
     sentence = "{what} is out of reach: {detail}. Nothing was changed. {fix}"
 
 
+def way_out(detail: str, usual: str) -> str:
+    """Return what to do about a store that is out of reach: `usual`, unless its own words say that its disk is full."""
+    full = "Free space on its disk, it goes on by itself then; `fntx doctor` says how much there is."
+    return full if "no space left" in detail.lower() else usual
+
+
 class Busy(Retryable):
     """A row stayed locked longer than `db_lock_timeout_ms`; nothing was done."""
 

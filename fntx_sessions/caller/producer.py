@@ -14,7 +14,7 @@ from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 from redis import exceptions as foreign
 
-from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.exceptions import Unavailable, way_out
 from fntx_sessions.security.local import current_token
 from fntx_sessions.settings import Settings
 
@@ -75,7 +75,8 @@ class Producer:
                 retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0},
             )
         except (OperationalError, foreign.RedisError, OSError) as error:
-            return NotSent(Unavailable("Redis", _first_line(error), START_REDIS), _is_certain(error))
+            told = _first_line(error)
+            return NotSent(Unavailable("Redis", told, way_out(told, START_REDIS)), _is_certain(error))
         return None
 
     def close(self) -> None:

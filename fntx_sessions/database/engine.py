@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from fntx_sessions.exceptions import Busy, FntxError, PreconditionFailed, Retryable, Unavailable
+from fntx_sessions.exceptions import Busy, FntxError, PreconditionFailed, Retryable, Unavailable, way_out
 from fntx_sessions.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -114,10 +114,11 @@ def translate(error: DBAPIError | PoolTimeout) -> FntxError | DBAPIError | PoolT
         return Busy("the session row", get_settings().db_lock_timeout_ms)
     if isinstance(original, pg.UniqueViolation | pg.ExclusionViolation):
         return _constraint(error, original)
+    told = _first_line(original or error)
     if isinstance(original, pg.DiskFull | pg.OutOfMemory | pg.TooManyConnections | pg.QueryCanceled):
-        return Unavailable("Postgres", _first_line(original), "See `fntx doctor`.")
+        return Unavailable("Postgres", told, way_out(told, "See `fntx doctor`."))
     if isinstance(original, psycopg2.OperationalError | psycopg2.InterfaceError):
-        return Unavailable("Postgres", _first_line(original), _START_POSTGRES)
+        return Unavailable("Postgres", told, way_out(told, _START_POSTGRES))
     return error
 
 

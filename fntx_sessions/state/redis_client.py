@@ -10,7 +10,7 @@ from uuid import UUID
 import redis
 from redis import exceptions as foreign
 
-from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.exceptions import Unavailable, way_out
 from fntx_sessions.settings import Settings, get_settings
 
 _START_REDIS = "Start the stack with `fntx up`, or set FNTX_REDIS_URL to a server that runs."
@@ -70,7 +70,9 @@ def redis_errors() -> Iterator[None]:
 
 def translate(error: foreign.RedisError) -> Unavailable | foreign.RedisError:
     """Return Unavailable for an error of the server or the way to it, and any other error as it is."""
+    told = str(error) or type(error).__name__
     for kind, fix in OUT_OF_REACH:
         if isinstance(error, kind):
-            return Unavailable("Redis", str(error) or type(error).__name__, fix)
-    return error
+            return Unavailable("Redis", told, way_out(told, fix))
+    # The library has no class for a server that takes no writes because it cannot store them, as on a full disk.
+    return Unavailable("Redis", told, way_out(told, "See `fntx doctor`.")) if told.startswith("MISCONF") else error

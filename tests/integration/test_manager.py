@@ -283,7 +283,7 @@ def test_a_stop_can_be_awaited_until_closed(desk: RunningDesk) -> None:
     async def scenario(manager: SessionLifecycleManager) -> None:
         session = await paper(manager)
         await manager.start_session(session.session_id)
-        with pytest.raises(OutcomeUnknown, match="stop_session"):
+        with pytest.raises(OutcomeUnknown, match="outcome of stop unknown"):
             await manager.stop_session(session.session_id, wait_closed=True, deadline_s=0.8)
         assert session.status == SessionStatus.CLOSING
 
