@@ -2,11 +2,15 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import platformdirs
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fntx_sessions.exceptions import InvalidArgument
+
+_URL_KINDS = {"database_url": ("postgresql",), "redis_url": ("redis://", "rediss://", "unix://")}
 
 
 class Settings(BaseSettings):
@@ -17,6 +21,16 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(env_prefix="FNTX_", frozen=True, extra="ignore")
+
+    def __init__(self, **values: Any) -> None:
+        """Read the environment, `values` laid over it; raises InvalidArgument naming the variable that is wrong."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            name = "FNTX_" + "_".join(str(part) for part in first["loc"]).upper()
+            problem = first["msg"].removeprefix("Value error, ")
+            raise InvalidArgument(name, problem, "Correct or unset that variable; docs/settings.md has all.") from None
 
     # Where things are.
     home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("fntx")))
@@ -119,6 +133,15 @@ class Settings(BaseSettings):
 
     # Tests and drills: `name[:action]` pairs, see fntx_sessions.testing. Empty in production.
     failpoints: str = ""
+
+    @field_validator("database_url", "redis_url")
+    @classmethod
+    def _must_be_a_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        kinds = _URL_KINDS[info.field_name or ""]
+        if value is not None and not value.get_secret_value().startswith(kinds):
+            msg = f"is not a URL that begins with {' or '.join(kinds)}"
+            raise ValueError(msg)
+        return value
 
 
 @lru_cache(maxsize=1)

@@ -5,6 +5,7 @@ nothing.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,14 +13,14 @@ from uuid import UUID
 
 import orjson
 import redis.asyncio
-import structlog
 from redis.exceptions import RedisError
 
 from fntx_sessions.exceptions import StackError
 from fntx_sessions.settings import Settings
 
 Answer = dict[str, Any]
-log = structlog.get_logger(__name__)
+# Not structlog: a service that holds a manager need not have set it up, and then it prints to stdout.
+log = logging.getLogger(__name__)
 
 _KEY = "celery-task-meta-"
 _BATCH = 500
@@ -82,7 +83,7 @@ class Answers:
         try:
             await self._redis.unlink(f"{_KEY}{task_id}")
         except RedisError as error:
-            log.debug("answer_not_forgotten", problem=str(error))
+            log.debug("answer not forgotten: %s", error)
 
     async def close(self) -> None:
         """End the poll and close the connections; whoever still waits gets an error."""
@@ -101,7 +102,7 @@ class Answers:
                     for expected in self._waiting.get(task_id, ()):
                         expected.take(answer)
             except (RedisError, OSError) as error:
-                log.debug("answers_out_of_reach", problem=str(error))
+                log.debug("answers out of reach: %s", error)
                 await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
 
     def _pause_s(self) -> float:

@@ -1,5 +1,6 @@
 """`fntx up`, `down`, `status` and `doctor`: the embedded stack on the command line."""
 
+import contextlib
 import json
 import signal
 from pathlib import Path
@@ -99,7 +100,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> Never:
 
 
 def _say(line: str) -> None:
-    typer.echo(line, err=True)
+    # Whoever read our progress may have left; the stack is brought up, or down, all the same.
+    with contextlib.suppress(BrokenPipeError):
+        typer.echo(line, err=True)
 
 
 def _nothing(stack: "Stack") -> str:

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from fntx_sessions.exceptions import StackError
-from fntx_sessions.stack.addresses import DATABASE, Addresses
+from fntx_sessions.settings import Settings
+from fntx_sessions.stack.addresses import DATABASE, REDIS, Addresses
 from fntx_sessions.stack.control import Process, Supervisor
 from fntx_sessions.stack.folder import explained, last_line, write_private
 from fntx_sessions.stack.orphans import find_orphans, stop_orphans
@@ -75,6 +76,7 @@ class Stack:
                 self._finish()
                 return self.addresses(started=False)
             self._clear_remains()
+            self._check_given()
             try:
                 self._launch()
                 self._finish()
@@ -88,6 +90,7 @@ class Stack:
         if self._plan.postgres:
             raise StackError("FNTX_DATABASE_URL is not set", "Set it, or run `fntx up`, which migrates its own.")
         self.folder.prepare()
+        self._check_given()
         self._migrate(self.given()[DATABASE])
         self._ensure_keys()
 
@@ -133,6 +136,17 @@ class Stack:
         os.killpg(process.pid, number)  # supervisord makes every child the leader of its own group
         return process.pid
 
+    def _check_given(self) -> None:
+        """Ask the servers that somebody else runs; raises StackError naming the variable of one that is silent."""
+        from fntx_sessions.stack.status import read_database, read_redis  # noqa: PLC0415 -- Alembic; imports this
+
+        Settings()  # a variable that is wrong is named here, not in the log of a child
+        for variable, read in ((DATABASE, read_database), (REDIS, read_redis)):
+            url = self.given().get(variable)
+            problem = read(url).error if url else None
+            if problem:
+                raise StackError(f"the server that {variable} names is out of reach: {problem}", "Start or correct it.")
+
     # --- up ----------------------------------------------------------------------------------------------------
 
     def _launch(self) -> None:
@@ -169,7 +183,7 @@ class Stack:
     def _spawn_supervisor(self) -> None:
         with (self.folder.logs / "supervisord.err").open("ab") as output:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._configuration)],
+                [sys.executable, "-m", "fntx_sessions.stack.supervise", "-c", str(self._configuration)],
                 cwd="/",
                 env=self._plan.children_environment(),
                 stdin=subprocess.DEVNULL,
