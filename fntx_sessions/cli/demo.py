@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 def demo(
     first: Annotated[datetime, typer.Option("--from", formats=_DAY, help="First day of the backtest.")] = FIRST,
     last: Annotated[datetime, typer.Option("--to", formats=_DAY, help="Last day of it.")] = LAST,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, max=50, help="Intraday paths a day.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=50, help="Intraday paths a day.")] = 10,
     out: Annotated[Path, typer.Option("--out", help="Where the P&L picture goes.")] = Path("build/fntx-demo-pnl.png"),
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running for a look around.")] = False,
 ) -> None:
