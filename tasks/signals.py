@@ -3,6 +3,7 @@
 Modules of the desk are imported inside the receivers: a producer that only sends needs neither database nor agents.
 """
 
+import atexit
 import os
 from typing import Any
 from uuid import uuid4
@@ -76,6 +77,8 @@ def _start_lease(sender: Any, **_: Any) -> None:
     from fntx_sessions.automation.hosts import start_lease_renewal  # noqa: PLC0415
 
     start_lease_renewal(host_id(), ",".join(sorted(sender.app.amqp.queues.consume_from)))
+    # A cold shutdown, which REMAP_SIGTERM=SIGQUIT makes of SIGTERM, sends no worker_shutdown; its pool has ended too.
+    atexit.register(_leave)
 
 
 @signals.worker_shutdown.connect

@@ -206,3 +206,20 @@ def test_a_worker_told_to_end_gives_its_sessions_back(workers):
     path = "SELECT to_status FROM transitions WHERE session_id = :id ORDER BY version"
     assert [step["to_status"] for step in workers.hosting.rows(path, id=session_id)] == [S.INITIALIZING, S.ACTIVE]
     workers.closed(session_id)
+
+
+def test_a_cold_shutdown_gives_its_sessions_back_too(workers):
+    """SIGQUIT, which `fntx down` and containers make of SIGTERM: saved, given back, gone on with, no recovery."""
+    workers.only_one()
+    session_id = workers.trading()
+    _, process = workers.hosting_of(session_id)
+    process.send_signal(signal.SIGQUIT)
+    wait_until(lambda: process.poll() is not None, "the worker has ended")
+    kept = "SELECT verified FROM checkpoints WHERE session_id = :id AND checkpoint_type = 'shutdown'"
+    assert [row["verified"] for row in workers.hosting.rows(kept, id=session_id)] == [True]
+    assert workers.hosting.row(session_id)["host_id"] is None
+    workers.at_least(1)
+    workers.goes_on(session_id)
+    row = workers.hosting.row(session_id)
+    assert (row["status"], row["epoch"]) == (S.ACTIVE, 1)
+    workers.closed(session_id)
