@@ -188,7 +188,7 @@ class _Asking:
             return self._problem
         if self._message.queue == QUERIES:
             detail = f"no answer to {self._message.task} within {self._deadline_s:g} s"
-            return Unavailable("a worker", detail, "See `fntx status`: does a worker read the queue `queries`?")
+            return Unavailable("the desk", detail, "See `fntx doctor`: a store, or who reads `queries`, stands still.")
         return self.unknown()
 
     def unknown(self) -> OutcomeUnknown:
