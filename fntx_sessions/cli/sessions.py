@@ -165,15 +165,19 @@ def update(
     clear_latch: Annotated[
         bool, typer.Option("--clear-latch", help="Lift the account's fired loss limit; a risk manager's alone.")
     ] = False,
+    add_hold: Annotated[
+        Hold | None, typer.Option("--add-hold", help="Hold a paused session once more, so that no rule resumes it.")
+    ] = None,
     reason: Reason = "",
     version: Version = None,
     command_id: CommandId = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change config, risk parameters or strategies, or clear a fired loss limit."""
+    """Change config, risk parameters or strategies, clear a fired loss limit, or hold what a rule paused."""
     edits = _edits(config, risk, strategies, parameters) | ({"clear_latch": True} if clear_latch else {})
+    edits |= {"add_hold": add_hold.value} if add_hold else {}
     if not edits:
-        fix = "Give --config, --risk, --strategy, --strategy-set or --clear-latch."
+        fix = "Give --config, --risk, --strategy, --strategy-set, --clear-latch or --add-hold."
         raise InvalidArgument("update", "changes nothing", fix)
     _ask("update", ids, _common(reason, version) | edits, command_id, as_json)
 
