@@ -32,11 +32,6 @@ def known_agents() -> list[str]:
     return step_order(sorted(_found()))
 
 
-def is_hosted(name: str) -> bool:
-    """Tell a hosted agent from one that another service runs."""
-    return name in _found()
-
-
 @lru_cache(maxsize=64)
 def get_agent(name: str) -> Agent:
     """Return this process's instance of a hosted agent; raises InvalidArgument when there is none of that name."""

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from fntx_sessions.exceptions import Busy, FntxError, PreconditionFailed, Retryable, Unavailable, way_out
+from fntx_sessions.exceptions import Busy, FntxError, PreconditionFailed, Unavailable, way_out
 from fntx_sessions.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -133,11 +133,6 @@ def _constraint(error: DBAPIError, original: psycopg2.Error) -> FntxError | DBAP
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
-
-
-def is_retryable(error: BaseException) -> bool:
-    """Tell whether the same transaction may work when tried again."""
-    return isinstance(error, Retryable)
 
 
 def alembic_config(url: str) -> "Config":

@@ -21,7 +21,7 @@ SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS comman
   c.trigger AS command_trigger, c.outcome AS command_outcome, c.session_id AS command_session_id,
   c.arguments AS command_arguments, s.*,
   w.relay_due_at IS NULL AS relay_free, w.clock_at, w.host_id, w.hosted, w.last_saved_at, w.recovery_attempts,
-  w.host_id IS NOT NULL AND (h.host_id IS NULL OR h.lease_until < now()) AS host_lost, h.seen_at AS host_seen_at,
+  w.host_id IS NOT NULL AND (h.host_id IS NULL OR h.lease_until < now()) AS host_lost,
   (SELECT coalesce(jsonb_agg(i.client_order_id ORDER BY i.seq), '[]') FROM order_intents i
     WHERE i.session_id = s.session_id AND i.state IN ('intended', 'working')) AS in_flight,
   (SELECT coalesce(jsonb_agg(g.agent ORDER BY g.agent), '[]') FROM session_agents g

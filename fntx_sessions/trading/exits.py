@@ -14,7 +14,7 @@ from fntx_sessions.trading.book import BookView, Trade
 from fntx_sessions.trading.ledger import profit_cost, stop_cost
 from fntx_sessions.trading.market import Board
 from fntx_sessions.trading.matching import package_price
-from fntx_sessions.trading.orders import CENT, STOCK, Leg, OrderRequest
+from fntx_sessions.trading.orders import CENT, Leg, OrderRequest
 
 Reason = Literal["loss_limit", "stop", "profit", "hold_time", "flat_by", "session_stop", "expiry_guard", "assigned"]
 AT_STOP = frozenset({"loss_limit", "stop"})
@@ -150,8 +150,3 @@ def decide_exits(book: BookView, context: ExitContext) -> list[Exit]:
     """Return the exits due now, in the book's order."""
     found = (decide_exit(trade, context) for trade in book.open_trades)
     return [one for one in found if one is not None]
-
-
-def holds_shares(trade: Trade) -> bool:
-    """Tell whether the trade holds assigned shares."""
-    return STOCK in trade.legs

@@ -5,9 +5,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from pydantic import ValidationError
-
 from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.parsing import parse
 from fntx_sessions.schemas import STRATEGIES, StrategyParameters
 from fntx_sessions.trading.market import Board
 from fntx_sessions.trading.matching import package_price
@@ -44,12 +43,7 @@ def check_strategies(enabled: list[str], parameters: dict[str, Any]) -> dict[str
 
 def _parameters(name: str, given: Any) -> StrategyParameters:
     field = f"strategy_parameters.{name}"
-    try:
-        found = StrategyParameters.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join([field, *(str(part) for part in first["loc"])])
-        raise InvalidArgument(where, first["msg"], f"Fields: {', '.join(StrategyParameters.model_fields)}.") from None
+    found = parse(StrategyParameters, given, field)
     if found.width is not None and found.width != int(found.width):
         raise InvalidArgument(f"{field}.width", f"{found.width} is no whole number", "Strikes are $1 apart.")
     return found

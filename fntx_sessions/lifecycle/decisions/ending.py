@@ -30,7 +30,6 @@ def stop(row: Row, ask: Ask) -> list[Change]:
         "close_positions": close,
         "leave_positions_with": None if close else heir,
         "deadline_s": deadline_s,
-        "open_hours_used_s": 0,
         "since": row["now"].isoformat(),
     }
     return [
