@@ -16,6 +16,7 @@
     │   ├── CommandConflict      this command id was used with other arguments
     │   ├── StaleEpoch           the writer was superseded; it must rejoin
     │   ├── OrderRefused         the order gate said no
+    │   ├── Shredded             the session's key was destroyed on purpose: nothing of it can be read again
     │   ├── Unauthenticated      no token, or one that cannot be verified
     │   └── Forbidden            verified, but not allowed
     └── Fatal                    a person has to look
@@ -207,6 +208,13 @@ class OrderRefused(Rejected):
 
     facts = ("session_id", "client_order_id", "rule", "detail")
     sentence = "order {client_order_id} of session {session_id} refused by {rule}: {detail}"
+
+
+class Shredded(Rejected):
+    """The session's data key was destroyed on purpose: no copy of its state can be read again, in any tier."""
+
+    facts = ("session_id", "shredded_at")
+    sentence = "session {session_id} was shredded at {shredded_at}: nothing of its state can be read or kept any more."
 
 
 class Unauthenticated(Rejected):

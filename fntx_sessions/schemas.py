@@ -89,6 +89,11 @@ class Trigger(StrEnum):
     FINALIZE = "finalization_complete"
     FAIL = "exception"
     UPDATE = "update_session"
+    CHECKPOINT = "create_checkpoint"
+    PIN = "pin_session"
+    PRUNE = "prune_checkpoints"
+    ACCEPT = "accept_differences"
+    SHRED = "shred_session"
 
 
 class Hold(StrEnum):

@@ -10,7 +10,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fntx_sessions.exceptions import InvalidArgument
 
-_URL_KINDS = {"database_url": ("postgresql",), "redis_url": ("redis://", "rediss://", "unix://")}
+_URL_KINDS = {
+    "database_url": ("postgresql",),
+    "maintenance_database_url": ("postgresql",),
+    "redis_url": ("redis://", "rediss://", "unix://"),
+}
 
 
 class Settings(BaseSettings):
@@ -81,6 +85,33 @@ class Settings(BaseSettings):
     checkpoint_batch: int = Field(default=50, ge=1)
     save_chunk_bytes: int = Field(default=32_000_000, ge=1024)
     memory_tier_bytes: int = Field(default=64_000_000, ge=0)
+    hot_checkpoints: int = Field(default=3, ge=0)
+    tier_retry_s: float = Field(default=5.0, ge=0)
+    invalid_states_max: int = Field(default=5, ge=0)
+
+    # Keys: the ring that wraps each session's data key.
+    key_ring: SecretStr | None = None
+    key_ring_file: Path | None = None
+    key_rotation_batch: int = Field(default=500, ge=1)
+
+    # The cold store.
+    cold_timeout_s: float = Field(default=10.0, gt=0)
+    cold_retry_s: float = Field(default=30.0, ge=0)
+    cold_resumable_bytes: int = Field(default=8_000_000, ge=262_144)
+
+    # Backups, for as long as Postgres is away.
+    backup_max_bytes: int = Field(default=2_000_000_000, ge=0)
+    backups_per_session: int = Field(default=20, ge=1)
+    backup_import_batch: int = Field(default=100, ge=1)
+
+    # Retention: how long Postgres keeps what is in the cold store too, and how fast it moves.
+    warm_keep_s: float = Field(default=30 * 86_400, ge=0)
+    archive_after_s: float = Field(default=0.0, ge=0)
+    retention_batch: int = Field(default=20, ge=1)
+    retention_bytes_per_s: float = Field(default=20_000_000, gt=0)
+    retention_sweep_s: float = Field(default=20.0, gt=0)
+    maintenance_database_url: SecretStr | None = None
+    partitions_ahead: int = Field(default=4, ge=1)
 
     # Hosting and liveness. `lease_s` is what a dead worker costs before its sessions are taken over.
     lease_s: float = Field(default=15.0, gt=0)
@@ -134,7 +165,7 @@ class Settings(BaseSettings):
     # Tests and drills: `name[:action]` pairs, see fntx_sessions.testing. Empty in production.
     failpoints: str = ""
 
-    @field_validator("database_url", "redis_url")
+    @field_validator("database_url", "maintenance_database_url", "redis_url")
     @classmethod
     def _must_be_a_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         kinds = _URL_KINDS[info.field_name or ""]

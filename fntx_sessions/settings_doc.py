@@ -26,7 +26,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "home": "data folder: stores, keys, logs, sockets",
         "database_url": "a Postgres that somebody else runs, `postgresql+psycopg2://...`; unset: `fntx up` starts one",
         "redis_url": "a Redis or Valkey that somebody else runs, `redis://...`; unset: `fntx up` starts one",
-        "cold_url": "the cold archive; nothing reads it yet",
+        "cold_url": "the cold store: `gs://bucket/prefix` or `file:///folder`; unset: `cold` of the data folder",
     },
     "Who may ask": {
         "auth_mode": "`required`: no command without a valid token; `open`: tests only, everybody may do everything",
@@ -72,6 +72,33 @@ GROUPS: dict[str, dict[str, str]] = {
         "checkpoint_batch": "sessions one checkpoint sweep claims",
         "save_chunk_bytes": "state a save sweep holds in memory at a time",
         "memory_tier_bytes": "state a worker process keeps at hand",
+        "hot_checkpoints": "newest checkpoints of a session that Redis holds too",
+        "tier_retry_s": "how long a tier that was out of reach is passed over before it is tried again",
+        "invalid_states_max": "invalid states of a session that are kept aside as evidence",
+    },
+    "Keys": {
+        "key_ring": "the key ring itself, as `fntx keys init` writes it; for desks that keep it in a secret store",
+        "key_ring_file": "file of the key ring; unset: `keys/ring.json` of the data folder",
+        "key_rotation_batch": "data keys that one step of `fntx keys rotate` wraps anew",
+    },
+    "The cold store": {
+        "cold_timeout_s": "wait for one request",
+        "cold_retry_s": "how long a failing request is tried again before the store counts as out of reach; 0: once",
+        "cold_resumable_bytes": "objects above this size are uploaded in pieces that can be resumed",
+    },
+    "Backups, while Postgres is away": {
+        "backup_max_bytes": "largest backup folder of a host; then it keeps only the newest save of each session",
+        "backups_per_session": "backups kept of one session, the newest ones",
+        "backup_import_batch": "backups one sweep brings in",
+    },
+    "Retention and archive": {
+        "warm_keep_s": "age at which a checkpoint moves from Postgres to the cold store",
+        "archive_after_s": "how long a closed session waits before it is archived",
+        "retention_batch": "checkpoints or sessions one step of a retention sweep claims",
+        "retention_bytes_per_s": "how fast a sweep moves",
+        "retention_sweep_s": "how long a retention sweep goes on while more is due",
+        "maintenance_database_url": "how partitions are made and dropped; unset: as `database_url`",
+        "partitions_ahead": "weeks of history whose partitions are made ahead",
     },
     "Hosting and liveness": {
         "lease_s": "a worker silent for so long is lost: its sessions are taken over. Also the claim of a save or "

@@ -12,7 +12,18 @@ from fntx_sessions.database.session_tables import (
     templates,
     transitions,
 )
-from fntx_sessions.database.state_tables import checkpoints, parts, saves, snapshot_parts
+from fntx_sessions.database.state_tables import (
+    archive_segments,
+    archives,
+    checkpoints,
+    invalid_states,
+    parts,
+    recovery_runs,
+    saves,
+    session_keys,
+    snapshot_parts,
+    tier_states,
+)
 from fntx_sessions.database.work_tables import (
     backtest_units,
     backtests,
@@ -25,6 +36,8 @@ from fntx_sessions.database.work_tables import (
 __all__ = [
     "account_days",
     "accounts",
+    "archive_segments",
+    "archives",
     "audit",
     "backtest_units",
     "backtests",
@@ -33,18 +46,22 @@ __all__ = [
     "events",
     "fills",
     "hosts",
+    "invalid_states",
     "metadata",
     "order_intents",
     "outbox",
     "parts",
+    "recovery_runs",
     "samples",
     "saves",
     "session_agents",
     "session_days",
+    "session_keys",
     "session_work",
     "sessions",
     "snapshot_parts",
     "sweep_runs",
     "templates",
+    "tier_states",
     "transitions",
 ]

@@ -65,6 +65,8 @@ sessions = Table(
     Column("parent_session_id", UUID(as_uuid=True), ForeignKey("sessions.session_id")),
     Column("audit_seq", BigInteger, nullable=False, server_default=text("0")),
     Column("audit_head", LargeBinary),
+    # Pinned: no retention moves or drops anything of it.
+    Column("pinned", Boolean, nullable=False, server_default=text("false")),
     Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     one_of("status", SessionStatus),
     one_of("session_type", SessionType),

@@ -70,6 +70,10 @@ session_work = Table(
     at("pending_claimed_until"),
     at("relay_claimed_until"),
     at("relay_due_at"),
+    # Retention: a closed session's archive, and a long session's next segment.
+    at("archive_due_at"),
+    at("archive_claimed_until"),
+    Index("ix_session_work_archive_due_at", "archive_due_at", postgresql_where=text("archive_due_at IS NOT NULL")),
     Index("ix_session_work_next_save_at", "next_save_at", postgresql_where=text("next_save_at IS NOT NULL")),
     Index(
         "ix_session_work_next_checkpoint_at",

@@ -16,6 +16,9 @@ RECOVER_FROM_ERROR = "recover_from_error"
 CLEAR_LATCH = "clear_latch"
 BACKTEST = "backtest"
 SWEEP = "sweep"
+FORK_LIVE = "fork_live"
+ARCHIVE = "archive"
+KEYS = "keys"
 
 _DESK = frozenset({OPERATOR, ADMIN})
 _SAFETY = _DESK | {RISK_MANAGER}
@@ -34,12 +37,21 @@ ALLOWED: dict[str, frozenset[str]] = {
     Trigger.FINALIZE: frozenset({ADMIN, SYSTEM}),
     Trigger.FAIL: frozenset({ADMIN, SYSTEM}),
     Trigger.UPDATE: _SAFETY,
+    Trigger.CHECKPOINT: _SAFETY | {SYSTEM},
+    Trigger.PIN: _SAFETY,
+    Trigger.PRUNE: frozenset({ADMIN, SYSTEM}),
+    Trigger.ACCEPT: frozenset({RISK_MANAGER, ADMIN}),
+    Trigger.SHRED: frozenset({ADMIN}),
     # Only people, and the two that only risk may do.
     RECOVER_FROM_ERROR: _SAFETY,
     RAISE_RISK_LIMIT: frozenset({RISK_MANAGER, ADMIN}),
     CLEAR_LATCH: frozenset({RISK_MANAGER, ADMIN}),
     BACKTEST: _DESK,
     SWEEP: frozenset({ADMIN, SYSTEM}),
+    # A fork that may trade live money; a fork for Paper is a creation like any other.
+    FORK_LIVE: frozenset({RISK_MANAGER, ADMIN}),
+    ARCHIVE: frozenset({ADMIN}),
+    KEYS: frozenset({ADMIN}),
 }
 
 

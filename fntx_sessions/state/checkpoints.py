@@ -20,6 +20,7 @@ from fntx_sessions.state.loading import load_save
 from fntx_sessions.state.parts import MARKET, TRADING
 from fntx_sessions.state.saves import snapshot_of
 from fntx_sessions.state.snapshot import Packed, Packer, Snapshot
+from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.memory import get_memory
 from fntx_sessions.testing import failpoint
 
@@ -98,13 +99,13 @@ def list_checkpoints(engine: Engine, session_id: UUID, limit: int = DEFAULT_LIMI
 
 def load_checkpoint(engine: Engine, settings: Settings, checkpoint_id: UUID) -> Snapshot:
     """Return a checkpoint's content, every byte verified; raises NotFound, or IntegrityError naming what is wrong."""
-    return Packer.of(settings).unpack(rows.read_stored(engine, checkpoint_id)[1])
+    return Packer.of(settings, engine).unpack(rows.read_stored(engine, checkpoint_id)[1])
 
 
 def describe_checkpoint(engine: Engine, settings: Settings, checkpoint_id: UUID) -> SessionCheckpoint:
     """Return a checkpoint with its states read and verified; raises NotFound and IntegrityError."""
     row, packed = rows.read_stored(engine, checkpoint_id)
-    return _checkpoint(row, **_states(Packer.of(settings).unpack(packed)))
+    return _checkpoint(row, **_states(Packer.of(settings, engine).unpack(packed)))
 
 
 def verify_checkpoint(engine: Engine, settings: Settings, checkpoint_id: UUID) -> str | None:
@@ -141,9 +142,9 @@ def _checkpoint_one(
 def _packed_live(
     engine: Engine, client: redis.Redis, settings: Settings, session_id: UUID, identity: str
 ) -> tuple[Packed, str]:
-    packer, said = Packer.of(settings), "live state was gone"
+    packer, said = Packer.of(settings, engine), "live state was gone"
     cut = LiveState(client, settings).read([session_id])[0]
-    held = get_memory().get(session_id)
+    held = get_memory().get(Ref(session_id))
     if cut is not None and cut.parts:
         try:
             return packer.pack(_as_checkpoint(snapshot_of(cut), identity), held.parts if held else None), ""

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from fntx_sessions.exceptions import IntegrityError, NotFound, Unavailable
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.snapshot import Packed, Packer, Snapshot
-from fntx_sessions.state.tiers.base import Tier
+from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.memory import MemoryTier, get_memory
 from fntx_sessions.state.tiers.postgres import PostgresTier
 from fntx_sessions.state.tiers.redis import HotTier
@@ -41,15 +41,15 @@ def load_save(
     warm = PostgresTier(engine)
     problems: list[str] = []
     at_least = _mark(warm, session_id, problems)
-    tiers: Sequence[Tier] = (memory or get_memory(), HotTier(client, settings.hot_ttl_s))
+    tiers: Sequence[MemoryTier | HotTier] = (memory or get_memory(), HotTier(client, settings.hot_ttl_s))
     for tier in tiers:
-        snapshot = _from(tier, session_id, at_least, Packer.of(settings), problems)
+        snapshot = _from(tier, session_id, at_least, Packer.of(settings, engine), problems)
         if snapshot is not None:
             return Found(snapshot, tier.name, tuple(problems))
     packed = warm.get(session_id)
     if packed is None:
         raise NotFound("save", str(session_id), _NO_SAVE)
-    return Found(Packer.of(settings).unpack(packed), warm.name, tuple(problems))
+    return Found(Packer.of(settings, engine).unpack(packed), warm.name, tuple(problems))
 
 
 def _mark(warm: PostgresTier, session_id: UUID, problems: list[str]) -> tuple[int, int]:
@@ -64,10 +64,10 @@ def _mark(warm: PostgresTier, session_id: UUID, problems: list[str]) -> tuple[in
 
 
 def _from(
-    tier: Tier, session_id: UUID, at_least: tuple[int, int], packer: Packer, problems: list[str]
+    tier: MemoryTier | HotTier, session_id: UUID, at_least: tuple[int, int], packer: Packer, problems: list[str]
 ) -> Snapshot | None:
     try:
-        packed = tier.get(session_id)
+        packed = tier.get(Ref(session_id))
         return packer.unpack(packed) if packed and _as_new(packed, at_least) else None
     except (Unavailable, IntegrityError) as error:
         problems.append(f"{tier.name}: {error}")

@@ -20,6 +20,7 @@ from fntx_sessions.state.claims import Claim, DueWork, Work
 from fntx_sessions.state.live import LiveCut, LiveMark, LiveState
 from fntx_sessions.state.save_rows import owned_by, write_saves
 from fntx_sessions.state.snapshot import Packed, Packer, Snapshot
+from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.memory import MemoryTier, get_memory
 from fntx_sessions.state.tiers.redis import HotTier
 from fntx_sessions.testing import failpoint
@@ -93,7 +94,7 @@ class Saver:
         self._live = LiveState(client, settings)
         self._hot = HotTier(client, settings.hot_ttl_s)
         self._memory = memory or get_memory()
-        self._packer = Packer.of(settings)
+        self._packer = Packer.of(settings, engine)
 
     def save(self, claim: Claim) -> SaveReport:
         """Save what changed, in chunks of bounded size, and give every claimed session back."""
@@ -138,7 +139,7 @@ class Saver:
 
     def _save_chunk(self, claim: Claim, chunk: list[Work], report: SaveReport) -> None:
         ids = [work.session_id for work in chunk]
-        before = {session_id: self._memory.get(session_id) for session_id in ids}
+        before = {session_id: self._memory.get(Ref(session_id)) for session_id in ids}
         packed = self._packed(ids, before, report)
         renamed = {p.session_id for p in packed if (former := before[p.session_id]) is None or former.parts}
         written = write_saves(self._engine, claim, packed, renamed)

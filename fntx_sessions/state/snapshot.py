@@ -12,10 +12,12 @@ from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
+from sqlalchemy import Engine
 
 from fntx_sessions.exceptions import IntegrityError
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.codec import Codec, Label
+from fntx_sessions.state.data_keys import seal_of
 from fntx_sessions.state.parts import AGENT_PREFIX, checked
 
 FORMAT = 1
@@ -102,9 +104,9 @@ class Packer:
         self._max_part_bytes = max_part_bytes
 
     @classmethod
-    def of(cls, settings: Settings, codec: Codec | None = None) -> "Packer":
-        """Return the packer `settings` describe, with today's seal unless another codec is given."""
-        return cls(codec or Codec(), settings.inline_part_bytes, settings.max_part_bytes)
+    def of(cls, settings: Settings, engine: Engine) -> "Packer":
+        """Return the packer of the sessions in a database, sealing with their data keys."""
+        return cls(Codec(seal_of(settings, engine)), settings.inline_part_bytes, settings.max_part_bytes)
 
     def pack(self, snapshot: Snapshot, known: Mapping[bytes, bytes] | None = None) -> Packed:
         """Validate and seal a snapshot; raises InvalidArgument naming the first part that must not be kept.

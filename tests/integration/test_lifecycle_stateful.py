@@ -17,10 +17,10 @@ from lifecycle_harness import ANN, BOB, S, T, World, ask, check_session
 
 from fntx_sessions.exceptions import CommandConflict, FntxError, InvalidArgument
 from fntx_sessions.lifecycle.change import Ask, Outcome
-from fntx_sessions.lifecycle.transitions import target
+from fntx_sessions.lifecycle.transitions import TABLE, target
 
 HOLDS = ("person", "rule", "halt", "recovery")
-MOVES = [trigger for trigger in T if trigger not in (T.CREATE, T.UPDATE)]
+MOVES = [trigger for trigger in TABLE if trigger is not T.CREATE]
 
 
 @dataclass

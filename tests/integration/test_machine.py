@@ -25,7 +25,7 @@ from fntx_sessions.lifecycle import commands, machine
 from fntx_sessions.lifecycle.transitions import TABLE, allowed_from, target
 from fntx_sessions.security.actor import system_actor
 
-COMMANDS = [trigger for trigger in T if trigger is not T.CREATE]
+COMMANDS = [*(trigger for trigger in TABLE if trigger is not T.CREATE), T.UPDATE]
 PAIRS = [(status, trigger) for status in S for trigger in COMMANDS if trigger is not T.UPDATE]
 LEGAL = [pair for pair in PAIRS if target(pair[1], pair[0])]
 ILLEGAL = [pair for pair in PAIRS if not target(pair[1], pair[0])]

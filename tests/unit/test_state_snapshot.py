@@ -15,6 +15,7 @@ from fntx_sessions.state.codec import Codec, Label
 from fntx_sessions.state.parts import AgentPart, MarketPart, checked
 from fntx_sessions.state.redis_client import key
 from fntx_sessions.state.snapshot import Packer, Snapshot
+from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.memory import MemoryTier
 
 LABEL = Label(UUID(int=1), "part", "abc")
@@ -110,14 +111,14 @@ def test_memory_is_bounded_and_keeps_what_was_used_last():
     memory = MemoryTier(packs[0].size * 2 + 20)
     memory.put(packs[0])
     memory.put(packs[1])
-    memory.get(packs[0].session_id)
+    memory.get(Ref(packs[0].session_id))
     memory.put(packs[2])
-    assert [memory.get(p.session_id) is not None for p in packs] == [True, False, True]
+    assert [memory.get(Ref(p.session_id)) is not None for p in packs] == [True, False, True]
     memory.forget(packs[0].session_id)
-    assert memory.get(packs[0].session_id) is None
+    assert memory.get(Ref(packs[0].session_id)) is None
     nothing = MemoryTier(0)
     nothing.put(packs[0])
-    assert nothing.get(packs[0].session_id) is None
+    assert nothing.get(Ref(packs[0].session_id)) is None
 
 
 def test_a_sessions_keys_share_a_hash_tag():

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fntx_sessions.settings import get_settings
 from fntx_sessions.state.snapshot import Packed
+from fntx_sessions.state.tiers.base import Ref
 
 
 class MemoryTier:
@@ -20,12 +21,12 @@ class MemoryTier:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def get(self, session_id: UUID) -> Packed | None:
+    def get(self, ref: Ref) -> Packed | None:
         """Return what this process saved last of a session, however old."""
         with self._lock:
-            packed = self._held.get(session_id)
+            packed = self._held.get(ref.session_id)
             if packed is not None:
-                self._held.move_to_end(session_id)
+                self._held.move_to_end(ref.session_id)
             return packed
 
     def put(self, packed: Packed) -> None:

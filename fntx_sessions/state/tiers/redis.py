@@ -9,6 +9,7 @@ import redis
 from fntx_sessions.state.redis_client import key, redis_errors
 from fntx_sessions.state.scripts import Call, Script, Value
 from fntx_sessions.state.snapshot import Packed
+from fntx_sessions.state.tiers.base import Ref
 
 _WRITE = Script("hot_write.lua")
 _PART = b"part:"
@@ -39,15 +40,15 @@ class HotTier:
         if again:
             _WRITE.run_many(self._redis, again)
 
-    def get(self, session_id: UUID) -> Packed | None:
+    def get(self, ref: Ref) -> Packed | None:
         """Return the hot copy as stored; None: there is none. Raises Unavailable."""
         with redis_errors():
-            held = cast("dict[bytes, bytes]", self._redis.hgetall(_hot(session_id)))
+            held = cast("dict[bytes, bytes]", self._redis.hgetall(_hot(ref.session_id)))
         if b"manifest" not in held:
             return None
         parts = {bytes.fromhex(f.removeprefix(_PART).decode()): v for f, v in held.items() if f.startswith(_PART)}
         return Packed(
-            session_id, int(held[b"epoch"]), int(held[b"revision"]), held[b"manifest"], held[b"checksum"], parts
+            ref.session_id, int(held[b"epoch"]), int(held[b"revision"]), held[b"manifest"], held[b"checksum"], parts
         )
 
     def drop(self, session_id: UUID) -> None:

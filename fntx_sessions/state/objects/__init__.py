@@ -1,0 +1,1 @@
+"""Where cold objects lie: a bucket, or a folder."""
