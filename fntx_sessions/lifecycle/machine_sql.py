@@ -6,6 +6,7 @@ from sqlalchemy import text
 
 from fntx_sessions.lifecycle.change import Change, Row
 from fntx_sessions.schemas import SessionStatus, Trigger
+from fntx_sessions.settings import get_settings
 
 # Several statements, one round trip; the last one's rows are returned. The command row comes first, so that two
 # deliveries of one command queue up on it and not, crosswise, on it and the session row. NO KEY UPDATE excludes other
@@ -82,6 +83,8 @@ WITH s AS (
       THEN CAST(:work_next_recovery_at AS timestamptz) ELSE next_recovery_at END,
     pending_due_at = CASE WHEN :work_pending THEN clock_timestamp() END,
     pending_claimed_until = NULL,
+    archive_due_at = CASE WHEN :work_closed THEN clock_timestamp() + make_interval(secs => :work_archive_after_s)
+      ELSE archive_due_at END,
     relay_due_at = CASE WHEN CAST(:outbox AS jsonb) = '[]' THEN relay_due_at ELSE clock_timestamp() END,
     relay_claimed_until = CASE WHEN :relay_claimed THEN clock_timestamp() + make_interval(secs => 10)
       ELSE relay_claimed_until END
@@ -167,6 +170,8 @@ def work_for(row: Row, change: Change) -> dict[str, Any]:
         "work_new_epoch": change.new_epoch,
         # Nobody steps, and so reports, while agents' memory is being put back.
         "work_recovering": (row["pending"] or {}).get("trigger") == Trigger.RECOVER,
+        "work_closed": change.to_status is SessionStatus.CLOSED,
+        "work_archive_after_s": get_settings().archive_after_s,
         "work_pending": status is SessionStatus.CLOSING or row["pending"] is not None,
         "work_save_interval_s": config["save_interval_s"],
         "work_checkpoint_interval_s": config["checkpoint_interval_s"],
