@@ -1,6 +1,6 @@
 """What a cold store is: named objects that are written once, found by prefix, and destroyed with all they ever were."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -27,6 +27,16 @@ class ObjectStore(Protocol):
 
     def replace(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
         """Write an object in place of whatever has that name, in one step."""
+        ...
+
+    def replace_if(
+        self, name: str, data: bytes, metadata: Mapping[str, str], over: Callable[[Mapping[str, str]], bool]
+    ) -> bool:
+        """Write an object where none is, or where `over` says yes to the metadata of the one that is there.
+
+        Looking and writing are one step to every other writer; `over` may be asked several times. False: what is
+        there stays. An object whose metadata cannot be read has none.
+        """
         ...
 
     def read(self, name: str) -> bytes | None:
