@@ -1,26 +1,28 @@
 -- Write the hot copy of a save. KEYS[1]: the session's hot hash. ARGV: epoch, revision, seconds to live, checksum,
--- manifest, number of large parts the manifest names, their names, then name, bytes of those sent along.
--- Answers the names it has not got and was not sent; then nothing readable has changed. A newer copy stays.
+-- manifest, stored bytes, number of large parts the manifest names, their names, then name, bytes of those sent along.
+-- Answers -1 when what is held is as new, and stays; else the names it has not got and was not sent: then nothing
+-- readable has changed. An empty list: written.
 local key = KEYS[1]
 local held = redis.call('HMGET', key, 'epoch', 'revision')
 local epoch, revision = tonumber(ARGV[1]), tonumber(ARGV[2])
 if held[1] then
-  local e, r = tonumber(held[1]), tonumber(held[2])
-  if e > epoch or (e == epoch and r > revision) then return {} end
+  local e, r = tonumber(held[1]) or -1, tonumber(held[2]) or -1
+  if e > epoch or (e == epoch and r >= revision) then return -1 end
 end
 
-local count, wanted, missing = tonumber(ARGV[6]), {}, {}
-for i = 7 + count, #ARGV, 2 do
+local count, wanted, missing = tonumber(ARGV[7]), {}, {}
+for i = 8 + count, #ARGV, 2 do
   redis.call('HSET', key, 'part:' .. ARGV[i], ARGV[i + 1])
 end
-for i = 7, 6 + count do
+for i = 8, 7 + count do
   wanted['part:' .. ARGV[i]] = true
   if redis.call('HEXISTS', key, 'part:' .. ARGV[i]) == 0 then missing[#missing + 1] = ARGV[i] end
 end
 redis.call('EXPIRE', key, ARGV[3])
 if #missing > 0 then return missing end
 
-redis.call('HSET', key, 'epoch', epoch, 'revision', revision, 'checksum', ARGV[4], 'manifest', ARGV[5])
+redis.call('HSET', key, 'epoch', ARGV[1], 'revision', ARGV[2], 'checksum', ARGV[4], 'manifest', ARGV[5],
+  'size', ARGV[6])
 for _, field in ipairs(redis.call('HKEYS', key)) do
   if string.find(field, '^part:') and not wanted[field] then redis.call('HDEL', key, field) end
 end

@@ -46,7 +46,7 @@ def load_save(
         snapshot = _from(tier, session_id, at_least, Packer.of(settings, engine), problems)
         if snapshot is not None:
             return Found(snapshot, tier.name, tuple(problems))
-    packed = warm.get(session_id)
+    packed = warm.get(Ref(session_id))
     if packed is None:
         raise NotFound("save", str(session_id), _NO_SAVE)
     return Found(Packer.of(settings, engine).unpack(packed), warm.name, tuple(problems))

@@ -1,5 +1,6 @@
 """What a tier is: a place that holds snapshots as they are stored, sealed. Whoever reads verifies."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -47,4 +48,16 @@ class Tier(Protocol):
 
     def held(self, session_id: UUID) -> list[Held]:
         """Return what this tier has of a session: its save first, then checkpoints, newest first."""
+        ...
+
+
+class PartwiseTier(Tier, Protocol):
+    """A tier that can give a manifest without the large parts, and those one by one."""
+
+    def head(self, ref: Ref) -> Packed | None:
+        """Return a snapshot without its large parts; None: it has none. Raises Unavailable."""
+        ...
+
+    def parts(self, packed: Packed, hashes: Collection[bytes]) -> dict[bytes, bytes]:
+        """Return large parts of what `head` gave; what is not here any more is not in the answer."""
         ...
