@@ -55,7 +55,8 @@ def object_name(ref: Ref) -> str:
     return f"sessions/{ref.session_id}/{what}"
 
 
-def _metadata(packed: Packed) -> dict[str, str]:
+def told(packed: Packed) -> dict[str, str]:
+    """Return the metadata of a snapshot's cold object: what is known of it without reading it."""
     facts = {
         "session_id": str(packed.session_id),
         "kind": SAVE if packed.checkpoint_id is None else CHECKPOINT,
