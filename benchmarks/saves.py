@@ -1,19 +1,22 @@
-"""The save of a thousand live sessions, all changed and one in ten changed."""
+"""The save of a thousand live sessions: beside LangGraph's `put`, beside a commit each, and one in ten changed."""
 
-import time
+from functools import lru_cache
+from typing import Any
 from uuid import UUID, uuid4
 
-import orjson
 import psycopg2
 from sqlalchemy import text
 
+from benchmarks import langgraph_peer as peer
+from benchmarks.clients import COUNT, Clients, Place, clients, stores
 from benchmarks.desk import Desk
 from benchmarks.report import Result, middle
+from benchmarks.states import agent_state
 from fntx_sessions.state.live import LiveState, Report
 from fntx_sessions.state.saves import save_due
 
 SESSIONS = 1000
-PART_BYTES = 4000
+SMALL, LARGE = 4_000, 20_000
 FEW = 10  # one in
 ROUNDS = 5
 _AGENT = "RiskManagerAgent"
@@ -34,64 +37,92 @@ _ALONE = "INSERT INTO bench_saves VALUES (%s, %s) ON CONFLICT (id) DO UPDATE SET
 
 
 def saves(desk: Desk) -> list[Result]:
-    """Return sessions saved a second: all changed beside a commit a session, and one in ten changed beside all."""
-    ids = _live(desk)
-    every, few, alone = [], [], []
-    for _ in range(ROUNDS):
-        every.append(_saved(desk, ids, ids))
-        few.append(_saved(desk, ids, ids[::FEW]))
-        alone.append(_commit_each(desk, ids))
+    """Return sessions saved a second by two processes, each kind in turn in every round."""
+    ids = live_sessions(desk, SESSIONS)
+    with desk.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE bench_saves (id uuid PRIMARY KEY, data bytea)")
+    with clients(desk) as pair:
+        peer.set_up(desk, pair.place)
+        _saved(desk, pair, ids, ids, SMALL, 0)  # the first save of all is no usual one
+        rounds = [_round(desk, pair, ids, 1 + number) for number in range(ROUNDS)]
+    small, put_small, large, put_large, few, alone = (middle(list(rates)) for rates in zip(*rounds, strict=True))
+    put = "LangGraph PostgresSaver.put"
     return [
-        Result(
-            f"saves, {SESSIONS} x 4 KB, all changed", "/s", middle(every), "a commit a session, bare", middle(alone),
-            rounds=ROUNDS,
-        ),
-        Result(f"saves, 1 in {FEW} changed", "/s", middle(few), "all changed", middle(every), 4, rounds=ROUNDS),
-    ]  # fmt: skip
+        Result(f"saves, {SESSIONS} x 4 KB", "/s", small, put, put_small, 4, rounds=ROUNDS),
+        Result(f"saves, {SESSIONS} x 20 KB", "/s", large, put, put_large, 2, rounds=ROUNDS),
+        Result(f"saves, {SESSIONS} x 4 KB", "/s", small, "a bare commit a session", alone, rounds=ROUNDS),
+        Result(f"saves, 4 KB, 1 in {FEW} changed", "/s", few, "all changed", small, 4, rounds=ROUNDS),
+    ]
 
 
-def _live(desk: Desk) -> list[UUID]:
-    ids = sorted(uuid4() for _ in range(SESSIONS))
+def live_sessions(desk: Desk, count: int) -> list[UUID]:
+    """Add sessions that are live and due for nothing else."""
+    ids = sorted(uuid4() for _ in range(count))
     with desk.engine.begin() as connection:
         connection.execute(_ADD, {"ids": list(map(str, ids))})
-        connection.exec_driver_sql("CREATE TABLE bench_saves (id uuid PRIMARY KEY, data bytea)")
-        connection.exec_driver_sql("UPDATE session_work SET next_save_at = NULL")  # only ours are due
+        connection.exec_driver_sql("UPDATE session_work SET next_save_at = NULL, next_checkpoint_at = NULL")
     LiveState(desk.redis, desk.settings).raise_fences([(session_id, 1) for session_id in ids])
-    _saved(desk, ids, ids)  # the first save of all is no usual one
     return ids
 
 
-def _saved(desk: Desk, ids: list[UUID], changed: list[UUID]) -> float:
-    live = LiveState(desk.redis, desk.settings)
-    live.report_many([Report(one, 1, _AGENT, {f"agent/{_AGENT}": _state()}) for one in changed])
+def _round(desk: Desk, pair: Clients, ids: list[UUID], number: int) -> tuple[float, ...]:
+    return (
+        _saved(desk, pair, ids, ids, SMALL, number),
+        _put(pair, ids, SMALL, number),
+        _saved(desk, pair, ids, ids, LARGE, number),
+        _put(pair, ids, LARGE, number + ROUNDS),
+        _few(desk, pair, ids, number),
+        _commit_each(pair, ids),
+    )
+
+
+def _few(desk: Desk, pair: Clients, ids: list[UUID], number: int) -> float:
+    _saved(desk, pair, ids, ids, SMALL, number + ROUNDS)  # back to small ones
+    return _saved(desk, pair, ids, ids[::FEW], SMALL, number + 2 * ROUNDS)
+
+
+def _saved(desk: Desk, pair: Clients, ids: list[UUID], changed: list[UUID], size_bytes: int, seed: int) -> float:
+    live, part = LiveState(desk.redis, desk.settings), f"agent/{_AGENT}"
+    live.report_many([Report(one, 1, _AGENT, {part: _state(one, size_bytes, seed)}) for one in changed])
     with desk.engine.begin() as connection:
         connection.execute(_DUE, {"ids": list(map(str, ids))})
-    began, left = time.perf_counter(), len(ids)
-    while left:
-        report = save_due(desk.engine, desk.redis, desk.settings)
-        done = len(report.saved) + len(report.unchanged)
-        if not done:
+    return len(ids) / pair.timed(save_all, [None] * COUNT)
+
+
+def save_all(place: Place, _share: object) -> None:
+    """Save what is due until nothing is."""
+    engine, client, settings = stores(place)
+    while (report := save_due(engine, client, settings, SESSIONS // 4)).claimed:
+        if report.failed or report.skipped:
             raise RuntimeError(report)
-        left -= done
-    return len(ids) / (time.perf_counter() - began)
 
 
-def _commit_each(desk: Desk, ids: list[UUID]) -> float:
+def _put(pair: Clients, ids: list[UUID], size_bytes: int, seed: int) -> float:
+    threads = [[str(one) for one in ids[number::COUNT]] for number in range(COUNT)]
+    pair.results(peer.prepare, [(mine, [_AGENT], [_AGENT], size_bytes, seed) for mine in threads])
+    return len(ids) / pair.timed(peer.put_prepared, [None] * COUNT)
+
+
+def _commit_each(pair: Clients, ids: list[UUID]) -> float:
     few = ids[: len(ids) // 4]
-    states = [(str(session_id), psycopg2.Binary(_state())) for session_id in few]
-    connection = desk.postgres.connect("fntx")  # autocommit
-    began = time.perf_counter()
+    states = [(str(one), _state(one, SMALL, 0)) for one in few]
+    return len(few) / pair.timed(commit_each, [states[number::COUNT] for number in range(COUNT)])
+
+
+def commit_each(place: Place, states: list[tuple[str, bytes]]) -> None:
+    """Store states with a commit each."""
+    connection = _alone(place[0].replace("+psycopg2", ""))
     with connection.cursor() as cursor:
-        for state in states:
-            cursor.execute(_ALONE, state)
-    took = time.perf_counter() - began
-    connection.close()
-    return len(few) / took
+        for session_id, state in states:
+            cursor.execute(_ALONE, (session_id, psycopg2.Binary(state)))
 
 
-def _state() -> bytes:
-    """Return an agent's state of some 4 KB that compresses as real ones do: names repeat, numbers do not."""
-    legs = [{"strike": 400 + number, "bid": uuid4().int % 10_000 / 100, "ask": uuid4().int % 10_000 / 100}
-            for number in range(PART_BYTES // 45)]  # fmt: skip
-    state = {"agent_id": _AGENT, "last_update": "2024-01-02T14:30:00Z", "internal_state": {"legs": legs}}
-    return orjson.dumps(state)
+@lru_cache(maxsize=1)
+def _alone(url: str) -> Any:
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    return connection
+
+
+def _state(session_id: UUID, size_bytes: int, seed: int) -> bytes:
+    return agent_state(_AGENT, size_bytes, session_id.int % 2**32 + seed)
