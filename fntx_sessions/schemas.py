@@ -209,6 +209,8 @@ class SessionCheckpoint(Model):
     tier: str = "postgres"
     identity: str = ""
     note: str | None = None
+    created_by: str = "system"
+    pinned: bool = False
 
 
 class SessionEvent(Model):
@@ -321,6 +323,7 @@ class TradingSession(BaseModel):
     status_actor: str = ""
     requires_action: str | None = None
     quiesced_at: Time | None = None
+    pinned: bool = False
 
 
 class RecoveryStep(Model):

@@ -46,6 +46,8 @@ checkpoints = Table(
     Column("manifest", LargeBinary),
     Column("checksum", LargeBinary, nullable=False),
     Column("identity", Text, nullable=False),
+    # The facts that the identity is the hash of.
+    json("made_under", "{}"),
     Column("size_bytes", BigInteger, nullable=False),
     Column("verified", Boolean, nullable=False, server_default=text("false")),
     Column("note", Text),

@@ -79,9 +79,14 @@ class StopArguments(CommandArguments):
 
 
 class RecoverArguments(CommandArguments):
-    """recover_session: checkpoint_id None takes the newest state that verifies."""
+    """recover_session: checkpoint_id None takes the newest state that verifies.
+
+    accept_identity: restore a checkpoint that was made under this identity, its first 8 or more digits, although the
+    session's is another now.
+    """
 
     checkpoint_id: UUID | None = None
+    accept_identity: str | None = Field(default=None, pattern=r"^[0-9a-f]{8,64}$")
 
 
 class FinalizeArguments(CommandArguments):

@@ -1,22 +1,36 @@
 """Checkpoints in Postgres: written with their parts in one transaction, read back, compared, listed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
+from psycopg2 import Binary
 from sqlalchemy import Connection, Engine, bindparam, insert, select, text, update
 
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.database.models import checkpoints, parts, snapshot_parts
-from fntx_sessions.exceptions import IntegrityError, NotFound
+from fntx_sessions.exceptions import IntegrityError, NotFound, StaleEpoch
+from fntx_sessions.schemas import Severity
 from fntx_sessions.state import part_rows
+from fntx_sessions.state.event_rows import StateEvent, add_events
 from fntx_sessions.state.snapshot import Packed
 from fntx_sessions.testing import failpoint
 
+_ERROR = Severity.ERROR
 _FIX = "List them with `fntx checkpoints SESSION`."
 
 _INSERT = insert(checkpoints)
+_STAND = text("""
+SELECT w.epoch, s.epoch AS saved_epoch, s.revision AS saved_revision
+FROM session_work w LEFT JOIN saves s USING (session_id) WHERE w.session_id = :session_id
+""")
+_FENCE = text("SELECT epoch FROM session_work WHERE session_id = :session_id FOR SHARE")
+_THESE = text("""
+SELECT part_hash, data FROM parts
+WHERE session_id = :session_id AND part_hash = ANY(CAST(:hashes AS bytea[]))
+""")
 
 _LISTED = [column for column in checkpoints.c if column.name != "manifest"]
 _LIST = (
@@ -25,6 +39,7 @@ _LIST = (
     .order_by(checkpoints.c.timestamp.desc(), checkpoints.c.checkpoint_id.desc())
     .limit(bindparam("limit"))
 )
+_FIND = select(*_LISTED).where(checkpoints.c.checkpoint_id == bindparam("checkpoint_id"))
 _ONE = select(checkpoints).where(checkpoints.c.checkpoint_id == bindparam("checkpoint_id"))
 _PARTS = (
     select(parts.c.part_hash, parts.c.data)
@@ -47,9 +62,54 @@ _VERIFIED = (
 )
 _VERIFIED_ROW = _VERIFIED.returning(*_LISTED)
 
+_DAMAGED = text("UPDATE checkpoints SET verified = false WHERE checkpoint_id = :checkpoint_id RETURNING session_id")
+_DROP_UNVERIFIED = text("""
+WITH gone AS (
+  DELETE FROM checkpoints WHERE checkpoint_id = :checkpoint_id AND NOT verified RETURNING checkpoint_id
+)
+DELETE FROM snapshot_parts sp USING gone WHERE sp.session_id = :session_id AND sp.snapshot_id = gone.checkpoint_id
+RETURNING sp.part_hash
+""")
 
-def write_checkpoint(engine: Engine, packed: Packed, facts: dict[str, Any]) -> None:
-    """Store a checkpoint and its large parts in one transaction; `facts` are its other columns."""
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Where a session stands before a checkpoint: its epoch, and (epoch, revision) of the save of record."""
+
+    epoch: int
+    saved: tuple[int, int]
+
+
+def stand(engine: Engine, session_id: UUID) -> Stand:
+    """Return where a session stands; raises NotFound."""
+    with transaction(engine) as connection:
+        row = connection.execute(_STAND, {"session_id": session_id}).one_or_none()
+    if row is None:
+        raise NotFound("session", str(session_id), "List sessions with `fntx ls`.")
+    return Stand(row.epoch, (row.saved_epoch or 0, row.saved_revision or 0))
+
+
+def write_checkpoint(engine: Engine, packed: Packed, facts: dict[str, Any], epoch: int) -> None:
+    """Store a checkpoint and its large parts in one transaction; `facts` are its other columns.
+
+    Raises StaleEpoch unless the session is at `epoch`: nothing of a session is kept that was shredded or taken over
+    meanwhile.
+    """
+
+    def work(connection: Connection, sent: set[part_rows.Ref]) -> None:
+        # Held until the commit, and before any part: savers lock in this order.
+        current = connection.execute(_FENCE, {"session_id": packed.session_id}).scalar_one_or_none()
+        if current != epoch:
+            raise StaleEpoch(packed.session_id, epoch, "missing" if current is None else current)
+        insert_checkpoint(connection, packed, facts, sent)
+        failpoint("checkpoint.before_commit")
+
+    part_rows.storing(engine, [packed], work)
+    failpoint("checkpoint.after_commit")
+
+
+def insert_checkpoint(connection: Connection, packed: Packed, facts: dict[str, Any], sent: set[part_rows.Ref]) -> None:
+    """Store a checkpoint in the caller's transaction, and of its large parts those in `sent`."""
     row = {
         **facts,
         "checkpoint_id": packed.checkpoint_id,
@@ -60,49 +120,88 @@ def write_checkpoint(engine: Engine, packed: Packed, facts: dict[str, Any]) -> N
         "checksum": packed.checksum,
         "size_bytes": packed.size,
     }
-
-    def work(connection: Connection, sent: set[part_rows.Ref]) -> None:
-        connection.execute(_INSERT, row)
-        part_rows.insert(connection, [packed], sent)
-        failpoint("checkpoint.before_commit")
-
-    part_rows.storing(engine, [packed], work)
-    failpoint("checkpoint.after_commit")
+    connection.execute(_INSERT, row)
+    part_rows.insert(connection, [packed], sent)
 
 
-def verify_stored(engine: Engine, packed: Packed) -> dict[str, Any]:
-    """Compare what Postgres holds with what was sent, mark it verified and return its row without the manifest.
+def stored_whole(connection: Connection, packed: Packed, opens: Callable[[Packed], object]) -> bool:
+    """Tell whether Postgres holds what was packed: the same bytes, or for parts it had before, the same content.
 
-    Raises IntegrityError when they differ; the checkpoint then stays, unverified.
+    A part that was stored before was sealed anew just now, so its bytes differ: `opens` reads and verifies them, and
+    raises IntegrityError.
     """
     expected = {b"": sha256(packed.manifest).digest()}
     expected |= {digest: sha256(data).digest() for digest, data in packed.parts.items()}
     values = {"checkpoint_id": packed.checkpoint_id, "session_id": packed.session_id}
+    stored = {bytes(row.part_hash): bytes(row.digest) for row in connection.execute(_DIGESTS, values)}
+    if stored.keys() != expected.keys() or stored[b""] != expected[b""]:
+        return False
+    others = [digest for digest, found in stored.items() if found != expected[digest]]
+    if others:
+        named = connection.execute(_THESE, {"session_id": packed.session_id, "hashes": [Binary(one) for one in others]})
+        opens(replace(packed, parts={**packed.parts, **{bytes(row.part_hash): bytes(row.data) for row in named}}))
+    return True
+
+
+def verify_stored(engine: Engine, packed: Packed, opens: Callable[[Packed], object]) -> dict[str, Any]:
+    """Compare what Postgres holds with what was sent, mark it verified and return its row without the manifest.
+
+    Raises IntegrityError when they differ; the checkpoint then stays, unverified.
+    """
     with transaction(engine) as connection:
-        stored = {bytes(row.part_hash): bytes(row.digest) for row in connection.execute(_DIGESTS, values)}
-        if stored != expected:
+        if not stored_whole(connection, packed, opens):
             raise IntegrityError(str(packed.label), "what Postgres holds is not what was sent")
         verified = {"b_id": packed.checkpoint_id, "b_verified": True}
         return dict(connection.execute(_VERIFIED_ROW, verified).mappings().one())
 
 
-def mark_verified(engine: Engine, checkpoint_id: UUID, *, verified: bool) -> None:
-    """Note whether a checkpoint was found whole."""
+def mark_sound(engine: Engine, checkpoint_id: UUID) -> None:
+    """Note that a checkpoint was read whole."""
     with transaction(engine) as connection:
-        connection.execute(_VERIFIED, {"b_id": checkpoint_id, "b_verified": verified})
+        connection.execute(_VERIFIED, {"b_id": checkpoint_id, "b_verified": True})
 
 
-def read_stored(engine: Engine, checkpoint_id: UUID) -> tuple[dict[str, Any], Packed]:
-    """Return a checkpoint's row and its bytes as stored, not yet verified; raises NotFound."""
+def mark_damaged(engine: Engine, checkpoint_id: UUID, problem: str) -> None:
+    """Note that a checkpoint was not found whole, with an event that says what is wrong."""
+    with transaction(engine) as connection:
+        session_id = connection.execute(_DAMAGED, {"checkpoint_id": checkpoint_id}).scalar_one_or_none()
+        if session_id is not None:
+            data = {"checkpoint_id": str(checkpoint_id)}
+            told = StateEvent(session_id, "checkpoint_damaged", f"{checkpoint_id}/{problem}", problem, _ERROR, data)
+            add_events(connection, [told])
+
+
+def read_stored(engine: Engine, checkpoint_id: UUID) -> tuple[dict[str, Any], Packed | None]:
+    """Return a checkpoint's row and its bytes as stored, not yet verified; raises NotFound.
+
+    None for the bytes: Postgres does not hold them any more, the row says where they are.
+    """
     with transaction(engine) as connection:
         row = connection.execute(_ONE, {"checkpoint_id": checkpoint_id}).mappings().one_or_none()
         if row is None:
             raise NotFound("checkpoint", str(checkpoint_id), _FIX)
+        if row["manifest"] is None:
+            return dict(row), None
         named = connection.execute(_PARTS, {"session_id": row["session_id"], "checkpoint_id": checkpoint_id})
         large = {bytes(part.part_hash): bytes(part.data) for part in named}
     manifest, checksum = bytes(row["manifest"]), bytes(row["checksum"])
     packed = Packed(row["session_id"], row["epoch"], row["revision"], manifest, checksum, large, checkpoint_id)
     return dict(row), packed
+
+
+def find_row(engine: Engine, session_id: UUID, checkpoint_id: UUID) -> dict[str, Any] | None:
+    """Return a checkpoint's row without its manifest; None: the session has no such checkpoint."""
+    with transaction(engine) as connection:
+        row = connection.execute(_FIND, {"checkpoint_id": checkpoint_id}).mappings().one_or_none()
+    return dict(row) if row is not None and row["session_id"] == session_id else None
+
+
+def drop_unverified(engine: Engine, session_id: UUID, checkpoint_id: UUID) -> None:
+    """Delete a checkpoint that was never verified, with the parts only it named."""
+    values = {"session_id": session_id, "checkpoint_id": checkpoint_id}
+    with transaction(engine) as connection:
+        gone = {(session_id, bytes(digest)) for digest in connection.execute(_DROP_UNVERIFIED, values).scalars()}
+    part_rows.collect(engine, gone)
 
 
 def list_rows(engine: Engine, session_id: UUID, limit: int) -> Sequence[dict[str, Any]]:

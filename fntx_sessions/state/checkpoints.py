@@ -7,21 +7,29 @@ from uuid import UUID, uuid4
 
 import redis
 import structlog
+from psycopg2.errors import UniqueViolation
 from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError as ConstraintError
 
-from fntx_sessions.exceptions import IntegrityError, InvalidArgument, NotFound, PreconditionFailed, Rejected, Retryable
+from fntx_sessions.exceptions import (
+    IntegrityError,
+    Rejected,
+    Retryable,
+    StaleEpoch,
+)
 from fntx_sessions.schemas import AgentState, MarketState, SessionCheckpoint, TradingState
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import checkpoint_rows as rows
+from fntx_sessions.state.checkpoint_record import read_record
 from fntx_sessions.state.claims import DueWork, Work
-from fntx_sessions.state.identity import identity_of
+from fntx_sessions.state.current import pack_current
+from fntx_sessions.state.identity import identity
 from fntx_sessions.state.live import LiveState
-from fntx_sessions.state.loading import load_save
 from fntx_sessions.state.parts import MARKET, TRADING
-from fntx_sessions.state.saves import snapshot_of
 from fntx_sessions.state.snapshot import Packed, Packer, Snapshot
 from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.memory import get_memory
+from fntx_sessions.state.tiers.redis import HotTier
 from fntx_sessions.testing import failpoint
 
 CHECKPOINTS = DueWork(
@@ -29,6 +37,7 @@ CHECKPOINTS = DueWork(
     ", checkpoint_type = CASE WHEN w.next_checkpoint_at = n.due_at THEN 'periodic' ELSE w.checkpoint_type END",
 )
 DEFAULT_LIMIT = 50
+_ATTEMPTS = 3
 _log = structlog.get_logger(__name__)
 
 
@@ -78,44 +87,55 @@ def create_checkpoint(
     checkpoint_type: str,
     *,
     note: str | None = None,
+    created_by: str = "system",
+    checkpoint_id: UUID | None = None,
 ) -> SessionCheckpoint:
     """Keep the session's state of this moment for good, verified, and return what was made.
 
-    Where the live state is gone or invalid, the latest save is kept instead and `note` says so. Raises NotFound (no
-    such session), PreconditionFailed (it has no state yet), IntegrityError (Postgres holds other bytes than were
-    sent: the checkpoint stays unverified) and Unavailable.
+    All agents are of one revision of the live state. Where that is gone, invalid or behind the latest save, the save
+    is kept instead and `note` says so. checkpoint_id: the id to make it under; one that is there whole is returned as
+    it is, so that asking twice makes one. Raises NotFound (no such session), PreconditionFailed (it has no state yet),
+    IntegrityError (Postgres holds other bytes than were sent: the checkpoint stays unverified) and Unavailable.
     """
-    identity = identity_of(engine, session_id)
-    packed, said = _packed_live(engine, client, settings, session_id, identity)
-    note = "; ".join(filter(None, (note, said))) or None
-    rows.write_checkpoint(engine, packed, {"checkpoint_type": checkpoint_type, "identity": identity, "note": note})
-    return _checkpoint(rows.verify_stored(engine, packed))
+    chosen = checkpoint_id or uuid4()
+    if checkpoint_id is not None and (made := _made(engine, settings, session_id, chosen)):
+        return made
+    facts = {"checkpoint_type": checkpoint_type, "note": note, "created_by": created_by}
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _make(engine, client, settings, Ref(session_id, chosen), facts)
+        except StaleEpoch:
+            continue  # a start or a recovery came in between: the state of its epoch is the one to keep
+    return _make(engine, client, settings, Ref(session_id, chosen), facts)
 
 
 def list_checkpoints(engine: Engine, session_id: UUID, limit: int = DEFAULT_LIMIT) -> list[SessionCheckpoint]:
     """Return a session's checkpoints, newest first, without their states."""
-    return [_checkpoint(row) for row in rows.list_rows(engine, session_id, limit)]
+    return [to_checkpoint(row) for row in rows.list_rows(engine, session_id, limit)]
 
 
 def load_checkpoint(engine: Engine, settings: Settings, checkpoint_id: UUID) -> Snapshot:
-    """Return a checkpoint's content, every byte verified; raises NotFound, or IntegrityError naming what is wrong."""
-    return Packer.of(settings, engine).unpack(rows.read_stored(engine, checkpoint_id)[1])
+    """Return a checkpoint's content from where it is of record, every byte verified; raises as `read_record` does."""
+    return read_record(engine, settings, checkpoint_id)[1]
 
 
 def describe_checkpoint(engine: Engine, settings: Settings, checkpoint_id: UUID) -> SessionCheckpoint:
-    """Return a checkpoint with its states read and verified; raises NotFound and IntegrityError."""
-    row, packed = rows.read_stored(engine, checkpoint_id)
-    return _checkpoint(row, **_states(Packer.of(settings, engine).unpack(packed)))
+    """Return a checkpoint with its states read and verified; raises as `read_record` does."""
+    row, snapshot = read_record(engine, settings, checkpoint_id)
+    return to_checkpoint(row, **_states(snapshot))
 
 
 def verify_checkpoint(engine: Engine, settings: Settings, checkpoint_id: UUID) -> str | None:
-    """Read a checkpoint whole and note whether it is sound; return what is wrong with it, or None. Raises NotFound."""
+    """Read a checkpoint whole, wherever it lies, and note whether it is sound; one that is not makes an event.
+
+    Returns what is wrong with it, or None. Raises NotFound, Shredded, and Unavailable: then nothing was found out.
+    """
     try:
         load_checkpoint(engine, settings, checkpoint_id)
     except IntegrityError as error:
-        rows.mark_verified(engine, checkpoint_id, verified=False)
+        rows.mark_damaged(engine, checkpoint_id, str(error))
         return str(error)
-    rows.mark_verified(engine, checkpoint_id, verified=True)
+    rows.mark_sound(engine, checkpoint_id)
     return None
 
 
@@ -139,36 +159,55 @@ def _checkpoint_one(
         report.created.append(made)
 
 
-def _packed_live(
-    engine: Engine, client: redis.Redis, settings: Settings, session_id: UUID, identity: str
-) -> tuple[Packed, str]:
-    packer, said = Packer.of(settings, engine), "live state was gone"
-    cut = LiveState(client, settings).read([session_id])[0]
-    held = get_memory().get(Ref(session_id))
-    if cut is not None and cut.parts:
-        try:
-            return packer.pack(_as_checkpoint(snapshot_of(cut), identity), held.parts if held else None), ""
-        except InvalidArgument as error:
-            said = f"live state was invalid ({error})"
-    snapshot, tier = _last_save(engine, client, settings, session_id)
-    said = f"{said}: made of the save of {snapshot.created_at.isoformat()} from {tier}"
-    return packer.pack(_as_checkpoint(snapshot, identity)), said
+def _made(engine: Engine, settings: Settings, session_id: UUID, checkpoint_id: UUID | None) -> SessionCheckpoint | None:
+    """Return a checkpoint that an earlier attempt left whole; what it left damaged goes, to be made again."""
+    row = rows.find_row(engine, session_id, checkpoint_id) if checkpoint_id else None
+    if row is None or checkpoint_id is None:
+        return None
+    if not row["verified"] and verify_checkpoint(engine, settings, checkpoint_id) is not None:
+        rows.drop_unverified(engine, session_id, checkpoint_id)
+        return None
+    return to_checkpoint(row | {"verified": True})
 
 
-def _last_save(engine: Engine, client: redis.Redis, settings: Settings, session_id: UUID) -> tuple[Snapshot, str]:
+def _make(
+    engine: Engine, client: redis.Redis, settings: Settings, ref: Ref, facts: dict[str, Any]
+) -> SessionCheckpoint:
+    under, stand = identity(engine, ref.session_id), rows.stand(engine, ref.session_id)
+
+    def as_checkpoint(snapshot: Snapshot) -> Snapshot:
+        return replace(snapshot, identity=under.hash, checkpoint_id=ref.checkpoint_id)
+
+    packed, said = pack_current(engine, client, settings, ref.session_id, stand.saved, as_checkpoint)
+    note = "; ".join(filter(None, (facts["note"], said))) or None
+    made_of = {**facts, "identity": under.hash, "made_under": under.facts, "note": note}
     try:
-        found = load_save(engine, client, settings, session_id)
-    except NotFound:
-        detail = "neither Redis nor a save holds any state of it"
-        raise PreconditionFailed(str(session_id), "checkpoint", "has_state", detail, "Start it first.") from None
-    return found.snapshot, found.tier
+        rows.write_checkpoint(engine, packed, made_of, stand.epoch)
+    except ConstraintError as error:
+        made = _made(engine, settings, ref.session_id, packed.checkpoint_id)
+        if made is None or not isinstance(error.orig, UniqueViolation):
+            raise
+        return made  # asked twice at once: the other attempt's is the one that counts
+    row = rows.verify_stored(engine, packed, Packer.of(settings, engine).unpack)
+    _copy(client, settings, packed)
+    return to_checkpoint(row)
 
 
-def _as_checkpoint(snapshot: Snapshot, identity: str) -> Snapshot:
-    return replace(snapshot, identity=identity, checkpoint_id=uuid4())
+def _copy(client: redis.Redis, settings: Settings, packed: Packed) -> None:
+    """Hold it nearer too: for who reads it soon, and for the next one, which need not seal anew what did not change."""
+    memory = get_memory()
+    for held in memory.held(packed.session_id):
+        if held.ref.checkpoint_id:
+            memory.delete(held.ref)
+    memory.offer(packed)
+    try:
+        HotTier.of(client, settings).put(packed)
+    except Retryable as error:
+        _log.warning("checkpoint.hot_copy_failed", session_id=str(packed.session_id), problem=str(error))
 
 
-def _checkpoint(row: dict[str, Any], **states: Any) -> SessionCheckpoint:
+def to_checkpoint(row: dict[str, Any], **states: Any) -> SessionCheckpoint:
+    """Return a checkpoint's row, and states read of it, as a SessionCheckpoint."""
     facts = {name: value for name, value in row.items() if name in SessionCheckpoint.model_fields}
     return SessionCheckpoint(**{**facts, "checksum": bytes(row["checksum"]).hex()}, **states)
 

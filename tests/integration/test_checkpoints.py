@@ -168,12 +168,12 @@ def test_a_finished_session_has_its_last_checkpoint_once(world):
     [
         (
             "UPDATE checkpoints SET manifest = set_byte(manifest, 60, 255 - get_byte(manifest, 60))",
-            "checkpoint .* checksum",
+            "checkpoint .* does not open",
         ),
         ("UPDATE checkpoints SET manifest = substr(manifest, 1, 50)", "truncated"),
         ("UPDATE checkpoints SET checksum = sha256('x')", "checksum was taken of"),
         ("UPDATE checkpoints SET revision = revision + 1", "stored under"),
-        ("UPDATE parts SET data = set_byte(data, 60, 255 - get_byte(data, 60))", "part .* checksum"),
+        ("UPDATE parts SET data = set_byte(data, 60, 255 - get_byte(data, 60))", "part .* does not open"),
         ("DELETE FROM snapshot_parts", r"agent/Big .* is missing"),
     ],
 )
@@ -198,7 +198,7 @@ def test_two_checkpoints_swapped_are_refused(world):
         "UPDATE checkpoints c SET manifest = o.manifest, checksum = o.checksum "
         "FROM checkpoints o WHERE o.checkpoint_id <> c.checkpoint_id"
     )
-    with pytest.raises(IntegrityError, match="checksum"):
+    with pytest.raises(IntegrityError, match="does not open"):
         load_checkpoint(world.engine, world.settings, one.checkpoint_id)
 
 

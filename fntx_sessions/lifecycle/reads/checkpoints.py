@@ -10,7 +10,8 @@ from fntx_sessions.schemas import SessionCheckpoint
 _CHECKPOINTS = text("""
 SELECT c.checkpoint_id IS NOT NULL AS found, c.* FROM sessions s LEFT JOIN LATERAL (
   SELECT checkpoint_id, session_id, timestamp, checkpoint_type, is_recovery_point, encode(checksum, 'hex') AS checksum,
-    verified, epoch, revision, size_bytes, identity, note
+    verified, epoch, revision, size_bytes, identity, note,
+    tier, created_by, pinned
   FROM checkpoints WHERE session_id = s.session_id ORDER BY timestamp DESC, checkpoint_id DESC LIMIT :limit
 ) c ON true WHERE s.session_id = :session_id ORDER BY c.timestamp DESC, c.checkpoint_id DESC
 """)

@@ -29,7 +29,8 @@ SELECT {COLUMNS},
     FROM events WHERE session_id = s.session_id ORDER BY timestamp DESC, event_id DESC LIMIT :events) e) AS events,
   (SELECT coalesce(jsonb_agg(to_jsonb(c) ORDER BY c.timestamp DESC, c.checkpoint_id DESC), '[]') FROM (
     SELECT checkpoint_id, session_id, timestamp, checkpoint_type, is_recovery_point,
-      encode(checksum, 'hex') AS checksum, verified, epoch, revision, size_bytes, identity, note
+      encode(checksum, 'hex') AS checksum, verified, epoch, revision, size_bytes, identity, note, tier,
+      created_by, pinned
     FROM checkpoints WHERE session_id = s.session_id ORDER BY timestamp DESC, checkpoint_id DESC LIMIT :checkpoints
   ) c) AS checkpoints,
   (SELECT coalesce(jsonb_agg(k.session_id ORDER BY k.created_at), '[]') FROM sessions k
