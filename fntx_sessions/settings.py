@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     key_ring: SecretStr | None = None
     key_ring_file: Path | None = None
     key_rotation_batch: int = Field(default=500, ge=1)
+    accept_unsealed: bool = False
 
     # The cold store.
     cold_timeout_s: float = Field(default=10.0, gt=0)

@@ -80,6 +80,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "key_ring": "the key ring itself, as `fntx keys init` writes it; for desks that keep it in a secret store",
         "key_ring_file": "file of the key ring; unset: `keys/ring.json` of the data folder",
         "key_rotation_batch": "data keys that one step of `fntx keys rotate` wraps anew",
+        "accept_unsealed": "read blobs that an earlier version wrote without a seal; whoever can write to a store can "
+        "then put back unsealed state, so leave it off once such blobs are gone",
     },
     "The cold store": {
         "cold_timeout_s": "wait for one request",

@@ -27,6 +27,8 @@ GIVEN_DATABASE_URL = os.environ.get("FNTX_DATABASE_URL")
 GIVEN_REDIS_URL = os.environ.get("FNTX_REDIS_URL")
 for name in [name for name in os.environ if name.startswith("FNTX_")]:
     del os.environ[name]
+# Every Settings() and every child process seals with the golden files' ring.
+os.environ["FNTX_KEY_RING"] = (Path(__file__).parent / "golden" / "ring.json").read_text().strip()
 
 _numbers = itertools.count(1)
 

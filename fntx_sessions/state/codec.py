@@ -1,7 +1,8 @@
-"""From bytes to a sealed blob and back: compress, seal, label. Callers never see which seal is in use.
+"""From bytes to a sealed blob and back: compress, seal with the session's data key, label.
 
-A blob is a header (magic, format, seal, length) and what the seal made of the compressed bytes. The label (session,
-kind, name) is bound into the seal as associated data, so a blob opens only as what it was sealed as.
+A blob of format 2 is a header (magic, format, seal, data key id, nonce, length) and what AES-256-GCM made of the
+compressed bytes. Header and label (session, kind, name) are associated data, so a blob opens only as what it was sealed
+as. Format 1 was a checksum without a seal; it is read only where FNTX_ACCEPT_UNSEALED says so.
 """
 
 import hashlib
@@ -13,11 +14,17 @@ from typing import Protocol
 from uuid import UUID
 
 import zstandard
+from cryptography.exceptions import InvalidTag
 
 from fntx_sessions.exceptions import IntegrityError
+from fntx_sessions.state.data_key import DataKey
 
-_MAGIC, _FORMAT = b"FX", 1
-_HEADER = struct.Struct(">2sBBQ")  # magic, format, seal, bytes that follow
+_MAGIC, _FORMAT, _AES_256_GCM = b"FX", 2, 2
+_START = struct.Struct(">2sBB")  # magic, format, seal: the same in every format
+_HEADER = struct.Struct(">2sBB8s12sQ")  # and data key id, nonce, bytes that follow
+_NONCE_BYTES = 12
+_UNSEALED_FORMAT, _UNSEALED = 1, 1
+_UNSEALED_HEADER = struct.Struct(">2sBBQ")  # and bytes that follow: sha256 over label and data, then the data
 _LEVEL = 1  # measured on realistic state: as small as level 3, and a fifth faster
 _MAX_PLAIN_BYTES = 1 << 30
 _local = threading.local()
@@ -42,86 +49,101 @@ class Label:
 
 
 class Seal(Protocol):
-    """How compressed bytes are protected. `number` is written into each blob's header and never used again."""
+    """Where the data keys come from. accepts_unsealed: whether blobs of format 1 are read."""
 
-    number: int
+    accepts_unsealed: bool
 
-    def close(self, data: bytes, label: Label) -> bytes:
-        """Return `data` sealed and bound to `label`."""
+    def sealing(self, session_id: UUID) -> DataKey:
+        """Return the key to seal and name with, made where there is none; raises Shredded and Unavailable."""
         ...
 
-    def open(self, data: bytes, label: Label) -> bytes:
-        """Return what was sealed; raises IntegrityError when `data` was changed or is not what `label` says."""
+    def opening(self, session_id: UUID) -> DataKey:
+        """Return the key to open with; raises IntegrityError (there is none), Shredded and Unavailable."""
         ...
-
-    def hash_key(self, session_id: UUID) -> bytes:
-        """Return the key under which this session's parts are named by their content."""
-        ...
-
-
-class PlainSeal:
-    """Today's seal: a checksum over label and data. It finds accidents and mix-ups; it hides nothing."""
-
-    number = 1
-
-    def close(self, data: bytes, label: Label) -> bytes:
-        """Return the checksum, then the data."""
-        return self._digest(data, label) + data
-
-    def open(self, data: bytes, label: Label) -> bytes:
-        """Return the data; raises IntegrityError when the checksum does not match data and label."""
-        found, plain = data[:32], data[32:]
-        if not hmac.compare_digest(found, self._digest(plain, label)):
-            raise IntegrityError(str(label), "checksum does not match: changed bytes, or another session's blob")
-        return plain
-
-    def hash_key(self, session_id: UUID) -> bytes:  # noqa: ARG002 - the next seal has a key per session
-        """Return the empty key."""
-        return b""
-
-    @staticmethod
-    def _digest(data: bytes, label: Label) -> bytes:
-        digest = hashlib.sha256(label.associated + b"\x00\x00")
-        digest.update(data)
-        return digest.digest()
 
 
 class Codec:
-    """Encodes and decodes blobs with one seal."""
+    """Encodes and decodes blobs with the keys of one seal."""
 
-    def __init__(self, seal: Seal | None = None) -> None:
-        self._seal = seal or PlainSeal()
+    def __init__(self, seal: Seal) -> None:
+        self._seal = seal
 
     def encode(self, plain: bytes, label: Label) -> bytes:
-        """Return the sealed blob of `plain`, good for `label` only."""
-        sealed = self._seal.close(_compressor().compress(plain), label)
-        return _HEADER.pack(_MAGIC, _FORMAT, self._seal.number, len(sealed)) + sealed
+        """Return the sealed blob of `plain`, good for `label` only; raises Shredded and Unavailable."""
+        key = self._seal.sealing(label.session_id)
+        compressed = _compressor().compress(plain)
+        # Made of what is sealed, so that the same part is the same bytes wherever and however often it is sealed.
+        nonce = hmac.digest(key.nonces, b"\x00".join((label.associated, compressed)), "sha256")[:_NONCE_BYTES]
+        length = len(compressed) + 16  # the tag
+        header = _HEADER.pack(_MAGIC, _FORMAT, _AES_256_GCM, key.key_id, nonce, length)
+        return header + key.sealing.encrypt(nonce, compressed, header + label.associated)
 
     def decode(self, blob: bytes, label: Label) -> bytes:
-        """Return the plain bytes; raises IntegrityError that says what is wrong with the blob."""
-        compressed = self._seal.open(self._payload(blob, label), label)
+        """Return the plain bytes; raises IntegrityError that says what is wrong, Shredded and Unavailable."""
+        form = _format_of(blob, label)
+        compressed = self._unsealed(blob, label) if form == _UNSEALED_FORMAT else self._opened(blob, label)
         try:
             return _decompressor().decompress(compressed, max_output_size=_MAX_PLAIN_BYTES)
         except zstandard.ZstdError as error:
             raise IntegrityError(str(label), f"cannot be decompressed ({error})") from None
 
     def part_hash(self, session_id: UUID, plain: bytes) -> bytes:
-        """Return the name of a part's content: 32 bytes, keyed by session."""
-        return hmac.digest(self._seal.hash_key(session_id), plain, "sha256")
+        """Return the name of a part's content: 32 bytes, keyed by session; raises Shredded and Unavailable."""
+        return hmac.digest(self._seal.sealing(session_id).naming, plain, "sha256")
 
-    def _payload(self, blob: bytes, label: Label) -> bytes:
-        if len(blob) < _HEADER.size:
-            raise IntegrityError(str(label), f"truncated to {len(blob)} bytes")
-        magic, form, seal, length = _HEADER.unpack_from(blob)
-        payload = blob[_HEADER.size :]
-        if magic != _MAGIC:
-            raise IntegrityError(str(label), "not a blob of this service")
-        if form != _FORMAT or seal != self._seal.number:
-            detail = f"format {form} with seal {seal} is not known here; was it written by a newer version?"
+    def is_named(self, session_id: UUID, plain: bytes, digest: bytes) -> bool:
+        """Tell whether `digest` is the name of a part's content, where unsealed blobs are read also the unkeyed one."""
+        if hmac.compare_digest(hmac.digest(self._seal.opening(session_id).naming, plain, "sha256"), digest):
+            return True
+        return self._seal.accepts_unsealed and hmac.compare_digest(hmac.digest(b"", plain, "sha256"), digest)
+
+    def _opened(self, blob: bytes, label: Label) -> bytes:
+        key = self._seal.opening(label.session_id)
+        header, payload = _split(_HEADER, blob, label)
+        _, _, _, key_id, nonce, _ = _HEADER.unpack(header)
+        if key_id != key.key_id:
+            detail = f"sealed with data key {key_id.hex()}, not with this session's {key.key_id.hex()}"
+            raise IntegrityError(str(label), f"{detail}: another session's blob, or changed bytes")
+        try:
+            return key.sealing.decrypt(nonce, payload, header + label.associated)
+        except InvalidTag:
+            detail = "does not open with its session's key: changed bytes, or a blob that was sealed as something else"
+            raise IntegrityError(str(label), detail) from None
+
+    def _unsealed(self, blob: bytes, label: Label) -> memoryview:
+        if not self._seal.accepts_unsealed:
+            detail = "is not sealed (format 1); FNTX_ACCEPT_UNSEALED=true reads such blobs of an earlier version"
             raise IntegrityError(str(label), detail)
-        if len(payload) != length:
-            raise IntegrityError(str(label), f"truncated or padded: {len(payload)} of {length} bytes")
-        return payload
+        _, payload = _split(_UNSEALED_HEADER, blob, label)
+        found, plain = payload[:32], payload[32:]
+        digest = hashlib.sha256(label.associated + b"\x00\x00")
+        digest.update(plain)
+        if not hmac.compare_digest(found, digest.digest()):
+            raise IntegrityError(str(label), "checksum does not match: changed bytes, or another session's blob")
+        return plain
+
+
+def _format_of(blob: bytes, label: Label) -> int:
+    if len(blob) < _START.size:
+        raise IntegrityError(str(label), f"truncated to {len(blob)} bytes")
+    magic, form, seal = _START.unpack_from(blob)
+    if magic != _MAGIC:
+        raise IntegrityError(str(label), "not a blob of this service")
+    if (form, seal) not in ((_FORMAT, _AES_256_GCM), (_UNSEALED_FORMAT, _UNSEALED)):
+        detail = f"format {form} with seal {seal} is not known here; was it written by a newer version?"
+        raise IntegrityError(str(label), detail)
+    return int(form)
+
+
+def _split(layout: struct.Struct, blob: bytes, label: Label) -> tuple[bytes, memoryview]:
+    """Return header and payload; every format's header ends with the length of what follows."""
+    if len(blob) < layout.size:
+        raise IntegrityError(str(label), f"truncated to {len(blob)} bytes")
+    header, payload = blob[: layout.size], memoryview(blob)[layout.size :]
+    length = layout.unpack(header)[-1]
+    if len(payload) != length:
+        raise IntegrityError(str(label), f"truncated or padded: {len(payload)} of {length} bytes")
+    return header, payload
 
 
 def _compressor() -> zstandard.ZstdCompressor:

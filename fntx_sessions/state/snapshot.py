@@ -131,13 +131,16 @@ class Packer:
     def unpack(self, packed: Packed) -> Snapshot:
         """Open and verify a stored snapshot; raises IntegrityError naming the blob that is wrong or missing."""
         manifest = self.manifest(packed)
-        parts = {name: self._part(packed, name, entry) for name, entry in manifest.parts.items()}
+        return self.take(packed, manifest, manifest.parts)
+
+    def take(self, packed: Packed, manifest: Manifest, entries: Mapping[str, Entry]) -> Snapshot:
+        """Open and verify these parts of a stored snapshot alone; raises IntegrityError as `unpack` does."""
         return Snapshot(
             manifest.session_id,
             manifest.epoch,
             manifest.revision,
             manifest.created_at,
-            parts,
+            {name: self._part(packed, name, entry) for name, entry in entries.items()},
             manifest.identity,
             packed.checkpoint_id,
         )
@@ -176,7 +179,7 @@ class Packer:
         if digest not in packed.parts:
             raise IntegrityError(str(packed.label), f"part {name} ({entry.hash[:12]}) is missing")
         data = self._codec.decode(packed.parts[digest], label)
-        if self._codec.part_hash(packed.session_id, data) != digest:
+        if not self._codec.is_named(packed.session_id, data, digest):
             raise IntegrityError(str(label), f"content of {name} is not what its name says")
         return data
 

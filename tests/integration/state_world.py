@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import orjson
+import psycopg2
 import redis
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from fntx_sessions.database.engine import build_engine
 from fntx_sessions.settings import Settings
@@ -84,6 +85,22 @@ def make_world(settings: Settings) -> Iterator[World]:
     finally:
         client.close()
         engine.dispose()
+
+
+@contextmanager
+def postgres_away(world: World) -> Iterator[None]:
+    """Let no connection of the world's engine through, as if the server had gone; what the process remembers stays."""
+
+    def refuse(*_args: object) -> None:
+        msg = "connection refused: Postgres is away"
+        raise psycopg2.OperationalError(msg)
+
+    event.listen(world.engine, "do_connect", refuse)
+    world.engine.dispose()
+    try:
+        yield
+    finally:
+        event.remove(world.engine, "do_connect", refuse)
 
 
 def agent_bytes(agent: str = "RiskManagerAgent", **internal: object) -> bytes:

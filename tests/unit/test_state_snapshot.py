@@ -1,4 +1,4 @@
-"""Codec, parts and manifest: what goes in comes out, and nothing else is taken for it."""
+"""Parts and manifest: what goes in comes out, and nothing else is taken for it."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -6,67 +6,21 @@ from uuid import UUID, uuid4
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from sealing import fixed_codec
 
-from fntx_sessions.exceptions import IntegrityError, InvalidArgument
+from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.schemas import AgentState, MarketState
-from fntx_sessions.state.codec import Codec, Label
 from fntx_sessions.state.parts import AgentPart, MarketPart, checked
 from fntx_sessions.state.redis_client import key
 from fntx_sessions.state.snapshot import Packer, Snapshot
 from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.memory import MemoryTier
 
-LABEL = Label(UUID(int=1), "part", "abc")
-PACKER = Packer(Codec(), 100, 1_000_000)
+PACKER = Packer(fixed_codec(), 100, 1_000_000)
 
 
 def snapshot(**parts: bytes) -> Snapshot:
     return Snapshot(UUID(int=1), 2, 3, datetime(2024, 1, 2, tzinfo=UTC), parts)
-
-
-@given(st.binary(max_size=2000))
-def test_what_is_encoded_decodes(data):
-    """Every bytes come back as they were, under their own label."""
-    assert Codec().decode(Codec().encode(data, LABEL), LABEL) == data
-
-
-@given(st.data())
-def test_one_changed_byte_is_always_found(data):
-    """Wherever a blob is changed, it is refused by name."""
-    blob = bytearray(Codec().encode(b"the state of a session" * 10, LABEL))
-    at = data.draw(st.integers(0, len(blob) - 1))
-    blob[at] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(IntegrityError, match="part abc of session"):
-        Codec().decode(bytes(blob), LABEL)
-
-
-@given(st.integers(0, 100))
-def test_every_truncation_is_named(length):
-    """A blob cut anywhere is refused as truncated."""
-    blob = Codec().encode(bytes(range(256)), LABEL)
-    with pytest.raises(IntegrityError, match="truncated"):
-        Codec().decode(blob[:length], LABEL)
-
-
-@pytest.mark.parametrize(
-    "other", [replace(LABEL, session_id=UUID(int=2)), replace(LABEL, kind="save"), replace(LABEL, name="abd")]
-)
-def test_a_blob_opens_only_as_what_it_was_sealed_as(other):
-    """Another session's, another kind's, another part's blob is refused."""
-    with pytest.raises(IntegrityError, match="another session"):
-        Codec().decode(Codec().encode(b"x", LABEL), other)
-
-
-def test_a_blob_of_a_newer_version_says_so():
-    """An unknown format or seal is not guessed at."""
-    blob = bytearray(Codec().encode(b"x", LABEL))
-    blob[2] = 9
-    with pytest.raises(IntegrityError, match="newer version"):
-        Codec().decode(bytes(blob), LABEL)
-    with pytest.raises(IntegrityError, match="not a blob of this service"):
-        Codec().decode(b"\x89PNG" + bytes(60), LABEL)
 
 
 def test_small_parts_ride_inside_and_large_ones_are_named():
