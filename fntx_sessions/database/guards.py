@@ -58,3 +58,32 @@ FOR EACH ROW EXECUTE FUNCTION fntx_refuse_change()""",
         f"""CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON {table}
 FOR EACH STATEMENT EXECUTE FUNCTION fntx_refuse_change()""",
     ]
+
+
+HISTORY_GUARD_FUNCTION = "fntx_guard_history"
+
+
+def history_guard_sql(table: str = "transitions") -> list[str]:
+    """Return the statements that make a partitioned table append-only, but for a transaction that names what goes.
+
+    `fntx.forget` holds the id of a session whose archive is verified or that is shredded, or `*` while rows move
+    between partitions. The row trigger is handed down to partitions, the one for TRUNCATE is not.
+    """
+    return [
+        f"""CREATE OR REPLACE FUNCTION {HISTORY_GUARD_FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP = 'DELETE' AND coalesce(current_setting('fntx.forget', true), '') IN (OLD.session_id::text, '*') THEN
+    RETURN OLD;
+  END IF;
+  RAISE EXCEPTION '% is append-only', TG_ARGV[0] USING ERRCODE = 'FX002';
+END $$""",
+        f"""CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON {table}
+FOR EACH ROW EXECUTE FUNCTION {HISTORY_GUARD_FUNCTION}('{table}')""",
+        truncate_guard_sql(table, table),
+    ]
+
+
+def truncate_guard_sql(table: str, partition: str) -> str:
+    """Return the statement that keeps an append-only table, or one partition of it, from being emptied."""
+    return f"""CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON {partition}
+FOR EACH STATEMENT EXECUTE FUNCTION {HISTORY_GUARD_FUNCTION}('{table}')"""

@@ -62,7 +62,7 @@ order_intents = Table(
 fills = Table(
     "fills",
     metadata,
-    Column("fill_id", Text, primary_key=True),
+    Column("fill_id", Text, nullable=False),
     Column("session_id", UUID(as_uuid=True), ForeignKey("sessions.session_id"), nullable=False),
     Column("account_id", Text, nullable=False),
     Column("epoch", BigInteger, nullable=False),
@@ -83,7 +83,10 @@ fills = Table(
     Column("timestamp", DateTime(timezone=True), nullable=False),
     now("recorded_at"),
     CheckConstraint("side IN ('buy', 'sell')", name="side"),
+    # The broker gave a fill its time once and for all: told again, it is the same row.
+    PrimaryKeyConstraint("fill_id", "timestamp"),
     Index("ix_fills_session_id_timestamp", "session_id", "timestamp"),
+    postgresql_partition_by="RANGE (timestamp)",
 )
 
 session_days = Table(
@@ -114,4 +117,5 @@ samples = Table(
     Column("spot", Double),
     json("steps", "{}"),
     PrimaryKeyConstraint("session_id", "timestamp"),
+    postgresql_partition_by="RANGE (timestamp)",
 )

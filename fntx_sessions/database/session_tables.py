@@ -124,8 +124,10 @@ transitions = Table(
     Column("data_migrated", Boolean, nullable=False, server_default=text("false")),
     json("warnings", "[]"),
     json("errors", "[]"),
-    PrimaryKeyConstraint("session_id", "version", "to_status"),
+    # One transition a version and status: the row lock sees to that, and the audit's (session_id, seq).
+    PrimaryKeyConstraint("session_id", "version", "to_status", "timestamp"),
     Index("ix_transitions_timestamp", "timestamp"),
+    postgresql_partition_by="RANGE (timestamp)",
 )
 
 audit = Table(
@@ -181,6 +183,7 @@ events = Table(
     Column("action_taken", Text),
     Column("impact_assessment", Text),
     PrimaryKeyConstraint("session_id", "timestamp", "event_id"),
+    postgresql_partition_by="RANGE (timestamp)",
 )
 
 templates = Table(

@@ -67,7 +67,7 @@ WITH f AS (
     epoch bigint, client_order_id text, trade_id text, trade_date date, symbol text, "right" text, strike numeric,
     expiry text, side text, quantity integer, price numeric, fee numeric, slippage numeric, opening boolean,
     reason text, timestamp timestamptz)
-  ON CONFLICT (fill_id) DO NOTHING
+  ON CONFLICT (fill_id, timestamp) DO NOTHING
 )
 UPDATE order_intents i SET state = r.state,
   closed_at = CASE WHEN r.state IN ('intended', 'working') THEN NULL ELSE clock_timestamp() END

@@ -1,16 +1,31 @@
 """Alembic's entry: migrate one database, one migrator at a time."""
 
+from typing import Any
+
 from alembic import context
 from sqlalchemy import create_engine, text
 
 from fntx_sessions.database import models, paper  # noqa: F401 - fills the metadata
 from fntx_sessions.database.metadata import metadata
+from fntx_sessions.database.weeks import is_partition
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtext('fntx_sessions.migrations'))")
 
+
+def _ours(name: str | None, kind: str, _parents: Any) -> bool:
+    """Tell whether the models speak of it: partitions come and go."""
+    return not (kind == "table" and is_partition(name))
+
+
 engine = create_engine(context.config.get_main_option("sqlalchemy.url") or "")
 with engine.begin() as connection:
-    context.configure(connection=connection, target_metadata=metadata, compare_type=True, compare_server_default=False)
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        compare_type=True,
+        compare_server_default=False,
+        include_name=_ours,
+    )
     connection.execute(_LOCK)
     context.run_migrations()
 engine.dispose()
