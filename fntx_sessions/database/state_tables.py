@@ -100,8 +100,11 @@ session_keys = Table(
     # When the cold key object was written under this wrapping; None: not yet, or re-wrapped since.
     at("cold_at"),
     at("shredded_at"),
+    # When what is left of a shredded session, in all tiers, is erased next; None: all of it is gone.
+    at("erase_due_at"),
     CheckConstraint("(wrapped IS NULL) = (shredded_at IS NOT NULL)", name="wrapped_unless_shredded"),
     Index("ix_session_keys_ring_key_id", "ring_key_id"),
+    Index("ix_session_keys_erase_due_at", "erase_due_at", postgresql_where=text("erase_due_at IS NOT NULL")),
 )
 
 # Evidence: what an agent reported and no save could take.

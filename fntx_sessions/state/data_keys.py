@@ -1,62 +1,33 @@
 """Each session's own data key: made once, wrapped by the key ring, kept in Postgres, remembered by each process.
 
-What is remembered is compared with Postgres again once it is `RECHECK_S` old, so that the key of a shredded session
-leaves every process soon; until then it can still open what it opened before. Nothing new of such a session is kept all
-the same: shredding raises the session's epoch, and every write of state is conditional on it. While Postgres is away,
-what is remembered stays in use.
+What is remembered is compared with Postgres again once it is `key_cache.RECHECK_S` old, so that the key of a shredded
+session leaves every process soon; until then it can still open what it opened before. Nothing new of such a session is
+kept all the same: shredding raises the session's epoch, and every write of state is conditional on it.
+
+While Postgres is away, what is remembered stays in use, and what is not is read from the session's cold key object.
 """
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from psycopg2 import Binary
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
-from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import FntxError, IntegrityError, Retryable, Shredded
-from fntx_sessions.security.keyring import KeyRing, Wrapped, load_ring
+from fntx_sessions.security.keyring import load_ring
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.codec import Seal
-from fntx_sessions.state.data_key import DataKey, binding, new_secret
+from fntx_sessions.state.cold_keys import ensure_cold_key, import_cold_key, read_cold_key
+from fntx_sessions.state.data_key import DataKey
 from fntx_sessions.state.key_cache import KeyCache, Remembered
+from fntx_sessions.state.key_rows import KeyRow, create_keys, read_keys
+from fntx_sessions.state.objects.cold import open_cold
+
+__all__ = ["DataKeys", "ensure_cold_key", "import_cold_key", "seal_of"]
 
 _TOGETHER = 1000  # how many that are due for it are compared in one question
 _NO_KEY = "its data key is not in this database; `fntx archive restore` brings it with the session"
-
-_READ = text("""
-SELECT session_id, data_key_id, ring_key_id, wrapped, shredded_at FROM session_keys
-WHERE session_id = ANY(CAST(:ids AS uuid[]))
-""")
-
-_CREATE = text("""
-INSERT INTO session_keys (session_id, data_key_id, ring_key_id, wrapped)
-SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:key_ids AS bytea[]), CAST(:ring AS text[]), CAST(:wrapped AS bytea[]))
-ORDER BY 1
-ON CONFLICT (session_id) DO NOTHING
-""")
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRow:
-    """A session's key as Postgres holds it; wrapped None: shredded."""
-
-    session_id: UUID
-    data_key_id: bytes
-    wrapped: Wrapped | None
-    shredded_at: Any
-
-    def secret(self, ring: KeyRing) -> bytes:
-        """Return the plain secret; raises Shredded, Unavailable (no such ring key) and IntegrityError."""
-        if self.wrapped is None:
-            raise Shredded(str(self.session_id), str(self.shredded_at))
-        try:
-            return ring.unwrap(self.wrapped, binding(self.session_id, self.data_key_id))
-        except IntegrityError as error:
-            raise IntegrityError(f"the data key of session {self.session_id}", error.args[1]) from None
 
 
 class DataKeys:
@@ -86,6 +57,10 @@ class DataKeys:
         """Return a session's key, made by nobody here; raises IntegrityError where there is none, and as `of`."""
         return self._one(session_id, make=False)
 
+    def learn(self, row: KeyRow) -> None:
+        """Take in what a statement read of `session_keys` beside other things; it saves a question of its own."""
+        self._remember(row, {})
+
     def forget(self, session_id: UUID) -> None:
         """Let go of what is remembered of a session."""
         self._cache.forget(session_id)
@@ -102,47 +77,44 @@ class DataKeys:
         return held.key_or_raise()
 
     def _have(self, session_ids: Sequence[UUID], *, make: bool) -> dict[UUID, FntxError]:
-        oldest = self._cache.believed_since()
-        absent = [one for one in session_ids if self._cache.get(one, oldest) is None]
-        problems: dict[UUID, FntxError] = {}
+        since, problems = self._cache.believed_since(), dict[UUID, FntxError]()
+        absent = [one for one in session_ids if self._cache.get(one, since) is None]
         if absent:
-            self._fetch(absent, oldest, problems, make=make)
+            self._fetch(absent, since, problems, make=make)
         shredded = {one: held.shredded for one in session_ids if (held := self._cache.get(one, 0.0)) and held.shredded}
         return problems | shredded
 
-    def _fetch(self, absent: list[UUID], oldest: float, problems: dict[UUID, FntxError], *, make: bool) -> None:
+    def _fetch(self, absent: list[UUID], since: float, problems: dict[UUID, FntxError], *, make: bool) -> None:
         try:
-            rows = self._read(dict.fromkeys([*absent, *self._cache.due(oldest, _TOGETHER)]))
+            rows = read_keys(self._engine, dict.fromkeys([*absent, *self._cache.due(since, _TOGETHER)]))
             missing = [one for one in absent if one not in rows] if make else []
             if missing:
-                self._create(missing)
-                rows |= self._read(missing)
-        except Retryable:
-            if any(self._cache.get(one, 0.0) is None for one in absent):
-                raise
-            self._cache.leave_alone()
-            return
+                create_keys(self._engine, load_ring(self._settings), missing)
+                rows |= read_keys(self._engine, missing)
+        except Retryable as error:
+            rows = self._without_postgres(absent, error, make=make)
         for row in rows.values():
             self._remember(row, problems)
 
-    def _read(self, session_ids: Iterable[UUID]) -> dict[UUID, KeyRow]:
-        with transaction(self._engine) as connection:
-            found = connection.execute(_READ, {"ids": list(map(str, session_ids))}).all()
-        return {row.session_id: key_row(row) for row in found}
+    def _without_postgres(self, absent: list[UUID], error: Retryable, *, make: bool) -> dict[UUID, KeyRow]:
+        """Return the rows of what is not remembered from the cold store; raises `error` where it has them not."""
+        unknown = [one for one in absent if self._cache.get(one, 0.0) is None]
+        if unknown and make:
+            raise error
+        found = {}
+        for session_id in unknown:
+            row = self._cold(session_id)
+            if row is None:
+                raise error
+            found[session_id] = row
+        self._cache.leave_alone()
+        return found
 
-    def _create(self, session_ids: Sequence[UUID]) -> None:
-        ring, made = load_ring(self._settings), []
-        for session_id in session_ids:
-            key_id, secret = new_secret()
-            made.append((session_id, key_id, ring.wrap(secret, binding(session_id, key_id))))
-        values = {
-            "ids": [str(session_id) for session_id, _, _ in made],
-            "key_ids": [Binary(key_id) for _, key_id, _ in made],
-            "ring": [wrapped.ring_key_id for _, _, wrapped in made],
-            "wrapped": [Binary(wrapped.data) for _, _, wrapped in made],
-        }
-        with transaction(self._engine) as connection:
-            connection.execute(_CREATE, values)
+    def _cold(self, session_id: UUID) -> KeyRow | None:
+        try:
+            return read_cold_key(open_cold(self._settings), session_id)
+        except Retryable:
+            return None
 
     def _remember(self, row: KeyRow, problems: dict[UUID, FntxError]) -> None:
         held = self._cache.get(row.session_id, 0.0)
@@ -162,12 +134,6 @@ class DataKeys:
 def seal_of(settings: Settings, engine: Engine) -> Seal:
     """Return the seal of the sessions in a database: AES-256-GCM with each one's data key."""
     return DataKeys(engine, settings)
-
-
-def key_row(row: Any) -> KeyRow:
-    """Return what a row of session_keys says."""
-    wrapped = None if row.wrapped is None else Wrapped(row.ring_key_id, bytes(row.wrapped))
-    return KeyRow(row.session_id, bytes(row.data_key_id), wrapped, row.shredded_at)
 
 
 _caches: WeakKeyDictionary[Engine, dict[object, KeyCache]] = WeakKeyDictionary()

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import event, text
-from state_world import make_world
+from state_world import make_world, postgres_away
 
 from fntx_sessions.database.engine import build_engine
 from fntx_sessions.exceptions import IntegrityError, Shredded, Unavailable
@@ -15,7 +15,8 @@ from fntx_sessions.security.keyring import new_ring
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import data_keys, key_cache
 from fntx_sessions.state.codec import Codec, Label
-from fntx_sessions.state.data_keys import DataKeys, seal_of
+from fntx_sessions.state.data_keys import DataKeys, ensure_cold_key, import_cold_key, seal_of
+from fntx_sessions.state.objects.cold import open_cold
 
 SHRED = text("UPDATE session_keys SET wrapped = NULL, ring_key_id = NULL, shredded_at = now() WHERE session_id = :id")
 
@@ -131,7 +132,7 @@ def test_remembered_keys_outlive_postgres_and_cost_no_wait_for_it(world, new_dat
         asked.append(1)
         raise Unavailable("Postgres", "away", "")
 
-    monkeypatch.setattr(data_keys, "transaction", away)
+    monkeypatch.setattr(data_keys, "read_keys", away)
     for session_id in known:
         assert keys_of(world).of(session_id)
     assert keys_of(world).ensure(known) == {}
@@ -179,3 +180,90 @@ def test_a_forked_child_starts_with_nothing_remembered():
         "sys.exit(len(d._caches)) if not pid else sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture
+def cold(world):
+    return open_cold(world.settings)
+
+
+def test_the_cold_key_object_holds_the_key_as_it_is_wrapped_now(world, cold):
+    """It is written once, says which ring key it hangs on without being read, and holds nothing plain."""
+    session_id = uuid4()
+    ensure_cold_key(world.engine, world.settings, cold, session_id)
+    [row] = world.rows("SELECT ring_key_id, wrapped, cold_at FROM session_keys")
+    info = cold.info(f"keys/{session_id}")
+    assert info.metadata["ring_key_id"] == row["ring_key_id"]
+    assert bytes(row["wrapped"]).hex() in cold.read(info.name).decode()
+    ensure_cold_key(world.engine, world.settings, cold, session_id)
+    assert world.rows("SELECT ring_key_id, wrapped, cold_at FROM session_keys") == [row]
+
+
+def test_an_empty_database_gets_the_key_back_from_its_cold_object(world, cold, other_process):
+    """What was sealed before the database was lost opens again; a key that is there already is never replaced."""
+    session_id = uuid4()
+    label = Label(session_id, "checkpoint", "c")
+    blob = Codec(seal_of(world.settings, world.engine)).encode(b"state", label)
+    ensure_cold_key(world.engine, world.settings, cold, session_id)
+    world.run("DELETE FROM session_keys")
+    import_cold_key(other_process, world.settings, cold, session_id)
+    assert Codec(seal_of(world.settings, other_process)).decode(blob, label) == b"state"
+    world.run("DELETE FROM session_keys")
+    keys_of(world).forget(session_id)
+    keys_of(world).of(session_id)
+    with pytest.raises(IntegrityError, match="the database has data key"):
+        import_cold_key(world.engine, world.settings, cold, session_id)
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda data: data[:-5], "not a key object"),
+        (lambda data: data.replace(b'"format":1', b'"format":9'), "newer version"),
+        (lambda data: data.replace(b'"session_id":"', b'"session_id":"%s","x":"' % str(uuid4()).encode()), "another"),
+        (lambda data: data[:-4] + (b"00" if data[-4:-2] != b"00" else b"11") + data[-2:], "does not open"),
+    ],
+)  # fmt: skip
+def test_a_damaged_cold_key_is_named(world, cold, damage, named):
+    """Cut, of a newer version, another session's, flipped: refused by name, and nothing is stored."""
+    session_id = uuid4()
+    ensure_cold_key(world.engine, world.settings, cold, session_id)
+    name = f"keys/{session_id}"
+    cold.replace(name, damage(cold.read(name)), {})
+    world.run("DELETE FROM session_keys")
+    with pytest.raises(IntegrityError, match=named):
+        import_cold_key(world.engine, world.settings, cold, session_id)
+    assert world.rows("SELECT 1 FROM session_keys") == []
+
+
+def test_a_session_shredded_while_its_key_object_is_written_leaves_none(world, cold, monkeypatch):
+    """The writer that comes too late takes its own object away."""
+    session_id = uuid4()
+    keys_of(world).of(session_id)
+
+    class Slow(type(cold)):
+        def replace(self, name, data, metadata):
+            super().replace(name, data, metadata)
+            world.run(SHRED.text, id=session_id)
+
+    cold.__class__ = Slow
+    try:
+        with pytest.raises(Shredded):
+            ensure_cold_key(world.engine, world.settings, cold, session_id)
+    finally:
+        cold.__class__ = Slow.__base__
+    assert cold.info(f"keys/{session_id}") is None
+
+
+def test_with_postgres_away_a_key_is_read_from_its_cold_object(world, cold, other_process):
+    """A process that remembers nothing still opens what it must read; it makes no key meanwhile."""
+    session_id = uuid4()
+    label = Label(session_id, "save")
+    blob = Codec(seal_of(world.settings, world.engine)).encode(b"x", label)
+    ensure_cold_key(world.engine, world.settings, cold, session_id)
+    keys_of(world).forget(session_id)
+    with postgres_away(world):
+        assert Codec(seal_of(world.settings, world.engine)).decode(blob, label) == b"x"
+        for call in (keys_of(world).opening, keys_of(world).of):
+            with pytest.raises(Unavailable):
+                call(uuid4())

@@ -46,10 +46,12 @@ def upgrade() -> None:
     sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.Column('cold_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('shredded_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('erase_due_at', sa.DateTime(timezone=True), nullable=True),
     sa.CheckConstraint('(wrapped IS NULL) = (shredded_at IS NOT NULL)', name=op.f('ck_session_keys_wrapped_unless_shredded')),
     sa.PrimaryKeyConstraint('session_id', name=op.f('pk_session_keys'))
     )
     op.create_index('ix_session_keys_ring_key_id', 'session_keys', ['ring_key_id'], unique=False)
+    op.create_index('ix_session_keys_erase_due_at', 'session_keys', ['erase_due_at'], unique=False, postgresql_where=sa.text('erase_due_at IS NOT NULL'))
     op.create_table('tier_states',
     sa.Column('host', sa.Text(), nullable=False),
     sa.Column('tier', sa.Text(), nullable=False),
@@ -127,6 +129,7 @@ def downgrade() -> None:
     op.drop_table('recovery_runs')
     op.drop_table('invalid_states')
     op.drop_table('tier_states')
+    op.drop_index('ix_session_keys_erase_due_at', table_name='session_keys', postgresql_where=sa.text('erase_due_at IS NOT NULL'))
     op.drop_index('ix_session_keys_ring_key_id', table_name='session_keys')
     op.drop_table('session_keys')
     op.drop_table('archives')
