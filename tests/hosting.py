@@ -20,9 +20,11 @@ from fntx_sessions.lifecycle import commands, execute, orders
 from fntx_sessions.lifecycle.arguments import CreateArguments
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.lifecycle.reads.history import opened
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor, system_actor
 from fntx_sessions.settings import Settings
+from fntx_sessions.state.payloads import Payloads
 from fntx_sessions.state.redis_client import build_redis
 from fntx_sessions.state.saves import save_sessions
 from fntx_sessions.trading.orders import Contract, Leg, OrderIntent, OrderRequest
@@ -151,7 +153,8 @@ class Hosting:
 
     def events(self, session_id: UUID, event_type: str) -> list[dict[str, Any]]:
         statement = "SELECT * FROM events WHERE session_id = :id AND event_type = :type ORDER BY timestamp"
-        return self.rows(statement, id=session_id, type=event_type)
+        payloads = Payloads(self.desk.engine)
+        return [opened(payloads, row) for row in self.rows(statement, id=session_id, type=event_type)]
 
     def fills(self, session_id: UUID) -> list[dict[str, Any]]:
         return self.rows("SELECT * FROM fills WHERE session_id = :id ORDER BY timestamp, fill_id", id=session_id)

@@ -11,6 +11,7 @@ from fntx_sessions.database.engine import build_engine
 from fntx_sessions.lifecycle import commands, creation, machine, templates, transitions
 from fntx_sessions.lifecycle.arguments import CreateArguments
 from fntx_sessions.lifecycle.change import Ask, Decision, Outcome, Row
+from fntx_sessions.lifecycle.reads.history import get_outcome
 from fntx_sessions.schemas import SessionStatus, SessionType, Trigger
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.audit import verify_chain
@@ -157,10 +158,11 @@ def _check_commands(world: World, session_id: UUID, audit: list[Row]) -> None:
     assert made == list(range(1, len(made) + 1))
     assert made[-1] == world.row(session_id)["version"]
     assert all(entry["version_before"] == entry["version_after"] for entry in audit if entry["outcome"] == "refused")
-    stored = world.rows("SELECT command_id, state, outcome FROM commands WHERE session_id = :id", id=session_id)
+    stored = world.rows("SELECT command_id, state FROM commands WHERE session_id = :id", id=session_id)
     last = {entry["command_id"]: entry for entry in audit}
     assert {command["command_id"] for command in stored} == last.keys()
     for command in stored:
-        assert command["state"] == command["outcome"]["state"] == last[command["command_id"]]["outcome"]
+        outcome = get_outcome(world.engine, command["command_id"])
+        assert command["state"] == outcome.state == last[command["command_id"]]["outcome"]
         if command["state"] == "done":
-            assert command["outcome"]["version"] == last[command["command_id"]]["version_after"]
+            assert outcome.version == last[command["command_id"]]["version_after"]

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.lifecycle.machine import to_json
+from fntx_sessions.state.payloads import Payloads
 
 # A session is stepped by the host that has it, or by whoever comes first where nobody has it. Hosts read their ticks
 # from one queue, which may pass a host over for long: what waits in vain is taken by another, under the same epoch. A
@@ -70,10 +71,10 @@ d AS (
 )
 INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description,
   data, requires_action)
-SELECT gen_random_uuid(), kept.session_id, x.timestamp, x.event_type, x.event_category, x.severity, x.source_agent,
-  x.description, coalesce(x.data, '{}'), coalesce(x.requires_action, false)
-FROM kept, jsonb_to_recordset(kept.events) AS x(timestamp timestamptz, event_type text, event_category text,
-  severity text, source_agent text, description text, data jsonb, requires_action boolean)
+SELECT x.event_id, kept.session_id, x.timestamp, x.event_type, x.event_category, x.severity, x.source_agent,
+  x.description, decode(x.data, 'hex'), coalesce(x.requires_action, false)
+FROM kept, jsonb_to_recordset(kept.events) AS x(event_id uuid, timestamp timestamptz, event_type text,
+  event_category text, severity text, source_agent text, description text, data text, requires_action boolean)
 """)
 _NEXT = text("""
 SELECT extract(epoch FROM min(next_step_at) - clock_timestamp())::float8 FROM session_work
@@ -140,7 +141,12 @@ def next_step_in(engine: Engine, host_id: str, within_s: float) -> float | None:
 
 def finish_steps(engine: Engine, results: Sequence[StepResult]) -> None:
     """Write what steps left behind and give their sessions back; a superseded one is passed over whole."""
-    listed = [{name: getattr(result, name) for name in StepResult.__slots__} for result in results]
+    payloads = Payloads(engine)
+    listed = [
+        {name: getattr(result, name) for name in StepResult.__slots__}
+        | {"events": payloads.sealed_events(result.session_id, result.events)}
+        for result in results
+    ]
     with transaction(engine) as connection:
         connection.execute(_FINISH, {"steps": to_json(listed), "claimant": claimant()})
 

@@ -17,6 +17,7 @@ from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state.checkpoints import create_checkpoint
+from fntx_sessions.state.payloads import ARGUMENTS, Payloads
 from fntx_sessions.trading.brokers import get_broker
 from fntx_sessions.trading.calendars import get_calendar
 
@@ -95,7 +96,7 @@ def finish_one(desk: Desk, actor: Actor, row: dict[str, Any]) -> str:
     return "nothing"
 
 
-def _asked(row: dict[str, Any]) -> Ask:
+def _asked(payloads: Payloads, row: dict[str, Any]) -> Ask:
     """Return the command as it was first asked; its actor was authorized then."""
     return Ask(
         Trigger(row["asked_trigger"]),
@@ -103,14 +104,14 @@ def _asked(row: dict[str, Any]) -> Ask:
         Actor(row["asked_by"], frozenset({"system"})),
         row["pending"].get("reason", ""),
         UUID(row["pending"]["command_id"]),
-        row["asked"],
+        payloads.open(row["session_id"], ARGUMENTS, UUID(row["pending"]["command_id"]), row["asked"]),
     )
 
 
 def _finish_start(desk: Desk, row: dict[str, Any]) -> str:
     if row["agents_missing"] and row["now"] < datetime.fromisoformat(row["pending"]["deadline"]):
         return "waiting"
-    outcome = machine.run(desk.engine, _asked(row), commands.start, finishing=True)
+    outcome = machine.run(desk.engine, _asked(Payloads(desk.engine), row), commands.start, finishing=True)
     execute.follow_up(desk, outcome)
     return f"start_{outcome.state}"
 
@@ -119,7 +120,7 @@ def _finish_recovery(desk: Desk, actor: Actor, row: dict[str, Any]) -> str:
     if row["recovery_attempts"] >= desk.settings.recovery_attempts_max:
         give_up(desk, actor, row["session_id"], f"{row['recovery_attempts']} recoveries failed")
         return "gave_up"
-    outcome = recovering.recover(desk.engine, desk.redis, desk.settings, _asked(row))
+    outcome = recovering.recover(desk.engine, desk.redis, desk.settings, _asked(Payloads(desk.engine), row))
     execute.follow_up(desk, outcome)
     if outcome.state == "done":
         resume_recovered(desk, actor, row["session_id"])

@@ -94,9 +94,10 @@ commands = Table(
     Column("trigger", Text, nullable=False),
     Column("actor", Text, nullable=False),
     Column("args_hash", LargeBinary, nullable=False),
-    json("arguments", "{}"),
+    # Sealed; None: none.
+    Column("arguments", LargeBinary),
     Column("state", Text, nullable=False, server_default="running"),
-    json("outcome"),
+    Column("outcome", LargeBinary),
     now("created_at"),
     at("finished_at"),
     CheckConstraint("state IN ('running', 'pending', 'done', 'refused')", name="state_known"),
@@ -178,7 +179,7 @@ events = Table(
     Column("severity", Text, nullable=False),
     Column("source_agent", Text),
     Column("description", Text, nullable=False),
-    json("data", "{}"),
+    Column("data", LargeBinary),  # sealed; None: none
     Column("requires_action", Boolean, nullable=False, server_default=text("false")),
     Column("action_taken", Text),
     Column("impact_assessment", Text),

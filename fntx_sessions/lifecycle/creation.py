@@ -17,6 +17,7 @@ from fntx_sessions.parsing import parse
 from fntx_sessions.schemas import SessionConfig, SessionStatus, SessionTemplate, SessionType
 from fntx_sessions.security.audit import chain_hash
 from fntx_sessions.settings import Settings
+from fntx_sessions.state.payloads import ARGUMENTS, DESK, OUTCOME, Payloads
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.brokers import check_broker
 from fntx_sessions.trading.calendars import Calendar, get_calendar
@@ -27,8 +28,8 @@ _RULES = ("auto_start_conditions", "auto_stop_conditions", "auto_pause_condition
 
 _CLAIM = text("""
 BEGIN ISOLATION LEVEL READ COMMITTED;
-INSERT INTO commands (command_id, session_id, trigger, actor, args_hash, arguments)
-VALUES (:command_id, :session_id, :trigger, :actor, :args_hash, CAST(:arguments AS jsonb))
+INSERT INTO commands (command_id, session_id, trigger, actor, args_hash)
+VALUES (:command_id, :session_id, :trigger, :actor, :args_hash)
 ON CONFLICT (command_id) DO NOTHING;
 SELECT clock_timestamp() AS now, c.state, c.args_hash, c.trigger, c.outcome,
   EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = :session_id) AS taken,
@@ -66,20 +67,22 @@ INSERT INTO audit (session_id, seq, timestamp, actor, roles, action, outcome, re
   version_after, host, hash)
 VALUES (:session_id, 1, :now, :actor, :roles, :trigger, 'done', :reason, :command_id, :args_hash, 1, :host,
   :audit_head);
-INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, description, data)
-SELECT gen_random_uuid(), :session_id, :now, event_type, event_category, severity, description, '{}'
+INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, description)
+SELECT gen_random_uuid(), :session_id, :now, event_type, event_category, severity, description
 FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS r(event_type text, event_category text, severity text,
   description text);
 INSERT INTO outbox (session_id, version, position, kind, payload)
 VALUES (:session_id, 1, 0, 'event', CAST(:event AS jsonb));
 UPDATE templates SET usage_count = usage_count + 1, last_used = now() WHERE template_name = :template_used;
-UPDATE commands SET state = 'done', outcome = CAST(:outcome AS jsonb), finished_at = clock_timestamp()
+UPDATE commands SET state = 'done', arguments = CAST(:arguments AS bytea), outcome = CAST(:outcome AS bytea),
+  finished_at = clock_timestamp()
 WHERE command_id = :command_id;
 COMMIT
 """)
 
 _REFUSE = text("""
-UPDATE commands SET state = 'refused', outcome = CAST(:outcome AS jsonb), finished_at = clock_timestamp()
+UPDATE commands SET state = 'refused', arguments = CAST(:arguments AS bytea), outcome = CAST(:outcome AS bytea),
+  finished_at = clock_timestamp()
 WHERE command_id = :command_id; COMMIT
 """)
 
@@ -227,17 +230,19 @@ def _create_once(engine: Engine, settings: Settings, ask: Ask, planned: Plan) ->
     broker = planned.config["broker"] or settings.broker
     account_id = planned.config["account"] or f"paper:{ask.session_id}"
     bound = _claim_values(ask, args_hash) | {"account_id": account_id, "parent": planned.parent_session_id}
+    payloads = Payloads(engine)
     with door(engine) as connection:
         claimed = dict(connection.execute(_CLAIM, bound).mappings().one())
-        repeated = _repeated(claimed, ask, args_hash)
+        repeated = _repeated(claimed, ask, args_hash, payloads)
         if repeated is not None:
             connection.exec_driver_sql("ROLLBACK")
             return repeated
         error = _obstacle(claimed, ask, planned, broker)
         if error is not None:
-            return _refuse(connection, ask, error)
+            return _refuse(connection, ask, error, payloads)
         warnings = _warnings(planned, claimed, account_id, broker)
-        return _insert(connection, settings, ask, planned, bound | claimed | {"broker": broker}, warnings)
+        bound |= claimed | {"broker": broker}
+        return _insert(connection, settings, ask, planned, bound, warnings, payloads)
 
 
 def _claim_values(ask: Ask, args_hash: bytes) -> dict[str, Any]:
@@ -247,17 +252,16 @@ def _claim_values(ask: Ask, args_hash: bytes) -> dict[str, Any]:
         "trigger": ask.trigger.value,
         "actor": ask.actor.name,
         "args_hash": args_hash,
-        "arguments": to_json(ask.arguments),
     }
 
 
-def _repeated(claimed: Row, ask: Ask, args_hash: bytes) -> Outcome | None:
+def _repeated(claimed: Row, ask: Ask, args_hash: bytes, payloads: Payloads) -> Outcome | None:
     if claimed["state"] == "running":
         return None
     if bytes(claimed["args_hash"]) != args_hash:
         conflict = CommandConflict(str(ask.command_id), claimed["trigger"])
         return Outcome(ask.command_id, ask.session_id, ask.trigger, "refused", error=conflict.to_dict())
-    return Outcome.from_dict(claimed["outcome"], repeated=True)
+    return Outcome.from_dict(payloads.open(ask.session_id, OUTCOME, ask.command_id, claimed["outcome"]), repeated=True)
 
 
 def _obstacle(claimed: Row, ask: Ask, planned: Plan, broker: str) -> Rejected | None:
@@ -277,11 +281,18 @@ def _obstacle(claimed: Row, ask: Ask, planned: Plan, broker: str) -> Rejected | 
     return None
 
 
-def _refuse(connection: Connection, ask: Ask, error: Rejected) -> Outcome:
+def _refuse(connection: Connection, ask: Ask, error: Rejected, payloads: Payloads) -> Outcome:
     outcome = Outcome(ask.command_id, ask.session_id, ask.trigger, "refused", error=error.to_dict())
     with committing(ask):
-        connection.execute(_REFUSE, {"command_id": ask.command_id, "outcome": to_json(outcome.to_dict())})
+        connection.execute(_REFUSE, {"command_id": ask.command_id, **_sealed(payloads, DESK, ask, outcome)})
     return outcome
+
+
+def _sealed(payloads: Payloads, owner: UUID, ask: Ask, outcome: Outcome) -> dict[str, bytes | None]:
+    return {
+        "arguments": payloads.seal_some(owner, ARGUMENTS, ask.command_id, ask.arguments),
+        "outcome": payloads.seal(owner, OUTCOME, ask.command_id, outcome.to_dict()),
+    }
 
 
 def _warnings(planned: Plan, claimed: Row, account_id: str, broker: str) -> tuple[str, ...]:
@@ -297,7 +308,13 @@ def _warnings(planned: Plan, claimed: Row, account_id: str, broker: str) -> tupl
 
 
 def _insert(
-    connection: Connection, settings: Settings, ask: Ask, planned: Plan, bound: Row, warnings: tuple[str, ...]
+    connection: Connection,
+    settings: Settings,
+    ask: Ask,
+    planned: Plan,
+    bound: Row,
+    warnings: tuple[str, ...],
+    payloads: Payloads,
 ) -> Outcome:
     now: datetime = bound["now"]
     outcome = Outcome(
@@ -318,8 +335,8 @@ def _insert(
             "warnings": to_json(list(warnings)),
             "events": to_json(_events(warnings)),
             "event": to_json(lifecycle_event("session_created", None, "initializing", 0, ask.reason)),
-            "outcome": to_json(outcome.to_dict()),
         }
+        | _sealed(payloads, ask.session_id, ask, outcome)
     )
     failpoint("create.before_commit")
     with committing(ask):

@@ -33,6 +33,7 @@ from fntx_sessions.lifecycle.machine_sql import LOCK, REFUSE, REPEAT, SHARE, WRI
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.audit import chain_hash
 from fntx_sessions.settings import get_settings
+from fntx_sessions.state.payloads import ARGUMENTS, DESK, OUTCOME, Payloads, sealable
 from fntx_sessions.testing import failpoint
 
 _ATTEMPTS = 3  # each lost to another session that took the account at that very moment
@@ -86,15 +87,17 @@ def run(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool = False, 
 
 def _run_once(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool, relaying: bool) -> Outcome:
     args_hash = chain_hash(None, {"ask": ask.canonical().decode()})
+    payloads = Payloads(engine)
     with door(engine) as connection:
         row = _lock(connection, ask, args_hash)
+        payloads.learn(row)
         # Nobody else can claim it before we commit: rows come to the outbox under the session's lock alone.
         row["claimed"] = [] if relaying and row["relay_free"] else None
-        repeated = _repeated(row, ask, args_hash, finishing=finishing)
+        repeated = _repeated(row, ask, args_hash, payloads, finishing=finishing)
         if repeated is not None:
             connection.exec_driver_sql("ROLLBACK")
             return repeated
-        return _decide_and_write(connection, row, ask, decide, args_hash)
+        return _decide_and_write(connection, row, ask, decide, _Sealing(payloads, ask, row, args_hash))
 
 
 def _lock(connection: Connection, ask: Ask, args_hash: bytes) -> Row:
@@ -104,7 +107,6 @@ def _lock(connection: Connection, ask: Ask, args_hash: bytes) -> Row:
         "trigger": ask.trigger.value,
         "actor": ask.actor.name,
         "args_hash": args_hash,
-        "arguments": to_json(ask.arguments),
         "expected_version": ask.expected_version,
     }
     row = dict(connection.execute(LOCK, bound).mappings().one())
@@ -112,40 +114,46 @@ def _lock(connection: Connection, ask: Ask, args_hash: bytes) -> Row:
     return row
 
 
-def _repeated(row: Row, ask: Ask, args_hash: bytes, *, finishing: bool) -> Outcome | None:
+def _repeated(row: Row, ask: Ask, args_hash: bytes, payloads: Payloads, *, finishing: bool) -> Outcome | None:
     """Return the stored outcome of a command that was here before, or None for a fresh one."""
     state = row["command_state"]
     if state == "running":
         return None
-    if bytes(row["command_args_hash"]) != args_hash and not (finishing and _is_taken_up(row, ask)):
+    if bytes(row["command_args_hash"]) != args_hash and not (finishing and _is_taken_up(row, ask, payloads)):
         conflict = CommandConflict(str(ask.command_id), row["command_trigger"])
         return Outcome(ask.command_id, ask.session_id, ask.trigger, "refused", error=conflict.to_dict())
     if finishing and state == "pending":
         return None
-    return Outcome.from_dict(row["command_outcome"], repeated=True)
+    return _stored(row, ask, payloads)
 
 
-def _is_taken_up(row: Row, ask: Ask) -> bool:
+def _stored(row: Row, ask: Ask, payloads: Payloads) -> Outcome:
+    found = payloads.open(row["command_session_id"], OUTCOME, ask.command_id, row["command_outcome"])
+    return Outcome.from_dict(found, repeated=True)
+
+
+def _is_taken_up(row: Row, ask: Ask, payloads: Payloads) -> bool:
     """Tell whether the ask was rebuilt from its command's row, where neither reason nor expected version stand."""
-    stored = (row["command_trigger"], row["command_session_id"], row["command_arguments"])
+    arguments = payloads.open(row["command_session_id"], ARGUMENTS, ask.command_id, row["command_arguments"])
+    stored = (row["command_trigger"], row["command_session_id"], arguments)
     return stored == (ask.trigger.value, ask.session_id, orjson.loads(to_json(ask.arguments)))
 
 
-def _decide_and_write(connection: Connection, row: Row, ask: Ask, decide: Decision, args_hash: bytes) -> Outcome:
+def _decide_and_write(connection: Connection, row: Row, ask: Ask, decide: Decision, sealing: "_Sealing") -> Outcome:
     try:
         check(row, ask)
         changes = decide(row, ask)
         for change in changes:
             _check_table(row, ask, change.trigger or ask.trigger, change)
     except Rejected as error:
-        return _refuse(connection, row, ask, error, args_hash)
+        return _refuse(connection, row, ask, error, sealing)
     if not changes and row["command_state"] == "pending":
         connection.exec_driver_sql("ROLLBACK")
-        return Outcome.from_dict(row["command_outcome"], repeated=True)
+        return _stored(row, ask, sealing.payloads)
     outcome = None
     for change in changes:
         last = change is changes[-1]
-        outcome = _write(connection, row, ask, change, args_hash, commit=last)
+        outcome = _write(connection, row, ask, change, sealing, commit=last)
     if outcome is None:
         msg = "a decision must return at least one change"
         raise RuntimeError(msg)
@@ -182,31 +190,34 @@ def illegal(row: Row, ask: Ask) -> IllegalTransition:
     )
 
 
-def _write(connection: Connection, row: Row, ask: Ask, change: Change, args_hash: bytes, *, commit: bool) -> Outcome:
+def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: "_Sealing", *, commit: bool) -> Outcome:
     before = dict(row)
     _apply(row, ask, change)
     outbox = _outbox(change)
     if row["claimed"] is not None:
         row["claimed"] += [{"session_id": ask.session_id, "version": row["version"], **entry} for entry in outbox]
     outcome = _outcome(row, ask, change)
-    entries = [_audit(row, before, ask, change.state, args_hash)]
+    entries = [_audit(row, before, ask, change.state, sealing.args_hash)]
     overtaken = _overtaken(before, row, ask)
     if overtaken is not None:
         entries.append(_audit_overtaken(row, ask, overtaken))
     bound = _session_values(row) | {
         "command_id": ask.command_id,
         "command_state": change.state,
-        "outcome": to_json(outcome.to_dict()),
+        "arguments": sealing.arguments(),
+        "outcome": sealing.outcome(outcome),
         "transitions": to_json(_transition(before, row, ask, change)),
         "audit": to_json(entries),
         "overtaken_id": overtaken.command_id if overtaken else None,
-        "overtaken_outcome": to_json(overtaken.to_dict()) if overtaken else None,
+        "overtaken_outcome": sealing.outcome(overtaken) if overtaken else None,
         "outbox": to_json(outbox),
         "relay_claimed": bool(row["claimed"]),
         "clear_latch": change.clear_latch,
+        "pin_id": change.pin_checkpoint[0] if change.pin_checkpoint else None,
+        "pin_to": bool(change.pin_checkpoint and change.pin_checkpoint[1]),
         "asked_by": ask.actor.name,
         "asked_why": ask.reason,
-        "events": to_json(_events(row, change)),
+        "events": to_json(sealing.events(_events(row, change))),
     }
     bound |= work_for(row, change)
     failpoint("command.before_commit")
@@ -264,7 +275,7 @@ def _outcome(row: Row, ask: Ask, change: Change) -> Outcome:
 def _session_values(row: Row) -> dict[str, Any]:
     plain = (
         "session_id", "status", "version", "epoch", "holds", "started_at", "ended_at", "status_since", "status_actor",
-        "status_reason", "requires_action", "quiesced_at", "audit_seq", "audit_head",
+        "status_reason", "requires_action", "quiesced_at", "audit_seq", "audit_head", "pinned",
     )  # fmt: skip
     values = {name: row[name] for name in plain} | {"tags": row["config"]["tags"]}
     for name in ("pending", "config", "risk_parameters", "enabled_strategies", "strategy_parameters", "recovery_data"):
@@ -337,10 +348,31 @@ def _outbox(change: Change) -> list[dict[str, Any]]:
 
 
 def _events(row: Row, change: Change) -> list[dict[str, Any]]:
-    return [{"event_id": str(uuid4()), "timestamp": row["now"].isoformat(), **event} for event in change.events]
+    return [{"timestamp": row["now"].isoformat(), **event} for event in change.events]
 
 
-def _refuse(connection: Connection, row: Row, ask: Ask, error: Rejected, args_hash: bytes) -> Outcome:
+class _Sealing:
+    """Seals what one command leaves behind: with its session's key, or the desk's where that is none or no more."""
+
+    def __init__(self, payloads: Payloads, ask: Ask, row: Row, args_hash: bytes) -> None:
+        self.payloads = payloads
+        self.args_hash = args_hash
+        self._ask = ask
+        # The command that destroys a key must itself stay readable.
+        kept = row["session_id"] is None or row["shredded_at"] is not None or ask.trigger is Trigger.SHRED
+        self._owner = DESK if kept else ask.session_id
+
+    def arguments(self) -> bytes | None:
+        return self.payloads.seal_some(self._owner, ARGUMENTS, self._ask.command_id, self._ask.arguments)
+
+    def outcome(self, outcome: Outcome) -> bytes:
+        return self.payloads.seal(self._owner, OUTCOME, outcome.command_id, outcome.to_dict())
+
+    def events(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return self.payloads.sealed_events(self._owner, events)
+
+
+def _refuse(connection: Connection, row: Row, ask: Ask, error: Rejected, sealing: _Sealing) -> Outcome:
     status = row.get("status")
     outcome = Outcome(
         ask.command_id,
@@ -353,11 +385,12 @@ def _refuse(connection: Connection, row: Row, ask: Ask, error: Rejected, args_ha
         at=row["now"],
         error=error.to_dict(),
     )
-    entries = [] if row["session_id"] is None else [_audit(row, row, ask, "refused", args_hash)]
+    entries = [] if row["session_id"] is None else [_audit(row, row, ask, "refused", sealing.args_hash)]
     bound = {
         "command_id": ask.command_id,
         "session_id": ask.session_id,
-        "outcome": to_json(outcome.to_dict()),
+        "arguments": sealing.arguments(),
+        "outcome": sealing.outcome(outcome),
         "audit": to_json(entries),
         "audit_seq": row["audit_seq"],
         "audit_head": row["audit_head"],
@@ -367,10 +400,14 @@ def _refuse(connection: Connection, row: Row, ask: Ask, error: Rejected, args_ha
     return outcome
 
 
-def stored_outcome(connection: Connection, command_id: UUID) -> Outcome | None:
+def stored_outcome(engine: Engine, command_id: UUID) -> Outcome | None:
     """Return what became of a command, or None when no such command was ever committed."""
-    found = connection.execute(REPEAT, {"command_id": command_id}).scalar_one_or_none()
-    return None if found is None else Outcome.from_dict(found, repeated=True)
+    with statements(engine) as connection:
+        found = connection.execute(REPEAT, {"command_id": command_id}).one_or_none()
+    if found is None:
+        return None
+    plain = Payloads(engine).open(found.session_id or DESK, OUTCOME, command_id, found.outcome)
+    return Outcome.from_dict(plain, repeated=True)
 
 
 def share(connection: Connection, session_id: UUID) -> Row | None:
@@ -381,8 +418,4 @@ def share(connection: Connection, session_id: UUID) -> Row | None:
 
 def to_json(value: Any) -> str:
     """Return compact JSON text for a jsonb parameter; times as ISO text, ids as text, bytes as hex."""
-    return orjson.dumps(value, default=_default).decode()
-
-
-def _default(value: Any) -> str:
-    return bytes(value).hex() if isinstance(value, bytes | memoryview) else str(value)
+    return sealable(value).decode()

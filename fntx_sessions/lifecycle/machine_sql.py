@@ -14,13 +14,13 @@ from fntx_sessions.settings import get_settings
 # writers hold the work row already, and waiting for the session row would close a circle.
 LOCK = text("""
 BEGIN ISOLATION LEVEL READ COMMITTED;
-INSERT INTO commands (command_id, session_id, trigger, actor, args_hash, arguments)
-VALUES (:command_id, :session_id, :trigger, :actor, :args_hash, CAST(:arguments AS jsonb))
+INSERT INTO commands (command_id, session_id, trigger, actor, args_hash)
+VALUES (:command_id, :session_id, :trigger, :actor, :args_hash)
 ON CONFLICT (command_id) DO NOTHING;
 SELECT 1 FROM sessions WHERE session_id = :session_id FOR NO KEY UPDATE;
 SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS command_args_hash,
   c.trigger AS command_trigger, c.outcome AS command_outcome, c.session_id AS command_session_id,
-  c.arguments AS command_arguments, s.*,
+  c.arguments AS command_arguments, s.*, k.data_key_id, k.ring_key_id, k.wrapped, k.shredded_at,
   w.relay_due_at IS NULL AS relay_free, w.clock_at, w.host_id, w.hosted, w.last_saved_at, w.recovery_attempts,
   w.host_id IS NOT NULL AND (h.host_id IS NULL OR h.lease_until < now()) AS host_lost,
   (SELECT coalesce(jsonb_agg(i.client_order_id ORDER BY i.seq), '[]') FROM order_intents i
@@ -40,6 +40,7 @@ FROM commands c
 LEFT JOIN sessions s ON s.session_id = :session_id
 LEFT JOIN session_work w ON w.session_id = s.session_id
 LEFT JOIN hosts h ON h.host_id = w.host_id
+LEFT JOIN session_keys k ON k.session_id = s.session_id
 WHERE c.command_id = :command_id
 """)
 
@@ -61,7 +62,7 @@ WITH s AS (
     strategy_parameters = CAST(:strategy_parameters AS jsonb), recovery_data = CAST(:recovery_data AS jsonb),
     started_at = :started_at, ended_at = :ended_at, status_since = :status_since, status_actor = :status_actor,
     status_reason = :status_reason, requires_action = :requires_action, quiesced_at = :quiesced_at,
-    audit_seq = :audit_seq, audit_head = :audit_head, tags = CAST(:tags AS text[])
+    audit_seq = :audit_seq, audit_head = :audit_head, tags = CAST(:tags AS text[]), pinned = :pinned
   WHERE session_id = :session_id
 ), w AS (
   UPDATE session_work SET status = :status, epoch = :epoch,
@@ -107,18 +108,21 @@ WITH s AS (
   INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description,
     data, requires_action)
   SELECT event_id, :session_id, timestamp, event_type, event_category, severity, source_agent, description,
-    coalesce(data, '{{}}'), coalesce(requires_action, false)
+    decode(data, 'hex'), coalesce(requires_action, false)
   FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS r(event_id uuid, timestamp timestamptz, event_type text,
-    event_category text, severity text, source_agent text, description text, data jsonb, requires_action boolean)
+    event_category text, severity text, source_agent text, description text, data text, requires_action boolean)
 ), l AS (
   UPDATE account_days d SET latched_at = NULL, latched_by = :asked_by, latch_reason = :asked_why
   FROM sessions x WHERE :clear_latch AND x.session_id = :session_id AND d.account_id = x.account_id
     AND d.latched_at IS NOT NULL
+), k AS (
+  UPDATE checkpoints SET pinned = :pin_to WHERE checkpoint_id = CAST(:pin_id AS uuid) AND session_id = :session_id
 ), p AS (
-  UPDATE commands SET state = 'refused', outcome = CAST(:overtaken_outcome AS jsonb), finished_at = clock_timestamp()
+  UPDATE commands SET state = 'refused', outcome = CAST(:overtaken_outcome AS bytea), finished_at = clock_timestamp()
   WHERE command_id = CAST(:overtaken_id AS uuid) AND state = 'pending'
 )
-UPDATE commands SET state = :command_state, outcome = CAST(:outcome AS jsonb),
+UPDATE commands SET state = :command_state, arguments = CAST(:arguments AS bytea),
+  outcome = CAST(:outcome AS bytea),
   finished_at = CASE WHEN :command_state = 'pending' THEN NULL ELSE clock_timestamp() END
 WHERE command_id = :command_id
 """)
@@ -139,12 +143,13 @@ WITH s AS (
 ), a AS (
 {_AUDIT}
 )
-UPDATE commands SET state = 'refused', outcome = CAST(:outcome AS jsonb), finished_at = clock_timestamp()
+UPDATE commands SET state = 'refused', arguments = CAST(:arguments AS bytea), outcome = CAST(:outcome AS bytea),
+  finished_at = clock_timestamp()
 WHERE command_id = :command_id;
 COMMIT
 """)
 
-REPEAT = text("SELECT outcome FROM commands WHERE command_id = :command_id AND outcome IS NOT NULL")
+REPEAT = text("SELECT session_id, outcome FROM commands WHERE command_id = :command_id AND outcome IS NOT NULL")
 
 SHARE = text("""
 SELECT session_id, epoch, status, version, account_id, broker, risk_parameters, config FROM sessions

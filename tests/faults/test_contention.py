@@ -11,6 +11,7 @@ import pytest
 from lifecycle_harness import S, World, check_session
 
 from fntx_sessions.lifecycle import outbox
+from fntx_sessions.lifecycle.reads.history import get_outcome
 from fntx_sessions.state.redis_client import build_redis
 
 TESTS = Path(__file__).parents[1]
@@ -83,7 +84,8 @@ def test_every_session_ends_in_one_legal_story(fight):
 def test_every_answer_is_stored_once_and_word_for_word(fight):
     """Nothing that was acknowledged is missing, and whoever asked the same was told the same."""
     world, _, told = fight
-    stored = {str(row["command_id"]): row["outcome"] for row in world.rows("SELECT command_id, outcome FROM commands")}
+    ids = [row["command_id"] for row in world.rows("SELECT command_id FROM commands")]
+    stored = {str(one): get_outcome(world.engine, one).to_dict() for one in ids}
     final = [entry for entry in told if entry["state"] != "pending"]
     assert final
     for entry in final:

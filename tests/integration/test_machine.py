@@ -121,9 +121,8 @@ def test_a_command_repeated_answers_the_same_and_acts_once(world):
     assert not first.repeated
     assert again == replace(first, repeated=True)
     assert world.row(session_id)["status"] == S.ACTIVE
-    with world.engine.connect() as connection:
-        assert machine.stored_outcome(connection, asked.command_id) == again
-        assert machine.stored_outcome(connection, uuid4()) is None
+    assert machine.stored_outcome(world.engine, asked.command_id) == again
+    assert machine.stored_outcome(world.engine, uuid4()) is None
 
 
 def test_a_refusal_stays_the_answer_when_the_command_would_be_legal_later(world):

@@ -12,6 +12,7 @@ from hosting import DAY, FEED, PUT, SYSTEM, Hosting, S, T, make_hosting, shared
 from fntx_sessions.automation import pending
 from fntx_sessions.exceptions import Forbidden, NotFound, PreconditionFailed
 from fntx_sessions.lifecycle import machine, orders
+from fntx_sessions.lifecycle.reads.history import get_outcome
 from fntx_sessions.lifecycle.roster import ReadyArguments, mark_ready
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state import checkpoints
@@ -128,9 +129,9 @@ def test_a_stop_flattens_then_closes_with_a_verified_final_checkpoint(hosting):
     final = checkpoints.list_checkpoints(hosting.desk.engine, session_id)[0]
     assert (final.checkpoint_type, final.verified) == ("final", True)
     assert checkpoints.verify_checkpoint(hosting.desk.engine, hosting.desk.settings, final.checkpoint_id) is None
-    command = "SELECT outcome FROM commands WHERE session_id = :id AND trigger = 'finalization_complete'"
+    command = "SELECT command_id FROM commands WHERE session_id = :id AND trigger = 'finalization_complete'"
     [done] = hosting.rows(command, id=session_id)
-    assert done["outcome"]["extra"]["checkpoint_id"] == str(final.checkpoint_id)
+    assert get_outcome(hosting.desk.engine, done["command_id"]).extra["checkpoint_id"] == str(final.checkpoint_id)
 
 
 def test_a_stop_may_leave_positions_with_somebody(hosting):

@@ -4,12 +4,12 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
-from fntx_sessions.database.engine import transaction
-from fntx_sessions.exceptions import NotFound
+from fntx_sessions.exceptions import IntegrityError, NotFound, Shredded
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.machine import stored_outcome
-from fntx_sessions.lifecycle.reads.rows import of_session
+from fntx_sessions.lifecycle.reads.rows import Row, of_session
 from fntx_sessions.schemas import SessionEvent, SessionTransition
+from fntx_sessions.state.payloads import EVENT, Payloads
 
 _EVENTS = text("""
 SELECT e.event_id IS NOT NULL AS found, e.* FROM sessions s LEFT JOIN LATERAL (
@@ -27,7 +27,17 @@ SELECT t.transition_id IS NOT NULL AS found, t.* FROM sessions s LEFT JOIN LATER
 
 def get_events(engine: Engine, session_id: UUID, limit: int) -> list[SessionEvent]:
     """Return the last `limit` events, oldest first; raises NotFound."""
-    return [SessionEvent.model_validate(row) for row in of_session(engine, _EVENTS, session_id, limit=limit)]
+    found = of_session(engine, _EVENTS, session_id, limit=limit)
+    return [SessionEvent.model_validate(opened(Payloads(engine), row)) for row in found]
+
+
+def opened(payloads: Payloads, event: Row) -> Row:
+    """Return an event's row with its data opened; data that does not open is said so in its place."""
+    try:
+        data = payloads.open(event["session_id"], EVENT, event["event_id"], event["data"])
+    except (IntegrityError, Shredded) as error:
+        data = {"unreadable": str(error)}
+    return event | {"data": data}
 
 
 def get_transitions(engine: Engine, session_id: UUID, limit: int) -> list[SessionTransition]:
@@ -37,8 +47,7 @@ def get_transitions(engine: Engine, session_id: UUID, limit: int) -> list[Sessio
 
 def get_outcome(engine: Engine, command_id: UUID, session_id: UUID | None = None) -> Outcome:
     """Return what became of a command; raises NotFound when none of this id, for this session, was ever committed."""
-    with transaction(engine) as connection:
-        found = stored_outcome(connection, command_id)
+    found = stored_outcome(engine, command_id)
     if found is None or session_id not in (None, found.session_id):
         raise NotFound("command", str(command_id), "It did not happen: ask again under the same id.")
     return found

@@ -9,14 +9,16 @@ from sqlalchemy import Engine, text
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.exceptions import FntxError, InvalidArgument
 from fntx_sessions.lifecycle.arguments import ListArguments
+from fntx_sessions.lifecycle.reads.history import opened
 from fntx_sessions.lifecycle.reads.ledger import trading_state
 from fntx_sessions.lifecycle.reads.metrics import get_metrics
-from fntx_sessions.lifecycle.reads.rows import COLUMNS, one, to_session
+from fntx_sessions.lifecycle.reads.rows import COLUMNS, Row, one, to_session
 from fntx_sessions.schemas import AgentState, MarketState, SessionMetrics, SessionStatus, TradingSession
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.loading import load_save
 from fntx_sessions.state.parts import AGENT_PREFIX, MARKET, TRADING
+from fntx_sessions.state.payloads import Payloads
 
 EVENTS_SHOWN, CHECKPOINTS_SHOWN = 20, 10
 log = structlog.get_logger(__name__)
@@ -24,8 +26,8 @@ log = structlog.get_logger(__name__)
 _GET = text(f"""
 SELECT {COLUMNS},
   (SELECT coalesce(jsonb_agg(to_jsonb(e) ORDER BY e.timestamp, e.event_id), '[]') FROM (
-    SELECT event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description, data,
-      requires_action, action_taken, impact_assessment
+    SELECT event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description,
+      encode(data, 'hex') AS data,      requires_action, action_taken, impact_assessment
     FROM events WHERE session_id = s.session_id ORDER BY timestamp DESC, event_id DESC LIMIT :events) e) AS events,
   (SELECT coalesce(jsonb_agg(to_jsonb(c) ORDER BY c.timestamp DESC, c.checkpoint_id DESC), '[]') FROM (
     SELECT checkpoint_id, session_id, timestamp, checkpoint_type, is_recovery_point,
@@ -70,6 +72,7 @@ def get_session(engine: Engine, redis: Redis, settings: Settings, session_id: UU
     row = one(engine, _GET, session_id, events=EVENTS_SHOWN, checkpoints=CHECKPOINTS_SHOWN)
     saved = row.pop("last_saved_at") is not None
     parts = _parts(engine, redis, settings, session_id, saved=saved)
+    row["events"] = _events(Payloads(engine), row["events"])
     checkpoints, agents = row["checkpoints"], _agents(parts)
     return to_session(
         row,
@@ -79,6 +82,11 @@ def get_session(engine: Engine, redis: Redis, settings: Settings, session_id: UU
         metrics=_with_memory(get_metrics(engine, session_id), agents),
         last_checkpoint_id=checkpoints[0]["checkpoint_id"] if checkpoints else None,
     )
+
+
+def _events(payloads: Payloads, events: list[Row]) -> list[Row]:
+    read = [event | {"data": bytes.fromhex(event["data"]) if event["data"] else None} for event in events]
+    return [opened(payloads, event | {"session_id": UUID(event["session_id"])}) for event in read]
 
 
 def list_sessions(engine: Engine, arguments: ListArguments) -> list[TradingSession]:
