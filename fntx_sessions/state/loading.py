@@ -1,79 +1,79 @@
-"""Reading the latest save: memory, Redis, Postgres, in this order; verified, and saying which tier answered."""
+"""Reading a snapshot: memory, Redis, Postgres, cold, in this order; verified, and saying which tier answered."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
 import redis
-import structlog
 from sqlalchemy import Engine
 
-from fntx_sessions.exceptions import IntegrityError, NotFound, Unavailable
 from fntx_sessions.settings import Settings
-from fntx_sessions.state.snapshot import Packed, Packer, Snapshot
+from fntx_sessions.state.lazy import LazySnapshot
+from fntx_sessions.state.reading import Reading
+from fntx_sessions.state.repairing import repair
+from fntx_sessions.state.snapshot import Manifest, Snapshot
+from fntx_sessions.state.tier_health import health_of
 from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.memory import MemoryTier, get_memory
-from fntx_sessions.state.tiers.postgres import PostgresTier
-from fntx_sessions.state.tiers.redis import HotTier
-
-_log = structlog.get_logger(__name__)
-_NO_SAVE = "It was not live long enough to be saved; recover it from a checkpoint, or start it."
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A verified save, the tier that answered, and what kept nearer tiers from answering."""
+    """A verified snapshot, the tier that answered, what kept nearer tiers from answering, and what was mended.
+
+    snapshot holds the parts that were asked for; `lazy` opens further ones.
+    """
 
     snapshot: Snapshot
     tier: str
+    lazy: LazySnapshot
     problems: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the snapshot says of itself: its parts by name and size, when it was made, under which identity."""
+        return self.lazy.manifest
+
+    def agents(self) -> list[str]:
+        """Return the names of the agents that have a part here."""
+        return self.lazy.agents()
+
+    def part(self, name: str) -> bytes:
+        """Return one part, from the tier that answered; raises NotFound, IntegrityError and Unavailable.
+
+        A save may be replaced between two questions: then a large part is gone, and `load` finds the newer one.
+        """
+        return self.snapshot.parts[name] if name in self.snapshot.parts else self.lazy.part(name)
+
+
+def load(
+    engine: Engine,
+    client: redis.Redis,
+    settings: Settings,
+    ref: Ref,
+    memory: MemoryTier | None = None,
+    only: Collection[str] | None = None,
+) -> Found:
+    """Return a snapshot from the nearest tier that holds it whole; `only` these parts of it (None: all, (): none).
+
+    A nearer tier answers with a save only when it is not behind Postgres, with a checkpoint only when Postgres still
+    lists it. While Postgres is out of reach the newest sound copy of all other tiers answers, and `problems` says so.
+    Damaged and missing copies in the tiers passed over are written again, a damaged one in Postgres under the epoch
+    fence and with an event; that never fails the read. Raises NotFound (no tier has it), IntegrityError (every copy
+    is damaged or behind; names each), Unavailable (no tier that could be asked has it) and Shredded.
+    """
+    reading = Reading(engine, client, settings, ref, memory or get_memory(), only)
+    try:
+        copy = reading.answer()
+        repaired = repair(reading, copy)
+    finally:
+        health_of(engine, settings).tell(engine)
+    return Found(copy.snapshot, copy.tier.name, copy.lazy, tuple(reading.problems), tuple(repaired))
 
 
 def load_save(
     engine: Engine, client: redis.Redis, settings: Settings, session_id: UUID, memory: MemoryTier | None = None
 ) -> Found:
-    """Return the latest save of a session, from the nearest tier that holds it whole.
-
-    A nearer tier answers only with what is not behind Postgres; when Postgres is out of reach, the nearest copy
-    answers and `problems` says so. Raises NotFound (never saved), Unavailable (no tier could answer) and
-    IntegrityError (the save of record is damaged, and no nearer copy is as new).
-    """
-    warm = PostgresTier(engine)
-    problems: list[str] = []
-    at_least = _mark(warm, session_id, problems)
-    tiers: Sequence[MemoryTier | HotTier] = (memory or get_memory(), HotTier(client, settings.hot_ttl_s))
-    for tier in tiers:
-        snapshot = _from(tier, session_id, at_least, Packer.of(settings, engine), problems)
-        if snapshot is not None:
-            return Found(snapshot, tier.name, tuple(problems))
-    packed = warm.get(Ref(session_id))
-    if packed is None:
-        raise NotFound("save", str(session_id), _NO_SAVE)
-    return Found(Packer.of(settings, engine).unpack(packed), warm.name, tuple(problems))
-
-
-def _mark(warm: PostgresTier, session_id: UUID, problems: list[str]) -> tuple[int, int]:
-    try:
-        mark = warm.mark(session_id)
-    except Unavailable as error:
-        problems.append(f"not compared with the save of record: {error}")
-        return (0, 0)
-    if mark is None:
-        raise NotFound("save", str(session_id), _NO_SAVE)
-    return mark
-
-
-def _from(
-    tier: MemoryTier | HotTier, session_id: UUID, at_least: tuple[int, int], packer: Packer, problems: list[str]
-) -> Snapshot | None:
-    try:
-        packed = tier.get(Ref(session_id))
-        return packer.unpack(packed) if packed and _as_new(packed, at_least) else None
-    except (Unavailable, IntegrityError) as error:
-        problems.append(f"{tier.name}: {error}")
-        _log.warning("load.tier_passed_over", tier=tier.name, session_id=str(session_id), problem=str(error))
-        return None
-
-
-def _as_new(packed: Packed, at_least: tuple[int, int]) -> bool:
-    return (packed.epoch, packed.revision) >= at_least
+    """Return the latest save of a session whole; promises and errors are those of `load`."""
+    return load(engine, client, settings, Ref(session_id), memory)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 from fntx_sessions.state.snapshot import Packed
@@ -51,6 +51,7 @@ class Tier(Protocol):
         ...
 
 
+@runtime_checkable
 class PartwiseTier(Tier, Protocol):
     """A tier that can give a manifest without the large parts, and those one by one."""
 
