@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 import redis
+from gcs_server import GcsServer, gcs_server_running
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 from psycopg2.sql import SQL, Identifier
 from sqlalchemy import make_url
@@ -108,6 +109,13 @@ def valkey_server(servers_folder: Folder) -> Iterator[str]:
     with running(server.start(log)) as process:
         server.wait_ready(log, lambda: process.poll() is None)
         yield server.url()
+
+
+@pytest.fixture(scope="session")
+def gcs_server(servers_folder: Folder) -> Iterator[GcsServer]:
+    """The run's server of buckets."""
+    with gcs_server_running(servers_folder.logs / "gcs.log") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,7 @@ from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.objects.base import ObjectStore
 from fntx_sessions.state.objects.folder import FolderStore
-from fntx_sessions.state.objects.gcs import GcsStore
-from fntx_sessions.state.objects.gcs_client import Waits
+from fntx_sessions.state.objects.waits import Waits
 
 _FIX = "Write gs://bucket/prefix or file:///folder, or unset it: then it is `cold` of the data folder."
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
@@ -44,7 +43,9 @@ def _open(url: str | None, home: Path, waits: Waits, emulator: str | None) -> Ob
 os.register_at_fork(after_in_child=_open.cache_clear)
 
 
-def _bucket(url: str, bucket: str, path: str, waits: Waits, emulator: str | None) -> GcsStore:
+def _bucket(url: str, bucket: str, path: str, waits: Waits, emulator: str | None) -> ObjectStore:
+    from fntx_sessions.state.objects.gcs import GcsStore  # noqa: PLC0415 - Google's library takes long to import
+
     if not _BUCKET.fullmatch(bucket):
         raise _bad(url, f"{bucket!r} cannot be the name of a bucket")
     prefix = path.strip("/")

@@ -13,9 +13,10 @@ from google.cloud.storage.exceptions import DataCorruption
 
 from fntx_sessions.exceptions import IntegrityError, Unavailable
 from fntx_sessions.state.objects.base import ObjectInfo
-from fntx_sessions.state.objects.gcs_client import Waits, build_bucket
+from fntx_sessions.state.objects.gcs_client import build_bucket, of_request
 from fntx_sessions.state.objects.gcs_errors import FOREIGN, gcs_errors
 from fntx_sessions.state.objects.probe import probe
+from fntx_sessions.state.objects.waits import Waits
 
 # Which write an object is of: tells ours, whose answer was lost, from somebody else's of the same bytes.
 _WRITE_ID = "fntx-write"
@@ -35,6 +36,7 @@ class GcsStore:
         self._name = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._waits = waits or Waits()
+        self._request = of_request(self._waits)
         self._emulator = emulator
         self._lock = threading.Lock()
         self._built: storage.Bucket | None = None
@@ -93,13 +95,14 @@ class GcsStore:
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the objects whose name begins with `prefix`, by name."""
         with gcs_errors(self._name):
-            for blob in self._bucket().list_blobs(prefix=self._prefix + prefix, **self._waits.request):
+            for blob in self._bucket().list_blobs(prefix=self._prefix + prefix, **self._request):
                 yield self._info(blob)
 
     def destroy(self, name: str) -> int:
         """Delete an object with every generation it ever had; return how many are gone, 0 when there was none."""
         with gcs_errors(self._name):
-            found = self._bucket().list_blobs(prefix=self._prefix + name, versions=True, **self._waits.request)
+            # Not True: the library would send it capitalised, which not every server takes for a yes.
+            found = self._bucket().list_blobs(prefix=self._prefix + name, versions="true", **self._request)
             mine = [blob for blob in found if blob.name == self._prefix + name]
             for blob in mine:
                 self._delete(blob)
@@ -142,7 +145,7 @@ class GcsStore:
             content_type=_OCTETS,
             if_generation_match=generation,
             checksum="crc32c",
-            **self._waits.request,
+            **self._request,
         )
 
     def _arrived(self, name: str, write_id: str, data: bytes) -> bool:
@@ -155,7 +158,7 @@ class GcsStore:
     def _download(self, name: str) -> bytes | None:
         blob = self._bucket().blob(self._prefix + name)
         try:
-            data: bytes = blob.download_as_bytes(raw_download=True, checksum="crc32c", **self._waits.request)
+            data: bytes = blob.download_as_bytes(raw_download=True, checksum="crc32c", **self._request)
         except api.NotFound:
             self._require_bucket()
             return None
@@ -167,7 +170,7 @@ class GcsStore:
     def _known(self, name: str) -> storage.Blob | None:
         blob = self._bucket().blob(self._prefix + name)
         try:
-            blob.reload(**self._waits.request)
+            blob.reload(**self._request)
         except api.NotFound:
             self._require_bucket()
             return None
@@ -175,12 +178,12 @@ class GcsStore:
 
     def _require_bucket(self) -> None:
         """Return when it is the object that is missing; raises NotFound when it is the bucket: both answer 404."""
-        for _ in self._bucket().list_blobs(prefix=self._prefix, max_results=1, **self._waits.request):
+        for _ in self._bucket().list_blobs(prefix=self._prefix, max_results=1, **self._request):
             return
 
     def _delete(self, blob: storage.Blob) -> None:
         try:
-            blob.delete(**self._waits.request)
+            blob.delete(**self._request)
         except api.NotFound:
             return  # by somebody else, or by a first try whose answer was lost
 

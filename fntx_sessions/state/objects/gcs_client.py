@@ -1,6 +1,5 @@
 """The client of Google Cloud Storage: how long it waits and tries, and who it says it is."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import google.auth
@@ -8,25 +7,18 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from fntx_sessions.state.objects.waits import Waits
+
 _SCOPES = ["https://www.googleapis.com/auth/devstorage.read_write"]
 # Objects are asked for by bucket; the library wants a project all the same, and would look for one over the network.
 _PROJECT = "fntx"
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """Bounds of every request: seconds for one answer, seconds of trying again, bytes above which pieces are sent."""
-
-    timeout_s: float = 10.0
-    retry_s: float = 30.0
-    resumable_bytes: int = 8_000_000
-
-    @property
-    def request(self) -> dict[str, Any]:
-        """What every call of the library is given."""
-        retry = DEFAULT_RETRY.with_delay(_FIRST_DELAY_S, _LONGEST_DELAY_S, 2.0).with_timeout(self.retry_s)
-        return {"timeout": (self.timeout_s, self.timeout_s), "retry": retry if self.retry_s else None}
+def of_request(waits: Waits) -> dict[str, Any]:
+    """Return what every call of the library is given, so that none waits longer than `waits`."""
+    retry = DEFAULT_RETRY.with_delay(_FIRST_DELAY_S, _LONGEST_DELAY_S, 2.0).with_timeout(waits.retry_s)
+    return {"timeout": (waits.timeout_s, waits.timeout_s), "retry": retry if waits.retry_s else None}
 
 
 def build_bucket(name: str, emulator: str | None) -> storage.Bucket:
