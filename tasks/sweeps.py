@@ -1,11 +1,11 @@
 """fntx.sweeps.*: what beat sends. Each brings one part of the desk up to now."""
 
 from fntx_sessions.agents import host
-from fntx_sessions.automation import backtests, liveness, pending
+from fntx_sessions.automation import backtests, liveness, pending, saving
 from fntx_sessions.automation.sweeps import note_run, until_done
 from fntx_sessions.lifecycle import outbox
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.state import checkpoints, saves
+from fntx_sessions.state import checkpoints
 from tasks.base import sweep
 from tasks.desk import desk
 from tasks.signals import host_id
@@ -23,15 +23,14 @@ def relay() -> None:
 def step() -> None:
     """Step the hosted agents of the sessions that are due."""
     at = desk()
+    saving.come_in(at, for_others=True)
     host.step_due(at, host_id(), stay_s=at.settings.step_stay_s)
 
 
 @sweep("fntx.sweeps.save")
 def save() -> None:
-    """Save the sessions that are due."""
-    at = desk()
-    note_run(at.engine, "save")
-    until_done(lambda: saves.save_due(*at.parts()).claimed, at.settings.save_batch, at.settings.state_sweep_s)
+    """Save the sessions that are due; while Postgres is away, into the backup folder."""
+    saving.save_sweep(desk())
 
 
 @sweep("fntx.sweeps.checkpoint")
@@ -64,3 +63,19 @@ def advance_backtests() -> None:
     at = desk()
     note_run(at.engine, "backtest")
     backtests.advance(at)
+
+
+@sweep("fntx.sweeps.retention")
+def move_checkpoints() -> None:
+    """Move old checkpoints to the cold store."""
+    at = desk()
+    note_run(at.engine, "retention")
+    retaining.move_checkpoints(at)
+
+
+@sweep("fntx.sweeps.archive")
+def archive_sessions() -> None:
+    """Archive closed sessions, and let go of those whose time in Postgres is over."""
+    at = desk()
+    note_run(at.engine, "archive")
+    retaining.archive_sessions(at)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, TextClause, text
 
-from fntx_sessions.database.engine import transaction
+from fntx_sessions.database.engine import statements
 from fntx_sessions.schemas import SessionStatus
 
 # What is saved and checkpointed by the clock. The others do not change, or only a person changes them.
@@ -22,12 +22,17 @@ KEPT_STATUSES = frozenset(
 _KEPT = ", ".join(f"'{status}'" for status in sorted(KEPT_STATUSES))
 
 
-def after(what: str, due: str) -> str:
+# A message of several statements is one transaction and one round trip. The commit of a claim or of a due time need not
+# reach the disk: what a crash forgets of it is looked at once more.
+LAZY = "SET LOCAL synchronous_commit = off;"
+
+
+def after(what: str, due: str, start: str = "CAST(:claimed_at AS timestamptz)") -> str:
     """Return the SQL of a session's next due time: unchanged when somebody set another one since the claim."""
     column = f"w.next_{what}_at"
     return (
         f"CASE WHEN {column} IS DISTINCT FROM {due} THEN {column} WHEN {column} IS NULL OR w.status NOT IN ({_KEPT}) "
-        f"THEN NULL ELSE CAST(:claimed_at AS timestamptz) + w.{what}_interval_s * interval '1 second' END"
+        f"THEN NULL ELSE {start} + w.{what}_interval_s * interval '1 second' END"
     )
 
 
@@ -62,7 +67,7 @@ class DueWork:
         self._these = _claim_statement(what, "w.session_id = ANY(CAST(:ids AS uuid[]))", skip="")
         self._finish = _finish_statement(what, extra)
         self._release = text(
-            f"UPDATE session_work SET {what}_claimed_until = NULL "
+            f"{LAZY} UPDATE session_work SET {what}_claimed_until = NULL "
             f"WHERE session_id = ANY(CAST(:ids AS uuid[])) AND {what}_claimed_until = :until"
         )
 
@@ -87,18 +92,18 @@ class DueWork:
             "until": claim.until,
             "claimed_at": claim.claimed_at,
         }
-        with transaction(engine) as connection:
+        with statements(engine) as connection:
             connection.execute(self._finish, values)
 
     def release(self, engine: Engine, claim: Claim) -> None:
         """Give claimed sessions back as they were: still due."""
-        with transaction(engine) as connection:
+        with statements(engine) as connection:
             connection.execute(self._release, {"ids": [str(w.session_id) for w in claim.work], "until": claim.until})
 
 
 def _claim_statement(what: str, condition: str, skip: str = "SKIP LOCKED") -> TextClause:
     order = f"w.next_{what}_at" if skip else "w.session_id"
-    return text(f"""
+    return text(f"""{LAZY}
 WITH mine AS (
   SELECT w.session_id FROM session_work w WHERE {condition} ORDER BY {order} LIMIT :limit FOR NO KEY UPDATE {skip}
 )
@@ -110,7 +115,7 @@ RETURNING w.session_id, w.epoch, w.saved_epoch, w.saved_revision, w.next_{what}_
 
 
 def _finish_statement(what: str, extra: str) -> TextClause:
-    return text(f"""
+    return text(f"""{LAZY}
 WITH n AS (
   SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:dues AS timestamptz[]), CAST(:current AS boolean[]))
     AS t(session_id, due_at, current)
@@ -125,7 +130,7 @@ FROM n JOIN mine USING (session_id) WHERE w.session_id = n.session_id
 
 
 def _claim(engine: Engine, statement: TextClause, values: dict[str, Any]) -> Claim:
-    with transaction(engine) as connection:
+    with statements(engine) as connection:
         rows = connection.execute(statement, values).all()
     if not rows:
         return Claim(())

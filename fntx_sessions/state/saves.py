@@ -4,9 +4,7 @@ Postgres holds the save of record, then Redis a hot copy, then this process's me
 costs a timestamp; one whose state is invalid or gone keeps its last good save and is reported.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from time import perf_counter
 from uuid import UUID
 
@@ -14,59 +12,33 @@ import redis
 import structlog
 from sqlalchemy import Engine
 
-from fntx_sessions.exceptions import InvalidArgument, Retryable, Unavailable
+from fntx_sessions.exceptions import Retryable, Unavailable
 from fntx_sessions.settings import Settings
-from fntx_sessions.state.claims import Claim, DueWork, Work
-from fntx_sessions.state.live import LiveCut, LiveMark, LiveState
+from fntx_sessions.state.changes import Changes, Marks, is_current, snapshot_of
+from fntx_sessions.state.claims import Claim, DueWork
+from fntx_sessions.state.data_keys import DataKeys
+from fntx_sessions.state.invalid_states import keep_invalid
+from fntx_sessions.state.live import LiveState
+from fntx_sessions.state.remembered import get_remembered
+from fntx_sessions.state.save_claims import look, settle
+from fntx_sessions.state.save_report import SaveReport
 from fntx_sessions.state.save_rows import owned_by, write_saves
-from fntx_sessions.state.snapshot import Packed, Packer, Snapshot
+from fntx_sessions.state.snapshot import Packed
 from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.memory import MemoryTier, get_memory
 from fntx_sessions.state.tiers.redis import HotTier
 from fntx_sessions.testing import failpoint
 
+__all__ = ["SAVES", "SaveReport", "Saver", "save_due", "save_owned", "save_sessions", "snapshot_of"]
+
 SAVES = DueWork("save")
+_LOOKS = 5
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class SaveReport:
-    """What became of each session of a batch. skipped and failed say why; their last good save stands.
-
-    hot_problem: why the hot copies could not be written, empty when they were; the saves themselves are safe.
-    """
-
-    saved: list[UUID] = field(default_factory=list)
-    unchanged: list[UUID] = field(default_factory=list)
-    skipped: dict[UUID, str] = field(default_factory=dict)
-    failed: dict[UUID, str] = field(default_factory=dict)
-    seconds: float = 0.0
-    hot_problem: str = ""
-
-    @property
-    def claimed(self) -> int:
-        """How many sessions the batch held."""
-        return len(self.saved) + len(self.unchanged) + len(self.skipped) + len(self.failed)
-
-    def counts(self) -> dict[str, int | float]:
-        """Return the numbers, for logs and metrics."""
-        numbers = {name: len(getattr(self, name)) for name in ("saved", "unchanged", "skipped", "failed")}
-        return {**numbers, "seconds": round(self.seconds, 4)}
-
-    def add(self, other: "SaveReport") -> None:
-        """Take in the report of another batch."""
-        self.saved += other.saved
-        self.unchanged += other.unchanged
-        self.skipped |= other.skipped
-        self.failed |= other.failed
-        self.seconds += other.seconds
-        self.hot_problem = self.hot_problem or other.hot_problem
 
 
 def save_due(engine: Engine, client: redis.Redis, settings: Settings, limit: int | None = None) -> SaveReport:
     """Save up to `limit` (None: `save_batch`) sessions that are due; raises Unavailable or Busy: then all stay due."""
-    claim = SAVES.claim_due(engine, limit or settings.save_batch, settings.lease_s)
-    return Saver(engine, client, settings).save(claim)
+    return Saver(engine, client, settings).save_due(limit or settings.save_batch)
 
 
 def save_sessions(engine: Engine, client: redis.Redis, settings: Settings, session_ids: Sequence[UUID]) -> SaveReport:
@@ -90,77 +62,73 @@ class Saver:
         self, engine: Engine, client: redis.Redis, settings: Settings, memory: MemoryTier | None = None
     ) -> None:
         self._engine = engine
-        self._chunk_bytes = settings.save_chunk_bytes
-        self._live = LiveState(client, settings)
+        self._settings = settings
         self._hot = HotTier(client, settings.hot_ttl_s)
         self._memory = memory or get_memory()
-        self._packer = Packer.of(settings, engine)
+        self._keys = DataKeys(engine, settings)
+        self._changes = Changes(engine, LiveState(client, settings), settings)
+
+    def save_due(self, limit: int) -> SaveReport:
+        """Save what is due and changed; what is due and did not change is current until it is due again."""
+        for _ in range(_LOOKS):
+            report, claim, marks = self._settled(limit)
+            # All of it taken by others that looked at the same moment: what comes next is not theirs.
+            if claim.work or report.unchanged or not marks:
+                break
+        return self._saved(claim, marks, report)
+
+    def _settled(self, limit: int) -> tuple[SaveReport, Claim, Marks]:
+        looked = look(self._engine, limit)
+        get_remembered().note(looked)
+        ids = [work.session_id for work in looked]
+        problems = self._keys.ensure(ids)
+        marks = self._changes.marks(ids)
+        current = {work.session_id for work in looked if is_current(work, marks[work.session_id])}
+        settled = settle(self._engine, looked, current, self._settings.lease_s)
+        mine = {work.session_id for work in settled.claim.work}
+        failed = {one: str(problem) for one, problem in problems.items() if one in mine}
+        return SaveReport(unchanged=settled.current, failed=failed), settled.claim, marks
 
     def save(self, claim: Claim) -> SaveReport:
-        """Save what changed, in chunks of bounded size, and give every claimed session back."""
-        report, started = SaveReport(), perf_counter()
-        failpoint("save.claimed")
+        """Save what changed of claimed sessions, in chunks of bounded size, and give every one back."""
+        ids = [work.session_id for work in claim.work]
+        get_remembered().note(claim.work)
         try:
-            for chunk in self._chunks(self._changed(claim, report)):
-                self._save_chunk(claim, chunk, report)
+            report = SaveReport(failed={one: str(problem) for one, problem in self._keys.ensure(ids).items()})
+            marks = self._changes.marks(ids)
+        except Retryable:
+            SAVES.release(self._engine, claim)
+            raise
+        return self._saved(claim, marks, report)
+
+    def _saved(self, claim: Claim, marks: Marks, report: SaveReport) -> SaveReport:
+        started, before = perf_counter(), set(report.unchanged)
+        failpoint("save.claimed")
+        works = [work for work in claim.work if work.session_id not in report.failed]
+        try:
+            for ids in self._changes.chunks(works, marks, report):
+                self._save_chunk(claim, ids, report)
+            keep_invalid(self._engine, self._settings, self._changes.take_invalid())
         except Retryable:
             SAVES.release(self._engine, claim)
             raise
         written = set(report.saved)
         rest = [work for work in claim.work if work.session_id not in written]
-        SAVES.finish(self._engine, claim, rest, report.unchanged)
+        SAVES.finish(self._engine, claim, rest, [one for one in report.unchanged if one not in before])
         report.seconds = perf_counter() - started
         return report
 
-    def _changed(self, claim: Claim, report: SaveReport) -> list[tuple[Work, LiveMark]]:
-        marks = self._live.marks([work.session_id for work in claim.work])
-        found = []
-        for work, mark in zip(claim.work, marks, strict=True):
-            if mark is not None and (mark.epoch, mark.revision) == work.saved:
-                report.unchanged.append(work.session_id)
-            elif mark is None or (reason := _not_ours(work, mark)):
-                report.skipped[work.session_id] = reason if mark else "not live: Redis holds no state of it"
-            else:
-                found.append((work, mark))
-        return found
-
-    def _chunks(self, changed: list[tuple[Work, LiveMark]]) -> Iterator[list[Work]]:
-        # Sessions of 10 MB come by the hundred too: a chunk is what one worker holds at a time.
-        chunk: list[Work] = []
-        size = 0
-        for work, mark in changed:
-            if chunk and size + mark.size > self._chunk_bytes:
-                yield chunk
-                chunk, size = [], 0
-            chunk.append(work)
-            size += mark.size
-        if chunk:
-            yield chunk
-
-    def _save_chunk(self, claim: Claim, chunk: list[Work], report: SaveReport) -> None:
-        ids = [work.session_id for work in chunk]
+    def _save_chunk(self, claim: Claim, ids: list[UUID], report: SaveReport) -> None:
         before = {session_id: self._memory.get(Ref(session_id)) for session_id in ids}
-        packed = self._packed(ids, before, report)
+        packed = self._changes.pack(ids, before, report)
         renamed = {p.session_id for p in packed if (former := before[p.session_id]) is None or former.parts}
         written = write_saves(self._engine, claim, packed, renamed)
         kept = [p for p in packed if p.session_id in written]
         report.saved += [p.session_id for p in kept]
         report.skipped |= dict.fromkeys({p.session_id for p in packed} - written, "superseded by a newer epoch or save")
+        for p in kept:
+            get_remembered().keep(p.session_id, (p.epoch, p.revision))
         self._copy(kept, before, report)
-
-    def _packed(self, ids: list[UUID], before: dict[UUID, Packed | None], report: SaveReport) -> list[Packed]:
-        packed = []
-        for session_id, cut in zip(ids, self._live.read(ids), strict=True):
-            if cut is None:
-                report.skipped[session_id] = "not live: Redis lost its state a moment ago"
-                continue
-            former = before[session_id]
-            try:
-                packed.append(self._packer.pack(snapshot_of(cut), former.parts if former else None))
-            except InvalidArgument as error:
-                report.failed[session_id] = str(error)
-                _log.error("save.invalid_state", session_id=str(session_id), problem=str(error))
-        return packed
 
     def _copy(self, kept: list[Packed], before: dict[UUID, Packed | None], report: SaveReport) -> None:
         copies = []
@@ -175,18 +143,3 @@ class Saver:
             report.hot_problem = str(error)
             _log.warning("save.hot_copy_failed", problem=str(error))
         failpoint("save.after_hot")
-
-
-def snapshot_of(cut: LiveCut) -> Snapshot:
-    """Return a cut of the live state as a snapshot made now."""
-    return Snapshot(cut.session_id, cut.epoch, cut.revision, datetime.now(UTC), cut.parts)
-
-
-def _not_ours(work: Work, mark: LiveMark) -> str:
-    if mark.epoch != work.epoch:
-        return f"live state is at epoch {mark.epoch}, the session at {work.epoch}"
-    if (mark.epoch, mark.revision) < work.saved:
-        return "live state is behind the last save: Redis lost the newer one"
-    if not mark.size and work.saved > (0, 0):
-        return "live state is empty: Redis lost it, and its recovery has not put it back yet"
-    return ""
