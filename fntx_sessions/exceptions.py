@@ -29,12 +29,13 @@ Facts are positional, so that an error survives Celery's JSON result backend and
 from typing import Any, ClassVar
 
 _BY_ITSELF = frozenset({"finalization_complete", "exception"})
+_VERBS = {"health_check_failed": "suspend", "create_checkpoint": "checkpoint", "prune_checkpoints": "prune"}
 
 
 def verb(trigger: Any) -> str:
     """Return what one asks for to get `trigger`, the name of a trigger or of a task: `suspend`, `pause`."""
     name = str(trigger).rsplit(".", 1)[-1]
-    return {"health_check_failed": "suspend"}.get(name, name.removesuffix("_session"))
+    return _VERBS.get(name, name.removesuffix("_session"))
 
 
 class FntxError(Exception):

@@ -31,7 +31,7 @@ def _no_redis() -> Unavailable:
 
 app = Desk(
     "fntx",
-    include=["tasks.agents", "tasks.commands", "tasks.queries", "tasks.sweeps", "tasks.backtests"],
+    include=["tasks.agents", "tasks.commands", "tasks.queries", "tasks.sweeps", "tasks.backtests", "tasks.state"],
     set_as_current=True,
 )
 app.add_defaults(lambda: celery_settings(get_settings()))

@@ -13,7 +13,8 @@ SLOW_QUEUES = frozenset({CHECKPOINTS, MAINTENANCE})
 
 _SESSIONS = "fntx.sessions."
 _QUERY_VERBS = frozenset(
-    {"get", "list", "metrics", "events", "transitions", "trades", "checkpoints", "outcome", "templates"}
+    {"get", "list", "metrics", "events", "transitions", "trades", "checkpoints", "outcome", "templates", "plan"}
+    | {"get_checkpoint", "verify", "validate", "plan"}
 )
 _TEMPLATES = "fntx.templates."
 _BACKTESTS = "fntx.backtests."

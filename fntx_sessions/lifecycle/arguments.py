@@ -1,9 +1,9 @@
 """What each command takes, validated at the edge. Field names are the JSON keys of the tasks."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from fntx_sessions.schemas import Hold, Model, SessionType
 
@@ -99,6 +99,50 @@ class FailArguments(CommandArguments):
     """exception: what could not be handled."""
 
     error: str = Field(default="", max_length=4000)
+
+
+class CheckpointArguments(CommandArguments):
+    """create_checkpoint: keep the state of this moment. checkpoint_type: what the caller calls it."""
+
+    note: str | None = Field(default=None, max_length=2000)
+    checkpoint_type: str = Field(default="manual", pattern=r"^[a-z][a-z0-9_-]{0,39}$")
+
+    @field_validator("checkpoint_type")
+    @classmethod
+    def _is_the_callers(cls, value: str) -> str:
+        if value in ("final", "fork", "imported"):
+            msg = f"{value!r} is a type that only the desk itself gives"
+            raise ValueError(msg)
+        return value
+
+
+class PinArguments(CommandArguments):
+    """pin_session: hold it, or one checkpoint of it, against retention and pruning; pinned False lets go."""
+
+    pinned: bool = True
+    checkpoint_id: UUID | None = None
+
+
+class PruneArguments(CommandArguments):
+    """prune_checkpoints: delete all but the newest `keep`, only those older than `older_than_s`; one or both."""
+
+    keep: int | None = Field(default=None, ge=1, le=100_000)
+    older_than_s: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if self.keep is None and self.older_than_s is None:
+            msg = "give keep, older_than_s, or both"
+            raise ValueError(msg)
+        return self
+
+
+class CheckpointQuery(Model):
+    """A question about one checkpoint of a session. states: read its content too."""
+
+    session_id: UUID
+    checkpoint_id: UUID
+    states: bool = True
 
 
 class QueryArguments(Model):

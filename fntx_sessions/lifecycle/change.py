@@ -39,7 +39,8 @@ class Change:
 
     to_status None: the status stays. fields: columns of `sessions` to set. work: columns of `session_work` to set,
     on top of what the status implies. follow_ups: (kind, payload) pairs for the outbox, in order. state `pending`:
-    a sweep finishes or refuses the command later. clear_latch: lift the account's fired loss limit.
+    a sweep finishes or refuses the command later. clear_latch: lift the account's fired loss limit. pin_checkpoint:
+    which of the session's to pin (True) or unpin.
     """
 
     to_status: SessionStatus | None = None
@@ -56,6 +57,7 @@ class Change:
     errors: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
     clear_latch: bool = False
+    pin_checkpoint: tuple[UUID, bool] | None = None
     state: Literal["done", "pending"] = "done"
 
 

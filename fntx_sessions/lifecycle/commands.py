@@ -1,21 +1,27 @@
 """Which decision and which arguments belong to which trigger."""
 
 from fntx_sessions.lifecycle.arguments import (
+    CheckpointArguments,
     CommandArguments,
     FailArguments,
     FinalizeArguments,
     HoldArguments,
+    PinArguments,
+    PruneArguments,
     RecoverArguments,
     StartArguments,
     StopArguments,
     UpdateArguments,
 )
 from fntx_sessions.lifecycle.change import Decision
+from fntx_sessions.lifecycle.decisions.accepting import accept
 from fntx_sessions.lifecycle.decisions.ending import fail, finalize, mark_waiting, refuse, stop, suspend
 from fntx_sessions.lifecycle.decisions.holding import pause, quiesce, resume
+from fntx_sessions.lifecycle.decisions.keeping import begin_checkpoint, pin
 from fntx_sessions.lifecycle.decisions.recovery import (
     RECOVERY_FORGIVEN_S,
     begin_recovery,
+    call_for_recovery,
     finish_recovery,
     give_up,
     rehome,
@@ -27,7 +33,9 @@ __all__ = [
     "ARGUMENTS",
     "DECISIONS",
     "RECOVERY_FORGIVEN_S",
+    "accept",
     "begin_recovery",
+    "call_for_recovery",
     "edited",
     "fail",
     "finalize",
@@ -54,6 +62,9 @@ DECISIONS: dict[Trigger, Decision] = {
     Trigger.FINALIZE: finalize,
     Trigger.FAIL: fail,
     Trigger.UPDATE: update,
+    Trigger.CHECKPOINT: begin_checkpoint,
+    Trigger.PIN: pin,
+    Trigger.ACCEPT: accept,
 }
 
 
@@ -67,4 +78,8 @@ ARGUMENTS: dict[Trigger, type[CommandArguments]] = {
     Trigger.FINALIZE: FinalizeArguments,
     Trigger.FAIL: FailArguments,
     Trigger.UPDATE: UpdateArguments,
+    Trigger.CHECKPOINT: CheckpointArguments,
+    Trigger.PIN: PinArguments,
+    Trigger.PRUNE: PruneArguments,
+    Trigger.ACCEPT: CommandArguments,
 }

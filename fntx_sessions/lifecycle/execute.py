@@ -3,6 +3,7 @@
 Tasks, sweeps and the host all come through here; none of them decides anything itself.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -12,20 +13,28 @@ from sqlalchemy import Engine
 
 from fntx_sessions.agents.registry import known_agents
 from fntx_sessions.exceptions import Forbidden, Unavailable
-from fntx_sessions.lifecycle import commands, creation, machine, outbox, recovering, templates
+from fntx_sessions.lifecycle import checkpointing, commands, creation, machine, outbox, templates
 from fntx_sessions.lifecycle.arguments import (
     CommandArguments,
     CreateArguments,
     CreateFromTemplateArguments,
-    RecoverArguments,
 )
 from fntx_sessions.lifecycle.change import Ask, Outcome
+from fntx_sessions.lifecycle.recovery.run import recover
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.roles import authorize
 from fntx_sessions.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+# What is more than one transaction of the machine.
+_STEPWISE: dict[Trigger, Callable[[Engine, Redis, Settings, Ask], Outcome]] = {
+    Trigger.RECOVER: recovering.recover,
+    Trigger.CHECKPOINT: checkpointing.checkpoint,
+    Trigger.PIN: checkpointing.pin,
+    Trigger.PRUNE: checkpointing.prune,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +61,8 @@ def command(desk: Desk, trigger: Trigger, actor: Actor, arguments: CommandArgume
         authorize(actor, trigger.value, ask.session_id)
     except Forbidden as error:
         return machine.run(desk.engine, ask, commands.refuse(error))
-    if isinstance(arguments, RecoverArguments):
-        outcome = recovering.recover(desk.engine, desk.redis, desk.settings, ask)
+    if trigger in _STEPWISE:
+        outcome = _STEPWISE[trigger](desk.engine, desk.redis, desk.settings, ask)
     else:
         outcome = machine.run(desk.engine, ask, commands.DECISIONS[trigger], relaying=True)
     follow_up(desk, outcome)

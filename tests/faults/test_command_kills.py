@@ -29,7 +29,10 @@ KILLS = [
 ]
 CREATIONS = ["create.before_commit", "create.committed"]
 RELAYS = ["relay.claimed", "relay.sent"]
-ELSEWHERE = {"order.before_commit", "order.committed"}  # the order gate's own tests
+# The order gate's own tests, and those of the commands on checkpoints.
+ELSEWHERE = {"order.before_commit", "order.committed"} | {
+    "checkpoint_command.begun", "checkpoint_command.made", "prune.begun",
+}  # fmt: skip
 COMMITTED = {"command.committed", "create.committed"}
 
 
