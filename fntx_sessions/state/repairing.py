@@ -35,7 +35,7 @@ def _check_record(reading: Reading, copy: Copy) -> None:
     """Look at the record too where its bytes are not those of the copy of the same mark: one of them is damaged."""
     if not reading.record_digest or copy.mark != reading.record_mark or copy.tier is reading.warm:
         return
-    if sha256(copy.packed.manifest).digest() != reading.record_digest:
+    if sha256(copy.packed.manifest + copy.packed.checksum).digest() != reading.record_digest:
         reading.read(reading.warm)
 
 

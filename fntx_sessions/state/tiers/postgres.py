@@ -66,7 +66,7 @@ class PostgresTier:
         return found[0] if found else None
 
     def mark_and_digest(self, session_id: UUID) -> tuple[tuple[int, int], bytes] | None:
-        """Return the save of record's mark, and the SHA-256 of its manifest as stored. Raises Unavailable."""
+        """Return the save of record's mark, and the SHA-256 of its manifest and checksum. Raises Unavailable."""
         with transaction(self._engine) as connection:
             row = connection.execute(sql.MARK, {"session_id": session_id}).one_or_none()
         return None if row is None else ((row.epoch, row.revision), bytes(row.digest))

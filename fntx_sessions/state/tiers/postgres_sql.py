@@ -29,7 +29,7 @@ SELECT part_hash, data FROM parts WHERE session_id = :session_id AND part_hash =
 """)
 
 # The digest tells a reader of another copy whether this one still holds the same bytes, at no transfer.
-MARK = text("SELECT epoch, revision, sha256(manifest) AS digest FROM saves WHERE session_id = :session_id")
+MARK = text("SELECT epoch, revision, sha256(manifest || checksum) AS digest FROM saves WHERE session_id = :session_id")
 
 # The work row is locked until the commit: an epoch cannot move past a save. Where there is none (a session that came
 # out of an archive), the save alone says what is newer.
