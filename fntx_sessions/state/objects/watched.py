@@ -25,11 +25,11 @@ class WatchedStore:
             self._store.replace(name, data, metadata)
 
     def replace_if(
-        self, name: str, data: bytes, metadata: Mapping[str, str], gives_way: Callable[[Mapping[str, str]], bool]
+        self, name: str, data: bytes, metadata: Mapping[str, str], over: Callable[[Mapping[str, str]], bool]
     ) -> bool:
         """Do as `ObjectStore.replace_if`."""
         with self._health.calling(COLD):
-            return self._store.replace_if(name, data, metadata, gives_way)
+            return self._store.replace_if(name, data, metadata, over)
 
     def read(self, name: str) -> bytes | None:
         """Do as `ObjectStore.read`."""
