@@ -29,8 +29,7 @@ def hosting(tmp_path: Path, module_database_url: str, redis_url: str) -> Iterato
 
 
 def stored(hosting: Hosting, command_id):
-    with hosting.desk.engine.begin() as connection:
-        return machine.stored_outcome(connection, command_id)
+    return machine.stored_outcome(hosting.desk.engine, command_id)
 
 
 def waiting_start(hosting: Hosting, **config):
