@@ -30,4 +30,10 @@ ENTRIES = (
     Entry("fntx.sweeps.checkpoint", 5.0, "checkpoints are due every 15 minutes a session, so not all at one moment"),
     Entry("fntx.sweeps.liveness", "liveness_interval_s", "sessions of a dead worker are taken over"),
     Entry("fntx.sweeps.backtest", 1.0, "days of a backtest are handed out as workers become free"),
+    Entry(
+        "fntx.sweeps.retention",
+        60.0,
+        "checkpoints become too old for Postgres one by one; a minute is soon after 30 days",
+    ),
+    Entry("fntx.sweeps.archive", 60.0, "nobody waits for the archive of a closed session"),
 )

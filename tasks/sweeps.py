@@ -1,7 +1,7 @@
 """fntx.sweeps.*: what beat sends. Each brings one part of the desk up to now."""
 
 from fntx_sessions.agents import host
-from fntx_sessions.automation import backtests, liveness, pending, saving
+from fntx_sessions.automation import backtests, liveness, pending, retaining, saving
 from fntx_sessions.automation.sweeps import note_run, until_done
 from fntx_sessions.lifecycle import outbox
 from fntx_sessions.security.actor import Actor
