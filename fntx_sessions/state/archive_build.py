@@ -134,7 +134,7 @@ class Writers:
 
     def table(self, table: Any) -> SectionWriter:
         """Return the writer of a table's rows."""
-        return self.named(table.name, TABLE, [column.name for column in columns_of(table)])
+        return self.named(str(table.name), TABLE, [str(column.name) for column in columns_of(table)])
 
     def named(self, name: str, kind: str, columns: list[str] | None = None) -> SectionWriter:
         """Return the writer of a section, begun when it is first asked for."""
