@@ -85,9 +85,10 @@ class TierHealth:
         with self._lock:
             known = self._states.get(tier)
             if known is None or known.up == bool(problem):
+                if known is not None or problem:  # that a tier answers the first time is no news
+                    self._say(tier, problem)
                 known = self._states[tier] = TierState(tier, not problem)
                 self._untold.add(tier)
-                self._say(known, problem)
             known.problem, known.retry_at = problem, monotonic() + self._retry_s
 
     def states(self) -> list[TierState]:
@@ -125,11 +126,11 @@ class TierHealth:
             known.retry_at = monotonic() + self._retry_s  # one tries; the others wait for what it finds
 
     @staticmethod
-    def _say(state: TierState, problem: str) -> None:
+    def _say(tier: str, problem: str) -> None:
         if problem:
-            _log.warning("tier.down", tier=state.tier, problem=problem)
+            _log.warning("tier.down", tier=tier, problem=problem)
         else:
-            _log.info("tier.up", tier=state.tier)
+            _log.info("tier.up", tier=tier)
 
 
 def write_states(engine: Engine, states: list[TierState]) -> None:

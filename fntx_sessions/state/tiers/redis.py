@@ -110,6 +110,11 @@ class HotTier:
         saves = [Held(Ref(session_id), int(epoch), int(revision), int(size or 0))] if epoch and revision else []
         return [*saves, *self._checkpoints.held(session_id)]
 
+    def probe(self) -> None:
+        """Return when Redis takes writes; raises Unavailable that says why it does not."""
+        with redis_errors():
+            self._redis.set("fntx:probe", b"", ex=1)
+
     def _call(self, packed: Packed, sent: Collection[bytes]) -> Call:
         values: list[Value] = [packed.epoch, packed.revision, self._ttl_s, packed.checksum, packed.manifest]
         values += [packed.size, len(packed.parts), *(digest.hex() for digest in packed.parts)]
