@@ -4,7 +4,13 @@ from typing import Any
 from uuid import UUID
 
 from fntx_sessions.lifecycle import execute
-from fntx_sessions.lifecycle.arguments import CheckpointArguments, CheckpointQuery, PinArguments, PruneArguments
+from fntx_sessions.lifecycle.arguments import (
+    CheckpointArguments,
+    CheckpointQuery,
+    ForkArguments,
+    PinArguments,
+    PruneArguments,
+)
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.reads import checkpoints as kept
 from fntx_sessions.schemas import SessionCheckpoint, Trigger
@@ -29,6 +35,12 @@ def pin(actor: Actor, command_id: UUID, arguments: PinArguments) -> Outcome:
 def prune(actor: Actor, command_id: UUID, arguments: PruneArguments) -> Outcome:
     """Delete old checkpoints in every tier."""
     return execute.command(desk(), Trigger.PRUNE, actor, arguments, command_id)
+
+
+@command("fntx.sessions.fork")
+def fork(actor: Actor, command_id: UUID, arguments: ForkArguments) -> Outcome:
+    """Make a new session with another one's settings and memory."""
+    return execute.fork(desk(), actor, arguments, command_id)
 
 
 @query("fntx.sessions.get_checkpoint")

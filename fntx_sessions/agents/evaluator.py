@@ -18,10 +18,13 @@ class EvaluatorAgent:
         if context.board is None:
             return {**state, "steps": steps}
         net = context.money().net_pnl
-        peak = max(context.peak, Decimal(state.get("peak", "0")), net)
-        drawdown = min(context.drawdown, Decimal(state.get("drawdown", "0")), net - peak)
+        # A fork begins with its parent's memory, never with its money.
+        own = state if state.get("session") == str(context.session_id) else {}
+        peak = max(context.peak, Decimal(own.get("peak", "0")), net)
+        drawdown = min(context.drawdown, Decimal(own.get("drawdown", "0")), net - peak)
         context.outputs.sample = _sample(context, net, peak, drawdown)
         return {
+            "session": str(context.session_id),
             "steps": steps,
             "peak": str(peak),
             "drawdown": str(drawdown),

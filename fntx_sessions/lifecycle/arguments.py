@@ -101,6 +101,20 @@ class FailArguments(CommandArguments):
     error: str = Field(default="", max_length=4000)
 
 
+class ForkArguments(Model):
+    """fork: a new session that begins with another one's memory.
+
+    checkpoint_id: of which moment; None: of this one. account: None gives it a paper account of its own. session_type:
+    anything but Paper and Backtest needs a risk manager.
+    """
+
+    session_id: UUID
+    checkpoint_id: UUID | None = None
+    account: str | None = Field(default=None, min_length=1, max_length=200)
+    session_type: SessionType = SessionType.PAPER_TRADING
+    reason: str = Reason
+
+
 class CheckpointArguments(CommandArguments):
     """create_checkpoint: keep the state of this moment. checkpoint_type: what the caller calls it."""
 
@@ -150,6 +164,14 @@ class QueryArguments(Model):
 
     session_id: UUID
     limit: int = Field(default=100, ge=1, le=1000)
+
+
+class PlanArguments(Model):
+    """A recovery plan: of which session; checkpoint_id and accept_identity as a recovery would be given them."""
+
+    session_id: UUID
+    checkpoint_id: UUID | None = None
+    accept_identity: str | None = Field(default=None, pattern=r"^[0-9a-f]{8,64}$")
 
 
 class ListArguments(Model):

@@ -1,5 +1,6 @@
 """create_session: the one command that has no row to lock yet."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -76,9 +77,9 @@ VALUES (:session_id, 1, 0, 'event', CAST(:event AS jsonb));
 UPDATE templates SET usage_count = usage_count + 1, last_used = now() WHERE template_name = :template_used;
 UPDATE commands SET state = 'done', arguments = CAST(:arguments AS bytea), outcome = CAST(:outcome AS bytea),
   finished_at = clock_timestamp()
-WHERE command_id = :command_id;
-COMMIT
+WHERE command_id = :command_id
 """)
+_INSERT_COMMIT = text(_INSERT.text + "; COMMIT")
 
 _REFUSE = text("""
 UPDATE commands SET state = 'refused', arguments = CAST(:arguments AS bytea), outcome = CAST(:outcome AS bytea),
@@ -100,6 +101,8 @@ class Plan:
     agents: list[dict[str, Any]]
     parent_session_id: UUID | None
     from_template: bool
+    # What else is written in the same transaction: a fork's memory.
+    brings: Callable[[Connection], None] | None = None
 
 
 def desk_defaults(settings: Settings) -> dict[str, Any]:
@@ -225,8 +228,22 @@ def create(engine: Engine, settings: Settings, ask: Ask, planned: Plan) -> Outco
         return _create_once(engine, settings, ask, planned)
 
 
+def answered(engine: Engine, ask: Ask) -> Outcome | None:
+    """Return the outcome of a creation that was asked before under this id; None: it is a fresh one."""
+    bound = _claim_values(ask, args_hash := _args_hash(ask)) | {"account_id": "", "parent": None}
+    with door(engine) as connection:
+        claimed = dict(connection.execute(_CLAIM, bound).mappings().one())
+        found = _repeated(claimed, ask, args_hash, Payloads(engine))
+        connection.exec_driver_sql("ROLLBACK")
+    return found
+
+
+def _args_hash(ask: Ask) -> bytes:
+    return chain_hash(None, {"ask": ask.canonical().decode()})
+
+
 def _create_once(engine: Engine, settings: Settings, ask: Ask, planned: Plan) -> Outcome:
-    args_hash = chain_hash(None, {"ask": ask.canonical().decode()})
+    args_hash = _args_hash(ask)
     broker = planned.config["broker"] or settings.broker
     account_id = planned.config["account"] or f"paper:{ask.session_id}"
     bound = _claim_values(ask, args_hash) | {"account_id": account_id, "parent": planned.parent_session_id}
@@ -339,8 +356,14 @@ def _insert(
         | _sealed(payloads, ask.session_id, ask, outcome)
     )
     failpoint("create.before_commit")
-    with committing(ask):
+    if planned.brings is None:
+        with committing(ask):
+            connection.execute(_INSERT_COMMIT, values)
+    else:
         connection.execute(_INSERT, values)
+        planned.brings(connection)
+        with committing(ask):
+            connection.exec_driver_sql("COMMIT")
     failpoint("create.committed")
     return outcome
 

@@ -4,11 +4,11 @@ A checkpoint keeps the hash in its sealed manifest and, in its row, the facts th
 save is the running session itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from importlib.metadata import version
+from importlib.metadata import version as installed
 from typing import Any
 from uuid import UUID
 
@@ -55,9 +55,14 @@ def identity(engine: Engine, session_id: UUID) -> Identity:
         row = connection.execute(_READ, {"session_id": session_id}).one_or_none()
     if row is None:
         raise NotFound("session", str(session_id), "List sessions with `fntx ls`.")
-    template = f"{row.template_name} v{row.template_version}" if row.template_name else None
-    config = {name: _short(value) for name, value in row.config.items()}
-    return Identity({"template": template, "config": config, "roster": sorted(row.roster), "code": _code()})
+    return identity_under(row.template_name, row.template_version, row.config, row.roster)
+
+
+def identity_under(template: str | None, version: int | None, config: Facts, roster: Sequence[str]) -> Identity:
+    """Return the identity that these settings and this code are."""
+    named = f"{template} v{version}" if template else None
+    short = {name: _short(value) for name, value in config.items()}
+    return Identity({"template": named, "config": short, "roster": sorted(roster), "code": _code()})
 
 
 def identity_of(engine: Engine, session_id: UUID) -> str:
@@ -134,4 +139,4 @@ def _word(value: Any) -> str:
 
 @lru_cache(maxsize=1)
 def _code() -> str:
-    return version("fntx-sessions")
+    return installed("fntx-sessions")

@@ -1,0 +1,167 @@
+"""Forks: another session's settings and memory, under a key, an account and a number of its own."""
+
+import multiprocessing
+import os
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from hosting import ANN, DAY, Hosting, S, T, make_hosting, shared
+from state_world import agent_bytes
+
+from fntx_sessions.agents.runtime import account_view
+from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound, PreconditionFailed
+from fntx_sessions.lifecycle import execute, orders
+from fntx_sessions.lifecycle.arguments import ForkArguments
+from fntx_sessions.lifecycle.change import Outcome
+from fntx_sessions.lifecycle.reads.sessions import get_session
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.state import checkpoints
+from fntx_sessions.state.live import LiveState, Report
+from fntx_sessions.testing import failpoints_armed
+from fntx_sessions.trading.calendars import get_calendar
+
+OPERATOR = Actor("bob", frozenset({"operator"}))
+RISK = "RiskManagerAgent"
+
+
+@pytest.fixture
+def hosting(tmp_path, module_database_url, redis_url):
+    with make_hosting(shared(tmp_path, module_database_url, redis_url)) as made:
+        yield made
+
+
+def fork(
+    hosting: Hosting, session_id: UUID, *, actor: Actor = OPERATOR, command_id: UUID | None = None, **more
+) -> Outcome:
+    arguments = ForkArguments.model_validate({"session_id": session_id} | more)
+    return execute.fork(hosting.desk, actor, arguments, command_id or uuid4())
+
+
+def remember(hosting: Hosting, session_id: UUID, note: str) -> None:
+    epoch = hosting.row(session_id)["epoch"]
+    live = LiveState(hosting.desk.redis, hosting.desk.settings)
+    live.raise_fence(session_id, epoch)
+    parts = {f"agent/{RISK}": agent_bytes(RISK, note=note), "trading": b'{"daily_pnl": -5}'}
+    live.report(Report(session_id, epoch, RISK, parts))
+
+
+def parent_of(hosting: Hosting, note: str = "seen", **asked) -> UUID:
+    session_id = hosting.started(**asked)
+    remember(hosting, session_id, note)
+    return session_id
+
+
+def memory(hosting: Hosting, session_id: UUID) -> dict[str, bytes]:
+    return LiveState(hosting.desk.redis, hosting.desk.settings).read([session_id])[0].parts
+
+
+def test_a_fork_begins_with_its_parents_memory_and_settings(hosting):
+    """Started, its agents remember; nothing of the parent's money came along, and the parent names its child."""
+    parent = parent_of(hosting, note=os.urandom(9000).hex(), risk_parameters={"position_limit": 3})
+    made = fork(hosting, parent)
+    child, before = hosting.row(made.session_id), hosting.row(parent)
+    assert (made.state, child["status"], child["session_type"]) == ("done", S.INITIALIZING, "paper_trading")
+    for same in ("risk_parameters", "enabled_strategies", "strategy_parameters", "roster", "template_version"):
+        assert child[same] == before[same]
+    assert child["account_id"] == f"paper:{made.session_id}"
+    hosting.do(T.START, made.session_id)
+    remembered, own = memory(hosting, parent), memory(hosting, made.session_id)
+    assert own == {f"agent/{RISK}": remembered[f"agent/{RISK}"]}
+    [first] = checkpoints.list_checkpoints(hosting.desk.engine, made.session_id)
+    assert (first.checkpoint_type, first.verified, first.created_by) == ("fork", True, "bob")
+    assert get_session(*hosting.desk.parts(), parent).child_session_ids == [made.session_id]
+    assert hosting.events(parent, "session_forked")[0]["description"].startswith(f"session {made.session_id}")
+    assert hosting.broker.positions(made.session_id) == []
+
+
+def test_a_fork_of_a_checkpoint_remembers_that_moment(hosting):
+    """Not what came after it; a checkpoint of another session is refused."""
+    parent = parent_of(hosting, "then")
+    kept = checkpoints.create_checkpoint(*hosting.desk.parts(), parent, "manual")
+    remember(hosting, parent, "now")
+    child = fork(hosting, parent, checkpoint_id=kept.checkpoint_id).session_id
+    hosting.do(T.START, child)
+    assert b'"then"' in memory(hosting, child)[f"agent/{RISK}"]
+    with pytest.raises(InvalidArgument, match="of another session"):
+        fork(hosting, child, checkpoint_id=kept.checkpoint_id)
+    with pytest.raises(NotFound):
+        fork(hosting, parent, checkpoint_id=uuid4())
+    with pytest.raises(PreconditionFailed, match="Start it first"):
+        fork(hosting, hosting.create())
+
+
+def test_a_fork_is_paper_unless_a_risk_manager_says_otherwise(hosting):
+    """An operator's fork trades no live money; whoever may, chooses the type."""
+    parent = parent_of(hosting, kind="regular")
+    assert hosting.row(fork(hosting, parent).session_id)["session_type"] == "paper_trading"
+    with pytest.raises(Forbidden):
+        fork(hosting, parent, session_type="regular")
+    live = fork(hosting, parent, actor=ANN, session_type="regular").session_id
+    assert hosting.row(live)["session_type"] == "regular"
+
+
+def test_a_fork_on_its_parents_account_shares_its_loss(hosting):
+    """The loss used, and the limit that fired, are the account's: a fork there goes on from both, no other does."""
+    parent = parent_of(hosting)
+    account = hosting.row(parent)["account_id"]
+    hosting.run(
+        "INSERT INTO session_days (session_id, trade_date, account_id, realized) VALUES (:id, :day, :account, -700)",
+        id=parent, day=DAY, account=account,
+    )  # fmt: skip
+    hosting.do(T.STOP, parent)
+    hosting.finish()
+    same = fork(hosting, parent, account=account).session_id
+    other = fork(hosting, parent).session_id
+    parts = hosting.desk, hosting.broker
+    assert account_view(*parts, account, same, DAY).other_pnl == -700
+    assert account_view(*parts, hosting.row(other)["account_id"], other, DAY).other_pnl == 0
+    orders.latch(hosting.desk.engine, account, get_calendar("NYSE").trade_date(datetime.now(UTC)), "test", "lost")
+    assert "loss limit not fired" in hosting.ask(T.START, same).error["message"]
+    hosting.do(T.START, other)
+
+
+@pytest.mark.parametrize("place", ["create.before_commit", "create.committed"])
+def test_a_killed_fork_is_whole_or_not_there(hosting, place):
+    """Killed around its one commit: no session without its memory; asked again it is made once."""
+    parent, command_id = parent_of(hosting, os.urandom(9000).hex()), uuid4()
+    child = multiprocessing.get_context("fork").Process(
+        target=fork_and_die, args=(hosting.desk.settings, place, parent, command_id)
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == -9
+    made = hosting.rows("SELECT session_id FROM sessions WHERE parent_session_id = :id", id=parent)
+    assert len(made) == (place == "create.committed")
+    outcome = fork(hosting, parent, command_id=command_id)
+    assert outcome.repeated == (place == "create.committed")
+    remember(hosting, parent, "later")
+    assert fork(hosting, parent, command_id=command_id).session_id == outcome.session_id
+    [first] = checkpoints.list_checkpoints(hosting.desk.engine, outcome.session_id)
+    checkpoints.load_checkpoint(hosting.desk.engine, hosting.desk.settings, first.checkpoint_id)
+
+
+def test_memory_survives_a_flush_before_the_start(hosting):
+    """It is kept in Postgres, and put into Redis with the start, also one that waited for its agents."""
+    parent = parent_of(hosting)
+    child = fork(hosting, parent).session_id
+    hosting.run("UPDATE session_agents SET ready_at = NULL WHERE session_id = :id", id=child)
+    assert hosting.ask(T.START, child).state == "pending"
+    hosting.desk.redis.flushdb()
+    hosting.run("UPDATE session_agents SET ready_at = now() WHERE session_id = :id", id=child)
+    assert hosting.finish() == {"start_done": 1}
+    assert b'"seen"' in memory(hosting, child)[f"agent/{RISK}"]
+
+
+def test_a_fork_that_cannot_be_read_does_not_start_without_its_memory(hosting):
+    """Damage is a refusal that says so, not a session that begins with nothing."""
+    child = fork(hosting, parent_of(hosting)).session_id
+    hosting.run("UPDATE checkpoints SET checksum = sha256('x') WHERE session_id = :id", id=child)
+    refused = hosting.ask(T.START, child)
+    assert "the memory it was forked with can be read does not hold" in refused.error["message"]
+    assert hosting.row(child)["status"] == S.INITIALIZING
+
+
+def fork_and_die(settings, place: str, parent: UUID, command_id: UUID) -> None:
+    with make_hosting(settings) as hosting, failpoints_armed(f"{place}:kill"):
+        fork(hosting, parent, command_id=command_id)
