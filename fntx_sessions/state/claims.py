@@ -4,7 +4,7 @@ A claim is a time until which nobody else takes the session; it lapses by itself
 in the order of their ids, so that two holders never wait for each other in a circle.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,11 @@ _KEPT = ", ".join(f"'{status}'" for status in sorted(KEPT_STATUSES))
 # A message of several statements is one transaction and one round trip. The commit of a claim or of a due time need not
 # reach the disk: what a crash forgets of it is looked at once more.
 LAZY = "SET LOCAL synchronous_commit = off;"
+
+
+def array(items: Iterable[str]) -> str:
+    """Return a Postgres array literal of items that need no quotes: parsed at once, unlike a list of constants."""
+    return "{" + ",".join(items) + "}"
 
 
 def after(what: str, due: str, start: str = "CAST(:claimed_at AS timestamptz)") -> str:

@@ -14,7 +14,7 @@ import redis
 from fntx_sessions.exceptions import FntxError, StaleEpoch
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.parts import agent_part, checked, restorable
-from fntx_sessions.state.redis_client import key, redis_errors
+from fntx_sessions.state.redis_client import ask_many, key, redis_errors
 from fntx_sessions.state.scripts import Call, Script, Value
 
 _REPORT = Script("live_report.lua")
@@ -22,6 +22,9 @@ _FENCE = Script("live_fence.lua")
 _RESTORE = Script("live_restore.lua")
 
 NO_FENCE = "missing"
+# As redis-py would pack it; asked of every session every few seconds, so worth having at hand.
+_HMGET = b"*5\r\n$5\r\nHMGET\r\n$%d\r\n%b\r\n$5\r\nepoch\r\n$8\r\nrevision\r\n$4\r\nsize\r\n"
+_UNREADABLE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +115,10 @@ class LiveState:
 
     def marks(self, session_ids: Sequence[UUID]) -> list[LiveMark | None]:
         """Return how far each session is, in order, without its bytes. None: not live."""
-        with redis_errors(), self._redis.pipeline(transaction=False) as pipeline:
-            for session_id in session_ids:
-                pipeline.hmget(_live(session_id), "epoch", "revision", "size")
-            found = pipeline.execute()
-        return [None if fields[0] is None else LiveMark(*map(int, fields)) for fields in found]
+        if not session_ids:
+            return []
+        packed = b"".join(_HMGET % (len(name), name) for name in (_live(one).encode() for one in session_ids))
+        return [_mark(fields) for fields in ask_many(self._redis, packed, len(session_ids))]
 
     def drop(self, session_id: UUID) -> None:
         """Let a closed session's live state expire after `hot_ttl_s`; raising its fence again keeps it."""
@@ -150,13 +152,23 @@ def _outcome(report: Report, answer: list[int]) -> int | FntxError:
         return error
 
 
+def _mark(fields: list[bytes | None]) -> LiveMark | None:
+    if fields[0] is None:
+        return None
+    try:
+        return LiveMark(*(int(field or 0) for field in fields))
+    except ValueError:
+        return LiveMark(_UNREADABLE, 0, 0)  # written past the script: no session is at such an epoch
+
+
 def _cut(session_id: UUID, fields: dict[bytes, bytes]) -> LiveCut | None:
     if b"epoch" not in fields:
         return None
     named: dict[str, dict[str, Any]] = {"part": {}, "rev": {}, "beat": {}}
     for field, value in fields.items():
-        kind, colon, name = field.decode().partition(":")
-        if colon:
+        # Who writes past the script may write anything: a name that is no part's is refused where parts are checked.
+        kind, colon, name = field.decode(errors="backslashreplace").partition(":")
+        if colon and kind in named and (kind == "part" or value.isdigit()):
             named[kind][name] = value if kind == "part" else int(value)
     return LiveCut(
         session_id, int(fields[b"epoch"]), int(fields[b"revision"]), named["part"], named["rev"], named["beat"]

@@ -59,6 +59,20 @@ def key(session_id: UUID, name: str) -> str:
     return f"fntx:{{{session_id}}}:{name}"
 
 
+def ask_many(client: redis.Redis, packed: bytes, count: int) -> list[Any]:
+    """Send commands that are packed already and return their answers: a pipeline that costs no packing each."""
+    with redis_errors():
+        connection = client.connection_pool.get_connection()
+        try:
+            connection.send_packed_command([packed])
+            return [connection.read_response() for _ in range(count)]
+        except BaseException:
+            connection.disconnect()  # what else it answers belongs to nobody
+            raise
+        finally:
+            client.connection_pool.release(connection)
+
+
 @contextmanager
 def redis_errors() -> Iterator[None]:
     """Run a block that talks to Redis; raises Unavailable where Redis cannot be reached or takes no more."""

@@ -4,7 +4,7 @@ Whoever saves looks first and takes no lock; the live marks tell what changed; t
 are still as they were seen. An unchanged session so costs one update of its work row, and no claim.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import statements
-from fntx_sessions.state.claims import LAZY, Claim, Work, after
+from fntx_sessions.state.claims import LAZY, Claim, Work, after, array
 
 _LOOK = text("""
 SELECT session_id, epoch, saved_epoch, saved_revision, next_save_at, checkpoint_type FROM session_work
@@ -29,14 +29,17 @@ WITH n AS (
   SELECT w.session_id, n.due_at, n.changed FROM session_work w JOIN n USING (session_id)
   WHERE w.next_save_at = n.due_at AND coalesce(w.save_claimed_until < now(), true)
   ORDER BY w.session_id FOR NO KEY UPDATE OF w SKIP LOCKED
+), done AS (
+  UPDATE session_work w SET
+    save_claimed_until = CASE WHEN mine.changed THEN now() + :lease_s * interval '1 second' END,
+    next_save_at = CASE WHEN mine.changed THEN w.next_save_at ELSE {after("save", "mine.due_at", "now()")} END,
+    last_saved_at = CASE WHEN mine.changed THEN w.last_saved_at ELSE now() END
+  FROM mine WHERE w.session_id = mine.session_id
+  RETURNING w.session_id, mine.changed, w.epoch, w.saved_epoch, w.saved_revision, w.save_claimed_until
 )
-UPDATE session_work w SET
-  save_claimed_until = CASE WHEN mine.changed THEN now() + :lease_s * interval '1 second' END,
-  next_save_at = CASE WHEN mine.changed THEN w.next_save_at ELSE {after("save", "mine.due_at", "now()")} END,
-  last_saved_at = CASE WHEN mine.changed THEN w.last_saved_at ELSE now() END
-FROM mine WHERE w.session_id = mine.session_id
-RETURNING w.session_id, mine.changed, w.epoch, w.saved_epoch, w.saved_revision, mine.due_at, w.checkpoint_type,
-  w.save_claimed_until AS until, now() AS claimed_at
+SELECT session_id, CASE WHEN changed THEN epoch END, saved_epoch, saved_revision,
+  CASE WHEN changed AND first THEN save_claimed_until END, CASE WHEN changed AND first THEN now() END
+FROM (SELECT *, row_number() OVER (PARTITION BY changed) = 1 AS first FROM done) d
 """)
 
 
@@ -63,18 +66,26 @@ def settle(engine: Engine, looked: Sequence[Work], current: Collection[UUID], le
     if not looked:
         return Settled(Claim(()), [])
     values = {
-        "ids": [str(work.session_id) for work in looked],
-        "dues": [work.due_at for work in looked],
-        "changed": [work.session_id not in current for work in looked],
+        "ids": array(str(work.session_id) for work in looked),
+        "dues": array(_told(work.due_at) for work in looked),
+        "changed": array("f" if work.session_id in current else "t" for work in looked),
         "lease_s": lease_s,
     }
     with statements(engine) as connection:
-        return _settled(connection.execute(_SETTLE, values).all())
+        rows = connection.execute(_SETTLE, values).all()
+    return _settled(rows, {work.session_id: work for work in looked})
 
 
-def _settled(rows: Sequence[Any]) -> Settled:
-    done = [row.session_id for row in rows if not row.changed]
-    mine = [row for row in rows if row.changed]
-    until: datetime | None = mine[0].until if mine else None
-    work = [Work(r.session_id, r.epoch, (r.saved_epoch, r.saved_revision), r.due_at, r.checkpoint_type) for r in mine]
-    return Settled(Claim(work, mine[0].claimed_at if mine else None, until), done)
+def _settled(rows: Sequence[Any], looked: Mapping[UUID, Work]) -> Settled:
+    current = [row[0] for row in rows if row[1] is None]
+    claimed_at, until, work = None, None, list[Work]()
+    for session_id, epoch, saved_epoch, saved_revision, lapses, at in rows:
+        if epoch is not None:
+            seen = looked[session_id]
+            work.append(Work(session_id, epoch, (saved_epoch, saved_revision), seen.due_at, seen.checkpoint_type))
+            claimed_at, until = claimed_at or at, until or lapses
+    return Settled(Claim(work, claimed_at, until), current)
+
+
+def _told(moment: datetime | None) -> str:
+    return f'"{moment.isoformat()}"' if moment else "NULL"

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, text
 
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.state import part_rows
-from fntx_sessions.state.claims import Claim, Work, after
+from fntx_sessions.state.claims import Claim, Work, after, array
 from fntx_sessions.state.snapshot import Packed
 from fntx_sessions.testing import failpoint
 
@@ -79,9 +79,9 @@ def owned_by(engine: Engine, host_id: str) -> list[UUID]:
 
 def _values(claim: Claim, packed: Sequence[Packed], dues: dict[UUID, datetime | None]) -> dict[str, object]:
     return {
-        "ids": [str(p.session_id) for p in packed],
-        "epochs": [p.epoch for p in packed],
-        "revisions": [p.revision for p in packed],
+        "ids": array(str(p.session_id) for p in packed),
+        "epochs": array(str(p.epoch) for p in packed),
+        "revisions": array(str(p.revision) for p in packed),
         "manifests": [Binary(p.manifest) for p in packed],
         "checksums": [Binary(p.checksum) for p in packed],
         "dues": [dues[p.session_id] for p in packed],

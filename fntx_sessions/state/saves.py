@@ -12,11 +12,12 @@ import redis
 import structlog
 from sqlalchemy import Engine
 
-from fntx_sessions.exceptions import Retryable, Unavailable
+from fntx_sessions.exceptions import Retryable
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.changes import Changes, Marks, is_current, snapshot_of
 from fntx_sessions.state.claims import Claim, DueWork
 from fntx_sessions.state.data_keys import DataKeys
+from fntx_sessions.state.hot_copies import HotCopies
 from fntx_sessions.state.invalid_states import keep_invalid
 from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.remembered import get_remembered
@@ -26,18 +27,27 @@ from fntx_sessions.state.save_rows import owned_by, write_saves
 from fntx_sessions.state.snapshot import Packed
 from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.memory import MemoryTier, get_memory
-from fntx_sessions.state.tiers.redis import HotTier
 from fntx_sessions.testing import failpoint
 
 __all__ = ["SAVES", "SaveReport", "Saver", "save_due", "save_owned", "save_sessions", "snapshot_of"]
 
 SAVES = DueWork("save")
 _LOOKS = 5
+_LOOK_AHEAD = 4
 _log = structlog.get_logger(__name__)
 
 
+class _Pace:
+    """How many batches this process looks at together: several while few sessions change."""
+
+    ahead = _LOOK_AHEAD
+
+
 def save_due(engine: Engine, client: redis.Redis, settings: Settings, limit: int | None = None) -> SaveReport:
-    """Save up to `limit` (None: `save_batch`) sessions that are due; raises Unavailable or Busy: then all stay due."""
+    """Save up to `limit` (None: `save_batch`) sessions that are due and changed, and settle the unchanged among them.
+
+    Raises Unavailable or Busy: then what was not done stays due.
+    """
     return Saver(engine, client, settings).save_due(limit or settings.save_batch)
 
 
@@ -63,8 +73,8 @@ class Saver:
     ) -> None:
         self._engine = engine
         self._settings = settings
-        self._hot = HotTier(client, settings.hot_ttl_s)
         self._memory = memory or get_memory()
+        self._hot = HotCopies(engine, client, settings, self._memory)
         self._keys = DataKeys(engine, settings)
         self._changes = Changes(engine, LiveState(client, settings), settings)
 
@@ -78,15 +88,19 @@ class Saver:
         return self._saved(claim, marks, report)
 
     def _settled(self, limit: int) -> tuple[SaveReport, Claim, Marks]:
-        looked = look(self._engine, limit)
+        looked = look(self._engine, limit * _Pace.ahead)
         get_remembered().note(looked)
         ids = [work.session_id for work in looked]
         problems = self._keys.ensure(ids)
         marks = self._changes.marks(ids)
-        current = {work.session_id for work in looked if is_current(work, marks[work.session_id])}
-        settled = settle(self._engine, looked, current, self._settings.lease_s)
-        mine = {work.session_id for work in settled.claim.work}
-        failed = {one: str(problem) for one, problem in problems.items() if one in mine}
+        changed = [work for work in looked if not is_current(work, marks[work.session_id])]
+        _Pace.ahead = 1 if 2 * len(changed) > len(looked) else _LOOK_AHEAD
+        left = {work.session_id for work in changed[limit:]}
+        current = set(ids) - {work.session_id for work in changed}
+        mine = [work for work in looked if work.session_id not in left] if left else looked
+        settled = settle(self._engine, mine, current, self._settings.lease_s)
+        failed = {work.session_id: str(problems[work.session_id]) for work in settled.claim.work
+                  if work.session_id in problems}  # fmt: skip
         return SaveReport(unchanged=settled.current, failed=failed), settled.claim, marks
 
     def save(self, claim: Claim) -> SaveReport:
@@ -115,6 +129,7 @@ class Saver:
         written = set(report.saved)
         rest = [work for work in claim.work if work.session_id not in written]
         SAVES.finish(self._engine, claim, rest, [one for one in report.unchanged if one not in before])
+        self._hot.settle()
         report.seconds = perf_counter() - started
         return report
 
@@ -136,10 +151,6 @@ class Saver:
             former = before[packed.session_id]
             copies.append((packed, packed.parts.keys() - (former.parts.keys() if former else set())))
             self._memory.put(packed)
-        try:
-            self._hot.put_many(copies)
-        except Unavailable as error:
-            # The save of record is committed; the next one writes the hot copy again.
-            report.hot_problem = str(error)
-            _log.warning("save.hot_copy_failed", problem=str(error))
+        # The save of record is committed: a hot copy that cannot be written now is made up for later.
+        report.hot_problem = self._hot.write(copies) or report.hot_problem
         failpoint("save.after_hot")
