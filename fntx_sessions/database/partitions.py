@@ -5,9 +5,10 @@ empty that way. Should nobody have made partitions for weeks, rows fall into it 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from typing import TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine, text
@@ -19,13 +20,14 @@ from fntx_sessions.exceptions import Busy, Retryable
 from fntx_sessions.settings import Settings
 from fntx_sessions.testing import failpoint
 
+T = TypeVar("T")
 LOCK_TIMEOUT_MS = 300  # how long trading may have to queue behind a change of partitions that waits for its lock
-MOVE_TIMEOUT_MS = 5_000  # how long a statement that moves rows out of DEFAULT may hold up writers of DEFAULT
+MOVE_TIMEOUT_MS = 1_500  # how long moving rows out of DEFAULT may hold up writers, who give up after 2 s
 _ATTEMPTS, _PAUSE_S = 3, 0.2
 _TODAY = text("SELECT (now() AT TIME ZONE 'UTC')::date")
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtext('fntx_sessions.partitions'))")
 _BOUNDS = text("SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true)")
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 @contextmanager
@@ -74,40 +76,43 @@ def make_ahead(engine: Engine, weeks: int, move_ms: int = MOVE_TIMEOUT_MS) -> li
     with transaction(engine) as connection:
         now = today(connection)
         missing = [(name, week) for name, layout in layouts(connection).items() for week in layout.missing(now, weeks)]
-    return [week.name for relation, week in missing if _made(engine, relation, week, move_ms)]
+    return [week.name for name, week in missing if patiently(week.name, _making(engine, name, week, move_ms))]
 
 
-def _made(engine: Engine, relation: str, week: Week, move_ms: int) -> bool:
-    """Make a week, trying again when a lock is not to be had; True when it was this call that did it."""
-    for attempt in range(1, _ATTEMPTS + 1):
+def patiently(partition: str, change: Callable[[], T]) -> T | None:
+    """Return what a change of partitions returns, tried again when a lock is not to be had; None, logged: given up."""
+    for _ in range(_ATTEMPTS):
         try:
-            with changing(engine, move_ms) as connection:
-                moved = _make(connection, relation, week)
-        except Busy as error:
-            log.info("partition_waits", partition=week.name, attempt=attempt, error=str(error))
+            return change()
+        except Busy:
             time.sleep(_PAUSE_S)
         except Retryable as error:
-            log.warning("partition_not_made", partition=week.name, error=str(error))
-            return False
-        else:
-            failpoint("partition.committed")
-            return _told(week, moved)
-    log.warning("partition_not_made", partition=week.name, error="no lock was to be had")
-    return False
+            _log.warning("partition_not_changed", partition=partition, error=str(error))
+            return None
+    _log.warning("partition_not_changed", partition=partition, error="no lock was to be had")
+    return None
 
 
-def _told(week: Week, moved: int | None) -> bool:
-    if moved is not None:
-        log.info("partition_made", partition=week.name, moved=moved)
-    return moved is not None
+def _making(engine: Engine, relation: str, week: Week, move_ms: int) -> Callable[[], bool]:
+    def make() -> bool:
+        with changing(engine, move_ms) as connection:
+            moved = _make(connection, relation, week)
+        failpoint("partition.committed")
+        if moved is not None:
+            _log.info("partition_made", partition=week.name, moved=moved)
+        return moved is not None
+
+    return make
 
 
 def _make(connection: Connection, relation: str, week: Week) -> int | None:
     """Make a week with whatever of it fell into DEFAULT; return how many rows that were, None: it is there."""
     if any(known.since == week.since for known in layouts(connection)[relation].weeks):
         return None
-    # Nobody writes to DEFAULT from the LOCK to the commit; it may be read until the partition is attached.
-    run(connection, create_sql(relation, week), f"LOCK TABLE ONLY {relation}_default IN SHARE ROW EXCLUSIVE MODE")
+    run(connection, create_sql(relation, week))
+    # Writers stand still from here to the commit, before they have chosen a partition: one that had chosen DEFAULT
+    # would be refused once the row belongs elsewhere. Readers go on until the partition is attached.
+    run(connection, f"LOCK TABLE ONLY {relation} IN SHARE ROW EXCLUSIVE MODE")
     connection.execute(FORGET, {"whose": "*"})
     moved = connection.exec_driver_sql(move_sql(relation, week)).rowcount
     connection.execute(FORGET, {"whose": ""})

@@ -5,6 +5,9 @@ there. A CHECK that says where it ends, validated beforehand while rows come and
 says no more than the partition's own bound, so that it refuses nobody.
 """
 
+from collections.abc import Sequence
+from uuid import UUID
+
 from sqlalchemy import Connection, Engine, text
 
 from fntx_sessions.database.partitions import changing, run
@@ -36,8 +39,8 @@ def _proven(connection: Connection, past: str) -> bool | None:
     return found
 
 
-def drop_week(connection: Connection, layout: Layout, week: Week, kept: str) -> int:
-    """Drop the relation's first week, but for the rows `kept` (SQL over them as `t`) holds for; return how many.
+def drop_week(connection: Connection, layout: Layout, week: Week, kept: Sequence[UUID]) -> int:
+    """Drop the relation's first week, but for the rows of the sessions `kept`; return how many those are.
 
     Postgres cannot detach concurrently from a table that has a DEFAULT partition: everybody waits for the milliseconds
     this takes, and nobody is waited for longer than the lock's timeout. `prove_past` comes first.
@@ -51,7 +54,8 @@ def drop_week(connection: Connection, layout: Layout, week: Week, kept: str) -> 
         f"ALTER TABLE {past} DROP CONSTRAINT {_CHECK}",
     )
     failpoint("drop.attached")
-    moved = connection.exec_driver_sql(f"INSERT INTO {relation} SELECT t.* FROM {week.name} t WHERE {kept}").rowcount
+    keep = text(f"INSERT INTO {relation} SELECT * FROM {week.name} WHERE session_id = ANY(CAST(:kept AS uuid[]))")
+    moved = connection.execute(keep, {"kept": list(map(str, kept))}).rowcount
     run(connection, f"DROP TABLE {week.name}")
     failpoint("drop.dropped")
     return moved

@@ -41,6 +41,11 @@ class Week:
     since: date
     until: date
 
+    @property
+    def label(self) -> str:
+        """The week alone, as `2026w47`."""
+        return self.name.rpartition("_")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -97,7 +102,7 @@ def _layout(relation: str, found: list[dict[str, Any]]) -> Layout:
 def create_sql(relation: str, week: Week) -> str:
     """Return the statement that makes a week's table by itself, its bounds proven by a CHECK.
 
-    ``PARTITION OF`` would lock the parent against everybody; attaching takes a lock that lets rows in.
+    ``PARTITION OF`` would keep readers of every week out as well; attaching lets them go on.
     """
     bounds = f"timestamp >= {moment(week.since)} AND timestamp < {moment(week.until)}"
     like = f"LIKE {relation} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE"

@@ -1,0 +1,201 @@
+"""History is cut by week: made ahead, by anybody, while others write; nobody is refused or waits for long."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from history_world import add, begin, count, forget_to_make, history, week_at, weeks_back, weeks_of
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from state_world import make_world
+
+from fntx_sessions.database.engine import build_engine
+from fntx_sessions.database.history import RELATIONS, delete_history
+from fntx_sessions.database.partitions import maintenance, make_ahead
+from fntx_sessions.database.weeks import is_partition
+from fntx_sessions.state.dropping import drop_due
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def world(settings):
+    with make_world(settings) as made:
+        yield made
+
+
+def test_a_new_database_has_this_week_and_the_next(world):
+    """Nobody has to come by before the first row is written."""
+    [session_id] = world.sessions(1, live=False)
+    assert [len([week for name, week in weeks_of(world) if name == one]) for one in RELATIONS] == [2, 2, 2, 2]
+    add(world, session_id, NOW)
+    add(world, session_id, NOW + timedelta(days=7))
+    for name in RELATIONS:
+        assert [count(world, f"{name}_{end}") for end in ("past", "default")] == [0, 0]
+        assert count(world, week_at(name, NOW).name) == 1
+
+
+def test_made_twice_they_are_there_once(world):
+    """What is there is left alone."""
+    assert sorted(make_ahead(world.engine, 3)) == sorted(
+        week_at(name, NOW + timedelta(days=7 * ahead)).name for name in RELATIONS for ahead in (2, 3)
+    )
+    assert make_ahead(world.engine, 3) == []
+    assert all(is_partition(week.name) for _, week in weeks_of(world))
+
+
+def test_two_makers_at_once_make_each_once(world):
+    """Neither fails, and between them all is made."""
+    with ThreadPoolExecutor(2) as pool:
+        made = [name for names in pool.map(lambda _: make_ahead(world.engine, 3), range(2)) for name in names]
+    assert sorted(made) == sorted(set(made))
+    assert len(weeks_of(world)) == 4 * len(RELATIONS)
+
+
+def test_rows_that_nobody_made_a_partition_for_are_kept_and_move_later(world):
+    """Beat was dead for weeks: rows went to DEFAULT, were read from there, and now are where they belong."""
+    [session_id] = world.sessions(1, live=False)
+    begin(world, 3)
+    forget_to_make(world)
+    for name, week in weeks_of(world):
+        world.run(f"DROP TABLE {week.name}")
+        assert name in RELATIONS
+    moments = [weeks_back(2), weeks_back(1), NOW, NOW + timedelta(days=60)]
+    for at in moments:
+        add(world, session_id, at)
+    before = history(world, session_id)
+    assert [count(world, f"{name}_default") for name in RELATIONS] == [4, 4, 4, 4]
+    make_ahead(world.engine, 1)
+    assert history(world, session_id) == before
+    for name in RELATIONS:
+        assert [count(world, week_at(name, at).name) for at in moments[:3]] == [1, 1, 1]
+        assert count(world, f"{name}_default") == 1
+
+
+def test_simulated_times_are_in_the_past(world):
+    """Days of other years are replayed into a partition of their own, which no attaching has to read."""
+    [session_id] = world.sessions(1, live=False)
+    add(world, session_id, datetime(2018, 2, 5, 15, tzinfo=UTC))
+    assert [count(world, f"{name}_past") for name in RELATIONS] == [1, 1, 1, 1]
+
+
+@contextmanager
+def writing(world, session_id):
+    """Add rows one after another meanwhile, from several connections; afterwards none of them failed."""
+    done, written, failed = threading.Event(), [], []
+
+    def write(number):
+        while not done.is_set():
+            try:
+                add(world, session_id, datetime.now(UTC) + timedelta(days=7 * number), "events", "samples")
+                written.append(number)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+                failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield written
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert failed == []
+
+
+def test_who_writes_meanwhile_is_not_refused_and_loses_nothing(world):
+    """Rows of this and the coming weeks are written while their partitions are made, moved into, and older dropped."""
+    [session_id] = world.sessions(1, live=False)
+    begin(world, 6)
+    forget_to_make(world)
+    with writing(world, session_id) as written:
+        while count(world, "events_default") < 20:
+            time.sleep(0.01)
+        made = make_ahead(world.engine, 3)
+        dropped = drop_due(world.engine, world.settings.model_copy(update={"warm_keep_s": 0.0}))
+        so_far = len(written)
+        while len(written) < so_far + 20:
+            time.sleep(0.01)
+    assert len(made) == 4 * len(RELATIONS)
+    assert len(dropped) == 6 * len(RELATIONS)
+    assert count(world, "events", session_id) == len(written)
+    assert count(world, "events_default") == 0
+
+
+def test_who_holds_a_lock_is_not_waited_for(world):
+    """A transaction that reads history keeps its relation's partition from being made for now, and is not disturbed."""
+    with world.engine.begin() as connection:
+        connection.execute(text("SELECT count(*) FROM events"))
+        made = make_ahead(world.engine, 2)
+        assert len(made) == len(RELATIONS) - 1
+        assert not any(name.startswith("events") for name in made)
+        connection.execute(text("SELECT count(*) FROM events"))
+    assert make_ahead(world.engine, 2) == [week_at("events", NOW + timedelta(days=14)).name]
+
+
+@pytest.mark.parametrize("verb", ["UPDATE {} SET reason = 'other'", "DELETE FROM {}", "TRUNCATE {}"])
+@pytest.mark.parametrize("of", ["transitions", "transitions_past", "transitions_default", "week"])
+def test_transitions_are_append_only_by_whatever_name(world, verb, of):
+    """A partition is guarded like the whole, one made later too."""
+    [session_id] = world.sessions(1, live=False)
+    make_ahead(world.engine, 2)
+    ahead = NOW + timedelta(days=14)
+    for at in (datetime(2018, 2, 5, tzinfo=UTC), ahead, NOW + timedelta(days=90)):
+        add(world, session_id, at, "transitions")
+    with pytest.raises(DBAPIError, match="transitions is append-only"):
+        world.run(verb.format(week_at("transitions", ahead).name if of == "week" else of))
+
+
+def test_one_sessions_history_can_be_deleted_and_no_other(world):
+    """Rows of every relation and time go, of this session alone, and the guard stands again."""
+    one, other = world.sessions(2, live=False)
+    for session_id in (one, other):
+        for at in (datetime(2018, 2, 5, tzinfo=UTC), NOW, NOW + timedelta(days=90)):
+            add(world, session_id, at)
+    kept = history(world, other)
+    with world.engine.begin() as connection:
+        assert delete_history(connection, one) == dict.fromkeys(RELATIONS, 3)
+    assert all(rows == [] for rows in history(world, one).values())
+    assert history(world, other) == kept
+    with world.engine.begin() as connection:
+        delete_history(connection, one)
+        with pytest.raises(DBAPIError, match="append-only"):
+            connection.execute(text("DELETE FROM transitions WHERE session_id = :id"), {"id": other})
+        connection.rollback()
+
+
+def test_a_role_for_maintenance_makes_and_drops_what_the_house_may_not(world, settings):
+    """The house's own role writes and reads but owns nothing; the maintenance role acts as the owner."""
+    [session_id] = world.sessions(1, live=False)
+    begin(world, 1)
+    names = {name: f"{name}_{uuid4().hex[:8]}" for name in ("house", "keeper")}
+    owner = world.rows("SELECT current_user AS me")[0]["me"]
+    world.run(f'CREATE ROLE {names["house"]} LOGIN; CREATE ROLE {names["keeper"]} LOGIN IN ROLE "{owner}"')
+    world.run(f'ALTER ROLE {names["keeper"]} SET role = "{owner}"')
+    world.run(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {names['house']}")
+    url = world.engine.url
+    told = settings.model_copy(update={"maintenance_database_url": _secret(url.set(username=names["keeper"]))})
+    house = build_engine(url.set(username=names["house"]).render_as_string(hide_password=False), settings)
+    try:
+        with pytest.raises(DBAPIError, match="must be owner"), house.begin() as connection:
+            connection.execute(text("DROP TABLE events_default"))
+        with maintenance(told.model_copy(update={"warm_keep_s": 0.0}), house) as keeper:
+            assert len(make_ahead(keeper, 2)) == len(RELATIONS)
+            assert len(drop_due(keeper, told.model_copy(update={"warm_keep_s": 0.0}))) == len(RELATIONS)
+        mine = world.__class__(house, world.client, settings)
+        add(mine, session_id, NOW + timedelta(days=14))
+        assert len(history(mine, session_id)["events"]) == 1
+    finally:
+        house.dispose()
+        world.run(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {names['house']}")
+        world.run(f"DROP ROLE {names['house']}, {names['keeper']}")
+
+
+def _secret(url):
+    return SecretStr(url.render_as_string(hide_password=False))
