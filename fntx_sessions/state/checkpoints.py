@@ -23,13 +23,13 @@ from fntx_sessions.state import checkpoint_rows as rows
 from fntx_sessions.state.checkpoint_record import read_record
 from fntx_sessions.state.claims import DueWork, Work
 from fntx_sessions.state.current import pack_current
+from fntx_sessions.state.hot_copies import HotCopies
 from fntx_sessions.state.identity import identity
 from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.parts import MARKET, TRADING
 from fntx_sessions.state.snapshot import Packed, Packer, Snapshot
 from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.memory import get_memory
-from fntx_sessions.state.tiers.redis import HotTier
 from fntx_sessions.testing import failpoint
 
 CHECKPOINTS = DueWork(
@@ -189,21 +189,18 @@ def _make(
             raise
         return made  # asked twice at once: the other attempt's is the one that counts
     row = rows.verify_stored(engine, packed, Packer.of(settings, engine).unpack)
-    _copy(client, settings, packed)
+    _copy(engine, client, settings, packed)
     return to_checkpoint(row)
 
 
-def _copy(client: redis.Redis, settings: Settings, packed: Packed) -> None:
+def _copy(engine: Engine, client: redis.Redis, settings: Settings, packed: Packed) -> None:
     """Hold it nearer too: for who reads it soon, and for the next one, which need not seal anew what did not change."""
     memory = get_memory()
     for held in memory.held(packed.session_id):
         if held.ref.checkpoint_id:
             memory.delete(held.ref)
     memory.offer(packed)
-    try:
-        HotTier.of(client, settings).put(packed)
-    except Retryable as error:
-        _log.warning("checkpoint.hot_copy_failed", session_id=str(packed.session_id), problem=str(error))
+    HotCopies(engine, client, settings, memory).write_checkpoint(packed)
 
 
 def to_checkpoint(row: dict[str, Any], **states: Any) -> SessionCheckpoint:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import threading
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -123,7 +124,7 @@ def test_two_savers_only_move_forward(world):
     world.live.report(report(session_id, newer=True))
     save_sessions(*world.stores, [session_id])
     assert save_rows.write_saves(world.engine, claim, [old], set()) == set()
-    saver._hot.put_many([(old, ())])
+    saver._hot.write([(old, ())])
     assert load(world, session_id).snapshot.revision == 2
     assert world.rows("SELECT revision FROM saves") == [{"revision": 2}]
 
@@ -339,6 +340,7 @@ def test_hot_copies_that_fail_do_not_undo_the_save(world, monkeypatch):
     def refuse(*_: object) -> None:
         raise Unavailable("Redis", "gone", "")
 
+    world = replace(world, settings=world.settings.model_copy(update={"tier_retry_s": 0.0}))
     [session_id] = world.sessions(1)
     world.live.report(report(session_id, agent="Big", notes=LARGE))
     with monkeypatch.context() as patched:
