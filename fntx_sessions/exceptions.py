@@ -29,7 +29,12 @@ Facts are positional, so that an error survives Celery's JSON result backend and
 from typing import Any, ClassVar
 
 _BY_ITSELF = frozenset({"finalization_complete", "exception"})
-_VERBS = {"health_check_failed": "suspend", "create_checkpoint": "checkpoint", "prune_checkpoints": "prune"}
+_VERBS = {
+    "health_check_failed": "suspend",
+    "create_checkpoint": "checkpoint",
+    "prune_checkpoints": "prune",
+    "accept_differences": "accept",
+}
 
 
 def verb(trigger: Any) -> str:

@@ -14,6 +14,7 @@ from fntx_sessions.schemas import (
     Hold,
     SessionEvent,
     SessionMetrics,
+    SessionRecoveryPlan,
     SessionStatus,
     SessionTemplate,
     SessionTransition,
@@ -156,12 +157,42 @@ class SessionLifecycleManager(Manager):
         return outcome
 
     async def recover_session(
-        self, session_id: SessionId, checkpoint_id: SessionId | None = None, reason: str = "", **asking: Unpack[Asking]
+        self,
+        session_id: SessionId,
+        checkpoint_id: SessionId | None = None,
+        reason: str = "",
+        *,
+        accept_identity: str | None = None,
+        **asking: Unpack[Asking],
     ) -> TradingSession:
-        """Put a session's memory back and return it, PAUSED; checkpoint_id None takes the newest state there is."""
-        arguments = {"session_id": as_id(session_id), "checkpoint_id": checkpoint_id, "reason": reason}
+        """Put a session's memory back and return it, PAUSED; checkpoint_id None takes the newest state that holds.
+
+        accept_identity: take what was made under this other identity too, its first 8 or more digits. Where memory,
+        ledger and broker differ afterwards, `requires_action` says so and resuming needs `accept_differences`.
+        """
+        arguments = {
+            "session_id": as_id(session_id),
+            "checkpoint_id": checkpoint_id,
+            "accept_identity": accept_identity,
+            "reason": reason,
+        }
         await self._command("recover", arguments, asking)
         return await self.get_session(session_id)
+
+    async def create_recovery_plan(
+        self, session_id: SessionId, checkpoint_id: SessionId | None = None, *, accept_identity: str | None = None
+    ) -> SessionRecoveryPlan:
+        """Return what a recovery would try, in its order, the first candidates proven; nothing is changed."""
+        arguments = {
+            "session_id": as_id(session_id),
+            "checkpoint_id": checkpoint_id,
+            "accept_identity": accept_identity,
+        }
+        return SessionRecoveryPlan.model_validate(await self._query("fntx.sessions.plan", arguments))
+
+    async def accept_differences(self, session_id: SessionId, reason: str, **asking: Unpack[Asking]) -> Outcome:
+        """Answer for the differences a recovery found, so that the session may resume; needs a risk manager."""
+        return await self._command("accept", {"session_id": as_id(session_id), "reason": reason}, asking)
 
     async def update_session(
         self,

@@ -34,6 +34,7 @@ __all__ = [
     "Money",
     "Order",
     "Position",
+    "RecoveryCandidate",
     "RecoveryStep",
     "RiskParameters",
     "SessionCheckpoint",
@@ -334,8 +335,35 @@ class RecoveryStep(Model):
     status: Literal["pending", "running", "done", "failed"] = "pending"
 
 
+class RecoveryCandidate(Model):
+    """One state a session's memory could be put back from. rank 1 is tried first; `reason` says why it stands there.
+
+    source: live, redis, postgres, backup, checkpoint or cold. verified: read whole and proven just now; False with no
+    `problem`: its turn to be read has not come. created_at and expected_data_loss_s None: only its bytes can tell.
+    """
+
+    rank: int = Field(ge=1)
+    source: str
+    name: str
+    tier: str
+    checkpoint_id: UUID | None = None
+    epoch: int
+    revision: int
+    created_at: Time | None = None
+    verified: bool = False
+    expected_data_loss_s: float | None = None
+    identity_differences: list[str] = []
+    reason: str
+    problem: str | None = None
+
+
 class SessionRecoveryPlan(Model):
-    """What could be restored, from where, and what it would cost."""
+    """What could be restored, from where, and what it would cost; making one changes nothing.
+
+    recovery_type: the source of the best candidate, or `none`. version, epoch: the session's when the plan was made.
+    hosts_not_seen: hosts whose local backups, should they have any, cannot be read from here. recovery_confidence: the
+    sum of what `confidence_reasons` lists, 0 without a usable candidate.
+    """
 
     plan_id: UUID
     session_id: UUID
@@ -343,6 +371,8 @@ class SessionRecoveryPlan(Model):
     recovery_type: str
     checkpoint_id: UUID | None
     fallback_checkpoint_ids: list[UUID] = []
+    candidates: list[RecoveryCandidate] = []
+    hosts_not_seen: list[str] = []
     steps: list[RecoveryStep] = []
     estimated_duration: float = 0.0
     data_integrity_checks: list[str] = []
@@ -351,6 +381,10 @@ class SessionRecoveryPlan(Model):
     expected_data_loss_s: float | None = None
     state_consistency_risk: str = ""
     recovery_confidence: Fraction = 0.0
+    confidence_reasons: list[str] = []
+    status: SessionStatus | None = None
+    version: int | None = None
+    epoch: int | None = None
 
 
 class SessionTemplate(Model):

@@ -120,6 +120,8 @@ class Settings(BaseSettings):
     liveness_interval_s: float = Field(default=5.0, gt=0)
     shutdown_checkpoint_s: float = Field(default=10.0, ge=0)
     recovery_attempts_max: int = Field(default=5, ge=1)
+    recovery_candidates_max: int = Field(default=20, ge=1)
+    plan_verified_max: int = Field(default=3, ge=1)
     pending_again_s: float = Field(default=1.0, gt=0)
     pending_batch: int = Field(default=100, ge=1)
     recoveries_per_sweep: int = Field(default=100, ge=1)

@@ -109,6 +109,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "liveness_interval_s": "how often lost workers are looked for",
         "shutdown_checkpoint_s": "time for checkpoints when a worker shuts down; its saves come first",
         "recovery_attempts_max": "recoveries tried by themselves; then a person has to",
+        "recovery_candidates_max": "checkpoints a recovery or its plan looks at, newest first",
+        "plan_verified_max": "usable candidates a recovery plan reads whole; a recovery reads on until one holds",
         "pending_again_s": "how often what waits (a start, a stop, a recovery) is looked at",
         "pending_batch": "sessions one pending sweep claims",
         "recoveries_per_sweep": "sessions one liveness sweep takes over",

@@ -69,6 +69,12 @@ def recover(actor: Actor, command_id: UUID, arguments: RecoverArguments) -> Outc
     return execute.command(desk(), Trigger.RECOVER, actor, arguments, command_id)
 
 
+@command("fntx.sessions.accept")
+def accept(actor: Actor, command_id: UUID, arguments: CommandArguments) -> Outcome:
+    """Answer for the differences that a recovery found."""
+    return execute.command(desk(), Trigger.ACCEPT, actor, arguments, command_id)
+
+
 @command("fntx.sessions.fail")
 def fail(actor: Actor, command_id: UUID, arguments: FailArguments) -> Outcome:
     """Put a session in ERROR."""

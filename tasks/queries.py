@@ -4,15 +4,17 @@ from typing import Any
 from uuid import UUID
 
 from fntx_sessions.lifecycle import templates
-from fntx_sessions.lifecycle.arguments import ListArguments, QueryArguments
+from fntx_sessions.lifecycle.arguments import ListArguments, PlanArguments, QueryArguments
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.reads import checkpoints as kept
 from fntx_sessions.lifecycle.reads import history, ledger, metrics, sessions
 from fntx_sessions.lifecycle.reads.records import TradeRecord
+from fntx_sessions.lifecycle.recovery.plan import create_recovery_plan
 from fntx_sessions.schemas import (
     Model,
     SessionCheckpoint,
     SessionEvent,
+    SessionRecoveryPlan,
     SessionTemplate,
     SessionTransition,
     TradingSession,
@@ -69,6 +71,15 @@ def session_metrics(arguments: QueryArguments) -> dict[str, Any]:
 def checkpoints(arguments: QueryArguments) -> list[SessionCheckpoint]:
     """Return the checkpoints, newest first, without their states."""
     return kept.get_checkpoints(desk().engine, arguments.session_id, arguments.limit)
+
+
+@query("fntx.sessions.plan")
+def recovery_plan(arguments: PlanArguments) -> SessionRecoveryPlan:
+    """Return what a recovery would try, in its order; changes nothing."""
+    at = desk()
+    return create_recovery_plan(
+        at.engine, at.redis, at.settings, arguments.session_id, arguments.accept_identity, arguments.checkpoint_id
+    )
 
 
 @query("fntx.sessions.outcome")

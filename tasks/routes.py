@@ -13,7 +13,7 @@ SLOW_QUEUES = frozenset({CHECKPOINTS, MAINTENANCE})
 
 _SESSIONS = "fntx.sessions."
 _QUERY_VERBS = frozenset(
-    {"get", "list", "metrics", "events", "transitions", "trades", "checkpoints", "outcome", "templates", "plan"}
+    {"get", "list", "metrics", "events", "transitions", "trades", "checkpoints", "outcome", "templates"}
     | {"get_checkpoint", "verify", "validate", "plan"}
 )
 _TEMPLATES = "fntx.templates."

@@ -10,10 +10,11 @@ from sqlalchemy import text
 from fntx_sessions.automation.liveness import give_up, resume_recovered
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.exceptions import FntxError, IntegrityError, PreconditionFailed
-from fntx_sessions.lifecycle import commands, execute, machine, recovering
+from fntx_sessions.lifecycle import commands, execute, machine
 from fntx_sessions.lifecycle.arguments import FinalizeArguments
 from fntx_sessions.lifecycle.change import Ask
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.lifecycle.recovery.run import recover
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state.checkpoints import create_checkpoint
@@ -120,7 +121,7 @@ def _finish_recovery(desk: Desk, actor: Actor, row: dict[str, Any]) -> str:
     if row["recovery_attempts"] >= desk.settings.recovery_attempts_max:
         give_up(desk, actor, row["session_id"], f"{row['recovery_attempts']} recoveries failed")
         return "gave_up"
-    outcome = recovering.recover(desk.engine, desk.redis, desk.settings, _asked(Payloads(desk.engine), row))
+    outcome = recover(desk.engine, desk.redis, desk.settings, _asked(Payloads(desk.engine), row))
     execute.follow_up(desk, outcome)
     if outcome.state == "done":
         resume_recovered(desk, actor, row["session_id"])

@@ -1,4 +1,4 @@
-"""`fntx create|start|pause|resume|suspend|stop|recover|update`: one lifecycle command each."""
+"""`fntx create|start|pause|resume|suspend|stop|update`: one lifecycle command each."""
 
 import time
 from typing import Annotated, Any
@@ -32,7 +32,7 @@ _DONE = "done"
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to `app`."""
-    for command in (create, start, pause, resume, suspend, stop, recover, update):
+    for command in (create, start, pause, resume, suspend, stop, update):
         app.command()(command)
 
 
@@ -80,7 +80,7 @@ def start(
 ) -> None:
     """Begin trading, once the required agents are ready."""
     edits = _edits(config, risk, None, None)
-    _ask("start", ids, _common(reason, version) | edits, command_id, as_json, SessionStatus.ACTIVE if wait else None)
+    ask_each("start", ids, common(reason, version) | edits, command_id, as_json, SessionStatus.ACTIVE if wait else None)
 
 
 def pause(
@@ -92,7 +92,7 @@ def pause(
     as_json: AsJson = False,
 ) -> None:
     """Halt trading: what is open may only be reduced. Says which orders are still in flight."""
-    _ask("pause", ids, _common(reason, version) | {"hold": hold.value}, command_id, as_json)
+    ask_each("pause", ids, common(reason, version) | {"hold": hold.value}, command_id, as_json)
 
 
 def resume(
@@ -104,7 +104,7 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Trade again."""
-    _ask("resume", ids, _common(reason, version) | {"hold": hold.value}, command_id, as_json)
+    ask_each("resume", ids, common(reason, version) | {"hold": hold.value}, command_id, as_json)
 
 
 def suspend(
@@ -115,7 +115,7 @@ def suspend(
     as_json: AsJson = False,
 ) -> None:
     """Stop a session for a system fault; what protects it from loss goes on. `recover` brings it back."""
-    _ask("suspend", ids, _common(reason, version), command_id, as_json)
+    ask_each("suspend", ids, common(reason, version), command_id, as_json)
 
 
 def stop(
@@ -136,24 +136,7 @@ def stop(
         raise InvalidArgument("--to", "names who takes positions over, but --close leaves none", "Use --leave --to.")
     own = {"close_positions": close, "leave_positions_with": to, "stop_deadline_s": deadline_s}
     given = {key: value for key, value in own.items() if value is not None}
-    _ask("stop", ids, _common(reason, version) | given, command_id, as_json, SessionStatus.CLOSED if wait else None)
-
-
-def recover(
-    ids: Ids = None,
-    checkpoint: Annotated[
-        UUID | None, typer.Option("--checkpoint", help="Recover from this one; else the newest.")
-    ] = None,
-    reason: Reason = "",
-    version: Version = None,
-    command_id: CommandId = None,
-    wait: Wait = False,
-    as_json: AsJson = False,
-) -> None:
-    """Bring a session's memory back from its newest good state; it ends paused."""
-    given = {} if checkpoint is None else {"checkpoint_id": str(checkpoint)}
-    goal = SessionStatus.PAUSED if wait else None
-    _ask("recover", ids, _common(reason, version) | given, command_id, as_json, goal)
+    ask_each("stop", ids, common(reason, version) | given, command_id, as_json, SessionStatus.CLOSED if wait else None)
 
 
 def update(
@@ -179,7 +162,7 @@ def update(
     if not edits:
         fix = "Give --config, --risk, --strategy, --strategy-set, --clear-latch or --add-hold."
         raise InvalidArgument("update", "changes nothing", fix)
-    _ask("update", ids, _common(reason, version) | edits, command_id, as_json)
+    ask_each("update", ids, common(reason, version) | edits, command_id, as_json)
 
 
 def _edits(
@@ -194,11 +177,12 @@ def _edits(
     return {name: value for name, value in edits.items() if value}
 
 
-def _common(reason: str, version: int | None) -> Answer:
+def common(reason: str, version: int | None) -> Answer:
+    """Return the arguments that every command takes."""
     return {"reason": reason} | ({} if version is None else {"expected_version": version})
 
 
-def _ask(
+def ask_each(
     name: str,
     ids: list[str] | None,
     arguments: Answer,
@@ -206,6 +190,7 @@ def _ask(
     as_json: bool,
     goal: SessionStatus | None = None,
 ) -> None:
+    """Ask for one command on each session and show what came of it; goal: wait until it has come there."""
     if command_id is not None and ids is not None and len(ids) > 1:
         raise InvalidArgument("--command-id", "stands for one command on one session", "Give one id with it.")
 

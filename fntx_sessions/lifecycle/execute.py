@@ -13,24 +13,26 @@ from sqlalchemy import Engine
 
 from fntx_sessions.agents.registry import known_agents
 from fntx_sessions.exceptions import Forbidden, Unavailable
-from fntx_sessions.lifecycle import checkpointing, commands, creation, machine, outbox, templates
+from fntx_sessions.lifecycle import checkpointing, commands, creation, forking, machine, outbox, templates
 from fntx_sessions.lifecycle.arguments import (
     CommandArguments,
     CreateArguments,
     CreateFromTemplateArguments,
+    ForkArguments,
 )
 from fntx_sessions.lifecycle.change import Ask, Outcome
 from fntx_sessions.lifecycle.recovery.run import recover
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.roles import authorize
+from fntx_sessions.security.roles import FORK_LIVE, authorize
 from fntx_sessions.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 # What is more than one transaction of the machine.
 _STEPWISE: dict[Trigger, Callable[[Engine, Redis, Settings, Ask], Outcome]] = {
-    Trigger.RECOVER: recovering.recover,
+    Trigger.RECOVER: recover,
+    Trigger.START: forking.start,
     Trigger.CHECKPOINT: checkpointing.checkpoint,
     Trigger.PIN: checkpointing.pin,
     Trigger.PRUNE: checkpointing.prune,
@@ -105,6 +107,16 @@ def _create(
 
 
 _SESSION_SALT = 0x5E5510
+
+
+def fork(desk: Desk, actor: Actor, arguments: ForkArguments, command_id: UUID) -> Outcome:
+    """Make a new session with another one's settings and memory; raises as `forking.fork` does, and Forbidden."""
+    authorize(actor, FORK_LIVE if forking.may_be_live(arguments) else Trigger.CREATE.value, arguments.session_id)
+    own = arguments.model_dump(mode="json", exclude={"session_id", "reason"}) | {"fork_of": str(arguments.session_id)}
+    ask = Ask(Trigger.CREATE, forking.fork_id(command_id), actor, arguments.reason, command_id, own)
+    outcome = forking.fork(desk.engine, desk.redis, desk.settings, ask, arguments)
+    follow_up(desk, outcome)
+    return outcome
 
 
 def system_command(desk: Desk, trigger: Trigger, actor: Actor, arguments: CommandArguments) -> Outcome:

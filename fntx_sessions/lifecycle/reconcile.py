@@ -1,5 +1,6 @@
 """After a host is lost: openings of older epochs are cancelled, and every order's fate is asked of the broker."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ from sqlalchemy import Engine, text
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.lifecycle.orders import settle
 from fntx_sessions.trading.broker import Broker
+from fntx_sessions.trading.orders import Status
 
 _OPEN = text("""
 SELECT client_order_id, epoch, opening FROM order_intents
@@ -36,14 +38,28 @@ def reconcile(engine: Engine, broker: Broker, session_id: UUID, epoch: int) -> R
     An intent the broker never saw cannot be sent any more: the broker now refuses its epoch.
     """
     cancelled = broker.cancel_openings(session_id, epoch)
+    statuses = ask_broker(engine, broker, session_id)
+    late = settle_orders(engine, broker, session_id, statuses)
+    return Reconciled(list(cancelled), never_sent(statuses), late)
+
+
+def ask_broker(engine: Engine, broker: Broker, session_id: UUID) -> dict[str, Status | None]:
+    """Return what the broker says of every order whose fate the ledger does not know; None: it never saw it."""
     with transaction(engine) as connection:
         waiting = rows(connection.execute(_OPEN, {"session_id": session_id}))
+    return {order["client_order_id"]: broker.order_status(order["client_order_id"]) for order in waiting}
+
+
+def settle_orders(engine: Engine, broker: Broker, session_id: UUID, statuses: Mapping[str, Status | None]) -> list[str]:
+    """Write the orders' fates and every fill the ledger lacks; return the ids of those fills."""
+    with transaction(engine) as connection:
         known = set(connection.execute(_KNOWN_FILLS, {"session_id": session_id}).scalars())
-    states: dict[str, str] = {}
-    for order in waiting:
-        status = broker.order_status(order["client_order_id"])
-        states[order["client_order_id"]] = "rejected" if status is None else status
-    executions = [fill for fill in broker.executions(session_id) if fill.fill_id not in known]
-    settle(engine, states, executions)
-    never = [name for name, state in states.items() if state == "rejected"]
-    return Reconciled(list(cancelled), never, [fill.fill_id for fill in executions])
+    states = {name: "rejected" if status is None else status for name, status in statuses.items()}
+    late = [fill for fill in broker.executions(session_id) if fill.fill_id not in known]
+    settle(engine, states, late)
+    return [fill.fill_id for fill in late]
+
+
+def never_sent(statuses: Mapping[str, Status | None]) -> list[str]:
+    """Return the orders that the broker never saw."""
+    return [name for name, status in statuses.items() if status is None]

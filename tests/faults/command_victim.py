@@ -10,8 +10,9 @@ from uuid import UUID
 
 from lifecycle_harness import ANN, T, World, ask
 
-from fntx_sessions.lifecycle import outbox, recovering
+from fntx_sessions.lifecycle import outbox
 from fntx_sessions.lifecycle.change import Ask, Outcome
+from fntx_sessions.lifecycle.recovery.run import recover
 from fntx_sessions.state.redis_client import build_redis
 from fntx_sessions.testing import failpoints_armed
 
@@ -32,7 +33,7 @@ def act(world: World, redis_url: str, what: str, session_id: UUID, command_id: U
         asked = victims_ask(T(what), session_id, command_id)
         if what == T.RECOVER:
             asked = Ask(T.RECOVER, session_id, ANN, "will be killed", command_id)
-            return recovering.recover(world.engine, client, world.settings, asked)
+            return recover(world.engine, client, world.settings, asked)
     return world.run(asked)
 
 

@@ -32,6 +32,9 @@ RELAYS = ["relay.claimed", "relay.sent"]
 # The order gate's own tests, and those of the commands on checkpoints.
 ELSEWHERE = {"order.before_commit", "order.committed"} | {
     "checkpoint_command.begun", "checkpoint_command.made", "prune.begun",
+    # tests/faults/test_recovery_kills.py
+    "recovery.fenced", "recovery.verified", "recovery.put_back", "recovery.compared", "recovery.cancelled",
+    "recovery.asked", "recovery.reconciled", "recovery.finished", "recovery.called",
 }  # fmt: skip
 COMMITTED = {"command.committed", "create.committed"}
 

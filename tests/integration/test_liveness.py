@@ -12,7 +12,7 @@ from hosting import SYSTEM, Hosting, S, T, forget_runtimes, make_hosting, shared
 from fntx_sessions.agents.claims import StepResult, claim_steps, finish_steps
 from fntx_sessions.automation import hosts, liveness
 from fntx_sessions.exceptions import IntegrityError, StaleEpoch
-from fntx_sessions.lifecycle import recovering
+from fntx_sessions.lifecycle.recovery import restoring
 from fntx_sessions.state.live import LiveState, Report
 
 AUTO = {"config": {"auto_resume_after_recovery": True}}
@@ -262,14 +262,14 @@ def test_a_recovery_that_fails_is_reported_and_stops_no_other(hosting, monkeypat
     broken, sound = hosted(hosting), hosted(hosting)
     alive(hosting, "h2")
     hosting.lose("h1")
-    restore = recovering._restore
+    restore = restoring.Restoring.newest
 
-    def damaged(engine, redis, settings, session_id, *more):
-        if session_id == broken:
+    def damaged(restoring, *more):
+        if restoring._facts.session_id == broken:
             raise IntegrityError("the save", "its checksum differs")
-        return restore(engine, redis, settings, session_id, *more)
+        return restore(restoring, *more)
 
-    monkeypatch.setattr(recovering, "_restore", damaged)
+    monkeypatch.setattr(restoring.Restoring, "newest", damaged)
     watch = hosting.watch()
     assert (watch.recovered, list(watch.failed)) == ([sound], [broken])
     row = hosting.row(broken)

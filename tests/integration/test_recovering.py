@@ -10,7 +10,7 @@ from hosting import SYSTEM, Hosting, S, T, forget_runtimes, make_hosting, shared
 
 from fntx_sessions.automation import hosts
 from fntx_sessions.exceptions import Forbidden, IllegalTransition, InvalidArgument, Unavailable
-from fntx_sessions.lifecycle import recovering
+from fntx_sessions.lifecycle.recovery import restoring
 from fntx_sessions.state.checkpoints import create_checkpoint
 from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.parts import agent_part
@@ -170,7 +170,7 @@ def test_a_recovery_that_broke_off_is_finished_by_the_sweep(hosting, point):
 def test_an_overtaken_attempt_writes_nothing(hosting, monkeypatch):
     """A recoverer that wakes after a newer attempt finished changes neither live state nor session."""
     session_id = suspended(hosting)
-    restore, once = recovering._restore, []
+    restore, once = restoring.Restoring.newest, []
 
     def slow(*args):
         restored = restore(*args)
@@ -179,7 +179,7 @@ def test_an_overtaken_attempt_writes_nothing(hosting, monkeypatch):
             assert hosting.finish() == {"recover_done": 1}
         return restored
 
-    monkeypatch.setattr(recovering, "_restore", slow)
+    monkeypatch.setattr(restoring.Restoring, "newest", slow)
     hosting.ask(T.RECOVER, session_id)
     row = hosting.row(session_id)
     assert (row["status"], row["epoch"], live_of(hosting, session_id).epoch) == (S.PAUSED, 3, 3)
@@ -193,7 +193,7 @@ def test_a_recovery_that_never_succeeds_ends_with_a_person(hosting, monkeypatch)
     def away(*_):
         raise Unavailable("Redis", "gone", "Start it.")
 
-    monkeypatch.setattr(recovering, "_restore", away)
+    monkeypatch.setattr(restoring.Restoring, "newest", away)
     with pytest.raises(Unavailable):
         hosting.ask(T.RECOVER, session_id, command_id=command_id)
     for _ in range(4):

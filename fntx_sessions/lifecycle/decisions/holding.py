@@ -4,6 +4,7 @@ from fntx_sessions.exceptions import PreconditionFailed
 from fntx_sessions.lifecycle.change import Ask, Change, Row
 from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, not_latched
 from fntx_sessions.lifecycle.machine import illegal
+from fntx_sessions.lifecycle.told import sentence
 from fntx_sessions.schemas import Hold, Trigger
 
 
@@ -40,6 +41,7 @@ def resume(row: Row, ask: Ask) -> list[Change]:
     must_be_legal(row, ask)
     not_latched(row, ask)
     _not_recovering(row, ask)
+    _no_differences(row, ask)
     own = Hold(ask.arguments.get("hold", Hold.PERSON))
     lifted = {Hold.PERSON, Hold.RULE, Hold.RECOVERY} if own is Hold.PERSON else {own}
     left = [hold for hold in row["holds"] if hold not in lifted]
@@ -76,4 +78,13 @@ def _not_recovering(row: Row, ask: Ask) -> None:
         raise PreconditionFailed(
             str(ask.session_id), ask.trigger.value, "no recovery is under way",
             f"command {row['pending']['command_id']} puts the agents' memory back", "Resume once it is done.",
+        )  # fmt: skip
+
+
+def _no_differences(row: Row, ask: Ask) -> None:
+    found = row["recovery_data"].get("differences")
+    if found:
+        raise PreconditionFailed(
+            str(ask.session_id), ask.trigger.value, "memory, ledger and broker agree", "; ".join(map(sentence, found)),
+            f"A risk manager looks, then `fntx accept {ask.session_id} --reason ...`.",
         )  # fmt: skip

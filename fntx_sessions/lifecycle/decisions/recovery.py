@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed
 from fntx_sessions.lifecycle.change import Ask, Change, Decision, Row
@@ -11,6 +12,7 @@ from fntx_sessions.schemas import Hold, Trigger
 from fntx_sessions.security.roles import authorize
 
 RECOVERY_FORGIVEN_S = 300.0
+_CARRIED = ("differences", "accepted", "requires_action", "put_back")
 
 
 def begin_recovery(row: Row, ask: Ask) -> list[Change]:
@@ -34,12 +36,7 @@ def begin_recovery(row: Row, ask: Ask) -> list[Change]:
                 "is missing: ERROR is left only by a person naming a checkpoint",
                 "See `fntx checkpoints ID`.",
             )
-    data = {
-        "command_id": str(ask.command_id),
-        "began_at": row["now"].isoformat(),
-        "from_epoch": row["epoch"],
-        "last_saved_at": row["last_saved_at"].isoformat() if row["last_saved_at"] else None,
-    }
+    data = _begun_data(row, ask, continued=continued)
     pending = {"trigger": Trigger.RECOVER.value, "command_id": str(ask.command_id), "reason": ask.reason}
     begun: dict[str, Any] = {
         "new_epoch": True,
@@ -51,6 +48,21 @@ def begin_recovery(row: Row, ask: Ask) -> list[Change]:
     if status is S.ACTIVE:
         return [moved(row, ask, S.SUSPENDED, trigger=Trigger.SUSPEND, reason="host lost", **begun)]
     return [Change(**begun)]
+
+
+def _begun_data(row: Row, ask: Ask, *, continued: bool) -> dict[str, Any]:
+    """Return what is known at the beginning; a further attempt of one recovery goes on measuring from the first."""
+    before = row["recovery_data"]
+    kept = ("began_at", "from_epoch") if continued else ()
+    return {
+        "command_id": str(ask.command_id),
+        "began_at": row["now"].isoformat(),
+        "from_epoch": row["epoch"],
+        "last_saved_at": row["last_saved_at"].isoformat() if row["last_saved_at"] else None,
+        # What nobody has accepted yet keeps the session from resuming whatever becomes of this recovery; what the one
+        # before it put back is what Redis has to hold at least.
+        **{name: before[name] for name in (*_CARRIED, *kept) if name in before},
+    }
 
 
 def _attempts(row: Row) -> int:
@@ -80,14 +92,18 @@ def finish_recovery(measured: dict[str, Any]) -> Decision:
                 f"epoch {row['epoch']} overtook {measured['epoch']}",
                 "Look at the newer attempt.",
             )
-        data = row["recovery_data"] | measured | {"finished_at": row["now"].isoformat()}
+        began = datetime.fromisoformat(row["recovery_data"]["began_at"])
+        told = measured | {"rto_s": round((row["now"] - began).total_seconds(), 3)}
+        kept = {"put_back": {name: told.get(name) for name in ("epoch", "revision", "agents")}}
+        data = row["recovery_data"] | told | kept | {"finished_at": row["now"].isoformat()}
         return [
             moved(
                 row,
                 ask,
                 S.PAUSED,
-                extra=measured,
-                event_data=measured,
+                extra=told,
+                event_data=told,
+                events=_told(measured),
                 post={"state_restored": True, "fenced": True},
                 fields={
                     "recovery_data": data,
@@ -98,6 +114,53 @@ def finish_recovery(measured: dict[str, Any]) -> Decision:
                 },
             )
         ]
+
+    return decide
+
+
+def _told(measured: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return what else people have to hear of: candidates that were passed over, differences that wait for somebody."""
+    events: list[dict[str, Any]] = []
+    passed = measured.get("passed_over") or []
+    if passed:
+        listed = "; ".join(f"{one['source']}: {one['problem']}" for one in passed)
+        events.append(
+            {
+                "event_type": "recovery_fell_back",
+                "event_category": "recovery",
+                "severity": "warning",
+                "description": f"recovered from {measured['source']}; passed over: {listed}"[:4000],
+                "data": {"source": measured["source"], "passed_over": passed},
+            }
+        )
+    if measured.get("differences"):
+        events.append(
+            {
+                "event_type": "reconciliation_difference",
+                "event_category": "recovery",
+                "severity": "critical",
+                "description": measured["requires_action"],
+                "data": {"differences": measured["differences"]},
+                "requires_action": True,
+            }
+        )
+    return tuple(events)
+
+
+def call_for_recovery(what: str, command_id: UUID) -> Decision:
+    """Return the decision that calls a person because nothing could be put back; the session stays as it is."""
+
+    def decide(row: Row, ask: Ask) -> list[Change]:
+        if (row["pending"] or {}).get("command_id") != str(command_id):
+            raise illegal(row, ask)
+        called = {
+            "event_type": "recovery_failed",
+            "event_category": "recovery",
+            "severity": "critical",
+            "description": what,
+            "requires_action": True,
+        }
+        return [Change(fields={"requires_action": what}, events=(called,))]
 
     return decide
 

@@ -1,0 +1,253 @@
+"""A recovery plan: every state that could be put back, ranked with the reason, the first ones proven."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from redis import Redis
+from sqlalchemy import Engine
+
+from fntx_sessions.exceptions import FntxError, Shredded, Unavailable
+from fntx_sessions.lifecycle.recovery import candidates as found
+from fntx_sessions.lifecycle.recovery.candidates import Candidate
+from fntx_sessions.lifecycle.recovery.facts import Facts, Stores, last_known, loss_s, read_facts
+from fntx_sessions.lifecycle.recovery.judging import DAMAGED, IDENTITY, UNREACHABLE, Judged, judge, whole
+from fntx_sessions.lifecycle.recovery.progress import STEPS
+from fntx_sessions.schemas import RecoveryCandidate, RecoveryStep, SessionRecoveryPlan
+from fntx_sessions.settings import Settings
+from fntx_sessions.state import backups
+from fntx_sessions.state.live import LiveCut, LiveState
+from fntx_sessions.state.parts import is_memory
+
+CHECKS = [
+    "every blob opens under the session's own key and label: no changed, swapped or foreign bytes",
+    "the manifest is the one its checksum was taken of, and names the epoch and revision it is stored under",
+    "every part is there, its content what its name says, and valid JSON in the part's shape",
+    "it is of an epoch the session has had, and a checkpoint was made under the session's identity",
+    "what was put back is read from Redis and compared, byte for byte",
+    "memory, ledger and broker agree on every position, fill and working order",
+]
+_WHY = {
+    found.LIVE: "the live state is whole: nothing is lost",
+    found.HOT: "the hot copy of a save",
+    found.SAVE: "the save of record",
+    found.BACKUP: "a backup made while Postgres was away, which has not come in yet",
+    found.CHECKPOINT: "a checkpoint",
+    found.COLD: "the cold copy of a save",
+}
+_BYTES_PER_S = 50_000_000  # reading, proving and putting back, measured on 10 MB
+_BASE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a plan sees: the session, the moment it was last known to live, and each candidate as it was judged."""
+
+    facts: Facts
+    cut: LiveCut | None
+    usable: list[Judged]
+    later: list[Candidate]
+    bad: list[Judged]
+    named: list[str]
+
+
+def create_recovery_plan(
+    engine: Engine,
+    redis: Redis,
+    settings: Settings,
+    session_id: UUID,
+    accept_identity: str | None = None,
+    checkpoint_id: UUID | None = None,
+) -> SessionRecoveryPlan:
+    """Return what a recovery of the session would try, in its order; nothing is written anywhere.
+
+    The first `plan_verified_max` usable candidates are read whole and proven; what would be tried after them is listed
+    unread. The cold store is only searched when nothing nearer is usable. checkpoint_id: nothing else would be tried;
+    the others are listed as what could be named instead. Raises NotFound, Shredded and Unavailable (Postgres).
+    """
+    stores = Stores(engine, redis, settings)
+    facts = read_facts(engine, session_id)
+    look = _look(stores, facts, accept_identity, found.named(stores, facts, checkpoint_id) if checkpoint_id else None)
+    return _plan(stores, look)
+
+
+def alternatives(stores: Stores, session_id: UUID) -> str:
+    """Return in one sentence what could be restored instead of what was refused."""
+    try:
+        plan = create_recovery_plan(stores.engine, stores.redis, stores.settings, session_id)
+    except FntxError as error:
+        return f"What is left could not be looked at: {error}"
+    names = [one.name for one in plan.candidates if one.problem is None]
+    return f"What could be restored: {', '.join(names)}." if names else "Nothing else is usable."
+
+
+def _look(stores: Stores, facts: Facts, accept: str | None, named: Candidate | None) -> _Look:
+    try:
+        [cut] = LiveState(stores.redis, stores.settings).read([facts.session_id])
+    except Unavailable as error:
+        look, near = _Look(facts, None, [], [], [], []), found.near(stores, facts, hot=False)
+        look.bad.append(Judged(found.unread(found.LIVE, "live"), problem=str(error), kind=UNREACHABLE))
+    else:
+        look = _Look(facts, cut, [], [], [], [])
+        near = [*_live(stores, facts, look), *found.near(stores, facts)]
+    if named is not None:
+        # Its row knows more of it, where there is one.
+        near = sorted({one.key: one for one in (named, *near)}.values(), key=lambda one: one.key != named.key)
+        look.named.append(named.key)
+    for candidate in near:
+        _take(stores, look, candidate, accept)
+    if not look.usable:
+        _search_far(stores, look, near, accept)
+    return look
+
+
+def _live(stores: Stores, facts: Facts, look: _Look) -> list[Candidate]:
+    cut = look.cut
+    if cut is not None and any(map(is_memory, cut.parts)):
+        return [found.live(cut, lambda: whole(stores, facts, (cut.epoch, cut.revision), cut))]
+    if facts.saved > (0, 0):
+        gone = found.unread(found.LIVE, "live", (facts.epoch, 0))
+        look.bad.append(Judged(gone, problem="Redis holds no agent's memory", kind=DAMAGED))
+    return []
+
+
+def _take(stores: Stores, look: _Look, candidate: Candidate, accept: str | None) -> None:
+    if len(look.usable) >= stores.settings.plan_verified_max:
+        look.later.append(candidate)
+        return
+    try:
+        judged = judge(stores, look.facts, candidate, accept)
+    except Shredded:
+        raise
+    except Unavailable as error:
+        judged = Judged(candidate, problem=str(error), kind=UNREACHABLE)
+    (look.usable if judged.snapshot else look.bad).append(judged)
+
+
+def _search_far(stores: Stores, look: _Look, near: list[Candidate], accept: str | None) -> None:
+    try:
+        for candidate in found.far(stores, look.facts, near):
+            _take(stores, look, candidate, accept)
+    except Unavailable as error:
+        look.bad.append(Judged(found.unread(found.COLD, "cold store"), problem=str(error), kind=UNREACHABLE))
+
+
+def _plan(stores: Stores, look: _Look) -> SessionRecoveryPlan:
+    facts, listed = look.facts, _listed(look)
+    usable = [one for one in listed if one.problem is None]
+    best = next((one for one in usable if not look.named or one.name in look.named), None)
+    confidence, reasons = _confidence(stores.settings, facts, best, usable)
+    hidden = backups.other_hosts(stores.engine, stores.settings)
+    size = look.usable[0].snapshot.size if look.usable and look.usable[0].snapshot else 0
+    return SessionRecoveryPlan(
+        plan_id=uuid4(),
+        session_id=facts.session_id,
+        created_at=facts.now,
+        recovery_type=best.source if best else "none",
+        checkpoint_id=best.checkpoint_id if best else None,
+        fallback_checkpoint_ids=[one.checkpoint_id for one in usable if one.checkpoint_id and one is not best],
+        candidates=listed,
+        hosts_not_seen=hidden,
+        steps=[RecoveryStep(name=name, description=what) for name, what in STEPS.items()],
+        estimated_duration=round(_BASE_S + size / _BYTES_PER_S, 3),
+        data_integrity_checks=CHECKS,
+        rollback_points=_rollback_points(look),
+        data_loss_risk=_loss_risk(best, look, hidden),
+        expected_data_loss_s=best.expected_data_loss_s if best else None,
+        state_consistency_risk=_consistency_risk(facts, best),
+        recovery_confidence=confidence,
+        confidence_reasons=reasons,
+        status=facts.status,
+        version=facts.version,
+        epoch=facts.epoch,
+    )
+
+
+def _listed(look: _Look) -> list[RecoveryCandidate]:
+    """Return usable ones as they would be tried, then those not read yet, then what cannot be used."""
+    known = last_known(look.facts, look.cut)
+    judged = [*look.usable, *map(Judged, look.later), *look.bad]
+    return [_row(look, one, known, rank) for rank, one in enumerate(judged, 1)]
+
+
+def _row(look: _Look, judged: Judged, known: datetime, rank: int) -> RecoveryCandidate:
+    facts, candidate, snapshot = look.facts, judged.candidate, judged.snapshot
+    created = snapshot.created_at if snapshot else candidate.created_at
+    live = candidate.source == found.LIVE
+    return RecoveryCandidate(
+        rank=rank,
+        source=candidate.source,
+        name=candidate.name,
+        tier=judged.tier or candidate.tier,
+        checkpoint_id=candidate.checkpoint_id,
+        epoch=candidate.mark[0],
+        revision=candidate.mark[1],
+        created_at=created,
+        verified=snapshot is not None,
+        expected_data_loss_s=0.0 if live and snapshot else loss_s(facts, candidate.mark, created, known),
+        identity_differences=str(judged.problem).split("; ") if judged.kind == IDENTITY else [],
+        reason=_reason(look, judged),
+        problem=judged.problem,
+    )
+
+
+def _reason(look: _Look, judged: Judged) -> str:
+    facts, candidate = look.facts, judged.candidate
+    if candidate.key in look.named:
+        return "named: nothing else would be tried"
+    if look.named:
+        return "not tried by itself: another one was named"
+    if judged.problem is not None:
+        return "last: it cannot be used now" if judged.kind == UNREACHABLE else "last: it cannot be used"
+    what = _WHY[candidate.source]
+    if candidate.source == found.LIVE:
+        return what
+    age = "as new as what was saved last" if candidate.mark == facts.saved else f"of {_mark(candidate.mark)}"
+    if candidate.source in (found.SAVE, found.HOT) and candidate.mark < facts.saved:
+        age = f"of {_mark(candidate.mark)}, behind the save of {_mark(facts.saved)} that there was"
+    read = "" if judged.snapshot else "; read and proven when its turn comes"
+    return f"{what}, {age}: the newest first, of equals the nearest{read}"
+
+
+def _mark(mark: tuple[int, int]) -> str:
+    return f"epoch {mark[0]} revision {mark[1]}"
+
+
+def _rollback_points(look: _Look) -> list[str]:
+    cut = look.cut
+    points = [] if cut is None else [f"the live state as it is, {_mark((cut.epoch, cut.revision))}"]
+    return [*points, *(one.candidate.name for one in look.usable if one.candidate.source != found.LIVE)]
+
+
+def _loss_risk(best: RecoveryCandidate | None, look: _Look, hidden: list[str]) -> str:
+    if best is None:
+        never = look.facts.saved == (0, 0) and not look.bad
+        return "none: it was never saved, agents begin anew" if never else "all of it: nothing that was found is usable"
+    lost = best.expected_data_loss_s
+    told = "unknown" if lost is None else "none" if lost == 0 else f"up to {lost} s of the agents' memory"
+    unseen = f"; backups on {', '.join(hidden)} may be newer, and cannot be seen from here" if hidden else ""
+    return f"{told}; never orders, positions, fills, P&L or loss used{unseen}"
+
+
+def _consistency_risk(facts: Facts, best: RecoveryCandidate | None) -> str:
+    if facts.in_flight:
+        return f"{facts.in_flight} orders are in flight: the broker is asked about each before anything is sent again"
+    return "memory may be older than the ledger; agents are given the broker's truth" if best else ""
+
+
+def _confidence(
+    settings: Settings, facts: Facts, best: RecoveryCandidate | None, usable: list[RecoveryCandidate]
+) -> tuple[float, list[str]]:
+    """Return 0.6 for a proven candidate, 0.2 for a small loss, 0.1 for a second, 0.1 with nothing in flight; why."""
+    if best is None or not best.verified:
+        return 0.0, ["0: no candidate is proven"]
+    lost, proven = best.expected_data_loss_s, [one for one in usable if one.verified]
+    parts = [
+        (0.6, "a candidate was read whole and proven", True),
+        (0.2, "at most two save intervals are lost", lost is not None and lost <= 2 * settings.save_interval_s),
+        (0.1, "a second proven candidate to fall back on", len(proven) > 1),
+        (0.1, "no order is in flight", not facts.in_flight),
+    ]
+    return round(sum(worth for worth, _, holds in parts if holds), 2), [
+        f"{worth if holds else 0.0}: {what if holds else 'not: ' + what}" for worth, what, holds in parts
+    ]
