@@ -24,7 +24,7 @@ from fntx_sessions.state.key_cache import KeyCache, Remembered
 from fntx_sessions.state.key_rows import KeyRow, create_keys, read_keys
 from fntx_sessions.state.objects.cold import open_cold
 
-__all__ = ["DataKeys", "ensure_cold_key", "import_cold_key", "seal_of"]
+__all__ = ["DataKeys", "KeyRow", "ensure_cold_key", "import_cold_key", "seal_of"]
 
 _TOGETHER = 1000  # how many that are due for it are compared in one question
 _NO_KEY = "its data key is not in this database; `fntx archive restore` brings it with the session"
@@ -60,6 +60,11 @@ class DataKeys:
     def learn(self, row: KeyRow) -> None:
         """Take in what a statement read of `session_keys` beside other things; it saves a question of its own."""
         self._remember(row, {})
+
+    def at_hand(self, session_ids: Sequence[UUID]) -> set[UUID]:
+        """Return whose keys are remembered, and use them for a while without asking: for when Postgres is away."""
+        self._cache.leave_alone()
+        return {one for one in session_ids if (held := self._cache.get(one, 0.0)) and held.key is not None}
 
     def forget(self, session_id: UUID) -> None:
         """Let go of what is remembered of a session."""
