@@ -88,6 +88,10 @@ class KeyRing:
             detail = f"it does not open with key {key.key_id} of {self.where}: changed bytes, or another ring's key"
             raise IntegrityError("a wrapped data key", detail) from None
 
+    def staged(self) -> list[RingKey]:
+        """Return the keys that wrap nothing yet."""
+        return [key for key in self.keys.values() if key.retired_at is None and key.key_id != self.current]
+
     def to_bytes(self) -> bytes:
         """Return the stored form, secrets included."""
         keys = {key.key_id: _stored(key) for key in self.keys.values()}
@@ -114,7 +118,7 @@ def load_ring(settings: Settings) -> KeyRing:
         return _from_environment(settings.key_ring.get_secret_value())
     path = ring_file(settings)
     try:
-        return _from_file(path, file_version(path))
+        return _from_file(path, (*file_version(path), path.stat().st_mode))
     except (FileNotFoundError, NotADirectoryError):
         raise Unavailable("the key ring", f"there is none at {path}", _NO_RING) from None
     except OSError as error:
@@ -175,7 +179,7 @@ def _from_environment(text: str) -> KeyRing:
 
 
 @lru_cache(maxsize=8)
-def _from_file(path: Path, _version: tuple[int, int, int]) -> KeyRing:
+def _from_file(path: Path, _version: tuple[int, ...]) -> KeyRing:
     with path.open("rb") as file:
         if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
             raise StackError(f"the key ring {path} is open to other users", f"Run: chmod 600 {path}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fntx_sessions.exceptions import StackError
 from fntx_sessions.security import keys
+from fntx_sessions.security.keyring import ensure_ring
 from fntx_sessions.security.keys import LocalKeys
 from fntx_sessions.security.roles import ADMIN, SYSTEM
 from fntx_sessions.security.tokens import expires_in_s, issue
@@ -16,12 +17,16 @@ ADMIN_TOKEN_RENEW_BELOW_S = 7 * 86_400
 
 
 def ensure_local_keys(home: Path) -> LocalKeys:
-    """Make what `home` lacks: the key pair, and an administrator's token good for 30 days, renewed in its last 7.
+    """Make what `home` lacks: key pair, key ring, and an administrator's token of 30 days, renewed in its last 7.
+
+    A desk that keeps its key ring elsewhere gets none here.
 
     Readable by this user alone. Raises StackError when the folder is not usable.
     """
     found = keys.ensure_key_pair(home)
     local = Settings(home=home, token_private_key_file=None, token_public_key_file=None)
+    if local.key_ring is None and local.key_ring_file is None:
+        ensure_ring(home)
     held = _read(found.admin_token_file)
     if held is None or expires_in_s(held, local) < ADMIN_TOKEN_RENEW_BELOW_S:
         token = issue(local, "admin", [ADMIN], ADMIN_TOKEN_TTL_S)

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from fntx_sessions.exceptions import StackError, Unavailable
+from fntx_sessions.security.keyring import load_ring
+from fntx_sessions.settings import Settings
 from fntx_sessions.stack.folder import MINIMUM_FREE_BYTES
 from fntx_sessions.stack.orphans import find_orphans
 from fntx_sessions.stack.stack import Stack
@@ -18,6 +21,7 @@ Result = Literal["ok", "warn", "fail"]
 BEAT_SILENT_S = 30.0
 QUEUE_LONG = 1000
 JUST_STARTED_S = 60.0
+KEY_OLD_DAYS = 365
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,14 @@ class Check:
 def diagnose(stack: Stack) -> list[Check]:
     """Return every check of a stack, up or down; changes nothing."""
     status = read_status(stack)
-    return [*_folder(stack), *_processes(stack, status), *_database(status), *_redis(status), *_interpreter()]
+    return [
+        *_folder(stack),
+        _ring(stack),
+        *_processes(stack, status),
+        *_database(status),
+        *_redis(status),
+        *_interpreter(),
+    ]
 
 
 def _folder(stack: Stack) -> Iterator[Check]:
@@ -55,6 +66,20 @@ def _folder(stack: Stack) -> Iterator[Check]:
     room = f"{free // 1_000_000} MB free"
     enough = free >= MINIMUM_FREE_BYTES
     yield Check("disk", "ok" if enough else "fail", room, "" if enough else "free space, or set FNTX_HOME elsewhere")
+
+
+def _ring(stack: Stack) -> Check:
+    """Return whether there is a key ring that its owner alone can read, and how old its current key is."""
+    settings = Settings(home=stack.folder.home)
+    try:
+        ring = load_ring(settings)
+    except Unavailable as error:
+        return Check("key ring", "fail", f"nothing can be sealed or opened: {error.args[1]}", error.args[2])
+    except StackError as error:
+        return Check("key ring", "fail", *error.args)
+    days = (datetime.now(UTC) - ring.keys[ring.current].created_at).days
+    told = f"{ring.where}: {len(ring.keys)} keys, the current one {days} days old"
+    return Check("key ring", "warn", told, "fntx keys rotate") if days > KEY_OLD_DAYS else Check("key ring", "ok", told)
 
 
 def _processes(stack: Stack, status: Status) -> Iterator[Check]:

@@ -38,8 +38,8 @@ class KeyRow:
     session_id: UUID
     data_key_id: bytes
     wrapped: Wrapped | None
-    cold_at: datetime | None = None
     shredded_at: datetime | None = None
+    cold_at: datetime | None = None
 
     def sealed(self) -> Wrapped:
         """Return the wrapped key; raises Shredded."""
@@ -93,4 +93,4 @@ def mark_cold(engine: Engine, row: KeyRow) -> bool:
 def key_row(row: Any) -> KeyRow:
     """Return what a row of session_keys says."""
     wrapped = None if row.wrapped is None else Wrapped(row.ring_key_id, bytes(row.wrapped))
-    return KeyRow(row.session_id, bytes(row.data_key_id), wrapped, row.cold_at, row.shredded_at)
+    return KeyRow(row.session_id, bytes(row.data_key_id), wrapped, row.shredded_at, row.cold_at)

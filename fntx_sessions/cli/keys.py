@@ -1,0 +1,166 @@
+"""`fntx keys`: the key ring, and what hangs on each of its keys. Works on the ring file and the stores themselves."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fntx_sessions.cli import output
+from fntx_sessions.cli.ids import AsJson
+from fntx_sessions.exceptions import Rejected, Retryable
+from fntx_sessions.security import ring_changes
+from fntx_sessions.security.keyring import KeyRing, RingKey, create_ring, load_ring
+from fntx_sessions.settings import Settings, get_settings
+from fntx_sessions.stack import adopt_local_stack
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from fntx_sessions.state.key_rotation import Rotation, Uses
+    from fntx_sessions.state.objects.base import ObjectStore
+
+KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The key's id; see `fntx keys list`.")]
+HELP = "The key ring that wraps every session's data key: keep copies of it, and give every host the same one."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to `app`."""
+    keys = typer.Typer(name="keys", help=HELP, no_args_is_help=True)
+    keys.command("list")(list_keys)
+    for command in (init, rotate, retire, remove):
+        keys.command()(command)
+    app.add_typer(keys)
+
+
+def init() -> None:
+    """Make the key ring where there is none. A fleet shares one: make it once, and copy it to every host."""
+    ring = create_ring(_settings())
+    output.console().print(f"made {ring.where} with key {ring.current}", soft_wrap=True)
+    output.note("Keep a copy apart from this machine: without this ring nothing that is sealed can be opened.")
+
+
+def list_keys(as_json: AsJson = False) -> None:
+    """Show the ring's keys, and how many data keys and cold key objects hang on each."""
+    settings = _settings()
+    ring = load_ring(settings)
+    found = _known_uses(settings)
+    rows = [_facts(ring, key, found) for key in ring.keys.values()]
+    if as_json:
+        output.emit({"ring": ring.where, "keys": rows})
+    else:
+        output.table(rows, COLUMNS, "no keys")
+
+
+def rotate(
+    stage: Annotated[
+        bool, typer.Option("--stage", help="Only add the next key: copy the ring to every host, then rotate.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new key current and wrap every data key with it. Sessions go on; when interrupted, run it again."""
+    from fntx_sessions.state.key_rotation import rewrap, uses  # noqa: PLC0415 -- `fntx --help` needs no driver
+
+    settings = _settings()
+    if stage:
+        with ring_changes.changing(settings):
+            ring = ring_changes.stage(settings)
+        staged = ", ".join(key.key_id for key in ring.staged())
+        output.console().print(f"staged in {ring.where}: {staged}", soft_wrap=True)
+        return
+    engine, store = _stores(settings)
+    ring = load_ring(settings)
+    # An interrupted rotation is finished before another begins, and a ring that others keep cannot be changed here.
+    unfinished = uses(engine, store).besides(ring.current) > 0
+    if not unfinished or (ring.staged() and not ring.locked):
+        with ring_changes.changing(settings):
+            ring = ring_changes.advance(settings)
+    done = rewrap(engine, settings, store, _say_so_far)
+    _say_rotated(ring, done, as_json=as_json)
+
+
+def retire(key: KeyId) -> None:
+    """Retire a staged key: it will never wrap anything."""
+    settings = _settings()
+    with ring_changes.changing(settings):
+        ring_changes.retire(settings, key)
+    output.console().print(f"retired {key}")
+
+
+def remove(key: KeyId) -> None:
+    """Take a key out of the ring; refused while anything hangs on it."""
+    settings = _settings()
+    with ring_changes.changing(settings):
+        ring_changes.spare(load_ring(settings), key)
+        _refuse_needed(settings, key)
+        ring_changes.remove(settings, key)
+    output.console().print(f"removed {key}; destroy the copies of the ring that still hold it")
+
+
+def _settings() -> Settings:
+    adopt_local_stack()
+    get_settings.cache_clear()
+    return get_settings()
+
+
+def _stores(settings: Settings) -> tuple["Engine", "ObjectStore"]:
+    from fntx_sessions.database.engine import get_engine  # noqa: PLC0415 -- as above
+    from fntx_sessions.state.objects.cold import open_cold  # noqa: PLC0415
+
+    return get_engine(), open_cold(settings)
+
+
+def _uses(settings: Settings) -> "Uses":
+    from fntx_sessions.state.key_rotation import uses  # noqa: PLC0415 -- as above
+
+    return uses(*_stores(settings))
+
+
+def _refuse_needed(settings: Settings, key: str) -> None:
+    found = _uses(settings)
+    if found.of(key):
+        held = f"{found.data_keys[key]} data keys and {found.cold_objects[key]} cold key objects hang on it"
+        raise Rejected(f"key {key} cannot be removed: {held}. Run `fntx keys rotate` first.")
+
+
+def _known_uses(settings: Settings) -> "Uses | None":
+    """Return what hangs on which key, or None where a store is out of reach."""
+    try:
+        return _uses(settings)
+    except Retryable as error:
+        output.note(f"what hangs on each key is not known: {error}")
+        return None
+
+
+def _facts(ring: KeyRing, key: RingKey, found: "Uses | None") -> dict[str, Any]:
+    state = "current" if key.key_id == ring.current else "retired" if key.retired_at else "staged"
+    counts = {
+        "data_keys": found.data_keys[key.key_id] if found else None,
+        "cold_objects": found.cold_objects[key.key_id] if found else None,
+    }
+    return {"key": key.key_id, "state": state, "created_at": key.created_at, "retired_at": key.retired_at, **counts}
+
+
+def _say_so_far(done: "Rotation") -> None:
+    output.note(f"wrapped anew: {done.data_keys} data keys, {done.cold_objects} cold key objects")
+
+
+def _say_rotated(ring: KeyRing, done: "Rotation", *, as_json: bool) -> None:
+    facts = {"current": ring.current, "data_keys": done.data_keys, "cold_objects": done.cold_objects}
+    if as_json:
+        output.emit(facts | {"failed": done.failed})
+        return
+    told = f"{done.data_keys} data keys and {done.cold_objects} cold key objects hang on {ring.current} now"
+    output.console().print(told, soft_wrap=True)
+    for name, problem in done.failed.items():
+        output.note(f"left as it was: {name}: {problem}")
+    if done.failed:
+        output.note("To rotate past these, `fntx keys rotate --stage` first; the keys they hang on stay needed.")
+
+
+COLUMNS = {
+    "key": lambda row: row["key"],
+    "state": lambda row: row["state"],
+    "made": lambda row: output.age(row["created_at"]),
+    "retired": lambda row: output.age(row["retired_at"]),
+    "data keys": lambda row: "?" if row["data_keys"] is None else str(row["data_keys"]),
+    "cold objects": lambda row: "?" if row["cold_objects"] is None else str(row["cold_objects"]),
+}
