@@ -2,7 +2,9 @@
 
 import base64
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from io import BytesIO
 from uuid import uuid4
 
@@ -23,6 +25,7 @@ _WRITE_ID = "fntx-write"
 _PIECE_BYTES = 1 << 18
 _DOWNLOADS = 3
 _RACES = 20
+_ROUNDS = 3
 _OCTETS = "application/octet-stream"
 
 
@@ -99,14 +102,20 @@ class GcsStore:
                 yield self._info(blob)
 
     def destroy(self, name: str) -> int:
-        """Delete an object with every generation it ever had; return how many are gone, 0 when there was none."""
+        """Delete an object with every generation it ever had; return how many are gone, 0 when there was none.
+
+        Raises Unavailable also when the bucket keeps some of them all the same.
+        """
+        gone: set[int] = set()
         with gcs_errors(self._name):
-            # Not True: the library would send it capitalised, which not every server takes for a yes.
-            found = self._bucket().list_blobs(prefix=self._prefix + name, versions="true", **self._request)
-            mine = [blob for blob in found if blob.name == self._prefix + name]
-            for blob in mine:
-                self._delete(blob)
-        return len(mine)
+            for _ in range(_ROUNDS):
+                found = self._generations(name)
+                if not found:
+                    return len(gone)
+                gone.update(self._delete(blob) for blob in found)
+        detail = f"bucket {self._name} still has {len(found)} generations of {name} after they were deleted"
+        fix = f"Look for a retention policy or a hold: gcloud storage buckets describe gs://{self._name}"
+        raise Unavailable("the cold store", detail, fix)
 
     def check(self) -> None:
         """Return when objects can be written and read here; raises Unavailable that says what is missing."""
@@ -116,10 +125,19 @@ class GcsStore:
         with self._lock:
             if self._built is None:
                 self._built = build_bucket(self._name, self._emulator)
+                weakref.finalize(self, self._built.client.close)
             return self._built
 
     def _upload(self, name: str, data: bytes, metadata: Mapping[str, str], generation: int) -> bool:
         """Write over `generation` (0: none); False when something else is there now."""
+        if len(data) > self._waits.resumable_bytes and self._generation(name) != generation:
+            return False  # told before the bytes travel, not after
+        try:
+            return self._upload_once(name, data, metadata, generation)
+        except DataCorruption:
+            return self._upload_once(name, data, metadata, generation)
+
+    def _upload_once(self, name: str, data: bytes, metadata: Mapping[str, str], generation: int) -> bool:
         blob = self._bucket().blob(self._prefix + name)
         blob.metadata = {**metadata, _WRITE_ID: uuid4().hex}
         try:
@@ -132,6 +150,7 @@ class GcsStore:
                 return False
             raise
         if blob.crc32c != _crc(data):
+            self._delete(blob)
             raise DataCorruption(None, f"{name}: stored with checksum {blob.crc32c}")
         return True
 
@@ -145,6 +164,7 @@ class GcsStore:
             content_type=_OCTETS,
             if_generation_match=generation,
             checksum="crc32c",
+            crc32c_checksum_value=_crc(data) if large else None,  # then the bucket refuses what differs
             **self._request,
         )
 
@@ -176,16 +196,25 @@ class GcsStore:
             return None
         return blob
 
+    def _generation(self, name: str) -> int:
+        blob = self._known(name)
+        return 0 if blob is None else int(blob.generation)
+
     def _require_bucket(self) -> None:
         """Return when it is the object that is missing; raises NotFound when it is the bucket: both answer 404."""
         for _ in self._bucket().list_blobs(prefix=self._prefix, max_results=1, **self._request):
             return
 
-    def _delete(self, blob: storage.Blob) -> None:
-        try:
+    def _generations(self, name: str) -> Sequence[storage.Blob]:
+        # Not True: the library would send it capitalised, which not every server takes for a yes.
+        found = self._bucket().list_blobs(prefix=self._prefix + name, versions="true", **self._request)
+        return [blob for blob in found if blob.name == self._prefix + name]
+
+    def _delete(self, blob: storage.Blob) -> int:
+        # Not there: deleted by somebody else, or by a first try whose answer was lost.
+        with suppress(api.NotFound):
             blob.delete(**self._request)
-        except api.NotFound:
-            return  # by somebody else, or by a first try whose answer was lost
+        return int(blob.generation)
 
     def _info(self, blob: storage.Blob) -> ObjectInfo:
         return ObjectInfo(blob.name.removeprefix(self._prefix), blob.size, blob.time_created, _metadata(blob))

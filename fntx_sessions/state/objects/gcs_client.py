@@ -3,7 +3,9 @@
 from typing import Any
 
 import google.auth
-from google.auth.credentials import AnonymousCredentials
+import requests
+from google.auth.credentials import AnonymousCredentials, Credentials
+from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -26,12 +28,25 @@ def build_bucket(name: str, emulator: str | None) -> storage.Bucket:
 
     Raises google.auth's errors when there are no credentials.
     """
-    if emulator:
-        endpoint = emulator if "://" in emulator else f"http://{emulator}"
-        anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
-        options = {"api_endpoint": endpoint.rstrip("/")}
-        client = storage.Client(project=_PROJECT, credentials=anonymous, client_options=options)
-    else:
-        credentials, _ = google.auth.default(scopes=_SCOPES)
-        client = storage.Client(project=_PROJECT, credentials=credentials)
-    return client.bucket(name)
+    if not emulator:
+        return _client(_default_credentials(), {}).bucket(name)
+    endpoint = emulator if "://" in emulator else f"http://{emulator}"
+    anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    return _client(anonymous, {"api_endpoint": endpoint.rstrip("/")}).bucket(name)
+
+
+def _default_credentials() -> Credentials:
+    credentials: Credentials = google.auth.default(scopes=_SCOPES)[0]
+    return credentials
+
+
+def _client(credentials: Credentials, options: dict[str, str]) -> storage.Client:
+    session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+    session.hooks["response"] = [_read_errors]
+    return storage.Client(project=_PROJECT, credentials=credentials, client_options=options, _http=session)
+
+
+def _read_errors(response: requests.Response, **_: Any) -> None:
+    """Read an error to its end: unread, it would keep its connection until it is collected as garbage."""
+    if not response.ok:
+        response.content  # noqa: B018 - a property that reads

@@ -1,9 +1,11 @@
 """What goes wrong between us and a bucket, translated once: each says what it is and what to run."""
 
+import http.client
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import requests
+import urllib3
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
@@ -14,6 +16,8 @@ FOREIGN = (
     api.GoogleAPIError,
     auth.GoogleAuthError,
     requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
     ConnectionError,
     DataCorruption,
     InvalidResponse,
@@ -33,6 +37,8 @@ _LOG_IN = (
 _NETWORK = "Check the way to it (and STORAGE_EMULATOR_HOST, where that is set); it is tried again by itself."
 _LATER = "It is tried again by itself; `fntx doctor` tries it now."
 
+_SLOW = "bucket {bucket} does not answer in time ({told})"
+
 # Foreign error -> (what happened, what to do). The first that fits counts; whatever is not listed is a bug of ours.
 _TABLE: tuple[tuple[type[Exception], str, str], ...] = (
     (api.NotFound, "there is no bucket {bucket}", _CREATE),
@@ -43,7 +49,8 @@ _TABLE: tuple[tuple[type[Exception], str, str], ...] = (
     (auth.GoogleAuthError, "Google does not accept our credentials ({told})", _LOG_IN),
     (api.GoogleAPICallError, "bucket {bucket} answers {told}", _LATER),
     (DataCorruption, "bucket {bucket} took other bytes than were sent ({told})", _LATER),
-    (requests.Timeout, "bucket {bucket} does not answer in time ({told})", _NETWORK),
+    (requests.Timeout, _SLOW, _NETWORK),
+    (urllib3.exceptions.TimeoutError, _SLOW, _NETWORK),
     (Exception, "bucket {bucket} cannot be reached ({told})", _NETWORK),
 )
 
