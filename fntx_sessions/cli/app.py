@@ -7,7 +7,19 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from fntx_sessions.cli import backtest, demo, output, queries, recovery, sessions, stack, templates, watch
+from fntx_sessions.cli import (
+    archive,
+    backtest,
+    demo,
+    keys,
+    output,
+    queries,
+    recovery,
+    sessions,
+    stack,
+    templates,
+    watch,
+)
 from fntx_sessions.cli.asking import hang_up
 from fntx_sessions.cli.exits import Exit, code_of, sentence
 from fntx_sessions.exceptions import FntxError
@@ -25,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (stack, sessions, recovery, queries, watch, templates, backtest, demo):
+for group in (stack, sessions, checkpoints, recovery, queries, watch, templates, backtest, demo, archive, keys):
     group.register(app)
 
 

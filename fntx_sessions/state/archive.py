@@ -36,7 +36,7 @@ from fntx_sessions.testing import failpoint
 # What cannot be archived now will not be a minute later; a pinned session may be unpinned any day.
 AGAIN_S = 3600.0
 PREFIX = "archives/"
-_FIX = "`fntx archive ls` lists what there is; a session is archived after it was closed."
+NOT_THERE = "`fntx archive ls` lists what there is; a session is archived after it was closed."
 _log = structlog.get_logger(__name__)
 
 
@@ -102,7 +102,7 @@ class Archiver:
     ) -> None:
         self._engine = engine
         self._settings = settings
-        self._store = store
+        self.store = store
         self._builder = Builder(engine, settings, store, describe)
         self._pace = pace or Pace(settings.retention_bytes_per_s)
 
@@ -127,12 +127,12 @@ class Archiver:
         Raises NotFound, Shredded, Unavailable and IntegrityError.
         """
         built = self._builder.build(session_id)
-        ensure_cold_key(self._engine, self._settings, self._store, session_id)
+        ensure_cold_key(self._engine, self._settings, self.store, session_id)
         moment = built.header.moment()
         copy = Copy(
             object_name(session_id), built.data, _metadata(built), moment, self._moment_of(session_id), replaces=True
         )
-        data = keep(self._store, copy)
+        data = keep(self.store, copy)
         failpoint("archive.written")
         rows.stored(self._engine, facts_of(built.header, data) | {"keep_s": self._settings.warm_keep_s})
         self._pace.after(len(data))
@@ -159,9 +159,9 @@ class Archiver:
 
     def open(self, session_id: UUID) -> Archive:
         """Return a session's archive, read and found whole; raises as `verify` does."""
-        data = self._store.read(object_name(session_id))
+        data = self.store.read(object_name(session_id))
         if data is None:
-            raise NotFound("archive", str(session_id), _FIX)
+            raise NotFound("archive", str(session_id), NOT_THERE)
         return self._checked(session_id, data)
 
     def _checked(self, session_id: UUID, data: bytes) -> Archive:
@@ -208,6 +208,7 @@ def _metadata(built: Built) -> dict[str, str]:
     header = built.header
     told = {name: str(value) for name, value in header.session.items() if value is not None}
     counts = {f"rows_{section.name}": str(section.rows) for section in header.sections if section.rows}
+    damaged = {"damaged": f"{len(header.damaged)}: {header.damaged[0]} ..."} if header.damaged else {}
     return {
         "session_id": str(header.session_id),
         "kind": ARCHIVE,
@@ -217,4 +218,5 @@ def _metadata(built: Built) -> dict[str, str]:
         "schema": header.schema,
         **told,
         **counts,
+        **damaged,
     }

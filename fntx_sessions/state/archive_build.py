@@ -16,10 +16,12 @@ from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import IntegrityError, NotFound
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import archive_states as states
-from fntx_sessions.state.archive_check import PARTS, SNAPSHOTS, inspect
+from fntx_sessions.state import archive_weeks
+from fntx_sessions.state.archive_check import PARTS, SNAPSHOTS, WEEKS, inspect
 from fntx_sessions.state.archive_format import (
     FORMAT,
     OTHER,
+    SEGMENT,
     STATE,
     TABLE,
     WHAT,
@@ -33,6 +35,8 @@ from fntx_sessions.state.archive_tables import TABLES, columns_of, copy_out
 from fntx_sessions.state.codec import Codec
 from fntx_sessions.state.data_keys import seal_of
 from fntx_sessions.state.objects.base import ObjectStore
+from fntx_sessions.state.segment_rows import Segment
+from fntx_sessions.state.segments import read_lines
 from fntx_sessions.state.snapshot import Packer
 from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.cold import ColdTier
@@ -64,6 +68,8 @@ class Builder:
     def __init__(self, engine: Engine, settings: Settings, store: ObjectStore, describe: Describe | None) -> None:
         """Take where sessions are; describe: what else a session's archive tells of it in `metrics`."""
         self._engine = engine
+        self._settings = settings
+        self._store = store
         self._cold = ColdTier(store)
         self._describe = describe
         self.codec = Codec(seal_of(settings, engine))
@@ -82,7 +88,9 @@ class Builder:
                 copy_out(connection, table, session_id, writers.table(table))
             kept, moved = states.warm_snapshots(connection, session_id)
             known = self._write_parts(writers, states.warm_parts(connection, session_id), set())
-        lost = [str(one) for one in moved if not self._brought(writers, Ref(session_id, one), kept, known)]
+            weeks = archive_weeks.gone(connection, session_id)
+        lost = self._write_weeks(writers, weeks)
+        lost += [str(one) for one in moved if not self._brought(writers, Ref(session_id, one), kept, known)]
         for snapshot in kept:
             states.write(writers.named(SNAPSHOTS, STATE), snapshot)
         self._write_metrics(writers, session_id)
@@ -110,6 +118,19 @@ class Builder:
         self._write_parts(writers, iter(parts), known)
         kept.append(snapshot)
         return True
+
+    def _write_weeks(self, writers: "Writers", weeks: list[Segment]) -> list[str]:
+        """Write weeks that only segments hold; return those that are lost there."""
+        lost = []
+        for one in weeks:
+            try:
+                lines = list(read_lines(self._engine, self._settings, self._store, one))
+            except (IntegrityError, NotFound) as error:
+                lost.append(f"{one.relation} of {one.week}")
+                _log.error("archive.segment_lost", object=one.object, problem=str(error))
+            else:
+                states.write(writers.named(WEEKS, SEGMENT), archive_weeks.StoredWeek(one.relation, one.week, lines))
+        return lost
 
     def _write_metrics(self, writers: "Writers", session_id: UUID) -> None:
         if self._describe is not None:

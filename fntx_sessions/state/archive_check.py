@@ -15,7 +15,7 @@ from fntx_sessions.state.archive_states import StoredSnapshot
 from fntx_sessions.state.codec import Codec, Label
 from fntx_sessions.state.snapshot import PART, Packer
 
-AUDIT, PARTS, SNAPSHOTS = "audit", "parts", "snapshots"
+AUDIT, PARTS, SNAPSHOTS, WEEKS = "audit", "parts", "snapshots", "weeks"
 
 
 def inspect(archive: Archive, codec: Codec, packer: Packer) -> list[str]:

@@ -172,11 +172,6 @@ class Archive:
             yield section
 
 
-def read_header(data: bytes, session_id: UUID) -> Header:
-    """Return what an archive says of itself, not yet proven; raises IntegrityError."""
-    return _split(data, session_id)[0]
-
-
 def open_archive(data: bytes, session_id: UUID, codec: Codec) -> Archive:
     """Return an archive whose header is proven; raises IntegrityError (also for another session's) and Shredded."""
     header, plain, seal, body = _split(data, session_id)

@@ -18,15 +18,15 @@ from fntx_sessions.exceptions import IntegrityError, NotFound, PreconditionFaile
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import archive_states as states
 from fntx_sessions.state import archive_tables as tables
+from fntx_sessions.state import archive_weeks
 from fntx_sessions.state.archive import Archiver, facts_of, object_name
-from fntx_sessions.state.archive_check import PARTS, SNAPSHOTS, problems_of_chain
+from fntx_sessions.state.archive_check import PARTS, SNAPSHOTS, WEEKS, problems_of_chain
 from fntx_sessions.state.archive_format import Archive
+from fntx_sessions.state.archive_key import have_key
 from fntx_sessions.state.archive_rows import NOTE_RESTORE
 from fntx_sessions.state.codec import Codec
-from fntx_sessions.state.cold_keys import import_cold_key
 from fntx_sessions.state.data_keys import seal_of
 from fntx_sessions.state.event_rows import StateEvent, add_events
-from fntx_sessions.state.key_rows import read_keys
 from fntx_sessions.state.objects.base import ObjectStore
 from fntx_sessions.testing import failpoint
 
@@ -95,7 +95,7 @@ class Restorer:
         if self._store.info(object_name(session_id)) is None:
             fix = "`fntx archive ls --cold` lists what the cold store holds."
             raise NotFound("archive", str(session_id), fix)
-        self._have_key(session_id)
+        have_key(self._engine, self._settings, self._store, session_id)
         archive = self._archiver.open(session_id)
         above = self._restored_parent(archive, parents)
         with self._transaction(session_id) as connection:
@@ -105,15 +105,6 @@ class Restorer:
             failpoint("restore.before_commit")
         failpoint("restore.committed")
         return [*above, Restored(session_id, rows, archive.header.damaged)]
-
-    def _have_key(self, session_id: UUID) -> None:
-        if session_id in read_keys(self._engine, [session_id]):
-            return
-        try:
-            import_cold_key(self._engine, self._settings, self._store, session_id)
-        except NotFound:
-            detail = "its key is not in the cold store: it was shredded, or lost. Nobody can read it any more"
-            raise IntegrityError(f"the archive of session {session_id}", detail) from None
 
     def _is_whole(self, session_id: UUID) -> bool:
         with transaction(self._engine) as connection:
@@ -149,6 +140,9 @@ class Restorer:
             if table.name not in tables.WITH_BYTES:
                 brought[table.name] = self._bring_table(connection, archive, table)
                 failpoint("restore.table")
+        if WEEKS in archive.header.counts():
+            weeks = archive_weeks.read_weeks(archive.chunks(self._codec, WEEKS))
+            brought[WEEKS] = archive_weeks.put_weeks(connection, weeks)
         self._bring_snapshots(connection, archive)
         for table in tables.TABLES:
             if table.name in tables.WITH_BYTES:

@@ -104,12 +104,12 @@ def write(section: SectionWriter, record: Struct) -> None:
 
 def read_parts(chunks: Iterable[bytes]) -> Iterator[StoredPart]:
     """Yield the parts of a section."""
-    return _records(chunks, _parts)
+    return records(chunks, _parts)
 
 
 def read_snapshots(chunks: Iterable[bytes]) -> Iterator[StoredSnapshot]:
     """Yield the snapshots of a section."""
-    return _records(chunks, _snapshots)
+    return records(chunks, _snapshots)
 
 
 def put_parts(connection: Connection, session_id: UUID, parts: Iterable[StoredPart]) -> None:
@@ -127,7 +127,8 @@ def put_names(connection: Connection, session_id: UUID, snapshots: Sequence[Stor
             connection.execute(_PUT_NAMES, values | {"session_id": session_id})
 
 
-def _records(chunks: Iterable[bytes], decoder: "msgspec.msgpack.Decoder[T]") -> Iterator[T]:
+def records(chunks: Iterable[bytes], decoder: "msgspec.msgpack.Decoder[T]") -> Iterator[T]:
+    """Yield the records of a section; raises IntegrityError."""
     for chunk in chunks:
         at = 0
         while at < len(chunk):

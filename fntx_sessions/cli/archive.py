@@ -1,0 +1,197 @@
+"""`fntx archive`: closed sessions in the cold store. Works on the stores themselves, with no worker and no Redis."""
+
+import getpass
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+from pydantic import SecretStr
+
+from fntx_sessions.cli import output
+from fntx_sessions.cli.exits import Exit
+from fntx_sessions.cli.ids import AsJson, over
+from fntx_sessions.cli.output import moment, plain
+from fntx_sessions.exceptions import InvalidArgument, Retryable
+from fntx_sessions.settings import Settings, get_settings
+from fntx_sessions.stack import adopt_local_stack
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from fntx_sessions.state.archive import Archiver
+    from fntx_sessions.state.archive_restore import Restored
+    from fntx_sessions.state.objects.base import ObjectStore
+
+HELP = "Archives of closed sessions: what there is, what is in one, whether it is whole, and back into a database."
+Ids = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="Whole session ids; `-` reads them from stdin.")
+]
+Database = Annotated[
+    str | None, typer.Option("--to-database", metavar="URL", help="Another database than the configured one; migrated.")
+]
+_LEAST_LIMIT, _MOST_LIMIT = 1, 100_000
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to `app`."""
+    archive = typer.Typer(name="archive", help=HELP, no_args_is_help=True)
+    archive.command("ls")(list_archives)
+    for command in (show, verify, restore):
+        archive.command()(command)
+    app.add_typer(archive)
+
+
+def list_archives(
+    cold: Annotated[bool, typer.Option("--cold", help="Ask the cold store, not the database.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=_LEAST_LIMIT, max=_MOST_LIMIT, help="At most.")] = 100,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print ids alone, one a line.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List archives, newest first; of the cold store itself where the database knows of none."""
+    from fntx_sessions.state import archive_reads  # noqa: PLC0415 -- `fntx --help` needs no driver
+
+    settings = _settings()
+    found = [] if cold else _known(settings, limit)
+    found = found or archive_reads.of_store(_cold(settings), limit)
+    if as_json:
+        output.emit(found)
+    elif quiet:
+        for row in found:
+            typer.echo(row["session_id"])
+    else:
+        output.table(found, COLUMNS, "no archives; sessions are archived after they were closed")
+
+
+def show(ids: Ids = None, as_json: AsJson = False) -> None:
+    """Show what is in an archive: the session, and how much of what. Nothing of it is read."""
+    from fntx_sessions.state import archive_reads  # noqa: PLC0415 -- as above
+
+    settings = _settings()
+    over(ids, lambda one: archive_reads.describe(_cold(settings), _id(one)), _show, as_json=as_json)
+
+
+def verify(
+    ids: Ids = None,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Every archive of the cold store.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read and open all of an archive: rows, audit chain, every checkpoint. Exit code 1 when one is not whole."""
+    from fntx_sessions.state import archive_reads  # noqa: PLC0415 -- as above
+
+    settings = _settings()
+    archiver, engine = _archiver(settings), _engine(settings)
+    listed = [row["session_id"] for row in archive_reads.of_store(_cold(settings), None)] if everything else ids
+    if everything and not listed:
+        output.note("no archives")
+        raise typer.Exit(Exit.DONE)
+
+    def act(one: str) -> dict[str, Any]:
+        return archive_reads.verify(engine, settings, archiver, _id(one))
+
+    over(listed, act, lambda row: output.console().print(f"{row['session_id']}  {_verdict(row)}"), as_json=as_json)
+
+
+def restore(ids: Ids = None, to_database: Database = None, as_json: AsJson = False) -> None:
+    """Bring a session back: into an empty database, or its rows where only its row and audit chain were kept.
+
+    Needs the cold store, the key ring and a migrated database, nothing else. What is there already is left as it is.
+    """
+    from fntx_sessions.state.archive_restore import restore_session  # noqa: PLC0415 -- as above
+
+    settings = _settings()
+    if to_database is not None:
+        settings = settings.model_copy(update={"database_url": SecretStr(to_database)})
+    engine, who = _engine(settings), getpass.getuser()
+
+    def act(one: str) -> dict[str, Any]:
+        return _restored(restore_session(engine, settings, _cold(settings), _id(one), who))
+
+    over(ids, act, _show_restored, as_json=as_json)
+
+
+COLUMNS = {
+    "id": lambda row: row["session_id"],
+    "type": lambda row: plain(row["session_type"]),
+    "ended (UTC)": lambda row: moment(row["ended_at"]),
+    "archived (UTC)": lambda row: moment(row["archived_at"]),
+    "bytes": lambda row: f"{row['size_bytes']:,}",
+    "checkpoints": lambda row: str(row["counts"].get("checkpoints", 0)),
+    "in Postgres": lambda row: plain(row["rows"]),
+}
+
+
+def _settings() -> Settings:
+    adopt_local_stack()
+    get_settings.cache_clear()
+    return get_settings()
+
+
+def _engine(settings: Settings) -> "Engine":
+    from fntx_sessions.database.engine import build_engine, get_engine  # noqa: PLC0415 -- as above
+
+    if settings == get_settings() or settings.database_url is None:
+        return get_engine()
+    return build_engine(settings.database_url.get_secret_value(), settings)
+
+
+def _cold(settings: Settings) -> "ObjectStore":
+    from fntx_sessions.state.objects.cold import open_cold  # noqa: PLC0415 -- as above
+
+    return open_cold(settings)
+
+
+def _archiver(settings: Settings) -> "Archiver":
+    from fntx_sessions.state.archive import Archiver  # noqa: PLC0415 -- as above
+
+    return Archiver(_engine(settings), settings, _cold(settings))
+
+
+def _known(settings: Settings, limit: int) -> list[dict[str, Any]]:
+    from fntx_sessions.state import archive_reads  # noqa: PLC0415 -- as above
+
+    try:
+        return archive_reads.of_database(_engine(settings), limit)
+    except Retryable as error:
+        output.note(f"from the cold store, because {error}")
+        return []
+
+
+def _id(given: str) -> UUID:
+    try:
+        return UUID(given.strip())
+    except ValueError:
+        fix = "Copy it from `fntx archive ls`; an archive is named by the whole id."
+        raise InvalidArgument("session id", f"{given[:50]!r} is not one", fix) from None
+
+
+def _show(row: dict[str, Any]) -> None:
+    output.facts({name: value for name, value in row.items() if name != "counts"})
+    output.table(
+        [{"what": name, "rows": count} for name, count in row["counts"].items()],
+        {"in it": lambda one: plain(one["what"]), "rows": lambda one: f"{one['rows']:,}"},
+        "nothing",
+    )
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    damaged = f"; damaged before it was archived: {', '.join(row['damaged'])}" if row["damaged"] else ""
+    return f"[green]whole[/green], {row['rows']:,} rows, {row['snapshots']} snapshots opened{damaged}"
+
+
+def _restored(brought: "list[Restored]") -> dict[str, Any]:
+    last = brought[-1]
+    return {
+        "session_id": str(last.session_id),
+        "already_there": last.already_there,
+        "rows": last.rows,
+        "damaged": last.lost,
+        "parents": [str(one.session_id) for one in brought[:-1] if not one.already_there],
+    }
+
+
+def _show_restored(row: dict[str, Any]) -> None:
+    said = "was there already" if row["already_there"] else f"restored, {sum(row['rows'].values()):,} rows"
+    parents = f", after its parents {', '.join(row['parents'])}" if row["parents"] else ""
+    output.console().print(f"{row['session_id']}  {said}{parents}", soft_wrap=True)
+    if row["damaged"]:
+        output.note(f"not opened any more when it was archived: {', '.join(row['damaged'])}")
