@@ -27,7 +27,7 @@ def prove_past(engine: Engine, layout: Layout, statement_ms: int) -> None:
         if _proven(connection, past) is None:
             check = f"CHECK (timestamp < {moment(layouts(connection)[layout.relation].past_until)})"
             run(connection, f"ALTER TABLE {past} ADD CONSTRAINT {_CHECK} {check} NOT VALID")
-    failpoint("past.checked")
+    failpoint("partition.past_checked")
     with changing(engine, statement_ms) as connection:
         if not _proven(connection, past):
             run(connection, f"ALTER TABLE {past} VALIDATE CONSTRAINT {_CHECK}")
@@ -53,9 +53,9 @@ def drop_week(connection: Connection, layout: Layout, week: Week, kept: Sequence
         f"ALTER TABLE {relation} ATTACH PARTITION {past} FOR VALUES FROM (MINVALUE) TO ({moment(week.until)})",
         f"ALTER TABLE {past} DROP CONSTRAINT {_CHECK}",
     )
-    failpoint("drop.attached")
+    failpoint("partition.past_grown")
     keep = text(f"INSERT INTO {relation} SELECT * FROM {week.name} WHERE session_id = ANY(CAST(:kept AS uuid[]))")
     moved = connection.execute(keep, {"kept": list(map(str, kept))}).rowcount
     run(connection, f"DROP TABLE {week.name}")
-    failpoint("drop.dropped")
+    failpoint("partition.dropped")
     return moved

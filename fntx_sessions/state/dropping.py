@@ -1,9 +1,9 @@
 """Weeks of history that are old enough leave Postgres: their partition is dropped, never deleted from.
 
 Only once each session's rows in it are in a proven segment or archive, counted again under a lock that keeps late
-writers out. Rows that a session's measures are made of (fills, samples, transitions) stay until it is closed, those of
-a pinned session as long as it is pinned: they move into the past, and are read and counted as before. So P&L, trades,
-drawdown and durations of a session that goes on never change by what is dropped.
+writers out. Rows that a session's measures are made of (fills, samples, transitions) stay until its archive has taken
+over, those of a pinned session as long as it is pinned: they move into the past, and are read and counted as before. So
+P&L, trades, drawdown and durations of a session that goes on never change by what is dropped.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,8 @@ _SHOWN = 20
 # What became of each session's rows in a week. open: in no proven segment or archive that holds all of them.
 _STATE = """
 WITH h AS (SELECT session_id, count(*) AS n, max(timestamp) AS latest FROM ONLY {week} GROUP BY session_id), x AS (
-  SELECT h.session_id, h.n, coalesce(s.pinned, false) AS pinned, s.status <> 'closed' AS live, NOT (
+  SELECT h.session_id, h.n, coalesce(s.pinned, false) AS pinned, s.session_id IS NOT NULL AND NOT EXISTS (SELECT
+      FROM archives a WHERE a.session_id = h.session_id AND a.rows_dropped_at IS NOT NULL) AS counted, NOT (
       EXISTS (SELECT FROM archives a WHERE a.session_id = h.session_id AND a.verified_at IS NOT NULL
         AND a.archived_at >= h.latest)
       OR EXISTS (SELECT FROM archive_segments g WHERE g.session_id = h.session_id AND g.relation = :relation
@@ -35,8 +36,8 @@ WITH h AS (SELECT session_id, count(*) AS n, max(timestamp) AS latest FROM ONLY 
       OR EXISTS (SELECT FROM session_keys k WHERE k.session_id = h.session_id AND k.shredded_at IS NOT NULL)) AS open
   FROM h LEFT JOIN sessions s USING (session_id)
 )
-SELECT coalesce(array_agg(session_id) FILTER (WHERE pinned OR (live AND :measured)), '{{}}') AS kept,
-  coalesce(sum(n) FILTER (WHERE pinned OR (live AND :measured)), 0)::bigint AS kept_rows,
+SELECT coalesce(array_agg(session_id) FILTER (WHERE pinned OR (counted AND :measured)), '{{}}') AS kept,
+  coalesce(sum(n) FILTER (WHERE pinned OR (counted AND :measured)), 0)::bigint AS kept_rows,
   coalesce(array_agg(session_id) FILTER (WHERE open AND NOT pinned), '{{}}') AS open
 FROM x
 """
@@ -96,7 +97,7 @@ def _ready(engine: Engine, relation: str, week: Week) -> bool:
         _tell(week, state)
         return False
     prove_past(engine, layout, COUNT_TIMEOUT_MS)
-    failpoint("drop.ready")
+    failpoint("partition.drop_ready")
     return True
 
 
@@ -109,10 +110,10 @@ def _drop(engine: Engine, relation: str, week: Week) -> bool:
         state = _state(connection, relation, week)
         if not state.droppable:
             return False
-        failpoint("drop.counted")
+        failpoint("partition.counted")
         kept = drop_week(connection, layout, week, state.kept)
-        failpoint("drop.before_commit")
-    failpoint("drop.committed")
+        failpoint("partition.drop_before_commit")
+    failpoint("partition.drop_committed")
     _log.info("partition_dropped", partition=week.name, kept=kept)
     return True
 
