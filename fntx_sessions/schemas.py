@@ -286,6 +286,21 @@ class SessionTransition(Model):
     errors: list[str] = []
 
 
+class StateSource(Model):
+    """Which tier a shown state came from: `live`, memory, redis, postgres, cold; None: none could give it.
+
+    age_s: seconds since an agent last reported (live), or since what was saved was cut. problems: what kept nearer
+    tiers from answering.
+    """
+
+    tier: str | None
+    epoch: int = 0
+    revision: int = 0
+    saved_at: Time | None = None
+    age_s: float | None = None
+    problems: list[str] = []
+
+
 class TradingSession(BaseModel):
     """A session as its holder sees it; `config` and `risk_parameters` may be edited before start."""
 
@@ -304,6 +319,7 @@ class TradingSession(BaseModel):
     agent_states: dict[str, AgentState] = {}
     market_state: MarketState | None = None
     trading_state: TradingState | None = None
+    state_source: StateSource | None = None
     events: list[SessionEvent] = []
     checkpoints: list[SessionCheckpoint] = []
     metrics: SessionMetrics | None = None
@@ -361,7 +377,7 @@ class SessionRecoveryPlan(Model):
     """What could be restored, from where, and what it would cost; making one changes nothing.
 
     recovery_type: the source of the best candidate, or `none`. version, epoch: the session's when the plan was made.
-    hosts_not_seen: hosts whose local backups, should they have any, cannot be read from here. recovery_confidence: the
+    named_checkpoint_id: the one that was asked for, beside which nothing is tried. hosts_not_seen: hosts whose local backups, should they have any, cannot be read from here. recovery_confidence: the
     sum of what `confidence_reasons` lists, 0 without a usable candidate.
     """
 
@@ -371,6 +387,7 @@ class SessionRecoveryPlan(Model):
     recovery_type: str
     checkpoint_id: UUID | None
     fallback_checkpoint_ids: list[UUID] = []
+    named_checkpoint_id: UUID | None = None
     candidates: list[RecoveryCandidate] = []
     hosts_not_seen: list[str] = []
     steps: list[RecoveryStep] = []

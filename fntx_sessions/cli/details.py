@@ -40,10 +40,22 @@ def _standing(session: Session) -> dict[str, Any]:
         "started": moment(session["started_at"]),
         "ended": moment(session["ended_at"]) if session["ended_at"] else None,
         "version, epoch": f"{session['version']}, {session['epoch']}",
+        "state": _source(session.get("state_source")),
         "last recovery": _recovery(session.get("recovery_data") or {}),
         "strategies": ", ".join(session["enabled_strategies"]) or output.NONE,
         "feed": plain((session["config"].get("feed") or {}).get("kind")),
     }
+
+
+def _source(found: dict[str, Any] | None) -> str | None:
+    if found is None:
+        return None
+    problems = f" [yellow]({plain('; '.join(found['problems']))})[/yellow]" if found["problems"] else ""
+    if found["tier"] is None:
+        return f"[red]could not be read[/red]{problems}"
+    old = "no agent has reported" if found["age_s"] is None else f"{found['age_s']:.1f} s old"
+    saved = f", saved {age(found['saved_at'])} ago" if found["saved_at"] else ", not saved yet"
+    return f"{plain(found['tier'])}, epoch {found['epoch']} revision {found['revision']}, {old}{saved}{problems}"
 
 
 def _recovery(found: dict[str, Any]) -> str | None:

@@ -1,6 +1,6 @@
 """A stored snapshot opened part by part: the manifest first, a large part only when it is asked for."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 from dataclasses import replace
 
 from fntx_sessions.exceptions import NotFound
@@ -35,7 +35,7 @@ class LazySnapshot:
             raise NotFound("part", name, f"This snapshot has {', '.join(self.manifest.parts) or 'none'}.")
         return self.take([name]).parts[name]
 
-    def take(self, names: Collection[str] | None = None) -> Snapshot:
+    def take(self, names: Container[str] | None = None) -> Snapshot:
         """Return the snapshot with these of its parts alone (None: all), verified; names it has not got are left out.
 
         Large parts travel in one question. Raises IntegrityError naming the blob that is wrong or missing, and

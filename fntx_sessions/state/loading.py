@@ -1,6 +1,6 @@
 """Reading a snapshot: memory, Redis, Postgres, cold, in this order; verified, and saying which tier answered."""
 
-from collections.abc import Collection
+from collections.abc import Container
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -53,15 +53,16 @@ def load(
     settings: Settings,
     ref: Ref,
     memory: MemoryTier | None = None,
-    only: Collection[str] | None = None,
+    only: Container[str] | None = None,
 ) -> Found:
     """Return a snapshot from the nearest tier that holds it whole; `only` these parts of it (None: all, (): none).
 
     A nearer tier answers with a save only when it is not behind Postgres, with a checkpoint only when Postgres still
     lists it. While Postgres is out of reach the newest sound copy of all other tiers answers, and `problems` says so.
-    Damaged and missing copies in the tiers passed over are written again, a damaged one in Postgres under the epoch
-    fence and with an event; that never fails the read. Raises NotFound (no tier has it), IntegrityError (every copy
-    is damaged or behind; names each), Unavailable (no tier that could be asked has it) and Shredded.
+    Damaged copies in the tiers passed over are written again, one in Postgres under the epoch fence and with an event,
+    and, where all was asked for, missing ones too; that never fails the read. Raises NotFound (no tier has it),
+    IntegrityError (every copy is damaged or behind; names each), Unavailable (no tier that could be asked has it) and
+    Shredded.
     """
     reading = Reading(engine, client, settings, ref, memory or get_memory(), only)
     try:

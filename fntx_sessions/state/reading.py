@@ -1,6 +1,6 @@
 """One search for a snapshot through the tiers: which may answer, which did not, and why."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
@@ -62,7 +62,7 @@ class Reading:
         settings: Settings,
         ref: Ref,
         memory: MemoryTier,
-        only: Collection[str] | None,
+        only: Container[str] | None,
     ) -> None:
         self.ref, self.only, self.memory = ref, only, memory
         self.hot, self.warm = HotTier.of(client, settings), PostgresTier(engine)

@@ -11,6 +11,7 @@ import pytest
 from lifecycle_harness import World
 from redis import Redis
 from reference_metrics import RunFacts, session_metrics
+from sqlalchemy import text
 
 from fntx_sessions.exceptions import InvalidArgument, NotFound
 from fntx_sessions.lifecycle.arguments import ListArguments
@@ -205,6 +206,7 @@ def test_a_session_is_shown_whole(world: World, client: Redis, settings: Setting
     assert found.agent_states["EvaluatorAgent"].actions_taken == 3
     assert found.market_state is not None
     assert found.market_state.spy_price == 268.5
+    assert (found.state_source.tier, found.state_source.revision, found.state_source.saved_at) == ("live", 1, None)
     assert [event.event_type for event in found.events] == ["session_created", "session_started"]
     assert [one.checkpoint_id for one in found.checkpoints] == kept[::-1]
     assert [one.checkpoint_id for one in checkpoints.get_checkpoints(world.engine, session_id, 1)] == kept[1:]
@@ -223,8 +225,26 @@ def test_without_redis_the_last_save_is_shown(world: World, client: Redis, setti
     away = build_redis("redis://127.0.0.1:1/0", settings)
     found = sessions.get_session(world.engine, away, settings, session_id)
     assert found.agent_states["EvaluatorAgent"].actions_taken == 3
+    source = found.state_source
+    assert (source.tier, source.revision, source.saved_at is not None) == ("postgres", 1, True)
+    assert source.age_s >= 0
+    assert "Redis is out of reach" in source.problems[0]
     fresh = world.in_status(STATUS)
     assert sessions.get_session(world.engine, away, settings, fresh).agent_states == {}
+
+
+def test_a_state_that_no_tier_can_give_does_not_hide_the_row(world: World, client: Redis, settings: Settings) -> None:
+    """Every copy damaged: the session shows, without states, and says what is wrong with each."""
+    session_id = world.in_status(STATUS)
+    report(world, client, settings, session_id, _states())
+    save_sessions(world.engine, client, settings, [session_id])
+    get_memory().forget(session_id)
+    client.flushdb()
+    with world.engine.begin() as connection:
+        connection.execute(text("UPDATE saves SET manifest = substr(manifest, 1, 50)"))
+    found = sessions.get_session(world.engine, client, settings, session_id)
+    assert (found.agent_states, found.state_source.tier) == ({}, None)
+    assert "postgres: " in found.state_source.problems[0]
 
 
 def test_events_and_transitions_end_with_the_newest(world: World) -> None:

@@ -2,26 +2,23 @@
 
 from uuid import UUID
 
-import structlog
 from redis import Redis
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, transaction
-from fntx_sessions.exceptions import FntxError, InvalidArgument
+from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.lifecycle.arguments import ListArguments
 from fntx_sessions.lifecycle.reads.history import opened
 from fntx_sessions.lifecycle.reads.ledger import trading_state
 from fntx_sessions.lifecycle.reads.metrics import get_metrics
 from fntx_sessions.lifecycle.reads.rows import COLUMNS, Row, one, to_session
+from fntx_sessions.lifecycle.reads.state import read_state
 from fntx_sessions.schemas import AgentState, MarketState, SessionMetrics, SessionStatus, TradingSession
 from fntx_sessions.settings import Settings
-from fntx_sessions.state.live import LiveState
-from fntx_sessions.state.loading import load_save
 from fntx_sessions.state.parts import AGENT_PREFIX, MARKET, TRADING
 from fntx_sessions.state.payloads import Payloads
 
 EVENTS_SHOWN, CHECKPOINTS_SHOWN = 20, 10
-log = structlog.get_logger(__name__)
 
 _GET = text(f"""
 SELECT {COLUMNS},
@@ -66,18 +63,19 @@ _LIST = {
 def get_session(engine: Engine, redis: Redis, settings: Settings, session_id: UUID) -> TradingSession:
     """Return a session whole: its row, states, money, last events (oldest first), checkpoints (newest first), metrics.
 
-    Agents and market are what Redis holds live; where it holds nothing, or is out of reach, what was saved last.
+    Agents and market are what Redis holds live; where it holds nothing, or is out of reach, what was saved last;
+    `state_source` says which, and how old it is.
     Raises NotFound, Busy and Unavailable (Postgres).
     """
     row = one(engine, _GET, session_id, events=EVENTS_SHOWN, checkpoints=CHECKPOINTS_SHOWN)
-    saved = row.pop("last_saved_at") is not None
-    parts = _parts(engine, redis, settings, session_id, saved=saved)
+    parts, source = read_state(engine, redis, settings, session_id, row.pop("last_saved_at"))
     row["events"] = _events(Payloads(engine), row["events"])
     checkpoints, agents = row["checkpoints"], _agents(parts)
     return to_session(
         row,
         agent_states=agents,
         market_state=MarketState.model_validate_json(parts[MARKET]) if MARKET in parts else None,
+        state_source=source,
         trading_state=trading_state(engine, session_id, row["status"], parts.get(TRADING)),
         metrics=_with_memory(get_metrics(engine, session_id), agents),
         last_checkpoint_id=checkpoints[0]["checkpoint_id"] if checkpoints else None,
@@ -107,28 +105,6 @@ def _check_statuses(names: list[str] | None) -> None:
     unknown = sorted(set(names or ()) - set(SessionStatus))
     if unknown:
         raise InvalidArgument("status", f"unknown status {unknown[0]!r}", f"Known: {', '.join(SessionStatus)}.")
-
-
-def _parts(engine: Engine, redis: Redis, settings: Settings, session_id: UUID, *, saved: bool) -> dict[str, bytes]:
-    try:
-        cut = LiveState(redis, settings).read([session_id])[0]
-        if cut is not None and cut.parts:
-            return cut.parts
-        return _saved_parts(engine, redis, settings, session_id) if saved else {}
-    except FntxError as error:
-        log.warning("live_state_not_read", session_id=str(session_id), problem=str(error))
-        return _saved_parts(engine, redis, settings, session_id) if saved else {}
-
-
-def _saved_parts(engine: Engine, redis: Redis, settings: Settings, session_id: UUID) -> dict[str, bytes]:
-    """Return the parts last saved; none when they cannot be read, for the row is worth showing without them."""
-    try:
-        found = load_save(engine, redis, settings, session_id)
-    except FntxError as error:
-        log.warning("save_not_read", session_id=str(session_id), problem=str(error))
-        return {}
-    # The money of a snapshot is history; it is never shown as what is.
-    return {name: data for name, data in found.snapshot.parts.items() if name != TRADING}
 
 
 def _with_memory(metrics: SessionMetrics, agents: dict[str, AgentState]) -> SessionMetrics:
