@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from benchmarks import backtest, commands, saves, transitions
+from benchmarks import backtest, checkpoints, commands, saves, scale, transitions
 from benchmarks.desk import own_desk
 from benchmarks.report import Result, show, store
 
@@ -28,6 +28,10 @@ def main() -> None:
             results.append(backtest.days(desk))
         say("backtest measured")
         results += saves.saves(desk)
+        say("saves measured")
+        results += checkpoints.checkpoints(desk)
+        say("checkpoints measured")
+        results += scale.scale(desk)
     show(results)
     store(results, RESULTS)
     say(f"{time.monotonic() - began:.0f} s; {RESULTS} has the figures")

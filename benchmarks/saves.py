@@ -82,11 +82,16 @@ def _few(desk: Desk, pair: Clients, ids: list[UUID], number: int) -> float:
 
 
 def _saved(desk: Desk, pair: Clients, ids: list[UUID], changed: list[UUID], size_bytes: int, seed: int) -> float:
+    report_states(desk, ids, changed, size_bytes, seed)
+    return len(ids) / pair.timed(save_all, [None] * COUNT)
+
+
+def report_states(desk: Desk, ids: list[UUID], changed: list[UUID], size_bytes: int, seed: int) -> None:
+    """Report new states of those that changed, and make all due now."""
     live, part = LiveState(desk.redis, desk.settings), f"agent/{_AGENT}"
     live.report_many([Report(one, 1, _AGENT, {part: _state(one, size_bytes, seed)}) for one in changed])
     with desk.engine.begin() as connection:
         connection.execute(_DUE, {"ids": list(map(str, ids))})
-    return len(ids) / pair.timed(save_all, [None] * COUNT)
 
 
 def save_all(place: Place, _share: object) -> None:
