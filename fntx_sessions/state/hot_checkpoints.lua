@@ -50,9 +50,12 @@ for i = 11, 10 + count do
   names[#names + 1] = ARGV[i]
   if redis.call('HEXISTS', key, 'part:' .. ARGV[i]) == 0 then missing[#missing + 1] = ARGV[i] end
 end
-redis.call('EXPIRE', key, ARGV[7])
-if #missing > 0 then return missing end
+if #missing > 0 then
+  redis.call('EXPIRE', key, ARGV[7])
+  return missing
+end
 
+-- First of the writes: a full Redis refuses it, and would let a script go on that began with one that takes no memory.
 redis.call('HSET', key, 'checksum:' .. id, ARGV[8], 'manifest:' .. id, ARGV[9])
 table.insert(index, place, {id = id, epoch = ARGV[3], revision = ARGV[4], size = ARGV[5],
   parts = table.concat(names, ',')})

@@ -18,11 +18,15 @@ for i = 8, 7 + count do
   wanted['part:' .. ARGV[i]] = true
   if redis.call('HEXISTS', key, 'part:' .. ARGV[i]) == 0 then missing[#missing + 1] = ARGV[i] end
 end
-redis.call('EXPIRE', key, ARGV[3])
-if #missing > 0 then return missing end
+if #missing > 0 then
+  redis.call('EXPIRE', key, ARGV[3])
+  return missing
+end
 
+-- First of the writes: a full Redis refuses it, and would let a script go on that began with one that takes no memory.
 redis.call('HSET', key, 'epoch', ARGV[1], 'revision', ARGV[2], 'checksum', ARGV[4], 'manifest', ARGV[5],
   'size', ARGV[6])
+redis.call('EXPIRE', key, ARGV[3])
 for _, field in ipairs(redis.call('HKEYS', key)) do
   if string.find(field, '^part:') and not wanted[field] then redis.call('HDEL', key, field) end
 end
