@@ -35,5 +35,12 @@ ENTRIES = (
         60.0,
         "checkpoints become too old for Postgres one by one; a minute is soon after 30 days",
     ),
+    Entry("fntx.sweeps.erase", 5.0, "a shredded session cannot be read any more; what is plain of it goes soon after"),
     Entry("fntx.sweeps.archive", 60.0, "nobody waits for the archive of a closed session"),
+    Entry("fntx.sweeps.archive_segments", 300.0, "a week becomes old once a week, and is sealed at the mover's pace"),
+    Entry(
+        "fntx.sweeps.prune_partitions",
+        3600.0,
+        "weeks are made four weeks ahead; a start makes them too, for a beat that never lives an hour",
+    ),
 )

@@ -1,11 +1,11 @@
 """fntx.sweeps.*: what beat sends. Each brings one part of the desk up to now."""
 
 from fntx_sessions.agents import host
-from fntx_sessions.automation import backtests, liveness, pending, retaining, saving
+from fntx_sessions.automation import backtests, liveness, pending, retaining, saving, weeks
 from fntx_sessions.automation.sweeps import note_run, until_done
 from fntx_sessions.lifecycle import outbox
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.state import checkpoints
+from fntx_sessions.state import checkpoints, erasing
 from tasks.base import sweep
 from tasks.desk import desk
 from tasks.signals import host_id
@@ -65,6 +65,14 @@ def advance_backtests() -> None:
     backtests.advance(at)
 
 
+@sweep("fntx.sweeps.erase")
+def erase_shredded() -> None:
+    """Erase what is left of shredded sessions."""
+    at = desk()
+    note_run(at.engine, "erase")
+    erasing.erase_due(*at.parts())
+
+
 @sweep("fntx.sweeps.retention")
 def move_checkpoints() -> None:
     """Move old checkpoints to the cold store."""
@@ -79,3 +87,19 @@ def archive_sessions() -> None:
     at = desk()
     note_run(at.engine, "archive")
     retaining.archive_sessions(at)
+
+
+@sweep("fntx.sweeps.archive_segments")
+def seal_weeks() -> None:
+    """Seal old weeks of long sessions' history."""
+    at = desk()
+    note_run(at.engine, "archive_segments")
+    weeks.seal_weeks(at)
+
+
+@sweep("fntx.sweeps.prune_partitions")
+def turn_weeks() -> None:
+    """Make the coming weeks' partitions, and drop old ones whose rows are proven to be elsewhere."""
+    at = desk()
+    note_run(at.engine, "prune_partitions")
+    weeks.turn_weeks(at)

@@ -79,6 +79,16 @@ def make_ahead(engine: Engine, weeks: int, move_ms: int = MOVE_TIMEOUT_MS) -> li
     return [week.name for name, week in missing if patiently(week.name, _making(engine, name, week, move_ms))]
 
 
+def make_ahead_at(url: str, settings: Settings) -> list[str]:
+    """Make the coming weeks of the database at `url`, which somebody has just migrated; return the names made."""
+    engine = build_engine(url, settings, application="fntx-maintenance")
+    try:
+        with maintenance(settings, engine) as may_change:
+            return make_ahead(may_change, settings.partitions_ahead)
+    finally:
+        engine.dispose()
+
+
 def patiently(partition: str, change: Callable[[], T]) -> T | None:
     """Return what a change of partitions returns, tried again when a lock is not to be had; None, logged: given up."""
     for _ in range(_ATTEMPTS):

@@ -226,9 +226,11 @@ class Stack:
 
     def _migrate(self, url: str) -> None:
         from fntx_sessions.database.engine import migrate  # noqa: PLC0415 -- Alembic is slow to import
+        from fntx_sessions.database.partitions import make_ahead_at  # noqa: PLC0415 -- as above
 
         self._say("migrating the database")
         migrate(url)
+        make_ahead_at(url, Settings())
 
     def _ensure_keys(self) -> None:
         from fntx_sessions.security.local import ensure_local_keys  # noqa: PLC0415 -- as above
