@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -14,7 +15,7 @@ from fntx_sessions.database import models  # noqa: F401 - fills the metadata
 from fntx_sessions.database.engine import alembic_config, migrate
 from fntx_sessions.database.metadata import metadata
 from fntx_sessions.database.seeds import BUILT_IN
-from fntx_sessions.database.weeks import is_partition
+from fntx_sessions.database.weeks import is_partition, layouts
 
 MIGRATE = "import sys; from fntx_sessions.database.engine import migrate; migrate(sys.argv[1])"
 
@@ -102,3 +103,57 @@ def test_a_password_with_a_percent_sign_reaches_alembic():
     """The URL goes through a configuration file's syntax, which gives % a meaning."""
     url = "postgresql+psycopg2://fntx:50%25@host/db"
     assert alembic_config(url).get_main_option("sqlalchemy.url") == url
+
+
+SOME_SESSION = """
+INSERT INTO accounts (account_id, equity) VALUES ('desk', 1000);
+INSERT INTO sessions (session_id, session_type, status, version, account_id, exclusive_account, broker, status_actor)
+VALUES ('00000000-0000-0000-0000-000000000001', 'paper_trading', 'initializing', 1, 'desk', true, 'paper', 'test');
+INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, description)
+SELECT gen_random_uuid(), session_id, at, 'noted', 'system', 'info', 'one' FROM sessions, unnest(:moments) AS at;
+INSERT INTO transitions (transition_id, session_id, timestamp, to_status, trigger, actor, version, epoch)
+SELECT gen_random_uuid(), session_id, at, 'paused', 'pause_session', 'test', row_number() OVER (), 1
+FROM sessions, unnest(:moments) AS at;
+INSERT INTO fills (fill_id, session_id, account_id, epoch, client_order_id, trade_id, trade_date, symbol, "right", side,
+  quantity, price, fee, opening, timestamp)
+SELECT at::text, session_id, 'desk', 1, 'o', 't', '2018-02-05', 'SPY', 'put', 'sell', 1, 1.5, 0.68, true, at
+FROM sessions, unnest(:moments) AS at;
+INSERT INTO samples (session_id, timestamp, epoch, net_pnl) SELECT session_id, at, 1, 1.5
+FROM sessions, unnest(:moments) AS at;
+"""
+MOMENTS = """ARRAY[timestamptz '2018-02-05 15:00+00', now() - interval '400 days', now() - interval '20 days', now(),
+now() + interval '1 day', now() + interval '90 days']"""
+HISTORY = ("events", "transitions", "fills", "samples")
+
+
+def test_history_is_cut_by_week_with_every_row_where_it_belongs(new_database):
+    """A database that was in use keeps each row, and can go back; simulated times are in the past."""
+    url = new_database()
+    command.upgrade(alembic_config(url), "0003")
+    with connected(url) as connection:
+        connection.execute(text(SOME_SESSION.replace(":moments", MOMENTS).replace("::text", "\\:\\:text")))
+        connection.commit()
+        before = _history(connection)
+    command.upgrade(alembic_config(url), "0004")
+    with connected(url) as connection:
+        assert _history(connection) == before
+        found = {(name, end): _rows_in(connection, f"{name}_{end}") for name in HISTORY for end in ("past", "default")}
+        cut = layouts(connection)
+    assert set(found.values()) == {1, 2}
+    assert all(found[name, "past"] == 2 and found[name, "default"] == 1 for name in HISTORY)
+    assert all(len(layout.weeks) >= 4 for layout in cut.values())
+    command.downgrade(alembic_config(url), "0003")
+    with connected(url) as connection:
+        assert _history(connection) == before
+    migrate(url)
+    with connected(url) as connection:
+        assert _rows_in(connection, "events") == len(before["events"])
+
+
+def _history(connection: Connection) -> dict[str, list[str]]:
+    statement = "SELECT to_jsonb(t)::text FROM {} t ORDER BY 1"
+    return {name: list(connection.execute(text(statement.format(name))).scalars()) for name in HISTORY}
+
+
+def _rows_in(connection: Connection, table: str) -> int:
+    return connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
