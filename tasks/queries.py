@@ -19,6 +19,7 @@ from fntx_sessions.schemas import (
     SessionTransition,
     TradingSession,
 )
+from fntx_sessions.state.validation import validate_state
 from tasks.base import query
 from tasks.desk import desk
 
@@ -80,6 +81,12 @@ def recovery_plan(arguments: PlanArguments) -> SessionRecoveryPlan:
     return create_recovery_plan(
         at.engine, at.redis, at.settings, arguments.session_id, arguments.accept_identity, arguments.checkpoint_id
     )
+
+
+@query("fntx.sessions.validate")
+def validate(arguments: QueryArguments) -> dict[str, Any]:
+    """Return whether the state is sound: valid, errors and warnings with their paths."""
+    return validate_state(*desk().parts(), arguments.session_id)
 
 
 @query("fntx.sessions.outcome")

@@ -1,4 +1,4 @@
-"""`fntx ls|show|events|transitions|trades|metrics|checkpoints`: questions; they change nothing."""
+"""`fntx ls|show|events|transitions|trades|metrics|checkpoints|validate`: questions; they change nothing."""
 
 from typing import Annotated, Any
 
@@ -6,6 +6,7 @@ import typer
 
 from fntx_sessions.cli import details, output
 from fntx_sessions.cli.asking import line
+from fntx_sessions.cli.exits import Exit
 from fntx_sessions.cli.ids import AsJson, Ids, over
 from fntx_sessions.cli.output import moment, money, plain, severity, status
 from fntx_sessions.schemas import SessionStatus, SessionType
@@ -16,7 +17,7 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to `app`."""
-    for command in (show, events, transitions, trades, metrics, checkpoints):
+    for command in (show, events, transitions, trades, metrics, checkpoints, validate):
         app.command()(command)
     app.command("ls")(list_sessions)
 
@@ -110,6 +111,19 @@ def checkpoints(session_id: Id, limit: Limit = 100, as_json: AsJson = False) -> 
     _listed("checkpoints", session_id, limit, as_json, CHECKPOINT_COLUMNS)
 
 
+def validate(session_id: Id, as_json: AsJson = False) -> None:
+    """Tell whether a session's state is sound; exits with 1 when it is not."""
+    found = line().about("validate", session_id)
+    if as_json:
+        output.emit(found)
+    else:
+        kinds = [("[red]error[/red]", one) for one in found["errors"]]
+        kinds += [("[yellow]warning[/yellow]", one) for one in found["warnings"]]
+        output.table([{"kind": kind, **one} for kind, one in kinds], FINDING_COLUMNS, "its state is sound")
+    if not found["valid"]:
+        raise typer.Exit(Exit.UNEXPECTED)
+
+
 def _listed(verb: str, session_id: str, limit: int, as_json: bool, columns: dict[str, Any]) -> None:
     found = line().about(verb, session_id, limit=limit)
     if as_json:
@@ -147,6 +161,11 @@ TRADE_COLUMNS = {
     "net": lambda row: money(row["net_pnl"]),
     "exit": lambda row: plain(row["exit_reason"]),
 }
+FINDING_COLUMNS = {
+    "kind": lambda row: row["kind"],
+    "where": lambda row: plain(row["path"]),
+    "what": lambda row: plain(row["problem"]),
+}
 CHECKPOINT_COLUMNS = {
     "id": lambda row: row["checkpoint_id"],
     "time (UTC)": lambda row: moment(row["timestamp"]),
@@ -156,4 +175,7 @@ CHECKPOINT_COLUMNS = {
     "bytes": lambda row: f"{row['size_bytes']:,}",
     "tier": lambda row: plain(row["tier"]),
     "verified": lambda row: "[green]yes[/green]" if row["verified"] else "[yellow]no[/yellow]",
+    "pinned": lambda row: "yes" if row["pinned"] else "",
+    "by": lambda row: plain(row["created_by"]),
+    "what": lambda row: plain(row["note"]) if row["note"] else "",
 }

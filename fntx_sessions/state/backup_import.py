@@ -158,7 +158,7 @@ def _tell(engine: Engine, session_id: UUID, done: list[Backup], new: int) -> Non
         "since": since.isoformat(), "until": until.isoformat(), "count": len(done), "host": first.path.parent.name,
         "epoch": last.epoch, "revision": last.revision,
     }  # fmt: skip
-    once = f"{first.path.parent.name}/{first.mark}-{last.mark}"
+    once = f"{first.path.parent.name}/{last.mark}"  # the last to be deleted: killed before that, it is told once
     with transaction(engine) as connection:
         add_events(connection, [StateEvent(session_id, "saved_to_backup", once, description, data=data)])
 
