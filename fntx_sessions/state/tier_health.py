@@ -89,6 +89,8 @@ class TierHealth:
                     self._say(tier, problem)
                 known = self._states[tier] = TierState(tier, not problem)
                 self._untold.add(tier)
+            elif problem:
+                self._untold.add(tier)  # again: that it was tried just now, and is down still
             known.problem, known.retry_at = problem, monotonic() + self._retry_s
 
     def states(self) -> list[TierState]:

@@ -135,7 +135,9 @@ def thaw(client: redis.Redis) -> None:
 
 
 REFUSING = pytest.mark.parametrize(
-    ("refuse", "problem"), [(fill, "command not allowed when used memory"), (freeze, "read only replica")], ids=["full", "read-only"]
+    ("refuse", "problem"),
+    [(fill, "command not allowed when used memory"), (freeze, "read only replica")],
+    ids=["full", "read-only"],
 )
 
 
