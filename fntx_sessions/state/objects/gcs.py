@@ -121,6 +121,20 @@ class GcsStore:
         """Return when objects can be written and read here; raises Unavailable that says what is missing."""
         probe(self)
 
+    @property
+    def url(self) -> str:
+        """The bucket's own address."""
+        return f"gs://{self._name}"
+
+    def kept_after_destroy_s(self) -> int:
+        """Return for how many seconds the bucket keeps what was destroyed; 0 also where we may not ask."""
+        with gcs_errors(self._name):
+            bucket = self._bucket().client.bucket(self._name)
+            with suppress(api.Forbidden):
+                bucket.reload(**self._request)
+                return int(bucket.soft_delete_policy.retention_duration_seconds or 0)
+        return 0
+
     def _bucket(self) -> storage.Bucket:
         with self._lock:
             if self._built is None:
