@@ -301,6 +301,15 @@ class StateSource(Model):
     problems: list[str] = []
 
 
+class ArchiveNote(Model):
+    """Where a closed session's archive is. rows_dropped_at: since when the database holds little else of it."""
+
+    object: str
+    archived_at: Time
+    verified_at: Time | None = None
+    rows_dropped_at: Time | None = None
+
+
 class TradingSession(BaseModel):
     """A session as its holder sees it; `config` and `risk_parameters` may be edited before start."""
 
@@ -341,6 +350,7 @@ class TradingSession(BaseModel):
     requires_action: str | None = None
     quiesced_at: Time | None = None
     pinned: bool = False
+    archive: ArchiveNote | None = None
 
 
 class RecoveryStep(Model):
@@ -376,9 +386,10 @@ class RecoveryCandidate(Model):
 class SessionRecoveryPlan(Model):
     """What could be restored, from where, and what it would cost; making one changes nothing.
 
-    recovery_type: the source of the best candidate, or `none`. version, epoch: the session's when the plan was made.
-    named_checkpoint_id: the one that was asked for, beside which nothing is tried. hosts_not_seen: hosts whose local backups, should they have any, cannot be read from here. recovery_confidence: the
-    sum of what `confidence_reasons` lists, 0 without a usable candidate.
+    recovery_type: the source of the best candidate, or `none`. named_checkpoint_id: the one that was asked for, beside
+    which nothing is tried. version, epoch: the session's when the plan was made. hosts_not_seen: hosts whose local
+    backups, should they have any, cannot be read from here. recovery_confidence: the sum of what `confidence_reasons`
+    lists, 0 without a usable candidate.
     """
 
     plan_id: UUID

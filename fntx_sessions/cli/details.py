@@ -40,11 +40,20 @@ def _standing(session: Session) -> dict[str, Any]:
         "started": moment(session["started_at"]),
         "ended": moment(session["ended_at"]) if session["ended_at"] else None,
         "version, epoch": f"{session['version']}, {session['epoch']}",
+        "archive": _archive(session.get("archive")),
         "state": _source(session.get("state_source")),
         "last recovery": _recovery(session.get("recovery_data") or {}),
         "strategies": ", ".join(session["enabled_strategies"]) or output.NONE,
         "feed": plain((session["config"].get("feed") or {}).get("kind")),
     }
+
+
+def _archive(found: dict[str, Any] | None) -> str | None:
+    if found is None:
+        return None
+    gone = found["rows_dropped_at"]
+    rest = f"; its rows left the database on {moment(gone)}: `fntx archive restore` brings them back" if gone else ""
+    return f"{plain(found['object'])}, {moment(found['archived_at'])}{rest}"
 
 
 def _source(found: dict[str, Any] | None) -> str | None:

@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import Engine
 
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.exceptions import FntxError, IntegrityError, NotFound, Rejected, Retryable
+from fntx_sessions.exceptions import FntxError, IntegrityError, NotFound, Rejected, Retryable, Shredded
 from fntx_sessions.schemas import Severity
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import archive_rows as rows
@@ -117,6 +117,9 @@ class Archiver:
                 report.kept.append(due.session_id)
             else:
                 report.dropped.append(due.session_id)
+        except Shredded:
+            rows.later(self._engine, due.session_id, None)
+            report.kept.append(due.session_id)
         except (IntegrityError, Rejected) as error:
             report.failed[due.session_id] = str(error)
             self._tell(due, error)
@@ -134,7 +137,7 @@ class Archiver:
         )
         data = keep(self.store, copy)
         failpoint("archive.written")
-        rows.stored(self._engine, facts_of(built.header, data) | {"keep_s": self._settings.warm_keep_s})
+        rows.stored(self._engine, facts_of(built.header, data, built.metrics) | {"keep_s": self._settings.warm_keep_s})
         self._pace.after(len(data))
         return built.header
 
@@ -191,14 +194,14 @@ class Archiver:
             add_events(connection, [event])
 
 
-def facts_of(header: Header, data: bytes) -> dict[str, Any]:
+def facts_of(header: Header, data: bytes, metrics: dict[str, Any] | None) -> dict[str, Any]:
     """Return what Postgres notes of an archive."""
     return {
         "session_id": header.session_id,
         "object": object_name(header.session_id),
         "checksum": sha256(data).digest(),
         "size_bytes": len(data),
-        "contents": orjson.dumps(header.moment()).decode(),
+        "contents": orjson.dumps(header.moment() | {"metrics": metrics}, default=str).decode(),
         "archived_at": header.made_at,
     }
 

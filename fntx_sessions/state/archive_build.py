@@ -17,7 +17,7 @@ from fntx_sessions.exceptions import IntegrityError, NotFound
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import archive_states as states
 from fntx_sessions.state import archive_weeks
-from fntx_sessions.state.archive_check import PARTS, SNAPSHOTS, WEEKS, inspect
+from fntx_sessions.state.archive_check import METRICS, PARTS, SNAPSHOTS, WEEKS, inspect
 from fntx_sessions.state.archive_format import (
     FORMAT,
     OTHER,
@@ -42,7 +42,6 @@ from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.cold import ColdTier
 
 Describe = Callable[[UUID], dict[str, Any]]
-METRICS = "metrics"
 _log = structlog.get_logger(__name__)
 
 # One moment for all that is read, whatever is committed meanwhile.
@@ -56,10 +55,11 @@ FROM sessions s WHERE s.session_id = :session_id
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An archive that was opened once from end to end."""
+    """An archive that was opened once from end to end. metrics: what it tells of the run; None: nothing."""
 
     header: Header
     data: bytes
+    metrics: dict[str, Any] | None
 
 
 class Builder:
@@ -93,8 +93,9 @@ class Builder:
         lost += [str(one) for one in moved if not self._brought(writers, Ref(session_id, one), kept, known)]
         for snapshot in kept:
             states.write(writers.named(SNAPSHOTS, STATE), snapshot)
-        self._write_metrics(writers, session_id)
-        return self._assembled(writers, _header(session_id, facts, writers.end()), lost)
+        metrics = self._write_metrics(writers, session_id)
+        header, data = self._assembled(writers, _header(session_id, facts, writers.end()), lost)
+        return Built(header, data, metrics)
 
     def _write_parts(self, writers: "Writers", parts: Iterator[states.StoredPart], known: set[bytes]) -> set[bytes]:
         section = writers.named(PARTS, STATE)
@@ -132,17 +133,20 @@ class Builder:
                 states.write(writers.named(WEEKS, SEGMENT), archive_weeks.StoredWeek(one.relation, one.week, lines))
         return lost
 
-    def _write_metrics(self, writers: "Writers", session_id: UUID) -> None:
-        if self._describe is not None:
-            writers.named(METRICS, OTHER).record(orjson.dumps(self._describe(session_id), default=str))
+    def _write_metrics(self, writers: "Writers", session_id: UUID) -> dict[str, Any] | None:
+        if self._describe is None:
+            return None
+        metrics = self._describe(session_id)
+        writers.named(METRICS, OTHER).record(orjson.dumps(metrics, default=str))
+        return metrics
 
-    def _assembled(self, writers: "Writers", header: Header, lost: list[str]) -> Built:
+    def _assembled(self, writers: "Writers", header: Header, lost: list[str]) -> tuple[Header, bytes]:
         data = assemble(self.codec, header, writers.sealed())
         damaged = inspect(open_archive(data, header.session_id, self.codec), self.codec, self.packer) + lost
         if damaged:
             header = msgspec.structs.replace(header, damaged=damaged)
             data = assemble(self.codec, header, writers.sealed())
-        return Built(header, data)
+        return header, data
 
 
 class Writers:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
 from sqlalchemy import Table
 
 from fntx_sessions.database import models as m
@@ -15,7 +16,7 @@ from fntx_sessions.state.archive_states import StoredSnapshot
 from fntx_sessions.state.codec import Codec, Label
 from fntx_sessions.state.snapshot import PART, Packer
 
-AUDIT, PARTS, SNAPSHOTS, WEEKS = "audit", "parts", "snapshots", "weeks"
+AUDIT, PARTS, SNAPSHOTS, WEEKS, METRICS = "audit", "parts", "snapshots", "weeks", "metrics"
 
 
 def inspect(archive: Archive, codec: Codec, packer: Packer) -> list[str]:
@@ -43,6 +44,14 @@ def rows_of(archive: Archive, codec: Codec, table: Table) -> Iterator[dict[str, 
     columns = archive.header.section(table.name).columns
     for chunk in archive.chunks(codec, table.name):
         yield from archive_text.rows(table, columns, chunk)
+
+
+def metrics_of(archive: Archive, codec: Codec) -> dict[str, Any] | None:
+    """Return what an archive tells of the run; None: nothing."""
+    if METRICS not in archive.header.counts():
+        return None
+    found: dict[str, Any] = orjson.loads(b"".join(archive.chunks(codec, METRICS)))
+    return found
 
 
 def _count(archive: Archive, codec: Codec, section: Section) -> None:

@@ -20,7 +20,7 @@ from fntx_sessions.state import archive_states as states
 from fntx_sessions.state import archive_tables as tables
 from fntx_sessions.state import archive_weeks
 from fntx_sessions.state.archive import Archiver, facts_of, object_name
-from fntx_sessions.state.archive_check import PARTS, SNAPSHOTS, WEEKS, problems_of_chain
+from fntx_sessions.state.archive_check import PARTS, SNAPSHOTS, WEEKS, metrics_of, problems_of_chain
 from fntx_sessions.state.archive_format import Archive
 from fntx_sessions.state.archive_key import have_key
 from fntx_sessions.state.archive_rows import NOTE_RESTORE
@@ -191,7 +191,9 @@ class Restorer:
 
     def _note(self, connection: Connection, archive: Archive) -> None:
         header = archive.header
-        values = facts_of(header, archive.data) | {"keep_s": self._settings.warm_keep_s}
+        values = facts_of(header, archive.data, metrics_of(archive, self._codec)) | {
+            "keep_s": self._settings.warm_keep_s
+        }
         connection.execute(NOTE_RESTORE, values)
         when = connection.execute(text("SELECT now()")).scalar_one()
         said = f"restored from the archive of {header.made_at:%Y-%m-%d %H:%M} UTC, asked by {self._asked_by}"

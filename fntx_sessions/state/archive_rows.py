@@ -62,7 +62,7 @@ ORDER BY a.archived_at DESC LIMIT :limit
 """)
 _VERIFIED = text("UPDATE archives SET verified_at = CASE WHEN :sound THEN now() END WHERE session_id = :session_id")
 _LATER = text("""
-UPDATE session_work SET archive_claimed_until = NULL, archive_due_at = now() + :seconds * interval '1 second'
+UPDATE session_work SET archive_claimed_until = NULL, archive_due_at = now() + CAST(:seconds AS float8) * interval '1 second'
 WHERE session_id = :session_id
 """)
 
@@ -107,8 +107,8 @@ def release(engine: Engine, claimed: Sequence[Due], seconds: float = 0.0) -> Non
             connection.execute(_AGAIN, {"ids": ids, "until": claimed[0].until, "seconds": seconds})
 
 
-def later(engine: Engine, session_id: UUID, seconds: float) -> None:
-    """Make a session due again after `seconds`."""
+def later(engine: Engine, session_id: UUID, seconds: float | None) -> None:
+    """Make a session due again after `seconds`, or (None) never."""
     with transaction(engine) as connection:
         connection.execute(_LATER, {"session_id": session_id, "seconds": seconds})
 

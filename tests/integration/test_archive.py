@@ -18,9 +18,9 @@ from fntx_sessions.exceptions import (
 )
 from fntx_sessions.lifecycle.execute import Desk as Hands
 from fntx_sessions.lifecycle.reads.metrics import get_metrics
+from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.state.archive import Archiver, archive_due, object_name
-from fntx_sessions.state.archive_build import METRICS
-from fntx_sessions.state.archive_check import rows_of
+from fntx_sessions.state.archive_check import metrics_of, rows_of
 from fntx_sessions.state.archive_format import CHUNK_BYTES, open_archive
 from fntx_sessions.state.archive_restore import restore_session
 from fntx_sessions.state.checkpoints import list_checkpoints
@@ -295,13 +295,19 @@ def test_a_checkpoint_that_was_damaged_before_does_not_hold_the_archive_up(desk,
 
 
 def test_metrics_are_told_in_it(desk):
-    """What the run came to is in the archive as the sweep of the desk writes it."""
+    """What the run came to is in the archive, and shown when its rows are gone, with where they are."""
     session_id = desk.closed()
     retaining.archive_sessions(Hands(desk.engine, desk.client, desk.settings))
     codec = Codec(seal_of(desk.settings, desk.engine))
     found = open_archive(desk.cold.read(object_name(session_id)), session_id, codec)
-    [chunk] = found.chunks(codec, METRICS)
-    assert orjson.loads(chunk) == get_metrics(desk.engine, session_id).model_dump(mode="json")
+    measured = get_metrics(desk.engine, session_id)
+    assert metrics_of(found, codec) == measured.model_dump(mode="json")
+    desk.old(session_id)
+    retaining.archive_sessions(Hands(desk.engine, desk.client, desk.settings))
+    shown = get_session(*desk.stores, session_id)
+    assert (shown.metrics, shown.events, shown.checkpoints) == (measured, [], [])
+    assert shown.archive.object == object_name(session_id)
+    assert shown.archive.rows_dropped_at is not None
 
 
 def test_many_rows_are_sealed_in_chunks(desk, other):

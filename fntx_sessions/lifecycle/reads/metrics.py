@@ -53,7 +53,9 @@ WITH legs AS (
 )
 SELECT s.session_id, s.session_type, s.status, s.version, s.epoch, s.started_at, s.ended_at, s.broker, money.*,
   equity.drawdown, equity.peak, equity.latest, recent.*, effort.*, spent.*, decisions.*,
-  (SELECT count(*) FROM checkpoints c WHERE c.session_id = s.session_id) AS checkpoint_count
+  (SELECT count(*) FROM checkpoints c WHERE c.session_id = s.session_id) AS checkpoint_count,
+  (SELECT a.contents -> 'metrics' FROM archives a WHERE a.session_id = s.session_id AND a.rows_dropped_at IS NOT NULL)
+    AS archived
 FROM sessions s, money, equity, recent, effort, spent, decisions WHERE s.session_id = :session_id
 """)
 
@@ -73,6 +75,9 @@ def get_metrics_and_status(engine: Engine, session_id: UUID) -> dict[str, Any]:
 
 
 def _metrics(row: Row) -> SessionMetrics:
+    # What they would be made of has left with the archive; they were taken then.
+    if row["archived"] is not None:
+        return SessionMetrics.model_validate(row["archived"])
     # Where something is open its marks count too: those of the last sample, which are net of fees.
     marked = row["open"] > 0 and row["latest"] is not None
     net = row["latest"] if marked else row["cash"] - row["fees"]

@@ -34,6 +34,8 @@ SELECT {COLUMNS},
   ) c) AS checkpoints,
   (SELECT coalesce(jsonb_agg(k.session_id ORDER BY k.created_at), '[]') FROM sessions k
     WHERE k.parent_session_id = s.session_id) AS child_session_ids,
+  (SELECT jsonb_build_object('object', a.object, 'archived_at', a.archived_at, 'verified_at', a.verified_at,
+    'rows_dropped_at', a.rows_dropped_at) FROM archives a WHERE a.session_id = s.session_id) AS archive,
   w.last_saved_at
 FROM sessions s LEFT JOIN session_work w USING (session_id) WHERE s.session_id = :session_id
 """)  # fmt: skip
