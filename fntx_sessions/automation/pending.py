@@ -17,7 +17,9 @@ from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.recovery.run import recover
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.state import forks
 from fntx_sessions.state.checkpoints import create_checkpoint
+from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.payloads import ARGUMENTS, Payloads
 from fntx_sessions.trading.brokers import get_broker
 from fntx_sessions.trading.calendars import get_calendar
@@ -49,6 +51,10 @@ _CLEAR = text("""
 UPDATE session_work SET pending_due_at = NULL WHERE session_id = ANY(:ids)
   AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = session_work.session_id
     AND (s.status = 'closing' OR s.pending IS NOT NULL))
+""")
+_ONLY_FINAL = text("""
+UPDATE checkpoints SET checkpoint_type = 'transition'
+WHERE session_id = :session_id AND checkpoint_type = 'final' AND checkpoint_id <> :checkpoint_id
 """)
 
 
@@ -112,6 +118,7 @@ def _asked(payloads: Payloads, row: dict[str, Any]) -> Ask:
 def _finish_start(desk: Desk, row: dict[str, Any]) -> str:
     if row["agents_missing"] and row["now"] < datetime.fromisoformat(row["pending"]["deadline"]):
         return "waiting"
+    forks.recall(*desk.parts(), row["session_id"])
     outcome = machine.run(desk.engine, _asked(Payloads(desk.engine), row), commands.start, finishing=True)
     execute.follow_up(desk, outcome)
     return f"start_{outcome.state}"
@@ -138,13 +145,21 @@ def _finish_stop(desk: Desk, actor: Actor, row: dict[str, Any]) -> str:
 
 
 def _final_checkpoint(desk: Desk, session_id: UUID) -> UUID | None:
-    """Return the verified final checkpoint, None when no agent ever reported; raises IntegrityError when it is bad."""
+    """Return the one verified final checkpoint, None when no agent ever reported; raises IntegrityError if it is bad.
+
+    Its id is made of how far the live state is: tried again it is the same one, and where the state went on since, the
+    former is a checkpoint of the transition.
+    """
+    mark = LiveState(desk.redis, desk.settings).marks([session_id])[0]
+    chosen = uuid5(session_id, f"final/{mark.epoch}/{mark.revision}" if mark else "final")
     try:
-        checkpoint = create_checkpoint(desk.engine, desk.redis, desk.settings, session_id, "final")
+        checkpoint = create_checkpoint(*desk.parts(), session_id, "final", checkpoint_id=chosen)
     except PreconditionFailed:
         return None
     if not checkpoint.verified:
         raise IntegrityError(f"final checkpoint {checkpoint.checkpoint_id}", "read back, it differs")
+    with transaction(desk.engine) as connection:
+        connection.execute(_ONLY_FINAL, {"session_id": session_id, "checkpoint_id": checkpoint.checkpoint_id})
     return checkpoint.checkpoint_id
 
 

@@ -64,10 +64,10 @@ def ask_many(client: redis.Redis, packed: bytes, count: int) -> list[Any]:
     with redis_errors():
         connection = client.connection_pool.get_connection()
         try:
-            connection.send_packed_command([packed])
+            connection.send_packed_command([packed])  # type: ignore[no-untyped-call]
             return [connection.read_response() for _ in range(count)]
         except BaseException:
-            connection.disconnect()  # what else it answers belongs to nobody
+            connection.disconnect()  # type: ignore[no-untyped-call]  # what else it answers belongs to nobody
             raise
         finally:
             client.connection_pool.release(connection)

@@ -1,6 +1,5 @@
-"""Backups: while Postgres is away sessions are saved into a sealed local folder, and come in, in order, when it is back."""
+"""Backups: while Postgres is away sessions are saved into a sealed folder, and come in, in order, when it is back."""
 
-import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +66,7 @@ def save_mark(world: World, session_id: UUID) -> tuple[int, int]:
 
 
 def test_what_changed_while_postgres_was_away_comes_in_in_order(world):
-    """Each backup is a verified checkpoint of type backup, the newest is the current save, the event says since when."""
+    """Each backup becomes a verified checkpoint, the newest the current save, and an event says since when."""
     [session_id] = world.sessions(1)
     save_due(*world.stores)
     assert len(away(world, 3, session_id)) == 3
@@ -216,12 +215,12 @@ def test_the_save_sweep_turns_to_the_folder_and_back(world, monkeypatch):
     saving.save_sweep(desk)
     world.live.report(report(session_id, more=1))
     down = build_engine(NOWHERE, world.settings)
-    lost = Desk(down, world.client, world.settings)
-    with monkeypatch.context() as patched, pytest.raises(Unavailable, match="Postgres"):
+    with monkeypatch.context() as patched:
         # The same process, the same cached keys: only the way to Postgres is gone.
         patched.setattr(world.engine, "connect", down.connect)
         patched.setattr(world.engine, "begin", down.begin)
-        saving.save_sweep(Desk(world.engine, lost.redis, lost.settings))
+        with pytest.raises(Unavailable, match="Postgres"):
+            saving.save_sweep(desk)
     down.dispose()
     assert len(files(world)) == 1
     world.due()
@@ -271,5 +270,5 @@ def test_a_folder_that_cannot_be_written_is_a_named_error(world):
     failed = save_to_backup(*world.stores, now=True)
     assert (failed.saved, list(failed.failed)) == ([], [session_id])
     assert "cannot be written" in failed.problem
-    os.unlink(world.settings.home / backups.FOLDER)
+    (world.settings.home / backups.FOLDER).unlink()
     assert save_to_backup(*world.stores, now=True).saved == [session_id]

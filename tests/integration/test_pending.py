@@ -10,12 +10,13 @@ import pytest
 from hosting import DAY, FEED, PUT, SYSTEM, Hosting, S, T, make_hosting, shared
 
 from fntx_sessions.automation import pending
-from fntx_sessions.exceptions import Forbidden, NotFound, PreconditionFailed
+from fntx_sessions.exceptions import Forbidden, NotFound, PreconditionFailed, Unavailable
 from fntx_sessions.lifecycle import machine, orders
 from fntx_sessions.lifecycle.reads.history import get_outcome
 from fntx_sessions.lifecycle.roster import ReadyArguments, mark_ready
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state import checkpoints
+from fntx_sessions.state.live import LiveState, Report
 from fntx_sessions.state.redis_client import build_redis
 from fntx_sessions.trading.orders import Fill
 
@@ -162,15 +163,54 @@ def test_a_finalization_that_was_refused_once_is_asked_anew(hosting, monkeypatch
     made = pending.create_checkpoint
     late = []
 
-    def in_between(*args):
+    def in_between(*args, **more):
         if not late:
             late.append(hosting.intent(session_id, 9, opening=False))
-        return made(*args)
+        return made(*args, **more)
 
     monkeypatch.setattr(pending, "create_checkpoint", in_between)
     assert hosting.finish() == {"stop_refused": 1}
     orders.settle(hosting.desk.engine, {late[0].client_order_id: "rejected"})
+    agent = Report(session_id, 1, "EvaluatorAgent", {"metrics": b'{"one": 2}'})
+    LiveState(hosting.desk.redis, hosting.desk.settings).report(agent)
     assert hosting.finish() == {"stop_done": 1}
+    kept = checkpoints.list_checkpoints(hosting.desk.engine, session_id)
+    assert [one.checkpoint_type for one in kept].count("final") == 1, "what went on since makes another one the final"
+    assert kept[0].checkpoint_type == "final"
+
+
+def test_a_final_checkpoint_is_made_once(hosting, monkeypatch):
+    """Killed between the checkpoint and the command: the next attempt takes the checkpoint that is there."""
+    session_id = hosting.started()
+    hosting.step()
+    hosting.do(T.STOP, session_id)
+    with monkeypatch.context() as patched:
+        patched.setattr(pending, "_close", failing_close)
+        assert hosting.finish() == {"failed": 1}
+    assert hosting.finish() == {"stop_done": 1}
+    kept = checkpoints.list_checkpoints(hosting.desk.engine, session_id)
+    assert [one.checkpoint_type for one in kept].count("final") == 1
+
+
+def failing_close(*_):
+    raise Unavailable("Postgres", "it went away", "")
+
+
+def test_a_final_checkpoint_after_a_flush_is_made_of_the_last_save(hosting):
+    """Redis lost what was live while the session was closing: the last good save is kept, and it says so."""
+    session_id = hosting.started()
+    hosting.step()
+    hosting.save(session_id)
+    hosting.do(T.STOP, session_id)
+    saved = hosting.rows("SELECT revision FROM saves WHERE session_id = :id", id=session_id)[0]["revision"]
+    live = LiveState(hosting.desk.redis, hosting.desk.settings)
+    hosting.desk.redis.flushdb()
+    live.raise_fence(session_id, 1)
+    live.report(Report(session_id, 1, "EvaluatorAgent", {"metrics": b"{}"}))
+    assert hosting.finish() == {"stop_done": 1}
+    final = checkpoints.list_checkpoints(hosting.desk.engine, session_id)[0]
+    assert (final.checkpoint_type, final.revision) == ("final", saved)
+    assert "made of the save of" in (final.note or "")
 
 
 def test_a_final_checkpoint_that_does_not_verify_holds_the_stop(hosting, monkeypatch):
@@ -180,10 +220,14 @@ def test_a_final_checkpoint_that_does_not_verify_holds_the_stop(hosting, monkeyp
     hosting.do(T.STOP, session_id)
     made = pending.create_checkpoint
     with monkeypatch.context() as patched:
-        patched.setattr(pending, "create_checkpoint", lambda *args: made(*args).model_copy(update={"verified": False}))
+        patched.setattr(pending, "create_checkpoint", lambda *args, **more: _unverified(made(*args, **more)))
         assert hosting.finish() == {"failed": 1}
     assert hosting.row(session_id)["status"] == S.CLOSING
     assert hosting.finish() == {"stop_done": 1}
+
+
+def _unverified(checkpoint):
+    return checkpoint.model_copy(update={"verified": False})
 
 
 def stopped_on_a_published_market(hosting: Hosting):
