@@ -4,19 +4,19 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 from fntx_sessions.exceptions import StackError, Unavailable
 from fntx_sessions.security.keyring import load_ring
 from fntx_sessions.settings import Settings
+from fntx_sessions.stack.check import Check, Result
+from fntx_sessions.stack.doctor_cold import diagnose_cold
 from fntx_sessions.stack.folder import MINIMUM_FREE_BYTES
 from fntx_sessions.stack.orphans import find_orphans
 from fntx_sessions.stack.stack import Stack
 from fntx_sessions.stack.status import DatabaseStatus, RedisStatus, Status, migration_sentence, read_status
+from fntx_sessions.stack.tiers import diagnose_tiers
 
-Result = Literal["ok", "warn", "fail"]
 # Beat sends something every 5 s; six missed in a row are no hiccup.
 BEAT_SILENT_S = 30.0
 QUEUE_LONG = 1000
@@ -24,26 +24,13 @@ JUST_STARTED_S = 60.0
 KEY_OLD_DAYS = 365
 
 
-@dataclass(frozen=True)
-class Check:
-    """One finding. `fail` means something is down; `fix` is empty where nothing has to be done."""
-
-    name: str
-    result: Result
-    meaning: str
-    fix: str = ""
-
-    def to_dict(self) -> dict[str, str]:
-        """Return the JSON form."""
-        return asdict(self)
-
-
 def diagnose(stack: Stack) -> list[Check]:
-    """Return every check of a stack, up or down; changes nothing."""
+    """Return every check of a stack, up or down; leaves everything as it was."""
     status = read_status(stack)
     return [
         *_folder(stack),
         _ring(stack),
+        *diagnose_cold(stack.folder.home),
         *_processes(stack, status),
         *_database(status),
         *_redis(status),
@@ -108,6 +95,8 @@ def _database(status: Status) -> Iterator[Check]:
     yield Check("Postgres", "ok", f"version {found.version}")
     migrated = found.revision == found.newest
     yield Check("migrations", "ok" if migrated else "fail", migration_sentence(found), "" if migrated else _MIGRATE)
+    if migrated:
+        yield from diagnose_tiers(found.tiers)
     if status.running:
         yield _beat(found, status)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -14,10 +15,14 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from fntx_sessions.database.engine import alembic_config
+from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.settings import Settings
 from fntx_sessions.stack.addresses import DATABASE, REDIS
 from fntx_sessions.stack.control import Process
 from fntx_sessions.stack.queues import queue_depths, unacked
 from fntx_sessions.stack.stack import Stack
+from fntx_sessions.stack.tiers import TierFound, read_tiers, tiers_sentence
+from fntx_sessions.state.objects.cold import open_cold
 
 PACKAGES = ("fntx-sessions", "celery", "flower", "redis", "sqlalchemy")
 CONNECT_S = 3
@@ -34,6 +39,7 @@ class DatabaseStatus:
     newest: str | None = None
     sweeps: dict[str, datetime] = field(default_factory=dict)
     last_sweep_age_s: float | None = None
+    tiers: list[TierFound] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Status:
     database: DatabaseStatus | None
     redis: RedisStatus | None
     versions: dict[str, str]
+    cold: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; times are datetimes still."""
@@ -67,11 +74,12 @@ class Status:
 
     def facts(self) -> dict[str, str]:
         """Return what people read below the processes."""
-        facts = {"home": self.home}
+        facts = {"home": self.home, "cold store": self.cold}
         if self.database:
             facts["Postgres"] = self.database.error or str(self.database.version)
             facts["migrations"] = migration_sentence(self.database)
             facts["last beat"] = _age(self.database.last_sweep_age_s)
+            facts["tiers"] = "unknown" if self.database.error else tiers_sentence(self.database.tiers)
         if self.redis:
             facts["Valkey"] = self.redis.error or str(self.redis.version)
             facts["queues"] = ", ".join(f"{name} {depth}" for name, depth in self.redis.queues.items()) or "unknown"
@@ -95,6 +103,7 @@ def read_status(stack: Stack) -> Status:
         database=database,
         redis=redis_found,
         versions={name: version(name) for name in PACKAGES},
+        cold=_cold(stack.folder.home),
     )
 
 
@@ -110,6 +119,7 @@ def read_database(url: str) -> DatabaseStatus:
                 newest=newest_revision(url),
                 sweeps={row["name"]: row["last_run"] for row in sweeps},
                 last_sweep_age_s=min((row["age_s"] for row in sweeps), default=None),
+                tiers=read_tiers(connection) if revision == newest_revision(url) else [],
             )
     except SQLAlchemyError as error:
         return DatabaseStatus(error=first_line(error))
@@ -162,6 +172,14 @@ def _connected(url: str) -> Iterator[Connection]:
             yield connection
     finally:
         engine.dispose()
+
+
+def _cold(home: Path) -> str:
+    """Return where the cold store lies; it is not asked."""
+    try:
+        return str(open_cold(Settings(home=home)))
+    except InvalidArgument as error:
+        return str(error)
 
 
 def _age(seconds: float | None) -> str:
