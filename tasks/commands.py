@@ -75,6 +75,12 @@ def accept(actor: Actor, command_id: UUID, arguments: CommandArguments) -> Outco
     return execute.command(desk(), Trigger.ACCEPT, actor, arguments, command_id)
 
 
+@command("fntx.sessions.shred")
+def shred(actor: Actor, command_id: UUID, arguments: CommandArguments) -> Outcome:
+    """Destroy a closed session's data key, so that nothing of it can be read again."""
+    return execute.command(desk(), Trigger.SHRED, actor, arguments, command_id)
+
+
 @command("fntx.sessions.fail")
 def fail(actor: Actor, command_id: UUID, arguments: FailArguments) -> Outcome:
     """Put a session in ERROR."""

@@ -26,6 +26,7 @@ _SWEEP_QUEUES = {
     "retention": MAINTENANCE,
     "prune": MAINTENANCE,
     "archive": MAINTENANCE,
+    "erase": MAINTENANCE,
 }
 
 

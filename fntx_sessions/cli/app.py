@@ -10,12 +10,14 @@ from typer.exceptions import TyperException
 from fntx_sessions.cli import (
     archive,
     backtest,
+    checkpoints,
     demo,
     keys,
     output,
     queries,
     recovery,
     sessions,
+    shred,
     stack,
     templates,
     watch,
@@ -37,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (stack, sessions, checkpoints, recovery, queries, watch, templates, backtest, demo, archive, keys):
+for group in (stack, sessions, checkpoints, recovery, queries, watch, templates, backtest, demo, archive, keys, shred):
     group.register(app)
 
 

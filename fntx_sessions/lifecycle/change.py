@@ -40,7 +40,7 @@ class Change:
     to_status None: the status stays. fields: columns of `sessions` to set. work: columns of `session_work` to set,
     on top of what the status implies. follow_ups: (kind, payload) pairs for the outbox, in order. state `pending`:
     a sweep finishes or refuses the command later. clear_latch: lift the account's fired loss limit. pin_checkpoint:
-    which of the session's to pin (True) or unpin.
+    which of the session's to pin (True) or unpin. shreds: destroy the session's data key.
     """
 
     to_status: SessionStatus | None = None
@@ -58,6 +58,7 @@ class Change:
     extra: dict[str, Any] = field(default_factory=dict)
     clear_latch: bool = False
     pin_checkpoint: tuple[UUID, bool] | None = None
+    shreds: bool = False
     state: Literal["done", "pending"] = "done"
 
 

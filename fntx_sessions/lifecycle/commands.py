@@ -26,6 +26,7 @@ from fntx_sessions.lifecycle.decisions.recovery import (
     give_up,
     rehome,
 )
+from fntx_sessions.lifecycle.decisions.shredding import shred
 from fntx_sessions.lifecycle.decisions.starting import edited, start, update
 from fntx_sessions.schemas import Trigger
 
@@ -47,6 +48,7 @@ __all__ = [
     "refuse",
     "rehome",
     "resume",
+    "shred",
     "start",
     "stop",
     "suspend",
@@ -65,6 +67,7 @@ DECISIONS: dict[Trigger, Decision] = {
     Trigger.CHECKPOINT: begin_checkpoint,
     Trigger.PIN: pin,
     Trigger.ACCEPT: accept,
+    Trigger.SHRED: shred,
 }
 
 
@@ -82,4 +85,5 @@ ARGUMENTS: dict[Trigger, type[CommandArguments]] = {
     Trigger.PIN: PinArguments,
     Trigger.PRUNE: PruneArguments,
     Trigger.ACCEPT: CommandArguments,
+    Trigger.SHRED: CommandArguments,
 }

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from fntx_sessions.agents.registry import known_agents
 from fntx_sessions.exceptions import Forbidden, Unavailable
-from fntx_sessions.lifecycle import checkpointing, commands, creation, forking, machine, outbox, templates
+from fntx_sessions.lifecycle import checkpointing, commands, creation, forking, machine, outbox, shredding, templates
 from fntx_sessions.lifecycle.arguments import (
     CommandArguments,
     CreateArguments,
@@ -36,6 +36,7 @@ _STEPWISE: dict[Trigger, Callable[[Engine, Redis, Settings, Ask], Outcome]] = {
     Trigger.CHECKPOINT: checkpointing.checkpoint,
     Trigger.PIN: checkpointing.pin,
     Trigger.PRUNE: checkpointing.prune,
+    Trigger.SHRED: shredding.shred,
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, TextClause
 from sqlalchemy.exc import DBAPIError
 
 from fntx_sessions.database.engine import statements
@@ -29,7 +29,16 @@ from fntx_sessions.exceptions import (
 )
 from fntx_sessions.lifecycle import transitions
 from fntx_sessions.lifecycle.change import Ask, Change, Decision, Outcome, Row
-from fntx_sessions.lifecycle.machine_sql import LOCK, REFUSE, REPEAT, SHARE, WRITE, WRITE_COMMIT, work_for
+from fntx_sessions.lifecycle.machine_sql import (
+    LOCK,
+    REFUSE,
+    REPEAT,
+    SHARE,
+    WRITE,
+    WRITE_COMMIT,
+    WRITE_SHRED_COMMIT,
+    work_for,
+)
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.audit import chain_hash
 from fntx_sessions.settings import get_settings
@@ -222,8 +231,14 @@ def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: 
     bound |= work_for(row, change)
     failpoint("command.before_commit")
     with committing(ask):
-        connection.execute(WRITE_COMMIT if commit else WRITE, bound)
+        connection.execute(_statement(change, commit=commit), bound)
     return outcome
+
+
+def _statement(change: Change, *, commit: bool) -> TextClause:
+    if not commit:
+        return WRITE
+    return WRITE_SHRED_COMMIT if change.shreds else WRITE_COMMIT
 
 
 def _overtaken(before: Row, row: Row, ask: Ask) -> Outcome | None:

@@ -129,6 +129,19 @@ WHERE command_id = :command_id
 
 WRITE_COMMIT = text(WRITE.text + "; COMMIT")
 
+# A session that never had a key gets the mark of one that is gone, so that nobody makes it one. What is left of it is
+# due for erasing; no archive of it is made any more.
+WRITE_SHRED_COMMIT = text(
+    WRITE.text
+    + """;
+INSERT INTO session_keys AS k (session_id, data_key_id, shredded_at, erase_due_at)
+VALUES (:session_id, '', clock_timestamp(), clock_timestamp())
+ON CONFLICT (session_id) DO UPDATE SET wrapped = NULL, ring_key_id = NULL, cold_at = NULL,
+  shredded_at = clock_timestamp(), erase_due_at = clock_timestamp();
+UPDATE session_work SET archive_due_at = NULL, archive_claimed_until = NULL WHERE session_id = :session_id;
+COMMIT"""
+)
+
 # A recovery that is refused held the steps of its session back until now.
 REFUSE = text(f"""
 WITH s AS (

@@ -26,7 +26,11 @@ _STAND = text("""
 SELECT w.epoch, s.epoch AS saved_epoch, s.revision AS saved_revision
 FROM session_work w LEFT JOIN saves s USING (session_id) WHERE w.session_id = :session_id
 """)
-_FENCE = text("SELECT epoch FROM session_work WHERE session_id = :session_id FOR SHARE")
+_FENCE = text("""
+SELECT epoch FROM session_work w WHERE session_id = :session_id
+  AND NOT EXISTS (SELECT FROM session_keys k WHERE k.session_id = w.session_id AND k.shredded_at IS NOT NULL)
+FOR SHARE
+""")
 _THESE = text("""
 SELECT part_hash, data FROM parts
 WHERE session_id = :session_id AND part_hash = ANY(CAST(:hashes AS bytea[]))

@@ -62,6 +62,13 @@ def read_keys(engine: Engine, session_ids: Iterable[UUID]) -> dict[UUID, KeyRow]
     return {row.session_id: key_row(row) for row in found}
 
 
+def refuse_shredded(engine: Engine, session_id: UUID) -> None:
+    """Return where a session was not shredded; raises Shredded, and Unavailable."""
+    row = read_keys(engine, [session_id]).get(session_id)
+    if row is not None:
+        row.sealed()
+
+
 def create_keys(engine: Engine, ring: KeyRing, session_ids: Sequence[UUID]) -> None:
     """Make the keys of those sessions that have none, in one statement; raises Unavailable."""
     rows = []

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from fntx_sessions.exceptions import IntegrityError, InvalidArgument, NotFound, Retryable, Unavailable
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import checkpoint_rows
+from fntx_sessions.state.key_rows import refuse_shredded
 from fntx_sessions.state.lazy import LazySnapshot
 from fntx_sessions.state.snapshot import Packed, Packer, Snapshot
 from fntx_sessions.state.tier_health import POSTGRES, health_of
@@ -135,6 +136,7 @@ class Reading:
             return
         row = checkpoint_rows.find_row(self._engine, self.ref.session_id, self.ref.checkpoint_id)
         if row is None:
+            refuse_shredded(self._engine, self.ref.session_id)
             raise NotFound("checkpoint", str(self.ref.checkpoint_id), _NO_CHECKPOINT)
         self._checksum, self._object = bytes(row["checksum"]), row["cold_object"]
 
@@ -189,6 +191,7 @@ class Reading:
             raise self.away[0]
         if self.ref.checkpoint_id is not None:
             raise IntegrityError(_what(self.ref), "; ".join(["it is listed, and no tier has it", *self.behind]))
+        refuse_shredded(self._engine, self.ref.session_id)
         raise NotFound("save", str(self.ref.session_id), _NO_SAVE)
 
 

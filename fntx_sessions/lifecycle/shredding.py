@@ -1,0 +1,39 @@
+"""Shredding: one transaction destroys a session's key, then everything else of it is erased, here and by a sweep.
+
+Once the command is answered nothing sealed of the session can be opened: its key is nowhere any more but in the memory
+of processes that used it, for `key_cache.RECHECK_S` at most, and in backups of the database until those expire.
+"""
+
+import structlog
+from redis import Redis
+from sqlalchemy import Engine
+
+from fntx_sessions.exceptions import FntxError
+from fntx_sessions.lifecycle import machine
+from fntx_sessions.lifecycle.change import Ask, Outcome
+from fntx_sessions.lifecycle.decisions.shredding import shred as decision
+from fntx_sessions.settings import Settings
+from fntx_sessions.state import erasing
+from fntx_sessions.state.cold_keys import object_name
+from fntx_sessions.state.objects.cold import open_cold
+from fntx_sessions.testing import failpoint
+
+log = structlog.get_logger(__name__)
+
+
+def shred(engine: Engine, _redis: Redis, settings: Settings, ask: Ask) -> Outcome:
+    """Shred a closed session and return the outcome; what is not gone when it is answered, the sweep erases.
+
+    Raises Busy and Unavailable when nothing was written.
+    """
+    outcome = machine.run(engine, ask, decision)
+    if outcome.state != "done":
+        return outcome
+    failpoint("shred.committed")
+    erasing.forget(engine, settings, ask.session_id)
+    try:
+        # The other copy of the key goes before anybody is told that it is done, if it can be reached.
+        open_cold(settings).destroy(object_name(ask.session_id))
+    except FntxError as error:
+        log.warning("shred.cold_key_left", session_id=str(ask.session_id), problem=str(error))
+    return outcome
