@@ -194,6 +194,30 @@ class SessionLifecycleManager(Manager):
         """Answer for the differences a recovery found, so that the session may resume; needs a risk manager."""
         return await self._command("accept", {"session_id": as_id(session_id), "reason": reason}, asking)
 
+    async def fork_session(
+        self,
+        session_id: SessionId,
+        checkpoint_id: SessionId | None = None,
+        *,
+        account: str | None = None,
+        session_type: SessionType | str | None = None,
+        reason: str = "",
+        **asking: Unpack[Asking],
+    ) -> TradingSession:
+        """Create a session with another one's settings and memory, of a checkpoint or of this moment (None).
+
+        Paper, on an account of its own, unless named: a type that may trade live takes a risk manager. Orders,
+        positions and P&L are not copied; a fork on its parent's account shares the account's loss used.
+        """
+        arguments = {
+            "session_id": as_id(session_id),
+            "checkpoint_id": None if checkpoint_id is None else as_id(checkpoint_id, "checkpoint_id"),
+            "account": account,
+            "session_type": session_type,
+            "reason": reason,
+        }
+        return await self._created("fork", arguments, asking)
+
     async def update_session(
         self,
         session_id: SessionId,
@@ -278,15 +302,7 @@ class SessionLifecycleManager(Manager):
         return await self.get_session(outcome.session_id)
 
     async def _command(self, verb: str, arguments: dict[str, Any], asking: Asking) -> Outcome:
-        if asking.get("expected_version") is not None:
-            arguments = {**arguments, "expected_version": asking["expected_version"]}
-        command_id = asking.get("command_id")
-        outcome = await self._asked().command(
-            f"fntx.sessions.{verb}",
-            arguments,
-            command_id=None if command_id is None else as_id(command_id, "command_id"),
-            deadline_s=asking.get("deadline_s"),
-        )
+        outcome = await self._outcome(verb, arguments, asking)
         self._sessions.learn_outcome(outcome)
         return outcome.raise_for_refusal()
 

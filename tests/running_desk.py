@@ -66,6 +66,7 @@ class RunningDesk:
             "FNTX_DATABASE_URL": self.database_url,
             "FNTX_REDIS_URL": self.redis_url,
             "FNTX_AUTH_MODE": "open",
+            "FNTX_KEY_RING": os.environ["FNTX_KEY_RING"],
         }
 
 

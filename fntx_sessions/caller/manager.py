@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fntx_sessions.caller.caller import Caller
 from fntx_sessions.exceptions import InvalidArgument, StackError
+from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.settings import Settings, get_settings
 
 
@@ -58,6 +59,18 @@ class Manager:
         if self._loop is not loop:
             raise StackError("this manager belongs to another event loop", "Make one manager for each loop.")
         return self._caller
+
+    async def _outcome(self, verb: str, arguments: dict[str, Any], asking: Asking) -> Outcome:
+        """Do ``fntx.sessions.<verb>`` and return its outcome, refused or not."""
+        if asking.get("expected_version") is not None:
+            arguments = {**arguments, "expected_version": asking["expected_version"]}
+        command_id = asking.get("command_id")
+        return await self._asked().command(
+            f"fntx.sessions.{verb}",
+            arguments,
+            command_id=None if command_id is None else as_id(command_id, "command_id"),
+            deadline_s=asking.get("deadline_s"),
+        )
 
     async def _query(self, task: str, arguments: dict[str, Any]) -> Any:
         return await self._asked().query(task, arguments)

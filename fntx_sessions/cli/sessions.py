@@ -223,5 +223,9 @@ def _show(outcome: Answer) -> None:
     extra: dict[str, Any] = outcome.get("extra") or {}
     if extra.get("waiting_for"):
         output.note(f"  waiting for: {', '.join(extra['waiting_for'])}")
+    if extra.get("checkpoint_id") and outcome["trigger"] == "create_checkpoint":
+        output.console().print(f"  checkpoint {extra['checkpoint_id']}  [dim]{extra['size_bytes']:,} bytes[/dim]")
+    if "pruned" in extra:
+        output.console().print(f"  {len(extra['pruned'])} checkpoints gone, {extra['freed_bytes']:,} bytes")
     if extra.get("in_flight"):
         output.note(f"  still in flight: {', '.join(extra['in_flight'])}")
