@@ -13,6 +13,7 @@ from redis import Redis
 from reference_metrics import RunFacts, session_metrics
 from sqlalchemy import text
 
+from fntx_sessions.cli import details
 from fntx_sessions.exceptions import InvalidArgument, NotFound
 from fntx_sessions.lifecycle.arguments import ListArguments
 from fntx_sessions.lifecycle.orders import settle
@@ -216,7 +217,9 @@ def test_a_session_is_shown_whole(world: World, client: Redis, settings: Setting
     assert TradingSession.model_validate(found.model_dump(mode="json")) == found
 
 
-def test_without_redis_the_last_save_is_shown(world: World, client: Redis, settings: Settings) -> None:
+def test_without_redis_the_last_save_is_shown(
+    world: World, client: Redis, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With Redis out of reach the session still shows, with what was saved last."""
     session_id = world.in_status(STATUS)
     report(world, client, settings, session_id, _states())
@@ -227,6 +230,10 @@ def test_without_redis_the_last_save_is_shown(world: World, client: Redis, setti
     assert found.agent_states["EvaluatorAgent"].actions_taken == 3
     source = found.state_source
     assert (source.tier, source.revision, source.saved_at is not None) == ("postgres", 1, True)
+    details.show(found.model_dump(mode="json"))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "postgres, epoch 1 revision 1, 0." in printed
+    assert "(live: Redis is out of reach" in printed
     assert source.age_s >= 0
     assert "Redis is out of reach" in source.problems[0]
     fresh = world.in_status(STATUS)
