@@ -43,4 +43,7 @@ ENTRIES = (
         3600.0,
         "weeks are made four weeks ahead; a start makes them too, for a beat that never lives an hour",
     ),
+    Entry(
+        "fntx.sweeps.prune_parts", 60.0, "a killed saver may leave a large part that nobody names"
+    ),
 )

@@ -72,6 +72,18 @@ def _forget_inherited_connections(**_: Any) -> None:
     get_redis.cache_clear()
 
 
+@signals.worker_process_shutdown.connect
+def _back_up(**_: Any) -> None:
+    # What this child remembers of sessions ends with it; where Postgres has all of it this costs a question.
+    from fntx_sessions.automation.saving import last_backup  # noqa: PLC0415
+    from fntx_sessions.state.remembered import get_remembered  # noqa: PLC0415
+
+    if get_remembered.cache_info().currsize:
+        from tasks.desk import desk  # noqa: PLC0415
+
+        last_backup(desk())
+
+
 @signals.worker_ready.connect
 def _start_lease(sender: Any, **_: Any) -> None:
     from fntx_sessions.automation.hosts import start_lease_renewal  # noqa: PLC0415

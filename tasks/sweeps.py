@@ -103,3 +103,11 @@ def turn_weeks() -> None:
     at = desk()
     note_run(at.engine, "prune_partitions")
     weeks.turn_weeks(at)
+
+
+@sweep("fntx.sweeps.prune_parts")
+def prune_parts() -> None:
+    """Collect large parts that nobody names."""
+    at = desk()
+    note_run(at.engine, "prune_parts")
+    saving.prune_parts(at)

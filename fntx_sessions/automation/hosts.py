@@ -8,11 +8,16 @@ import time
 import structlog
 from sqlalchemy import Engine, text
 
+from fntx_sessions.automation import saving
 from fntx_sessions.database.engine import build_engine, get_engine, transaction
 from fntx_sessions.exceptions import FntxError
+from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.state.checkpoints import create_checkpoint
+from fntx_sessions.state.claims import Work
+from fntx_sessions.state.data_keys import DataKeys
 from fntx_sessions.state.redis_client import get_redis
+from fntx_sessions.state.remembered import get_remembered
 from fntx_sessions.state.saves import save_owned
 
 log = structlog.get_logger(__name__)
@@ -29,7 +34,10 @@ UPDATE session_work SET host_id = NULL, step_claimed_until = NULL,
   step_claimed_by = CASE WHEN step_claimed_by IS NOT NULL THEN 'interrupted' END
 WHERE host_id = :host_id
 """)
-_OWNED = text("SELECT session_id FROM session_work WHERE host_id = :host_id AND next_save_at IS NOT NULL")
+_OWNED = text("""
+SELECT session_id, epoch, saved_epoch, saved_revision, checkpoint_type FROM session_work
+WHERE host_id = :host_id AND next_save_at IS NOT NULL
+""")
 _FORGET = text("""
 DELETE FROM hosts h WHERE lease_until < now() - make_interval(days => 1)
   AND NOT EXISTS (SELECT 1 FROM session_work w WHERE w.host_id = h.host_id)
@@ -55,6 +63,13 @@ class Lease:
         self._renew()
         self._thread.start()
 
+    def back_up(self) -> None:
+        """Save this host's sessions into its backup folder: Postgres is away, and knows them only as they were."""
+        desk = Desk(self._engine, get_redis(), self._settings)
+        report = saving.last_backup(desk)
+        if report is not None:
+            log.warning("state_backed_up_at_shutdown", host_id=self.host_id, problem=report.problem, **report.counts())
+
     def leave(self) -> None:
         """Stop renewing and give this host's sessions back at once."""
         self._stop.set()
@@ -70,6 +85,7 @@ class Lease:
     def _renew(self) -> None:
         try:
             renew(self._engine, self._settings, self.host_id, self._queues)
+            remember_owned(self._engine, self._settings, self.host_id)
         except FntxError as error:
             log.warning("lease_not_renewed", host_id=self.host_id, problem=str(error))
 
@@ -112,7 +128,16 @@ def end_lease(host_id: str) -> None:
         keep_state(host_id)
     except FntxError as error:
         log.warning("state_not_kept_at_shutdown", host_id=host_id, problem=str(error))
+        lease.back_up()
     lease.leave()
+
+
+def remember_owned(engine: Engine, settings: Settings, host_id: str) -> None:
+    """Remember the sessions of a host and have their keys at hand, for a shutdown while Postgres is away."""
+    with transaction(engine) as connection:
+        rows = connection.execute(_OWNED, {"host_id": host_id}).all()
+    get_remembered().note(Work(row[0], row[1], (row[2], row[3]), None, row[4]) for row in rows)
+    DataKeys(engine, settings).ensure([row[0] for row in rows])
 
 
 def keep_state(host_id: str) -> None:

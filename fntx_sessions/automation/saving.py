@@ -7,6 +7,7 @@ import structlog
 from fntx_sessions.automation.sweeps import note_run, until_done
 from fntx_sessions.exceptions import Retryable, Unavailable
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.state import part_rows
 from fntx_sessions.state.backup_import import ImportReport, bring_in
 from fntx_sessions.state.backup_saves import BackupReport, save_to_backup
 from fntx_sessions.state.saves import save_due
@@ -17,7 +18,14 @@ _LOOK_EVERY_S = 2.0
 _IMPORT_S = 5.0
 # What a worker of other queues leaves to the savers of its host, where there are any.
 _OTHERS_FIRST_S = 30.0
+_ORPHANS_EACH = 100
 _log = structlog.get_logger(__name__)
+
+
+class _Walked:
+    """How far this process has walked through the large parts; None: it begins anew."""
+
+    after: part_rows.Ref | None = None
 
 
 class _Looked:
@@ -65,6 +73,18 @@ def come_in(desk: Desk, *, for_others: bool = False) -> ImportReport | None:
         _log.error("backup.folder_unreadable", problem=str(error))
         health_of(desk.engine, desk.settings).note(BACKUP, str(error))
         return None
+
+
+def prune_parts(desk: Desk) -> int:
+    """Collect large parts that a killed saver left behind, a bounded stretch of the table; return how many.
+
+    Each process walks on from where it stopped, so the whole table has its turn, at `retention_batch` hundreds a time.
+    """
+    walked = _ORPHANS_EACH * desk.settings.retention_batch
+    collected, _Walked.after = part_rows.collect_orphans(desk.engine, walked, _Walked.after or part_rows.START)
+    if collected:
+        _log.info("parts.orphans_collected", parts=collected)
+    return collected
 
 
 def last_backup(desk: Desk) -> BackupReport | None:

@@ -46,6 +46,20 @@ WHERE p.session_id = n.session_id AND p.part_hash = n.part_hash AND NOT EXISTS (
 )
 """)
 
+# A kill between a commit and its collecting leaves parts that nobody names. They are found by walking the primary key,
+# a bounded stretch a time; a part younger than an hour may be one whose naming is not committed yet.
+_STRETCH = text("""
+WITH stretch AS (
+  SELECT p.session_id, p.part_hash, p.created_at FROM parts p
+  WHERE (p.session_id, p.part_hash) > (CAST(:session_id AS uuid), CAST(:part_hash AS bytea))
+  ORDER BY p.session_id, p.part_hash LIMIT :limit
+)
+SELECT session_id, part_hash, created_at < now() - interval '1 hour' AND NOT EXISTS (
+    SELECT FROM snapshot_parts sp WHERE sp.session_id = s.session_id AND sp.part_hash = s.part_hash) AS orphan
+FROM stretch s ORDER BY session_id, part_hash
+""")
+START: Ref = (UUID(int=0), b"")
+
 
 def storing(engine: Engine, packed: Sequence[Packed], work: Callable[[Connection, set[Ref]], T]) -> T:
     """Run `work` in one transaction, telling it which large parts to send; again, sending all, if one was collected.
@@ -96,6 +110,20 @@ def collect(engine: Engine, refs: set[Ref]) -> None:
     except ConstraintError as error:
         if not isinstance(error.orig, pg.ForeignKeyViolation):
             raise
+
+
+def collect_orphans(engine: Engine, limit: int, after: Ref = START) -> tuple[int, Ref | None]:
+    """Collect the parts nobody names among the next `limit` behind `after`; return how many, and where it went to.
+
+    None: this was the last stretch. Raises Unavailable and Busy.
+    """
+    with transaction(engine) as connection:
+        values = {"session_id": str(after[0]), "part_hash": Binary(after[1]), "limit": limit}
+        rows = connection.execute(_STRETCH, values).all()
+    orphans = {(row.session_id, bytes(row.part_hash)) for row in rows if row.orphan}
+    collect(engine, orphans)
+    last = (rows[-1].session_id, bytes(rows[-1].part_hash)) if len(rows) == limit else None
+    return len(orphans), last
 
 
 def _refs(packed: Sequence[Packed]) -> set[Ref]:

@@ -1,5 +1,6 @@
 """What this process knows of the sessions it claimed last: all it can go by while Postgres is out of reach."""
 
+import os
 import threading
 import time
 from collections.abc import Iterable
@@ -67,3 +68,7 @@ def _at(known: _Known) -> Work:
 def get_remembered() -> Remembered:
     """Return what this process remembers."""
     return Remembered()
+
+
+# A lock that another thread of the parent held would stay locked in a forked child for ever.
+os.register_at_fork(after_in_child=get_remembered.cache_clear)

@@ -388,3 +388,20 @@ def save_and_die(settings, place: str) -> None:
     os.environ.pop("FNTX_FAILPOINTS", None)
     with make_world(settings) as world, failpoints_armed(f"{place}:kill"):
         save_due(*world.stores)
+
+
+def test_parts_that_a_killed_saver_left_are_collected_in_stretches(world):
+    """Only what nobody names and nobody may be naming yet goes; a named part and a fresh one stay."""
+    [session_id] = world.sessions(1)
+    world.live.report(report(session_id, agent="Large", text=LARGE))
+    save_due(*world.stores)
+    for n in range(5):
+        world.run(
+            "INSERT INTO parts VALUES (:id, decode(lpad(:n, 4, '0'), 'hex'), 'x', now() - make_interval(hours => :h))",
+            id=session_id, n=str(n), h=0 if n == 4 else 2,
+        )  # fmt: skip
+    collected, after = part_rows.collect_orphans(world.engine, 3)
+    assert (collected, after) == (3, (session_id, b"\x00\x02"))
+    assert part_rows.collect_orphans(world.engine, 10, after) == (1, None)
+    assert world.rows("SELECT count(*) AS n FROM parts") == [{"n": 2}]
+    assert internal(load(world, session_id), "Large")
