@@ -127,8 +127,12 @@ class Archiver:
     def archive(self, session_id: UUID) -> Header:
         """Have a verified archive of a session as it is now, noted in Postgres; return its header.
 
-        Raises NotFound, Shredded, Unavailable and IntegrityError.
+        Nothing that a former archive holds is lost: weeks of history that left Postgres since are taken from it. Raises
+        NotFound, Shredded, Unavailable and IntegrityError.
         """
+        known = rows.find(self._engine, session_id)
+        if known is not None:
+            self._complete(session_id, known)
         built = self._builder.build(session_id)
         ensure_cold_key(self._engine, self._settings, self.store, session_id)
         moment = built.header.moment()
@@ -147,7 +151,7 @@ class Archiver:
         Where the archive is damaged or the session has changed since, it is archived again first.
         """
         known = rows.find(self._engine, session_id)
-        if known is None or not self._sound(session_id, known):
+        if known is None or not self._sound(session_id) or not self._current(session_id, known):
             self.archive(session_id)
             known = rows.find(self._engine, session_id)
         failpoint("drop.verified")
@@ -175,16 +179,31 @@ class Archiver:
     def _moment_of(self, session_id: UUID) -> Any:
         return lambda data: self._checked(session_id, data).header.moment()
 
-    def _sound(self, session_id: UUID, known: dict[str, Any]) -> bool:
-        if not rows.as_archived(self._engine, session_id, known["contents"]):
-            _log.info("archive.session_changed", session_id=str(session_id))
-            return False
+    def _sound(self, session_id: UUID) -> bool:
         try:
             self.verify(session_id)
         except (IntegrityError, NotFound) as error:
             _log.error("archive.damaged", session_id=str(session_id), problem=str(error))
             return False
         return True
+
+    def _current(self, session_id: UUID, known: dict[str, Any]) -> bool:
+        """Tell whether the archive holds all that Postgres does, weeks that were dropped meanwhile brought back."""
+        self._complete(session_id, known)
+        return rows.as_archived(self._engine, session_id, known["contents"])
+
+    def _complete(self, session_id: UUID, known: dict[str, Any]) -> None:
+        """Bring back into Postgres what only the present archive has; raises IntegrityError where it is damaged."""
+        missing = rows.missing_history(self._engine, session_id, known["contents"])
+        if not missing:
+            return
+        try:
+            archive = self.open(session_id)
+        except (IntegrityError, NotFound) as error:
+            told = ", ".join(f"{count} rows of {name}" for name, count in missing.items())
+            detail = f"{error}. Left as it is, for {told} are in no other place"
+            raise IntegrityError(object_name(session_id), detail) from None
+        rows.bring_history(self._engine, archive, self._builder.codec)
 
     def _tell(self, due: Due, error: FntxError) -> None:
         _log.error("archive.failed", session_id=str(due.session_id), problem=str(error))

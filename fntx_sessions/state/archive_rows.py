@@ -9,14 +9,17 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.database.history import delete_history
-from fntx_sessions.state.archive_tables import count_rows
+from fntx_sessions.database.history import RELATIONS, delete_history
+from fntx_sessions.state.archive_format import Archive
+from fntx_sessions.state.archive_tables import TABLES, count_rows, insert_staged, stage
+from fntx_sessions.state.codec import Codec
 from fntx_sessions.testing import failpoint
 
 _CLAIM = text("""
 WITH mine AS (
   SELECT w.session_id FROM session_work w
   WHERE w.archive_due_at <= now() AND coalesce(w.archive_claimed_until < now(), true) AND w.status = 'closed'
+    AND NOT EXISTS (SELECT FROM archives d WHERE d.session_id = w.session_id AND d.rows_dropped_at IS NOT NULL)
   ORDER BY w.archive_due_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE session_work w SET archive_claimed_until = now() + :lease_s * interval '1 second'
@@ -60,9 +63,18 @@ _LIST = text("""
 SELECT a.*, s.session_type, s.created_at, s.ended_at FROM archives a LEFT JOIN sessions s USING (session_id)
 ORDER BY a.archived_at DESC LIMIT :limit
 """)
-_VERIFIED = text("UPDATE archives SET verified_at = CASE WHEN :sound THEN now() END WHERE session_id = :session_id")
+# A damaged one is made anew at once, from what the database still holds.
+_VERIFIED = text("""
+WITH a AS (
+  UPDATE archives SET verified_at = CASE WHEN :sound THEN now() END WHERE session_id = :session_id
+  RETURNING session_id, rows_dropped_at
+)
+UPDATE session_work w SET archive_due_at = now() FROM a
+WHERE w.session_id = a.session_id AND NOT :sound AND a.rows_dropped_at IS NULL
+""")
 _LATER = text("""
-UPDATE session_work SET archive_claimed_until = NULL, archive_due_at = now() + CAST(:seconds AS float8) * interval '1 second'
+UPDATE session_work SET archive_claimed_until = NULL,
+  archive_due_at = now() + CAST(:seconds AS float8) * interval '1 second'
 WHERE session_id = :session_id
 """)
 
@@ -148,6 +160,24 @@ def as_archived(engine: Engine, session_id: UUID, contents: dict[str, Any]) -> b
     archived = contents["session"]
     changed = (row.version, row.audit_seq) != (archived["version"], archived["audit_seq"])
     return not changed and counts == contents["counts"]
+
+
+def missing_history(engine: Engine, session_id: UUID, contents: dict[str, Any]) -> dict[str, int]:
+    """Return how many rows of history an archive has that Postgres has not, by relation: of weeks that were dropped."""
+    with transaction(engine) as connection:
+        held = count_rows(connection, session_id)
+    more = {name: contents["counts"][name] - held[name] for name in RELATIONS}
+    return {name: rows for name, rows in more.items() if rows > 0}
+
+
+def bring_history(engine: Engine, archive: Archive, codec: Codec) -> None:
+    """Put back the rows of history that left Postgres week by week after they were archived."""
+    with transaction(engine) as connection:
+        for table in TABLES:
+            if table.name in RELATIONS:
+                columns = archive.header.section(table.name).columns
+                staged = stage(connection, table, columns, archive.chunks(codec, table.name))
+                insert_staged(connection, table, *staged)
 
 
 def drop(engine: Engine, session_id: UUID, checksum: bytes) -> bool:

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import orjson
 import pytest
 from archiving import Desk, agent, make_desk, noise
+from history_world import begin, weeks_back
 from lifecycle_harness import S, T, check_session
 
 from fntx_sessions.automation import retaining
@@ -28,6 +29,7 @@ from fntx_sessions.state.codec import Codec
 from fntx_sessions.state.data_keys import seal_of
 from fntx_sessions.state.loading import load
 from fntx_sessions.state.retention import move_due
+from fntx_sessions.state.segments import segment_due
 from fntx_sessions.state.tiers.base import Ref
 
 
@@ -233,6 +235,55 @@ def test_a_damaged_archive_is_found_before_anything_goes_and_made_again(desk, ot
     desk.old(session_id)
     assert archive(desk).dropped == [session_id]
     restore(other, session_id)
+    assert other.whole(session_id) == before
+
+
+def test_weeks_that_left_postgres_after_archiving_stay_in_the_archive(desk, other):
+    """History is dropped by the week: an archive made anew, or compared, takes what it had along."""
+    session_id = archived(desk)
+    before = desk.whole(session_id)
+    desk.run("DELETE FROM events WHERE event_type = 'note'")
+    desk.lifecycle.do(T.PAUSE, session_id)
+    after = desk.whole(session_id)
+    desk.old(session_id)
+    assert archive(desk).dropped == [session_id]
+    restore(other, session_id)
+    assert other.whole(session_id) == after | {"events": before["events"]}
+
+
+def test_a_damaged_archive_that_alone_holds_something_is_left_for_a_person(desk):
+    """Weeks gone from Postgres and a damaged archive: nothing is overwritten, nothing dropped, an event says so."""
+    session_id = archived(desk)
+    desk.run("DELETE FROM events WHERE event_type = 'note'")
+    damage(desk, session_id)
+    bad, before = desk.cold.read(object_name(session_id)), desk.whole(session_id)
+    desk.old(session_id)
+    done = archive(desk)
+    assert "3 rows of events are in no other place" in done.failed[session_id]
+    assert desk.cold.read(object_name(session_id)) == bad
+    told = "SELECT 1 FROM events WHERE event_type = 'archive_failed'"
+    assert len(desk.rows(told)) == 1
+    desk.run("DELETE FROM events WHERE event_type = 'archive_failed'")
+    assert desk.whole(session_id) == before
+
+
+def test_weeks_that_were_in_segments_alone_are_in_the_archive(desk, other):
+    """A long session's sealed weeks, dropped before it was closed, come back with it."""
+    session_id = desk.lifecycle.in_status(S.ACTIVE)
+    begin(desk, 10)
+    desk.run(
+        "INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, description) "
+        "SELECT gen_random_uuid(), :id, :at, 'long_ago', 'test', 'info', E'a\\tb' FROM generate_series(1, 4)",
+        id=session_id, at=weeks_back(9),
+    )  # fmt: skip
+    assert segment_due(desk.engine, desk.settings, desk.cold).rows == 4
+    for trigger in (T.STOP, T.FINALIZE):
+        desk.lifecycle.do(trigger, session_id)
+    before = desk.whole(session_id)
+    desk.run("DELETE FROM events WHERE event_type = 'long_ago'")
+    assert archive(desk).archived == [session_id]
+    [brought] = restore(other, session_id)
+    assert brought.rows["weeks"] == 4
     assert other.whole(session_id) == before
 
 
