@@ -17,7 +17,7 @@ from fntx_sessions.stack.procfile import SHIPPED
 
 if TYPE_CHECKING:
     from fntx_sessions.stack import Addresses, Stack
-    from fntx_sessions.stack.doctor import Check
+    from fntx_sessions.stack.check import Check
     from fntx_sessions.stack.status import Status
 
 Home = Annotated[Path | None, typer.Option("--home", help="Data folder; FNTX_HOME, else the platform's.")]

@@ -57,35 +57,36 @@ def from_bytes(data: bytes, expected: Ref | None = None) -> Packed:
     Raises IntegrityError that says what is wrong: truncated, changed, of a newer version, or, where `expected` names
     a snapshot, another one than that.
     """
-    form, body = _opened(data)
-    packed = _READERS[form](body)
+    what = f"{_WHAT} of the {_told(expected)}" if expected else _WHAT
+    form, body = _opened(data, what)
+    packed = _READERS[form](body, what)
     found = Ref(packed.session_id, packed.checkpoint_id)
     if expected is not None and found != expected:
-        raise IntegrityError(_WHAT, f"holds the {_told(found)}, not the {_told(expected)}")
+        raise IntegrityError(what, f"holds the {_told(found)}, not the {_told(expected)}")
     return packed
 
 
-def _opened(data: bytes) -> tuple[int, bytes]:
+def _opened(data: bytes, what: str) -> tuple[int, bytes]:
     if len(data) < _HEADER.size:
-        raise IntegrityError(_WHAT, f"truncated to {len(data)} bytes")
+        raise IntegrityError(what, f"truncated to {len(data)} bytes")
     magic, form, length, crc = _HEADER.unpack_from(data)
     body = data[_HEADER.size :]
     if magic != _MAGIC:
-        raise IntegrityError(_WHAT, "not a snapshot of this service")
+        raise IntegrityError(what, "not a snapshot of this service")
     if form not in _READERS:
-        raise IntegrityError(_WHAT, f"format {form} is not known here; was it written by a newer version?")
+        raise IntegrityError(what, f"format {form} is not known here; was it written by a newer version?")
     if len(body) != length:
-        raise IntegrityError(_WHAT, f"truncated or padded: {len(body)} of {length} bytes")
+        raise IntegrityError(what, f"truncated or padded: {len(body)} of {length} bytes")
     if google_crc32c.value(body) != crc:
-        raise IntegrityError(_WHAT, "checksum does not match: bytes were changed")
+        raise IntegrityError(what, "checksum does not match: bytes were changed")
     return form, body
 
 
-def _read_1(body: bytes) -> Packed:
+def _read_1(body: bytes, what: str) -> Packed:
     try:
         found = _decoder.decode(body)
     except msgspec.MsgspecError as error:
-        raise IntegrityError(_WHAT, f"cannot be read ({error})") from None
+        raise IntegrityError(what, f"cannot be read ({error})") from None
     return Packed(
         found.session_id,
         found.epoch,
@@ -97,7 +98,7 @@ def _read_1(body: bytes) -> Packed:
     )
 
 
-_READERS: dict[int, Callable[[bytes], Packed]] = {1: _read_1}
+_READERS: dict[int, Callable[[bytes, str], Packed]] = {1: _read_1}
 
 
 def _told(ref: Ref) -> str:

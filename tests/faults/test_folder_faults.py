@@ -1,6 +1,7 @@
 """A folder that is damaged, full, closed, or whose writer is killed: old or new, never a mix, and always said."""
 
 import errno
+import fcntl
 import os
 import stat
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fntx_sessions.exceptions import IntegrityError, InvalidArgument, Unavailable
+from fntx_sessions.state.objects import folder_tree
 from fntx_sessions.state.objects.folder import FolderStore
 from fntx_sessions.testing import FailpointReached, failpoints_armed
 
@@ -173,6 +175,20 @@ def test_a_folder_of_somebody_elses_says_whom_to_give_it_to(tmp_path: Path, clos
             told.append(str(error))
         os._exit(0 if told and "chown" in told[0] else 1)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_lock_somebody_sits_on_is_not_waited_for_without_end(
+    store: FolderStore, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A process stopped between looking and renaming holds others up for a while, and they say whom to end."""
+    store.replace_if("a", b"1", {"n": "1"}, lambda _: True)
+    monkeypatch.setattr(folder_tree, "_LOCK_WAIT_S", 0.05)
+    with (root / ".incoming" / "lock").open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Unavailable, match="fuser"):
+            store.replace_if("a", b"2", {"n": "2"}, lambda _: True)
+    assert store.read("a") == b"1"
+    assert leftovers(root) == []
 
 
 @pytest.mark.parametrize("where", ["directory", "file", "incoming"])

@@ -72,5 +72,5 @@ def test_a_bad_blob_says_what_is_wrong(blob: bytes, sentence: str):
 )
 def test_a_blob_of_another_snapshot_is_refused(expected: Ref):
     """A blob that was put in another's place is found out by its ids, before anything is opened."""
-    with pytest.raises(IntegrityError, match=f"holds the save of session {SAVE.session_id}"):
+    with pytest.raises(IntegrityError, match=f"holds the save of session {SAVE.session_id}, not the"):
         from_bytes(to_bytes(SAVE), expected)

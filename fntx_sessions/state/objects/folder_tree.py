@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,8 @@ from fntx_sessions.exceptions import Unavailable
 
 INCOMING = ".incoming"
 LOCK = "lock"
+# Held for a look and a rename: who waits longer waits for a process that was stopped.
+_LOCK_WAIT_S, _LOCK_PAUSE_S = 10.0, 0.005
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -24,6 +27,7 @@ _FIXES = {
     errno.EACCES: "Give it to the user this runs as: chown -R, chmod -R u+rwX.",
     errno.EPERM: "Use a file system with hard links, and give the folder to the user this runs as.",
     errno.EOPNOTSUPP: "Use a file system with hard links.",
+    errno.ETIMEDOUT: f"A process that stands still holds {INCOMING}/{LOCK} in it; end that one (fuser names it).",
     errno.ELOOP: _LINK,
     errno.ENOTDIR: _LINK,
 }
@@ -90,7 +94,7 @@ def locked(folder: int) -> Iterator[None]:
     """Hold the folder against everyone else who looks before writing. The lock's file is never removed."""
     descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _wait_for(descriptor)
         yield
     finally:
         os.close(descriptor)
@@ -108,6 +112,17 @@ def incoming(above: int) -> Iterator[tuple[int, str, int]]:
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
             os.close(descriptor)
+
+
+def _wait_for(descriptor: int) -> None:
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise TimeoutError(errno.ETIMEDOUT, f"its lock was held for {_LOCK_WAIT_S:g} s") from None
+        time.sleep(_LOCK_PAUSE_S)
 
 
 def _below(above: int, part: str, *, make: bool) -> int:

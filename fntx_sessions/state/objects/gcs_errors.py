@@ -48,6 +48,7 @@ _TABLE: tuple[tuple[type[Exception], str, str], ...] = (
     (auth.TransportError, "Google's login cannot be reached ({told})", _NETWORK),
     (auth.GoogleAuthError, "Google does not accept our credentials ({told})", _LOG_IN),
     (api.GoogleAPICallError, "bucket {bucket} answers {told}", _LATER),
+    (InvalidResponse, "bucket {bucket} answers {told}", _LATER),
     (DataCorruption, "bucket {bucket} took other bytes than were sent ({told})", _LATER),
     (requests.Timeout, _SLOW, _NETWORK),
     (urllib3.exceptions.TimeoutError, _SLOW, _NETWORK),
@@ -74,5 +75,6 @@ def translate(error: Exception, bucket: str) -> Unavailable:
 
 
 def _told(error: Exception) -> str:
-    text = " ".join((str(error) or type(error).__name__).split())
+    said = f"{error.response.status_code} {error.response.text}" if isinstance(error, InvalidResponse) else str(error)
+    text = " ".join((said or type(error).__name__).split())
     return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
