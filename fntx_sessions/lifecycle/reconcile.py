@@ -38,28 +38,16 @@ def reconcile(engine: Engine, broker: Broker, session_id: UUID, epoch: int) -> R
     An intent the broker never saw cannot be sent any more: the broker now refuses its epoch.
     """
     cancelled = broker.cancel_openings(session_id, epoch)
-    statuses = ask_broker(engine, broker, session_id)
-    late = settle_orders(engine, broker, session_id, statuses)
-    return Reconciled(list(cancelled), never_sent(statuses), late)
-
-
-def ask_broker(engine: Engine, broker: Broker, session_id: UUID) -> dict[str, Status | None]:
-    """Return what the broker says of every order whose fate the ledger does not know; None: it never saw it."""
     with transaction(engine) as connection:
         waiting = rows(connection.execute(_OPEN, {"session_id": session_id}))
-    return {order["client_order_id"]: broker.order_status(order["client_order_id"]) for order in waiting}
-
-
-def settle_orders(engine: Engine, broker: Broker, session_id: UUID, statuses: Mapping[str, Status | None]) -> list[str]:
-    """Write the orders' fates and every fill the ledger lacks; return the ids of those fills."""
-    with transaction(engine) as connection:
         known = set(connection.execute(_KNOWN_FILLS, {"session_id": session_id}).scalars())
-    states = {name: "rejected" if status is None else status for name, status in statuses.items()}
-    late = [fill for fill in broker.executions(session_id) if fill.fill_id not in known]
-    settle(engine, states, late)
-    return [fill.fill_id for fill in late]
+    statuses = {order["client_order_id"]: broker.order_status(order["client_order_id"]) for order in waiting}
+    executions = [fill for fill in broker.executions(session_id) if fill.fill_id not in known]
+    settle(engine, states_of(statuses), executions)
+    never = [name for name, status in statuses.items() if status is None]
+    return Reconciled(list(cancelled), never, [fill.fill_id for fill in executions])
 
 
-def never_sent(statuses: Mapping[str, Status | None]) -> list[str]:
-    """Return the orders that the broker never saw."""
-    return [name for name, status in statuses.items() if status is None]
+def states_of(statuses: Mapping[str, Status | None]) -> dict[str, str]:
+    """Return the states the ledger gives to orders the broker was asked about; None: it never saw them."""
+    return {name: "rejected" if status is None else status for name, status in statuses.items()}

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.database.engine import rows, statements
 from fntx_sessions.exceptions import FntxError, IntegrityError, Unavailable
 from fntx_sessions.lifecycle.recovery.facts import Facts, Mark, Stores
 from fntx_sessions.state import backups
@@ -124,7 +124,7 @@ def _read_backup(backup: backups.Backup, _ref: Ref) -> Packed:
 
 def _checkpoints(stores: Stores, facts: Facts) -> Iterator[Candidate]:
     bound = {"session_id": facts.session_id, "limit": stores.settings.recovery_candidates_max}
-    with transaction(stores.engine) as connection:
+    with statements(stores.engine) as connection:
         found = rows(connection.execute(_CHECKPOINTS, bound))
     for row in found:
         ref = Ref(facts.session_id, row["checkpoint_id"])

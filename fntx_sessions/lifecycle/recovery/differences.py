@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Engine, text
 
-from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.database.engine import rows, statements
 from fntx_sessions.state.parts import AGENT_PREFIX, GUARD, TRADING
 from fntx_sessions.trading.broker import Broker
 
@@ -27,7 +27,7 @@ SELECT fill_id, client_order_id, trade_id, symbol, recorded_at, CASE side WHEN '
   AS quantity
 FROM fills WHERE session_id = :session_id ORDER BY recorded_at, timestamp, fill_id
 """)
-_ORDERS = text("SELECT client_order_id, state FROM order_intents WHERE session_id = :session_id")
+_ORDERS = text("SELECT client_order_id, state FROM order_intents WHERE session_id = :session_id ORDER BY epoch, seq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,11 @@ class Ledger:
 
     fills: list[dict[str, Any]]
     orders: dict[str, str]
+
+    @property
+    def fill_ids(self) -> set[str]:
+        """Return the ids of its fills."""
+        return {fill["fill_id"] for fill in self.fills}
 
     def positions(self) -> dict[Leg, int]:
         """Return what is held by (trade, symbol), without what is flat."""
@@ -64,7 +69,7 @@ class Memory:
 def read_ledger(engine: Engine, session_id: UUID) -> Ledger:
     """Return what the ledger holds of a session."""
     bound = {"session_id": session_id}
-    with transaction(engine) as connection:
+    with statements(engine) as connection:
         fills = rows(connection.execute(_FILLS, bound))
         orders = {row.client_order_id: row.state for row in connection.execute(_ORDERS, bound)}
     return Ledger(fills, orders)
@@ -86,9 +91,11 @@ def memory_of(parts: Mapping[str, bytes], hosted: frozenset[str]) -> Memory:
     )
 
 
-def compare(ledger: Ledger, memory: Memory, broker: Broker, session_id: UUID) -> list[Difference]:
-    """Return every difference, once the ledger was brought up to the broker; none: they agree."""
-    executed = {fill.fill_id for fill in broker.executions(session_id)}
+def compare(ledger: Ledger, memory: Memory, broker: Broker, session_id: UUID, executed: set[str]) -> list[Difference]:
+    """Return every difference, once the ledger was brought up to the broker; none: they agree.
+
+    executed: the ids of all fills the broker has of the session.
+    """
     found = [*_positions(ledger, broker, session_id), *_fills(ledger, executed), *_working(ledger, broker, session_id)]
     return [*found, *_remembered(ledger, memory), *_remembered_orders(ledger, memory, broker), *_notes(ledger, memory)]
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from redis import Redis
 from sqlalchemy import Engine, text
 
-from fntx_sessions.database.engine import transaction
+from fntx_sessions.database.engine import statements
 from fntx_sessions.exceptions import NotFound
 from fntx_sessions.schemas import SessionStatus
 from fntx_sessions.settings import Settings
@@ -76,7 +76,7 @@ class Facts:
 
 def read_facts(engine: Engine, session_id: UUID) -> Facts:
     """Return the facts of a session; raises NotFound and Unavailable."""
-    with transaction(engine) as connection:
+    with statements(engine) as connection:
         row = connection.execute(_READ, {"session_id": session_id}).mappings().one_or_none()
     if row is None:
         raise NotFound("session", str(session_id), "See `fntx ls`.")

@@ -21,8 +21,10 @@ STEPS = {
     "finish": "end in PAUSED, with what was measured",
 }
 
+# A note need not reach the disk by itself: what follows it and must last is committed after it, and takes it along.
+_LAZY = "SET LOCAL synchronous_commit = off;"
 # Runs whose command was answered without them: their worker died between the answer and its note.
-_OPEN = text("""
+_OPEN = text(f"""{_LAZY}
 WITH stale AS (
   UPDATE recovery_runs r SET state = CASE c.state WHEN 'done' THEN 'done' ELSE 'failed' END,
     updated_at = clock_timestamp(), finished_at = c.finished_at
@@ -34,14 +36,14 @@ ON CONFLICT (run_id) DO UPDATE SET epoch = excluded.epoch, state = 'running', up
 WHERE r.epoch < excluded.epoch RETURNING report
 """)
 # Only while this attempt is the newest, and nobody's command has overtaken the recovery.
-_NOTE = text("""
+_NOTE = text(f"""{_LAZY}
 UPDATE recovery_runs r SET steps = CAST(:steps AS jsonb), plan = CAST(:plan AS jsonb),
   report = CAST(:report AS jsonb), updated_at = clock_timestamp()
 FROM sessions s WHERE r.run_id = :run_id AND r.epoch = :epoch AND s.session_id = r.session_id AND s.epoch = :epoch
   AND s.pending ->> 'command_id' = CAST(:run_id AS text)
 RETURNING r.epoch
 """)
-_CLOSE = text("""
+_CLOSE = text(f"""{_LAZY}
 UPDATE recovery_runs SET state = :state, steps = CAST(:steps AS jsonb), report = CAST(:report AS jsonb),
   updated_at = clock_timestamp(), finished_at = clock_timestamp()
 WHERE run_id = :run_id AND epoch = :epoch AND state = 'running'

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from fntx_sessions.exceptions import StaleEpoch, Unavailable
+from fntx_sessions.exceptions import FntxError, StaleEpoch, Unavailable
 from fntx_sessions.lifecycle.recovery import candidates as found
 from fntx_sessions.lifecycle.recovery.candidates import Candidate
 from fntx_sessions.lifecycle.recovery.facts import Facts, Stores, last_known, loss_s
@@ -64,7 +64,7 @@ class Restoring:
 
     def newest(self, accept: str | None) -> Restored:
         """Put the newest state back that holds; raises NothingLeft, Shredded and Unavailable."""
-        unreachable: Unavailable | None = None
+        unreachable: FntxError | None = None
         tried = False
         for candidate in self._candidates():
             tried = True
@@ -75,7 +75,7 @@ class Restoring:
             if restored is not None:
                 return restored
             if judged.kind == UNREACHABLE:
-                unreachable = Unavailable("the cold store", judged.problem, "It is tried again by itself.")
+                unreachable = judged.error
         self._roll_back()
         if not tried and self._facts.saved == (0, 0):
             return self._nothing_to_put_back()
@@ -98,7 +98,7 @@ class Restoring:
             return restored
         self._roll_back()
         if judged.kind == UNREACHABLE:
-            raise Unavailable("the cold store", judged.problem, "It is tried again by itself.")
+            raise judged.error or Unavailable(candidate.name, judged.problem, "It is tried again by itself.")
         raise NothingLeft([{"source": candidate.name, "problem": judged.problem}])
 
     def _candidates(self) -> Iterator[Candidate]:

@@ -48,9 +48,9 @@ def recover(engine: Engine, redis: Redis, settings: Settings, ask: Ask) -> Outco
     except StaleEpoch as error:
         return _overtaken(engine, ask, error) or begun
     except NothingLeft as left:
-        return _refused(stores, ask, progress, _nothing_left(stores, ask, left.args[0]), call=True)
+        return _refused(stores, ask, progress, _nothing_left(stores, ask, left.args[0]))
     except (Rejected, IntegrityError) as error:
-        return _refused(stores, ask, progress, _for_good(ask, error), call=False)
+        return _refused(stores, ask, progress, _for_good(ask, error))
     failpoint("recovery.restored")
     outcome = machine.run(engine, ask, commands.finish_recovery(measured), finishing=True)
     failpoint("recovery.finished")
@@ -111,11 +111,11 @@ def _nothing_left(stores: Stores, ask: Ask, tried: list[dict[str, Any]]) -> Reje
     return PreconditionFailed(str(ask.session_id), ask.trigger.value, "what is restored verifies", told[:3000], fix)
 
 
-def _refused(stores: Stores, ask: Ask, progress: Progress | None, error: Rejected, *, call: bool) -> Outcome:
-    """Refuse the command; call a person first where nothing that was found could be put back."""
+def _refused(stores: Stores, ask: Ask, progress: Progress | None, error: Rejected) -> Outcome:
+    """Refuse the command; call a person first, unless one had named what was to be put back."""
     if progress is not None:
         progress.close("failed", problem=str(error))
-    if call and not ask.arguments.get("checkpoint_id"):
+    if not ask.arguments.get("checkpoint_id"):
         system = Ask(Trigger.UPDATE, ask.session_id, Actor("system", frozenset({"system"})), "recovery found nothing")
         machine.run(stores.engine, system, commands.call_for_recovery(str(error), ask.command_id))
         failpoint("recovery.called")

@@ -5,16 +5,19 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from fntx_sessions.lifecycle.reconcile import Reconciled, ask_broker, never_sent, settle_orders
-from fntx_sessions.lifecycle.recovery import differences as compared
-from fntx_sessions.lifecycle.recovery.differences import Difference, Memory
+from fntx_sessions.lifecycle.orders import settle
+from fntx_sessions.lifecycle.reconcile import Reconciled, states_of
+from fntx_sessions.lifecycle.recovery.differences import Difference, Ledger, Memory, compare, lost_orders, memory_of
+from fntx_sessions.lifecycle.recovery.differences import read_ledger as read
 from fntx_sessions.lifecycle.recovery.facts import Facts
 from fntx_sessions.lifecycle.recovery.progress import Progress
 from fntx_sessions.state.snapshot import Snapshot
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.broker import Broker
+from fntx_sessions.trading.orders import Status
 
 _LOOKS = 3  # an order that fills while we look is not a difference: then we look once more
+Statuses = dict[str, Status | None]
 
 
 def settle_with(
@@ -26,38 +29,49 @@ def settle_with(
     """
     session_id, report = facts.session_id, progress.report
     cancelled = _joined(report.get("cancelled"), broker.cancel_openings(session_id, epoch))
-    progress.done("cancel_openings", cancelled=cancelled)
     failpoint("recovery.cancelled")
-    statuses = ask_broker(engine, broker, session_id)
-    lost = compared.lost_orders(compared.read_ledger(engine, session_id), statuses)
-    unsent = _joined(report.get("never_sent"), never_sent(statuses))
+    ledger = read(engine, session_id)
+    statuses = _asked(broker, ledger)
+    unsent = _joined(report.get("never_sent"), [name for name, status in statuses.items() if status is None])
+    lost = _added(report.get("lost_orders"), lost_orders(ledger, statuses))
     # Noted before it is settled: whoever goes on from here finds these orders rejected, and no trace of why.
-    progress.done("ask_broker", never_sent=unsent, lost_orders=_added(report.get("lost_orders"), lost))
+    progress.done("cancel_openings", "ask_broker", cancelled=cancelled, never_sent=unsent, lost_orders=lost)
     failpoint("recovery.asked")
-    late = _settled(engine, broker, session_id, progress, statuses)
-    remembered = compared.memory_of(memory.parts, facts.hosted) if memory else Memory()
-    found = _differences(engine, broker, facts, remembered)
-    progress.done("reconcile", differences=found)
+    remembered = memory_of(memory.parts, facts.hosted) if memory else Memory()
+    late, found = _settled(engine, broker, session_id, ledger, statuses, remembered)
+    late = _joined(report.get("late_fills"), late)
+    progress.done("reconcile", late_fills=late, differences=found)
     failpoint("recovery.reconciled")
     accepted = facts.recovery_data.get("accepted", [])
-    left = [one for one in [*report["lost_orders"], *found] if one not in accepted]
+    left = [one for one in [*lost, *found] if one not in accepted]
     return {"reconciled": Reconciled(cancelled, unsent, late).to_dict(), "differences": left}
 
 
-def _settled(engine: Engine, broker: Broker, session_id: UUID, progress: Progress, statuses: Any) -> list[str]:
-    late = _joined(progress.report.get("late_fills"), settle_orders(engine, broker, session_id, statuses))
-    progress.done(late_fills=late)
-    return late
+def _asked(broker: Broker, ledger: Ledger) -> Statuses:
+    waiting = [name for name, state in ledger.orders.items() if state in ("intended", "working")]
+    return {name: broker.order_status(name) for name in waiting}
 
 
-def _differences(engine: Engine, broker: Broker, facts: Facts, memory: Memory) -> list[Difference]:
+def _settled(
+    engine: Engine, broker: Broker, session_id: UUID, ledger: Ledger, statuses: Statuses, memory: Memory
+) -> tuple[list[str], list[Difference]]:
+    """Write the orders' fates and the fills the ledger lacks, then compare; looks again while fills still come in."""
+    late: list[str] = []
     found: list[Difference] = []
     for _ in range(_LOOKS):
-        found = compared.compare(compared.read_ledger(engine, facts.session_id), memory, broker, facts.session_id)
-        statuses = ask_broker(engine, broker, facts.session_id) if found else {}
-        if not found or not settle_orders(engine, broker, facts.session_id, statuses):
+        executions = broker.executions(session_id)
+        fresh = [fill for fill in executions if fill.fill_id not in ledger.fill_ids]
+        if statuses or fresh:
+            settle(engine, states_of(statuses), fresh)
+            late += [fill.fill_id for fill in fresh]
+            ledger = read(engine, session_id)
+        found = compare(ledger, memory, broker, session_id, {fill.fill_id for fill in executions})
+        if not found:
             break
-    return found
+        statuses = _asked(broker, ledger)
+        if not fresh and all(status == "working" for status in statuses.values()):
+            break
+    return late, found
 
 
 def _joined(before: list[str] | None, now: list[str]) -> list[str]:
