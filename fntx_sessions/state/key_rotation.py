@@ -27,7 +27,7 @@ _COUNT = text("SELECT ring_key_id, count(*) AS n FROM session_keys WHERE wrapped
 
 _NEXT = text("""
 SELECT session_id, data_key_id, ring_key_id, wrapped, cold_at, shredded_at FROM session_keys
-WHERE session_id > :after AND wrapped IS NOT NULL AND ring_key_id <> :current
+WHERE (CAST(:after AS uuid) IS NULL OR session_id > :after) AND wrapped IS NOT NULL AND ring_key_id <> :current
 ORDER BY session_id LIMIT :batch FOR NO KEY UPDATE
 """)
 
@@ -79,7 +79,8 @@ def rewrap(
 
     Raises Unavailable and Busy where it cannot go on: what is done stays done, and the next run takes up the rest.
     """
-    report, ring, after = Rotation(), load_ring(settings), UUID(int=0)
+    report, ring = Rotation(), load_ring(settings)
+    after: UUID | None = None
     while True:
         with transaction(engine) as connection:
             rows = _next(connection, ring, after, settings.key_rotation_batch)
@@ -98,7 +99,7 @@ def rewrap(
     return report
 
 
-def _next(connection: Connection, ring: KeyRing, after: UUID, batch: int) -> list[KeyRow]:
+def _next(connection: Connection, ring: KeyRing, after: UUID | None, batch: int) -> list[KeyRow]:
     bound = {"after": after, "current": ring.current, "batch": batch}
     return [key_row(row) for row in connection.execute(_NEXT, bound)]
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from fntx_sessions.cli import asking, ids, output, sessions, templates
+from fntx_sessions.cli import asking, ids, output, sessions, shred, templates
 from fntx_sessions.cli.app import run
 from fntx_sessions.cli.exits import Exit, sentence, worst
 from fntx_sessions.cli.values import pairs
@@ -217,3 +217,19 @@ def test_values_are_json_where_they_can_be_and_text_where_not():
 def test_unavailable_is_retryable_and_says_so_in_its_code():
     """Scripts may try again on 5, and on nothing else."""
     assert Unavailable("Redis", "x", "y").exit_code == Exit.UNAVAILABLE
+
+
+def test_shred_asks_for_the_id_before_it_destroys(desk, monkeypatch, capsys):
+    """Nothing is sent until the id's first characters were typed, or --yes was given; a pipe cannot answer."""
+    monkeypatch.setattr(shred, "line", lambda: desk)
+    monkeypatch.setattr(shred.typer, "prompt", lambda *_args, **_more: "3f2a9c1e")
+    assert run(["shred", ID]) == Exit.USAGE
+    assert "is not 3f2a9c1d. Nothing was changed" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", io.StringIO("3f2a9c1d"))
+    assert run(["shred", ID]) == Exit.USAGE
+    assert "--yes" in capsys.readouterr().err
+    assert desk.asked == []
+    assert run(["shred", ID, "--yes", "-r", "asked to"]) == Exit.DONE
+    [(verb, arguments, _)] = desk.asked
+    assert (verb, str(arguments["session_id"]), arguments["reason"]) == ("shred", ID, "asked to")
+    assert "shredded" in capsys.readouterr().out

@@ -18,6 +18,7 @@ from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.state.codec import Codec, Label
 from fntx_sessions.state.data_keys import DataKeys, ensure_cold_key, seal_of
 from fntx_sessions.state.objects.cold import open_cold
+from fntx_sessions.state.payloads import DESK
 
 
 @pytest.fixture
@@ -96,6 +97,14 @@ def test_rotation_wraps_everything_anew_and_changes_no_blob(desk, capsys):
     assert desk.rows("SELECT ring_key_id FROM session_keys WHERE session_id = :id", id=late) == [
         {"ring_key_id": current}
     ]
+
+
+def test_the_desks_own_key_is_wrapped_anew_too(desk):
+    """What belongs to no session is sealed with a key like any other, and that is rotated like any other."""
+    create_ring(desk.settings)
+    DataKeys(desk.engine, desk.settings).of(DESK)
+    assert run(["keys", "rotate"]) == Exit.DONE
+    assert wrapped_by(desk) == ({load_ring(desk.settings).current: 1}, {})
 
 
 @pytest.mark.parametrize("point", ["keys.rewrapped", "keys.cold_written"])

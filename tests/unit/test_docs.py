@@ -43,7 +43,9 @@ def _unknown(text: str) -> list[str]:
 def _is_known(verb: str, rest: str) -> bool:
     if verb not in COMMANDS:
         return False
-    known = {option for one in COMMANDS[verb].params for option in (*one.opts, *one.secondary_opts)}
+    below = getattr(COMMANDS[verb], "commands", {}).values()
+    params = [one for command in (COMMANDS[verb], *below) for one in command.params]
+    known = {option for one in params for option in (*one.opts, *one.secondary_opts)}
     return set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest)) <= known | {"--help", "-h"}
 
 
