@@ -130,9 +130,9 @@ class Reading:
 
     def _ask_record(self) -> None:
         if self.ref.checkpoint_id is None:
-            found = self.warm.mark_and_digest(self.ref.session_id)
+            found = self.warm.record(self.ref.session_id)
             if found is not None:
-                self.record_mark, self.record_digest = found
+                self.record_mark, self.record_digest = found.newest, found.digest
             return
         row = checkpoint_rows.find_row(self._engine, self.ref.session_id, self.ref.checkpoint_id)
         if row is None:
@@ -169,6 +169,8 @@ class Reading:
         if self._checksum is not None and packed.checksum != self._checksum:
             self.behind.append(f"{tier.name} holds another one under its name")
         elif self.ref.checkpoint_id is None and (packed.epoch, packed.revision) < self.record_mark:
+            if tier is self.warm:
+                raise IntegrityError(_what(self.ref), "an older one was put in its place, past this service")
             self.behind.append(f"{tier.name} is at {packed.epoch}/{packed.revision}, behind the record")
         else:
             return True

@@ -140,6 +140,51 @@ def test_an_older_copy_neither_answers_for_the_record_nor_mends_it(world, sessio
     assert events(world) == []
 
 
+def test_an_old_save_put_back_in_postgres_is_found_out(world, session_id):
+    """A replayed row opens, and is still behind what its session's work row notes: the newer copy answers and mends."""
+    row = world.rows("SELECT epoch, revision, manifest, checksum FROM saves")[0]
+    world.live.report(report(session_id, n=2))
+    save_sessions(*world.stores, [session_id])
+    put_back = (
+        "UPDATE saves SET epoch = :epoch, revision = :revision, manifest = CAST(:manifest AS bytea), "
+        "checksum = CAST(:checksum AS bytea)"
+    )
+    old = row | {name: bytes(row[name]) for name in ("manifest", "checksum")}
+    world.run(put_back, **old)
+    found = read(world, Ref(session_id))
+    assert (found.tier, found.snapshot.revision, found.repaired) == ("redis", 3, ("postgres",))
+    assert PostgresTier(world.engine).mark(session_id) == (1, 3)
+    world.run(put_back, **old)
+    world.client.flushdb()
+    with pytest.raises(IntegrityError, match="an older one was put in its place"):
+        read(world, Ref(session_id))
+
+
+@pytest.mark.parametrize("forged", [False, True], ids=["as it was", "under a new mark"])
+def test_an_old_hot_copy_put_back_does_not_answer(world, session_id, forged):
+    """Under its own mark it is behind; under a forged one it is not what it was sealed as."""
+    name = key(session_id, "hot")
+    old = world.client.hgetall(name)
+    world.live.report(report(session_id, n=2))
+    save_sessions(*world.stores, [session_id])
+    world.client.delete(name)
+    world.client.hset(name, mapping=old | ({b"revision": b"3"} if forged else {}))
+    found = read(world, Ref(session_id))
+    assert (found.tier, found.snapshot.revision) == ("postgres", 3)
+    assert read(world, Ref(session_id)).tier == "redis"
+
+
+def test_another_sessions_hot_copy_does_not_answer(world, session_id):
+    """Swapped in Redis, neither opens; each session gets its own back."""
+    [other] = world.sessions(1)
+    save_sessions(*world.stores, [other])
+    mine, theirs = world.client.hgetall(key(session_id, "hot")), world.client.hgetall(key(other, "hot"))
+    world.client.hset(key(session_id, "hot"), mapping=theirs | {b"epoch": b"9"})
+    world.client.hset(key(other, "hot"), mapping=mine)
+    assert [read(world, Ref(one)).repaired for one in (session_id, other)] == [("redis",), ("redis",)]
+    assert [read(world, Ref(one)).tier for one in (session_id, other)] == ["redis", "redis"]
+
+
 def test_a_repair_does_not_undo_a_save_made_meanwhile(world, session_id):
     """The record is replaced only where it still holds the very bytes that were found damaged."""
     warm = PostgresTier(world.engine)

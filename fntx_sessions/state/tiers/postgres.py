@@ -1,6 +1,7 @@
 """The warm tier: the save of record and the checkpoints in Postgres, with the large parts they name."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,6 +20,20 @@ from fntx_sessions.state.tiers.base import Held, Ref
 
 _IMPORTED = {"checkpoint_type": "imported", "identity": "", "note": None}
 _NO_SESSION = "Its row must be there first; `fntx archive restore` brings back an archived session."
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A save of record: its mark, the mark noted when one was written last, SHA-256 of its manifest and checksum."""
+
+    mark: tuple[int, int]
+    noted: tuple[int, int]
+    digest: bytes
+
+    @property
+    def newest(self) -> tuple[int, int]:
+        """How far the session is saved."""
+        return max(self.mark, self.noted)
 
 
 class PostgresTier:
@@ -62,14 +77,16 @@ class PostgresTier:
 
     def mark(self, session_id: UUID) -> tuple[int, int] | None:
         """Return (epoch, revision) of the save of record; None: there is none. Raises Unavailable."""
-        found = self.mark_and_digest(session_id)
-        return found[0] if found else None
+        found = self.record(session_id)
+        return found.mark if found else None
 
-    def mark_and_digest(self, session_id: UUID) -> tuple[tuple[int, int], bytes] | None:
-        """Return the save of record's mark, and the SHA-256 of its manifest and checksum. Raises Unavailable."""
+    def record(self, session_id: UUID) -> Record | None:
+        """Return what is known of the save of record without reading it; None: there is none. Raises Unavailable."""
         with transaction(self._engine) as connection:
             row = connection.execute(sql.MARK, {"session_id": session_id}).one_or_none()
-        return None if row is None else ((row.epoch, row.revision), bytes(row.digest))
+        if row is None:
+            return None
+        return Record((row.epoch, row.revision), (row.saved_epoch, row.saved_revision), bytes(row.digest))
 
     def put(self, packed: Packed, facts: Mapping[str, Any] | None = None) -> bool:
         """Store a snapshot with its parts in one transaction; False: what is here stays. Raises Unavailable, NotFound.

@@ -28,8 +28,13 @@ PARTS = text("""
 SELECT part_hash, data FROM parts WHERE session_id = :session_id AND part_hash = ANY(CAST(:hashes AS bytea[]))
 """)
 
-# The digest tells a reader of another copy whether this one still holds the same bytes, at no transfer.
-MARK = text("SELECT epoch, revision, sha256(manifest || checksum) AS digest FROM saves WHERE session_id = :session_id")
+# The digest tells a reader of another copy whether this one still holds the same bytes, at no transfer. The work row
+# notes each save in the same transaction: a save behind it was put there past us.
+MARK = text("""
+SELECT s.epoch, s.revision, sha256(s.manifest || s.checksum) AS digest, coalesce(w.saved_epoch, 0) AS saved_epoch,
+  coalesce(w.saved_revision, 0) AS saved_revision
+FROM saves s LEFT JOIN session_work w USING (session_id) WHERE s.session_id = :session_id
+""")
 
 # The work row is locked until the commit: an epoch cannot move past a save. Where there is none (a session that came
 # out of an archive), the save alone says what is newer.
