@@ -1,6 +1,6 @@
 """Large parts in Postgres: stored once, named by the snapshots that need them, collected when none does."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 from uuid import UUID
 
@@ -14,6 +14,8 @@ from fntx_sessions.state.snapshot import Packed
 
 T = TypeVar("T")
 Ref = tuple[UUID, bytes]
+
+_STATEMENT_BYTES = 16_000_000
 
 _PAIRS = "unnest(CAST(:ids AS uuid[]), CAST(:hashes AS bytea[])) AS n(session_id, part_hash)"
 
@@ -82,13 +84,27 @@ def insert(connection: Connection, packed: Sequence[Packed], sent: set[Ref]) -> 
     """Store the large parts of `packed` that are in `sent`, and name all of them for their snapshots."""
     send = [(p.session_id, digest, data) for p in packed for digest, data in p.parts.items()]
     send = [row for row in send if row[:2] in sent]
-    if send:
-        data = [Binary(row[2]) for row in send]
-        connection.execute(_INSERT, {**_pairs(row[:2] for row in send), "data": data})
+    for some in _portions(send):
+        data = [Binary(row[2]) for row in some]
+        connection.execute(_INSERT, {**_pairs(row[:2] for row in some), "data": data})
     named = [(p.session_id, digest, p.checkpoint_id or p.session_id) for p in packed for digest in p.parts]
     if named:
         snapshots = [str(row[2]) for row in named]
         connection.execute(_NAME, {**_pairs(row[:2] for row in named), "snapshots": snapshots})
+
+
+def _portions(rows: list[tuple[UUID, bytes, bytes]]) -> Iterator[list[tuple[UUID, bytes, bytes]]]:
+    """Yield rows in portions that one statement carries well within its time."""
+    portion: list[tuple[UUID, bytes, bytes]] = []
+    size = 0
+    for row in rows:
+        if portion and size + len(row[2]) > _STATEMENT_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(row)
+        size += len(row[2])
+    if portion:
+        yield portion
 
 
 def unname(connection: Connection, packed: Sequence[Packed]) -> set[Ref]:
