@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 from conftest import running
-from integration.state_world import World, make_world, report
 from sqlalchemy import event
+from state_world import World, make_world, report
 from structlog.testing import capture_logs
 
 from fntx_sessions.exceptions import Unavailable
