@@ -34,8 +34,6 @@ WITH due AS (
 )
 SELECT c.*, s.status, s.version, s.session_type, s.config, s.risk_parameters, s.enabled_strategies,
   s.strategy_parameters, s.account_id, s.broker, s.pending, s.quiesced_at, s.started_at,
-  (SELECT max(f.timestamp) FROM fills f WHERE f.session_id = s.session_id
-    AND f.timestamp > coalesce(c.clock_at, '-infinity')) AS last_fill_at,
   (SELECT jsonb_agg(g.agent) FROM session_agents g WHERE g.session_id = s.session_id AND g.hosted) AS hosted_agents
 FROM claimed c JOIN sessions s USING (session_id) WHERE s.epoch = c.epoch
 """)

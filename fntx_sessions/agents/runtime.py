@@ -49,6 +49,11 @@ SELECT coalesce(sum(realized + unrealized - fees), 0) AS pnl, coalesce(sum(open_
   coalesce(sum(contracts), 0) AS contracts, coalesce(sum(margin), 0) AS margin
 FROM session_days WHERE account_id = :account_id AND trade_date = :trade_date AND session_id <> :session_id
 """)
+# Weeks before the clock are not looked at.
+_LATER_FILL = text("""
+SELECT max(timestamp) FROM fills WHERE session_id = :session_id
+  AND timestamp > coalesce(CAST(:clock_at AS timestamptz), '-infinity')
+""")
 _CURVE = text("""
 SELECT greatest(coalesce(max(net_pnl), 0), 0) AS peak, least(coalesce(min(net_pnl - so_far), 0), 0) AS drawdown
 FROM (SELECT net_pnl, greatest(max(net_pnl) OVER (ORDER BY timestamp), 0) AS so_far
@@ -206,9 +211,15 @@ def _market(
 ) -> tuple[Feed, SessionClock]:
     today = calendar.local_date(row["started_at"])
     feed = session_feed(config.feed, calendar, today=today, source=lambda: published_market(desk), rules=rules)
-    known = [moment for moment in (row["clock_at"], row["last_fill_at"]) if moment is not None]
-    # A fill may be later than the last clock that was stored: time never runs back past what was traded.
-    return feed, session_clock(feed, calendar, config.feed, kind, max(known) if known else None)
+    return feed, session_clock(feed, calendar, config.feed, kind, _last_known(desk, row))
+
+
+def _last_known(desk: Desk, row: dict[str, Any]) -> datetime | None:
+    """Return where the session's clock stands: a fill may be later than the last clock that was stored."""
+    bound = {"session_id": row["session_id"], "clock_at": row["clock_at"]}
+    with transaction(desk.engine) as connection:
+        later: datetime | None = connection.execute(_LATER_FILL, bound).scalar_one()
+    return later or row["clock_at"]
 
 
 def published_market(desk: Desk) -> MarketState | None:
