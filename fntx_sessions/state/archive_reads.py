@@ -45,6 +45,8 @@ def verify(engine: Engine, settings: Settings, archiver: Archiver, session_id: U
 
     Raises NotFound, Shredded, Unavailable and IntegrityError that says what is wrong.
     """
+    if archiver.store.info(object_name(session_id)) is None:
+        raise NotFound("archive", str(session_id), NOT_THERE)
     try:
         have_key(engine, settings, archiver.store, session_id)
         header = archiver.verify(session_id)

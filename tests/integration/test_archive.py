@@ -8,6 +8,8 @@ import pytest
 from archiving import Desk, agent, make_desk, noise
 from history_world import begin, weeks_back
 from lifecycle_harness import S, T, check_session
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from fntx_sessions.automation import retaining
 from fntx_sessions.exceptions import (
@@ -456,3 +458,25 @@ def test_one_that_cannot_be_archived_stops_no_other_and_is_told(desk):
     [told] = desk.rows("SELECT description, severity FROM events WHERE event_type = 'archive_failed'")
     assert "row 2 was changed" in told["description"]
     assert archive(desk).done == 0
+
+
+def test_saying_that_one_restores_is_not_enough_to_make_up_a_session(desk):
+    """The database lets a closed row in only with the audit chain whose head it names, and of that session alone."""
+    session_id = desk.closed(live=False)
+    columns = ", ".join(name for name in desk.lifecycle.row(session_id) if name != "session_id")
+    made_up = (
+        f"INSERT INTO sessions (session_id, {columns}) SELECT :new, {columns} FROM sessions WHERE session_id = :id"
+    )
+    for step in (_SAY, _CHAIN):
+        bound = {"new": uuid4(), "id": session_id}
+        with desk.engine.connect() as connection:
+            connection.execute(text(step), bound)
+            with pytest.raises(DBAPIError, match="begins as initializing"):
+                connection.execute(text(made_up), bound)
+
+
+_SAY = "SELECT set_config('fntx.restoring', CAST(:new AS text), true)"
+_CHAIN = """
+INSERT INTO audit (session_id, seq, timestamp, actor, roles, action, outcome, hash)
+SELECT :new, seq, timestamp, actor, roles, action, outcome, hash FROM audit WHERE session_id = :id
+"""

@@ -1,0 +1,102 @@
+"""`fntx archive` over real stores, with no worker and no Redis: what it prints, exits with and brings back."""
+
+import json
+
+import pytest
+from archiving import make_desk
+
+from fntx_sessions.cli.app import run
+from fntx_sessions.cli.exits import Exit
+from fntx_sessions.database.engine import get_engine
+from fntx_sessions.settings import get_settings
+from fntx_sessions.state.archive import archive_due, object_name
+
+
+@pytest.fixture
+def desk(settings, monkeypatch):
+    """A desk, and a command line over the same stores but for Redis."""
+    monkeypatch.setenv("FNTX_HOME", str(settings.home))
+    monkeypatch.setenv("FNTX_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("FNTX_REDIS_URL", "redis://127.0.0.1:1/0")
+    get_settings.cache_clear()
+    get_engine.cache_clear()
+    with make_desk(settings) as made:
+        yield made
+    if get_engine.cache_info().currsize:
+        get_engine().dispose()
+    get_engine.cache_clear()
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def session_id(desk):
+    """A session that is archived and whose rows were let go."""
+    made = desk.closed(checkpoints=2)
+    archive_due(desk.engine, desk.settings, desk.cold)
+    desk.old(made)
+    assert archive_due(desk.engine, desk.settings, desk.cold).dropped == [made]
+    return made
+
+
+@pytest.fixture
+def fntx(capsys):
+    """Call with a command line; returns its exit code, and what it printed as JSON or text."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        code = run(["archive", *map(str, arguments)])
+        printed = capsys.readouterr()
+        return code, json.loads(printed.out) if "--json" in arguments else printed.out, printed.err
+
+    return call
+
+
+def test_what_there_is_from_the_database_and_from_the_store_alone(desk, session_id, fntx):
+    """Both lists name the same archive; without any rows the store is asked by itself."""
+    _, [known], _ = fntx("ls", "--json")
+    _, [cold], _ = fntx("ls", "--cold", "--json")
+    assert known["session_id"] == cold["session_id"] == str(session_id)
+    assert (known["size_bytes"], known["counts"]["samples"]) == (cold["size_bytes"], cold["counts"]["samples"])
+    assert known["rows"].startswith("no, since ")
+    desk.run("DELETE FROM archives")
+    assert fntx("ls", "-q")[1].split() == [str(session_id)]
+    assert "paper_trading" in fntx("ls")[1]
+
+
+def test_show_says_what_is_in_it(session_id, fntx):
+    """Type, times and counts, from the store's metadata."""
+    code, [told], _ = fntx("show", session_id, "--json")
+    assert (code, told["session_type"], told["counts"]["checkpoints"]) == (Exit.DONE, "paper_trading", 2)
+    assert "checkpoints" in fntx("show", session_id)[1]
+
+
+def test_verify_exits_with_what_it_found(desk, session_id, fntx):
+    """Whole: 0. Damaged: 1, and Postgres does not call it verified any more. Unknown: 4. No id: 2."""
+    assert fntx("verify", session_id)[0] == Exit.DONE
+    assert "whole" in fntx("verify", "--all")[1]
+    data = desk.cold.read(object_name(session_id))
+    desk.cold.replace(object_name(session_id), data[:-1], desk.cold.info(object_name(session_id)).metadata)
+    code, _, said = fntx("verify", "--all")
+    assert (code, "truncated" in said) == (Exit.UNEXPECTED, True)
+    assert desk.rows("SELECT verified_at FROM archives") == [{"verified_at": None}]
+    assert fntx("verify", "00000000-0000-4000-8000-000000000000")[0] == Exit.NOT_FOUND
+    assert fntx("verify", "3f2a")[0] == Exit.USAGE
+
+
+def test_restore_here_twice_and_elsewhere(desk, session_id, fntx, settings, postgres_server, database_template):
+    """The first brings it, the second finds it there; another database gets the same session."""
+    code, [first], _ = fntx("restore", session_id, "--json")
+    assert (code, first["already_there"], first["rows"]["samples"]) == (Exit.DONE, False, 50)
+    assert "was there already" in fntx("restore", session_id)[1]
+    with postgres_server.database(database_template) as name:
+        url = postgres_server.url(name)
+        assert fntx("restore", session_id, "--to-database", url)[0] == Exit.DONE
+        with make_desk(settings, url) as other:
+            assert other.whole(session_id) == desk.whole(session_id)
+
+
+def test_a_session_that_runs_is_refused(desk, fntx):
+    """Restoring over what is there is refused, and changes nothing."""
+    running = desk.lifecycle.create()
+    code, _, said = fntx("restore", running)
+    assert (code, "it is initializing in this database" in said) == (Exit.REFUSED, True)
