@@ -2,8 +2,10 @@
 
 The DEFAULT partition, which Postgres reads whole under an exclusive lock for each partition that is attached, stays
 empty that way. Should nobody have made partitions for weeks, rows fall into it and are moved when their week is made.
+`python -m fntx_sessions.database.partitions SECONDS` does so by hand, where more rows have to move than sweeps may.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,8 +18,8 @@ from sqlalchemy import Connection, Engine, text
 from fntx_sessions.database.engine import build_engine, transaction
 from fntx_sessions.database.history import FORGET
 from fntx_sessions.database.weeks import Week, attach_sql, create_sql, layouts, move_sql
-from fntx_sessions.exceptions import Busy, Retryable
-from fntx_sessions.settings import Settings
+from fntx_sessions.exceptions import Busy, Retryable, Unavailable
+from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.testing import failpoint
 
 T = TypeVar("T")
@@ -79,12 +81,12 @@ def make_ahead(engine: Engine, weeks: int, move_ms: int = MOVE_TIMEOUT_MS) -> li
     return [week.name for name, week in missing if patiently(week.name, _making(engine, name, week, move_ms))]
 
 
-def make_ahead_at(url: str, settings: Settings) -> list[str]:
+def make_ahead_at(url: str, settings: Settings, move_ms: int = MOVE_TIMEOUT_MS) -> list[str]:
     """Make the coming weeks of the database at `url`, which somebody has just migrated; return the names made."""
     engine = build_engine(url, settings, application="fntx-maintenance")
     try:
         with maintenance(settings, engine) as may_change:
-            return make_ahead(may_change, settings.partitions_ahead)
+            return make_ahead(may_change, settings.partitions_ahead, move_ms)
     finally:
         engine.dispose()
 
@@ -130,3 +132,17 @@ def _make(connection: Connection, relation: str, week: Week) -> int | None:
     run(connection, *attach_sql(relation, week))
     failpoint("partition.attached")
     return moved
+
+
+def main(seconds: str = "600") -> None:
+    """Make what is missing of the configured database, and take up to `seconds` a week to move its rows."""
+    settings = get_settings()
+    url = settings.database_url or settings.maintenance_database_url
+    if url is None:
+        raise Unavailable("Postgres", "no address is configured", "Set FNTX_DATABASE_URL.")
+    made = make_ahead_at(url.get_secret_value(), settings, int(float(seconds) * 1000))
+    sys.stdout.write("".join(f"{name}\n" for name in made) or "nothing is missing\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])
