@@ -8,13 +8,15 @@ from uuid import UUID, uuid4
 import pytest
 from state_world import World, make_world, report
 
-from fntx_sessions.automation import saving
+from fntx_sessions.automation import hosts, saving
 from fntx_sessions.database.engine import build_engine
 from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.state import backups, remembered
 from fntx_sessions.state.backup_import import bring_in
 from fntx_sessions.state.backup_saves import save_to_backup
+from fntx_sessions.state.claims import Work
+from fntx_sessions.state.data_keys import DataKeys
 from fntx_sessions.state.loading import load_save
 from fntx_sessions.state.payloads import EVENT, Payloads
 from fntx_sessions.state.saves import save_due, save_sessions
@@ -272,3 +274,33 @@ def test_a_folder_that_cannot_be_written_is_a_named_error(world):
     assert "cannot be written" in failed.problem
     (world.settings.home / backups.FOLDER).unlink()
     assert save_to_backup(*world.stores, now=True).saved == [session_id]
+
+
+def test_a_worker_that_ends_while_postgres_is_away_backs_up_what_its_host_has(world, monkeypatch):
+    """Its last act needs no Postgres: each renewal of the lease notes the host's sessions and their keys."""
+    mine, other = world.sessions(1, host="h1"), world.sessions(1, host="h2")
+    save_due(*world.stores)
+    remembered.get_remembered.cache_clear()
+    hosts.remember_owned(world.engine, world.settings, "h1")
+    world.live.report_many([report(one, more=1) for one in mine + other])
+    assert saving.last_backup(Desk(*world.stores)) is None, "Postgres is there: nothing to do"
+    down = build_engine(NOWHERE, world.settings)
+    with monkeypatch.context() as patched:
+        patched.setattr(world.engine, "connect", down.connect)
+        patched.setattr(world.engine, "begin", down.begin)
+        done = saving.last_backup(Desk(*world.stores))
+    assert done is not None
+    assert done.saved == mine
+    assert [path.name for path in files(world)] == [f"{mine[0]}_1_2.backup"]
+
+
+def test_nothing_is_backed_up_that_another_owner_took_or_without_a_key(world):
+    """A live epoch that is not the claimed one is left alone; without its key at hand, a session has failed."""
+    taken, keyless = world.sessions(2)
+    remembered.get_remembered().note([Work(one, 1, (0, 0), None, "periodic") for one in (taken, keyless)])
+    DataKeys(world.engine, world.settings).ensure([taken])
+    world.live.raise_fence(taken, 2)
+    done = save_to_backup(*world.stores, now=True)
+    assert (done.saved, list(done.skipped), list(done.failed)) == ([], [taken], [keyless])
+    assert "key" in done.failed[keyless]
+    assert files(world) == []

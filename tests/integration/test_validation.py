@@ -4,6 +4,8 @@ import orjson
 import pytest
 from state_world import World, make_world, report
 
+from fntx_sessions.cli import queries
+from fntx_sessions.cli.app import run
 from fntx_sessions.exceptions import NotFound
 from fntx_sessions.state.invalid_states import read_invalid
 from fntx_sessions.state.loading import load_save
@@ -159,3 +161,20 @@ def test_what_no_part_is_called_stops_no_other_session(world):
     world.due()
     done = save_due(*world.stores)
     assert (done.saved, list(done.failed)) == ([good], [odd])
+
+
+@pytest.mark.parametrize(("errors", "code"), [([], 0), ([{"path": "market/spy_price", "problem": "below 0"}], 1)])
+def test_the_command_line_exits_with_1_when_a_state_is_not_sound(monkeypatch, capsys, errors, code):
+    """`fntx validate ID --json` prints what the task answers."""
+    answer = {"session_id": "x", "valid": not errors, "errors": errors, "warnings": []}
+
+    class Line:
+        def about(self, verb, given):
+            assert (verb, given) == ("validate", "abcd")
+            return answer
+
+    monkeypatch.setattr(queries, "line", Line)
+    assert run(["validate", "abcd", "--json"]) == code
+    assert orjson.loads(capsys.readouterr().out) == answer
+    assert run(["validate", "abcd"]) == code
+    assert ("market/spy_price" if errors else "sound") in "".join(capsys.readouterr())
