@@ -36,11 +36,13 @@ def _standing(session: Session) -> dict[str, Any]:
         "status since": f"{moment(session['status_since'])} ({age(session['status_since'])}) by "
         f"{plain(session['status_actor'])}: {plain(session['status_reason'])}",
         "holds": ", ".join(session["holds"]) or None,
+        "pinned": "no retention moves or drops anything of it" if session.get("pinned") else None,
         "needs a person": _alarm(session["requires_action"]),
         "started": moment(session["started_at"]),
         "ended": moment(session["ended_at"]) if session["ended_at"] else None,
         "version, epoch": f"{session['version']}, {session['epoch']}",
         "archive": _archive(session.get("archive")),
+        "sealed weeks": _sealed(session.get("sealed_weeks")),
         "state": _source(session.get("state_source")),
         "last recovery": _recovery(session.get("recovery_data") or {}),
         "strategies": ", ".join(session["enabled_strategies"]) or output.NONE,
@@ -54,6 +56,13 @@ def _archive(found: dict[str, Any] | None) -> str | None:
     gone = found["rows_dropped_at"]
     rest = f"; its rows left the database on {moment(gone)}: `fntx archive restore` brings them back" if gone else ""
     return f"{plain(found['object'])}, {moment(found['archived_at'])}{rest}"
+
+
+def _sealed(found: dict[str, Any] | None) -> str | None:
+    if found is None:
+        return None
+    span = f"{found['first_week']} to {found['last_week']}"
+    return f"{span}, {found['rows']} rows: events of these weeks may be in the cold store only"
 
 
 def _source(found: dict[str, Any] | None) -> str | None:

@@ -112,7 +112,8 @@ _SESSION_SALT = 0x5E5510
 
 def fork(desk: Desk, actor: Actor, arguments: ForkArguments, command_id: UUID) -> Outcome:
     """Make a new session with another one's settings and memory; raises as `forking.fork` does, and Forbidden."""
-    authorize(actor, FORK_LIVE if forking.may_be_live(arguments) else Trigger.CREATE.value, arguments.session_id)
+    # Not for a token that is good for some sessions alone: it makes another one, on any account.
+    authorize(actor, FORK_LIVE if forking.may_be_live(arguments) else Trigger.CREATE.value)
     own = arguments.model_dump(mode="json", exclude={"session_id", "reason"}) | {"fork_of": str(arguments.session_id)}
     ask = Ask(Trigger.CREATE, forking.fork_id(command_id), actor, arguments.reason, command_id, own)
     outcome = forking.fork(desk.engine, desk.redis, desk.settings, ask, arguments)

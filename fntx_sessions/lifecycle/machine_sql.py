@@ -69,7 +69,7 @@ WITH s AS (
     next_save_at = CASE WHEN :work_live THEN clock_timestamp() END,
     save_interval_s = :work_save_interval_s, checkpoint_interval_s = :work_checkpoint_interval_s,
     step_interval_s = :work_step_interval_s,
-    next_checkpoint_at = CASE WHEN NOT :work_live THEN NULL WHEN :work_moved THEN clock_timestamp()
+    next_checkpoint_at = CASE WHEN NOT :work_kept THEN NULL WHEN :work_moved THEN clock_timestamp()
       ELSE next_checkpoint_at END,
     checkpoint_type = CASE WHEN :work_moved THEN 'transition' ELSE checkpoint_type END,
     next_step_at = CASE WHEN NOT :work_recovering AND (:work_guarded OR (:work_stepped AND hosted))
@@ -182,6 +182,8 @@ def work_for(row: Row, change: Change) -> dict[str, Any]:
     config = row["config"]
     return {
         "work_live": status in LIVE and started,
+        # What failed is kept once more, with the transition; it is not saved on.
+        "work_kept": status in STEPPED and started,
         "work_moved": change.to_status is not None,
         "work_stepped": status in STEPPED and started,
         "work_guarded": status in GUARDED and started,

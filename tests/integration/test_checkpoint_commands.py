@@ -8,6 +8,8 @@ import pytest
 from hosting import Hosting, T, make_hosting, shared
 from state_world import agent_bytes
 
+from fntx_sessions.lifecycle import execute
+from fntx_sessions.lifecycle.arguments import ForkArguments
 from fntx_sessions.lifecycle.decisions.keeping import checkpoint_id_of
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state import checkpoints
@@ -222,6 +224,33 @@ def test_a_checkpoint_in_the_cold_store_is_read_and_verified_there(hosting):
     assert event["severity"] == "error"
     store.destroy(cold)
     assert "is missing" in checkpoints.verify_checkpoint(*parts, one)
+
+
+def test_a_fork_of_a_checkpoint_in_the_cold_store_remembers_it(hosting):
+    """Where it lies makes no difference; the parent's bytes stay where they are."""
+    session_id = running(hosting, A="long ago")
+    [kept] = [checkpoints.create_checkpoint(*hosting.desk.parts(), session_id, "manual").checkpoint_id]
+    cold = to_cold(hosting, session_id, kept)
+    told(hosting, session_id, A="now")
+    arguments = ForkArguments(session_id=session_id, checkpoint_id=kept)
+    child = execute.fork(hosting.desk, ADMIN, arguments, uuid4()).session_id
+    hosting.do(T.START, child)
+    [cut] = LiveState(hosting.desk.redis, hosting.desk.settings).read([child])
+    assert b"long ago" in cut.parts["agent/A"]
+    assert open_cold(hosting.desk.settings).info(cold) is not None
+
+
+def test_every_transition_is_followed_by_a_checkpoint(hosting):
+    """ACTIVE, PAUSED, SUSPENDED, ERROR: the sweep that comes round keeps each, once; an ended session has its own."""
+    session_id = running(hosting)
+    for number, trigger in enumerate((None, T.PAUSE, T.SUSPEND, T.FAIL), 1):
+        if trigger is not None:
+            hosting.do(trigger, session_id, actor=ADMIN)
+        told(hosting, session_id, A=str(number))
+        for _ in range(2):
+            checkpoints.checkpoint_due(*hosting.desk.parts())
+        made = checkpoints.list_checkpoints(hosting.desk.engine, session_id)
+        assert (len(made), made[0].checkpoint_type) == (number, "transition")
 
 
 def test_nothing_is_kept_for_an_epoch_that_passed(hosting, monkeypatch):
