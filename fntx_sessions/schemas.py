@@ -4,6 +4,7 @@ Times are timezone-aware UTC. Money is Decimal dollars, a JSON number on the wir
 unknown fields, but for `TradingSession`, which a manager keeps fresh and its holder may edit before start.
 """
 
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal, Self
@@ -310,6 +311,14 @@ class ArchiveNote(Model):
     rows_dropped_at: Time | None = None
 
 
+class SealedWeeks(Model):
+    """Which weeks of history, named by their Mondays, are in the cold store: their events may be nowhere else."""
+
+    first_week: date
+    last_week: date
+    rows: int
+
+
 class TradingSession(BaseModel):
     """A session as its holder sees it; `config` and `risk_parameters` may be edited before start."""
 
@@ -351,6 +360,7 @@ class TradingSession(BaseModel):
     quiesced_at: Time | None = None
     pinned: bool = False
     archive: ArchiveNote | None = None
+    sealed_weeks: SealedWeeks | None = None
 
 
 class RecoveryStep(Model):

@@ -1,16 +1,13 @@
 """What tests of history need: a database whose first week lies back, and rows of every relation at any time."""
 
-import sys
 from datetime import UTC, datetime, time, timedelta
-from pathlib import Path
 from uuid import UUID
+
+from state_world import World, make_world
 
 from fntx_sessions.database.history import RELATIONS
 from fntx_sessions.database.partitions import make_ahead, run
 from fntx_sessions.database.weeks import WEEK, Week, layouts, moment, monday, week_of
-
-sys.path.append(str(Path(__file__).parent / "integration"))
-from state_world import World, make_world
 
 __all__ = ["World", "make_world"]
 _ADD = {

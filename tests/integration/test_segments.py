@@ -10,6 +10,7 @@ from state_world import make_world
 from fntx_sessions.database.history import RELATIONS
 from fntx_sessions.exceptions import IntegrityError, NotFound
 from fntx_sessions.lifecycle.reads.metrics import get_metrics
+from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.state.dropping import drop_due
 from fntx_sessions.state.objects.cold import open_cold
 from fntx_sessions.state.segment_rows import segments_of
@@ -207,3 +208,13 @@ def test_two_sweeps_at_once_share_the_work(world, store):
     world.run("UPDATE session_work SET archive_claimed_until = NULL")
     assert seal(world, store).segments == 1
     assert [len(segments(world, one)) for one in sessions] == [1] * 6
+
+
+def test_a_session_says_which_weeks_of_it_are_sealed(world, store):
+    """Whoever misses an old event is told where it may be."""
+    [session_id] = world.sessions(1, live=False)
+    assert get_session(world.engine, world.client, world.settings, session_id).sealed_weeks is None
+    add(world, session_id, OLD)
+    seal(world, store)
+    told = get_session(world.engine, world.client, world.settings, session_id).sealed_weeks
+    assert (told.first_week, told.last_week, told.rows) == (*[week_at("events", OLD).since] * 2, 4)

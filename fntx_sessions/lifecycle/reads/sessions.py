@@ -36,6 +36,9 @@ SELECT {COLUMNS},
     WHERE k.parent_session_id = s.session_id) AS child_session_ids,
   (SELECT jsonb_build_object('object', a.object, 'archived_at', a.archived_at, 'verified_at', a.verified_at,
     'rows_dropped_at', a.rows_dropped_at) FROM archives a WHERE a.session_id = s.session_id) AS archive,
+  (SELECT jsonb_build_object('first_week', min(g.week), 'last_week', max(g.week), 'rows', sum(g.rows))
+    FROM archive_segments g WHERE g.session_id = s.session_id AND g.verified_at IS NOT NULL
+    HAVING count(*) > 0) AS sealed_weeks,
   w.last_saved_at
 FROM sessions s LEFT JOIN session_work w USING (session_id) WHERE s.session_id = :session_id
 """)  # fmt: skip
