@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine
 
 from fntx_sessions.exceptions import FntxError, IntegrityError, Retryable, Shredded
-from fntx_sessions.security.keyring import load_ring
+from fntx_sessions.security.keyring import load_ring, ring_file
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.codec import Seal
 from fntx_sessions.state.cold_keys import ensure_cold_key, import_cold_key, read_cold_key
@@ -146,7 +146,7 @@ _caches: WeakKeyDictionary[Engine, dict[object, KeyCache]] = WeakKeyDictionary()
 
 def _cache_of(engine: Engine, settings: Settings) -> KeyCache:
     # One ring's keys are no answer for a process that was given another ring, as tests and drills do.
-    source = (settings.key_ring, settings.key_ring_file or settings.home)
+    source = settings.key_ring or ring_file(settings)
     return _caches.setdefault(engine, {}).setdefault(source, KeyCache())
 
 

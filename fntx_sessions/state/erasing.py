@@ -17,6 +17,7 @@ from fntx_sessions.exceptions import FntxError
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import backups, cold_keys
 from fntx_sessions.state.data_keys import DataKeys
+from fntx_sessions.state.erased_commands import blank_commands
 from fntx_sessions.state.objects.cold import open_cold
 from fntx_sessions.state.redis_client import key, redis_errors
 from fntx_sessions.state.tiers.memory import get_memory
@@ -28,8 +29,7 @@ CLAIM_S = 120
 _PATIENCE_MS = 60_000  # a long session's rows are many, and nobody waits for them
 _COLD = ("sessions/{id}/", "archives/{id}/", "segments/{id}/")
 # Referencing rows before referenced ones. What stays: the session and its work row, the audit chain, each day's result
-# (the account's equity and loss limit are made of them), positions left open in the paper book, and commands, whose
-# arguments and outcomes are sealed.
+# (the account's equity and loss limit are made of them), positions left open in the paper book, and commands, blanked.
 _TABLES = (
     "snapshot_parts", "saves", "checkpoints", "parts", "invalid_states", "recovery_runs", "order_intents", "outbox",
     "session_agents", "paper_orders", "paper_fills", "paper_rolls", "archive_segments", "archives",
@@ -75,6 +75,7 @@ def erase(engine: Engine, client: redis.Redis, settings: Settings, session_id: U
         "cold key": lambda: _destroy_key(settings, session_id),
         "redis": lambda: _delete_live(client, session_id),
         "rows": lambda: _delete_rows(engine, session_id),
+        "commands": lambda: blank_commands(engine, session_id),
         "cold": lambda: _destroy_objects(settings, session_id),
         "backups": lambda: _delete_backups(settings, session_id),
     }

@@ -51,10 +51,13 @@ class Payloads:
             return orjson.loads(sealed)
         try:
             return orjson.loads(self._codec.decode(sealed, Label(owner, kind, str(name))))
-        except (IntegrityError, Shredded):
+        except (IntegrityError, Shredded) as error:
             if owner == DESK:
                 raise
-        return self.open(DESK, kind, name, sealed)
+            try:
+                return self.open(DESK, kind, name, sealed)
+            except IntegrityError:
+                raise error from None
 
     def sealed_events(self, owner: UUID, events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return events with an id each and their data sealed, as the table takes them."""

@@ -13,6 +13,8 @@ from fntx_sessions.database.engine import build_engine
 from fntx_sessions.exceptions import FntxError, Shredded, StaleEpoch
 from fntx_sessions.lifecycle.arguments import CommandArguments
 from fntx_sessions.lifecycle.execute import Desk, command
+from fntx_sessions.lifecycle.reads import history
+from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.audit import verify_chain
@@ -45,6 +47,7 @@ OF_SESSION = """
 SELECT table_name FROM information_schema.columns WHERE table_schema = 'public' AND column_name = 'session_id'
   AND table_name !~ '_(w[0-9]|past|[0-9])'
 """
+COMMANDS = "SELECT command_id, arguments FROM commands WHERE session_id = :id ORDER BY created_at"
 OLD_ONE = """
 UPDATE checkpoints SET timestamp = now() - interval '31 days' WHERE session_id = :id
   AND checkpoint_id = (SELECT min(checkpoint_id::text)::uuid FROM checkpoints WHERE session_id = :id)
@@ -257,6 +260,8 @@ from uuid import UUID
 from fntx_sessions.database.engine import get_engine
 from fntx_sessions.lifecycle.arguments import CommandArguments
 from fntx_sessions.lifecycle.execute import Desk, command
+from fntx_sessions.lifecycle.reads import history
+from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.settings import get_settings
@@ -318,3 +323,21 @@ def test_no_plain_word_of_a_session_lies_in_any_sealed_place(desk):
     assert all(word not in backup.path.read_bytes() for backup in backups.find(desk.settings, session_id))
     assert word not in container.to_bytes(packed)
     assert load(*desk.stores, Ref(session_id, made.checkpoint_id)).snapshot.parts["agent/Small"].find(word) > 0
+
+
+def test_a_shredded_session_can_be_looked_at(desk):
+    """Its row, its empty histories and the board answer; its commands say that they were shredded."""
+    session_id = everywhere(desk)
+    refused = desk.lifecycle.create_outcome(session_id, uuid4()).command_id
+    before = [row["command_id"] for row in desk.rows(COMMANDS, id=session_id) if row["command_id"] != refused]
+    shred(desk, session_id)
+    erase_due(*desk.stores)
+    found = get_session(desk.engine, desk.client, desk.settings, session_id)
+    assert (found.status, found.events, found.agent_states) == (S.CLOSED, [], {})
+    assert history.get_events(desk.engine, session_id, 10) == []
+    assert list_checkpoints(desk.engine, session_id) == []
+    for command_id in before:
+        with pytest.raises(Shredded):
+            history.get_outcome(desk.engine, command_id)
+    assert history.get_outcome(desk.engine, refused).error["error"] == "Shredded"
+    assert {row["arguments"] for row in desk.rows(COMMANDS, id=session_id)} == {None}
