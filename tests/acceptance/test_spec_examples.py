@@ -172,3 +172,42 @@ def test_custom_session_configuration() -> None:
             await asyncio.wait_for(example(lifecycle_manager), 60)
 
     run(scenario)
+
+
+def test_recovery_from_failure() -> None:
+    """A service that crashed comes back with new managers, recovers its session and resumes it."""
+
+    async def crashed() -> str:
+        async with SessionLifecycleManager() as manager:
+            session = await manager.create_session(SessionType.PAPER_TRADING)
+            await manager.start_session(session.session_id)
+            await manager.suspend_session(session.session_id)
+            plan = await manager.create_recovery_plan(session.session_id)
+            assert plan.status == SessionStatus.SUSPENDED
+        return str(session.session_id)
+
+    async def example(mcp_manager: None, state_manager: SessionStateManager, abc123: str) -> SessionLifecycleManager:
+        # On restart:
+        lifecycle_manager = SessionLifecycleManager(mcp_manager, state_manager)
+        await lifecycle_manager.initialize()
+
+        # Recover session
+        recovered_session = await lifecycle_manager.recover_session(
+            session_id=abc123,
+            checkpoint_id=None  # Uses latest checkpoint
+        )  # fmt: skip
+        assert recovered_session.status == SessionStatus.PAUSED
+        assert recovered_session.recovery_data["rto_s"] > 0
+
+        # Resume trading
+        await lifecycle_manager.resume_session(recovered_session.session_id)
+        assert recovered_session.status == SessionStatus.ACTIVE
+        return lifecycle_manager
+
+    async def scenario() -> None:
+        abc123 = await crashed()
+        async with SessionStateManager() as state_manager:
+            manager = await asyncio.wait_for(example(None, state_manager, abc123), 60)
+            await manager.shutdown()
+
+    run(scenario)
