@@ -48,7 +48,7 @@ _log = structlog.get_logger(__name__)
 _BEGIN = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 _SESSION = text("""
 SELECT s.session_type, s.status, s.version, s.epoch, s.created_at, s.started_at, s.ended_at, s.parent_session_id,
-  s.audit_seq, (SELECT version_num FROM alembic_version) AS schema
+  s.audit_seq, now() AS made_at, (SELECT version_num FROM alembic_version) AS schema
 FROM sessions s WHERE s.session_id = :session_id
 """)
 
@@ -186,10 +186,9 @@ def _facts(connection: Connection, session_id: UUID) -> dict[str, Any]:
 
 
 def _header(session_id: UUID, facts: dict[str, Any], sections: list[Section]) -> Header:
-    schema = facts.pop("schema")
+    schema, made_at = facts.pop("schema"), facts.pop("made_at").astimezone(UTC)
     session = {name: value if isinstance(value, int | None) else _text(value) for name, value in facts.items()}
-    made_at, code = datetime.now(UTC), version("fntx-sessions")
-    return Header(WHAT, FORMAT, session_id, made_at, code, schema, session, sections)
+    return Header(WHAT, FORMAT, session_id, made_at, version("fntx-sessions"), schema, session, sections)
 
 
 def _text(value: Any) -> str:

@@ -61,6 +61,7 @@ class Section(Struct, frozen=True):
 class Header(Struct, frozen=True):
     """What an archive says of itself. session: type, times, counters. schema: the migration its tables were at.
 
+    made_at: by Postgres's clock, not after what was read.
     damaged: snapshots that did not open any more when the archive was made; it holds them as they were.
     """
 
