@@ -1,6 +1,6 @@
 """Checkpoints in Postgres: written with their parts in one transaction, read back, compared, listed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -57,7 +57,8 @@ _PARTS = (
 _DIGESTS = text("""
 SELECT CAST('' AS bytea) AS part_hash, sha256(manifest) AS digest FROM checkpoints WHERE checkpoint_id = :checkpoint_id
 UNION ALL
-SELECT p.part_hash, sha256(p.data) FROM snapshot_parts sp JOIN parts p USING (session_id, part_hash)
+SELECT p.part_hash, CASE WHEN p.part_hash <> ALL(CAST(:proven AS bytea[])) THEN sha256(p.data) END
+FROM snapshot_parts sp JOIN parts p USING (session_id, part_hash)
 WHERE sp.session_id = :session_id AND sp.snapshot_id = :checkpoint_id
 """)
 
@@ -128,32 +129,38 @@ def insert_checkpoint(connection: Connection, packed: Packed, facts: dict[str, A
     part_rows.insert(connection, [packed], sent)
 
 
-def stored_whole(connection: Connection, packed: Packed, opens: Callable[[Packed], object]) -> bool:
+def stored_whole(
+    connection: Connection, packed: Packed, opens: Callable[[Packed], object], proven: Collection[bytes] = ()
+) -> bool:
     """Tell whether Postgres holds what was packed: the same bytes, or for parts it had before, the same content.
 
     A part that was stored before was sealed anew just now, so its bytes differ: `opens` reads and verifies them, and
-    raises IntegrityError.
+    raises IntegrityError. proven: parts that were read back before; that they are there is enough.
     """
     expected = {b"": sha256(packed.manifest).digest()}
     expected |= {digest: sha256(data).digest() for digest, data in packed.parts.items()}
     values = {"checkpoint_id": packed.checkpoint_id, "session_id": packed.session_id}
-    stored = {bytes(row.part_hash): bytes(row.digest) for row in connection.execute(_DIGESTS, values)}
+    found = connection.execute(_DIGESTS, values | {"proven": [Binary(digest) for digest in proven]})
+    stored = {bytes(row.part_hash): None if row.digest is None else bytes(row.digest) for row in found}
     if stored.keys() != expected.keys() or stored[b""] != expected[b""]:
         return False
-    others = [digest for digest, found in stored.items() if found != expected[digest]]
+    others = [name for name, digest in stored.items() if digest is not None and digest != expected[name]]
     if others:
         named = connection.execute(_THESE, {"session_id": packed.session_id, "hashes": [Binary(one) for one in others]})
         opens(replace(packed, parts={**packed.parts, **{bytes(row.part_hash): bytes(row.data) for row in named}}))
     return True
 
 
-def verify_stored(engine: Engine, packed: Packed, opens: Callable[[Packed], object]) -> dict[str, Any]:
+def verify_stored(
+    engine: Engine, packed: Packed, opens: Callable[[Packed], object], proven: Collection[bytes] = ()
+) -> dict[str, Any]:
     """Compare what Postgres holds with what was sent, mark it verified and return its row without the manifest.
 
+    proven: large parts that this process read back for an earlier checkpoint of the session.
     Raises IntegrityError when they differ; the checkpoint then stays, unverified.
     """
     with transaction(engine) as connection:
-        if not stored_whole(connection, packed, opens):
+        if not stored_whole(connection, packed, opens, proven):
             raise IntegrityError(str(packed.label), "what Postgres holds is not what was sent")
         verified = {"b_id": packed.checkpoint_id, "b_verified": True}
         return dict(connection.execute(_VERIFIED_ROW, verified).mappings().one())

@@ -188,9 +188,16 @@ def _make(
         if made is None or not isinstance(error.orig, UniqueViolation):
             raise
         return made  # asked twice at once: the other attempt's is the one that counts
-    row = rows.verify_stored(engine, packed, Packer.of(settings, engine).unpack)
+    row = rows.verify_stored(engine, packed, Packer.of(settings, engine).unpack, _proven(ref.session_id))
     _copy(engine, client, settings, packed)
     return to_checkpoint(row)
+
+
+def _proven(session_id: UUID) -> set[bytes]:
+    """Return the large parts of checkpoints that this process read back, or whole: no other is held here."""
+    memory = get_memory()
+    held = [memory.get(one.ref) for one in memory.held(session_id) if one.ref.checkpoint_id]
+    return {digest for packed in held if packed for digest in packed.parts}
 
 
 def _copy(engine: Engine, client: redis.Redis, settings: Settings, packed: Packed) -> None:
