@@ -9,11 +9,12 @@ from sqlalchemy import text
 
 from fntx_sessions.automation.liveness import give_up, resume_recovered
 from fntx_sessions.database.engine import rows, transaction
-from fntx_sessions.exceptions import FntxError, IntegrityError, PreconditionFailed
+from fntx_sessions.exceptions import FntxError, IntegrityError, PreconditionFailed, Retryable
 from fntx_sessions.lifecycle import commands, execute, machine
 from fntx_sessions.lifecycle.arguments import FinalizeArguments
 from fntx_sessions.lifecycle.change import Ask
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.lifecycle.recovery.progress import problems
 from fntx_sessions.lifecycle.recovery.run import recover
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor
@@ -47,6 +48,10 @@ LEFT JOIN commands c ON c.command_id = CAST(s.pending ->> 'command_id' AS uuid)
 WHERE s.session_id = ANY(:ids)
 """)
 _RELEASE = text("UPDATE session_work SET pending_claimed_until = NULL WHERE session_id = ANY(:ids)")
+_LATER = text("""
+UPDATE session_work SET pending_due_at = now() + make_interval(secs => :wait_s)
+WHERE session_id = :session_id AND pending_due_at IS NOT NULL
+""")
 _CLEAR = text("""
 UPDATE session_work SET pending_due_at = NULL WHERE session_id = ANY(:ids)
   AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = session_work.session_id
@@ -126,13 +131,26 @@ def _finish_start(desk: Desk, row: dict[str, Any]) -> str:
 
 def _finish_recovery(desk: Desk, actor: Actor, row: dict[str, Any]) -> str:
     if row["recovery_attempts"] >= desk.settings.recovery_attempts_max:
-        give_up(desk, actor, row["session_id"], f"{row['recovery_attempts']} recoveries failed")
+        tried = problems(desk.engine, UUID(row["pending"]["command_id"]))
+        told = f"{row['recovery_attempts']} recoveries failed" + (f" ({tried[:2000]})" if tried else "")
+        give_up(desk, actor, row["session_id"], told)
         return "gave_up"
-    outcome = recover(desk.engine, desk.redis, desk.settings, _asked(Payloads(desk.engine), row))
+    try:
+        outcome = recover(desk.engine, desk.redis, desk.settings, _asked(Payloads(desk.engine), row))
+    except Retryable:
+        _later(desk, row)
+        raise
     execute.follow_up(desk, outcome)
     if outcome.state == "done":
         resume_recovered(desk, actor, row["session_id"])
     return f"recover_{outcome.state}"
+
+
+def _later(desk: Desk, row: dict[str, Any]) -> None:
+    """Give what is out of reach a little longer each time, lest all attempts fall into one short outage."""
+    wait_s = desk.settings.pending_again_s * 2 ** row["recovery_attempts"]
+    with transaction(desk.engine) as connection:
+        connection.execute(_LATER, {"session_id": row["session_id"], "wait_s": wait_s})
 
 
 def _finish_stop(desk: Desk, actor: Actor, row: dict[str, Any]) -> str:

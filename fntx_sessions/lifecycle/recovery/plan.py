@@ -1,23 +1,20 @@
 """A recovery plan: every state that could be put back, ranked with the reason, the first ones proven."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
 from redis import Redis
 from sqlalchemy import Engine
 
-from fntx_sessions.exceptions import FntxError, Shredded, Unavailable
+from fntx_sessions.exceptions import FntxError
 from fntx_sessions.lifecycle.recovery import candidates as found
-from fntx_sessions.lifecycle.recovery.candidates import Candidate
 from fntx_sessions.lifecycle.recovery.facts import Facts, Stores, last_known, loss_s, read_facts
-from fntx_sessions.lifecycle.recovery.judging import DAMAGED, IDENTITY, UNREACHABLE, Judged, judge, whole
+from fntx_sessions.lifecycle.recovery.judging import IDENTITY, UNREACHABLE, Judged
+from fntx_sessions.lifecycle.recovery.look import Look, look_at
 from fntx_sessions.lifecycle.recovery.progress import STEPS
 from fntx_sessions.schemas import RecoveryCandidate, RecoveryStep, SessionRecoveryPlan
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import backups
-from fntx_sessions.state.live import LiveCut, LiveState
-from fntx_sessions.state.parts import is_memory
 
 CHECKS = [
     "every blob opens under the session's own key and label: no changed, swapped or foreign bytes",
@@ -39,18 +36,6 @@ _BYTES_PER_S = 50_000_000  # reading, proving and putting back, measured on 10 M
 _BASE_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What a plan sees: the session, the moment it was last known to live, and each candidate as it was judged."""
-
-    facts: Facts
-    cut: LiveCut | None
-    usable: list[Judged]
-    later: list[Candidate]
-    bad: list[Judged]
-    named: list[str]
-
-
 def create_recovery_plan(
     engine: Engine,
     redis: Redis,
@@ -67,7 +52,7 @@ def create_recovery_plan(
     """
     stores = Stores(engine, redis, settings)
     facts = read_facts(engine, session_id)
-    look = _look(stores, facts, accept_identity, found.named(stores, facts, checkpoint_id) if checkpoint_id else None)
+    look = look_at(stores, facts, accept_identity, found.named(stores, facts, checkpoint_id) if checkpoint_id else None)
     return _plan(stores, look)
 
 
@@ -81,61 +66,10 @@ def alternatives(stores: Stores, session_id: UUID) -> str:
     return f"What could be restored: {', '.join(names)}." if names else "Nothing else is usable."
 
 
-def _look(stores: Stores, facts: Facts, accept: str | None, named: Candidate | None) -> _Look:
-    try:
-        [cut] = LiveState(stores.redis, stores.settings).read([facts.session_id])
-    except Unavailable as error:
-        look, near = _Look(facts, None, [], [], [], []), found.near(stores, facts, hot=False)
-        look.bad.append(Judged(found.unread(found.LIVE, "live"), problem=str(error), kind=UNREACHABLE))
-    else:
-        look = _Look(facts, cut, [], [], [], [])
-        near = [*_live(stores, facts, look), *found.near(stores, facts)]
-    if named is not None:
-        # Its row knows more of it, where there is one.
-        near = sorted({one.key: one for one in (named, *near)}.values(), key=lambda one: one.key != named.key)
-        look.named.append(named.key)
-    for candidate in near:
-        _take(stores, look, candidate, accept)
-    if not look.usable:
-        _search_far(stores, look, near, accept)
-    return look
-
-
-def _live(stores: Stores, facts: Facts, look: _Look) -> list[Candidate]:
-    cut = look.cut
-    if cut is not None and any(map(is_memory, cut.parts)):
-        return [found.live(cut, lambda: whole(stores, facts, (cut.epoch, cut.revision), cut))]
-    if facts.saved > (0, 0):
-        gone = found.unread(found.LIVE, "live", (facts.epoch, 0))
-        look.bad.append(Judged(gone, problem="Redis holds no agent's memory", kind=DAMAGED))
-    return []
-
-
-def _take(stores: Stores, look: _Look, candidate: Candidate, accept: str | None) -> None:
-    if len(look.usable) >= stores.settings.plan_verified_max:
-        look.later.append(candidate)
-        return
-    try:
-        judged = judge(stores, look.facts, candidate, accept)
-    except Shredded:
-        raise
-    except Unavailable as error:
-        judged = Judged(candidate, problem=str(error), kind=UNREACHABLE)
-    (look.usable if judged.snapshot else look.bad).append(judged)
-
-
-def _search_far(stores: Stores, look: _Look, near: list[Candidate], accept: str | None) -> None:
-    try:
-        for candidate in found.far(stores, look.facts, near):
-            _take(stores, look, candidate, accept)
-    except Unavailable as error:
-        look.bad.append(Judged(found.unread(found.COLD, "cold store"), problem=str(error), kind=UNREACHABLE))
-
-
-def _plan(stores: Stores, look: _Look) -> SessionRecoveryPlan:
+def _plan(stores: Stores, look: Look) -> SessionRecoveryPlan:
     facts, listed = look.facts, _listed(look)
     usable = [one for one in listed if one.problem is None]
-    best = next((one for one in usable if not look.named or one.name in look.named), None)
+    best = next((one for one in usable if not look.named or one.name == look.named), None)
     confidence, reasons = _confidence(stores.settings, facts, best, usable)
     hidden = backups.other_hosts(stores.engine, stores.settings)
     size = look.usable[0].snapshot.size if look.usable and look.usable[0].snapshot else 0
@@ -163,14 +97,14 @@ def _plan(stores: Stores, look: _Look) -> SessionRecoveryPlan:
     )
 
 
-def _listed(look: _Look) -> list[RecoveryCandidate]:
+def _listed(look: Look) -> list[RecoveryCandidate]:
     """Return usable ones as they would be tried, then those not read yet, then what cannot be used."""
     known = last_known(look.facts, look.cut)
     judged = [*look.usable, *map(Judged, look.later), *look.bad]
     return [_row(look, one, known, rank) for rank, one in enumerate(judged, 1)]
 
 
-def _row(look: _Look, judged: Judged, known: datetime, rank: int) -> RecoveryCandidate:
+def _row(look: Look, judged: Judged, known: datetime, rank: int) -> RecoveryCandidate:
     facts, candidate, snapshot = look.facts, judged.candidate, judged.snapshot
     created = snapshot.created_at if snapshot else candidate.created_at
     live = candidate.source == found.LIVE
@@ -191,9 +125,9 @@ def _row(look: _Look, judged: Judged, known: datetime, rank: int) -> RecoveryCan
     )
 
 
-def _reason(look: _Look, judged: Judged) -> str:
+def _reason(look: Look, judged: Judged) -> str:
     facts, candidate = look.facts, judged.candidate
-    if candidate.key in look.named:
+    if candidate.key == look.named:
         return "named: nothing else would be tried"
     if look.named:
         return "not tried by itself: another one was named"
@@ -213,13 +147,13 @@ def _mark(mark: tuple[int, int]) -> str:
     return f"epoch {mark[0]} revision {mark[1]}"
 
 
-def _rollback_points(look: _Look) -> list[str]:
+def _rollback_points(look: Look) -> list[str]:
     cut = look.cut
     points = [] if cut is None else [f"the live state as it is, {_mark((cut.epoch, cut.revision))}"]
     return [*points, *(one.candidate.name for one in look.usable if one.candidate.source != found.LIVE)]
 
 
-def _loss_risk(best: RecoveryCandidate | None, look: _Look, hidden: list[str]) -> str:
+def _loss_risk(best: RecoveryCandidate | None, look: Look, hidden: list[str]) -> str:
     if best is None:
         never = look.facts.saved == (0, 0) and not look.bad
         return "none: it was never saved, agents begin anew" if never else "all of it: nothing that was found is usable"

@@ -48,7 +48,15 @@ UPDATE recovery_runs SET state = :state, steps = CAST(:steps AS jsonb), report =
   updated_at = clock_timestamp(), finished_at = clock_timestamp()
 WHERE run_id = :run_id AND epoch = :epoch AND state = 'running'
 """)
+_REPORT = text("SELECT report FROM recovery_runs WHERE run_id = :run_id")
 _EPOCH = text("SELECT epoch FROM sessions WHERE session_id = :session_id")
+
+
+def problems(engine: Engine, run_id: UUID) -> str:
+    """Return in words what a run passed over so far; empty: nothing, or there is no such run."""
+    with statements(engine) as connection:
+        report = connection.execute(_REPORT, {"run_id": run_id}).scalar_one_or_none() or {}
+    return "; ".join(f"{one['source']}: {one['problem']}" for one in report.get("passed_over", ()))
 
 
 class Progress:
@@ -72,6 +80,10 @@ class Progress:
         """Return what was proven bad, by key, with the reason."""
         bad: dict[str, str] = self.report["bad"]
         return bad
+
+    def tried(self, name: str, mark: tuple[int, int]) -> None:
+        """Remember what this attempt tried, in its order."""
+        self.plan.setdefault("tried", []).append({"source": name, "epoch": mark[0], "revision": mark[1]})
 
     def passed_over(self, key: str, name: str, problem: str, *, for_good: bool) -> None:
         """Remember why a candidate was not taken; for_good: no attempt of this run tries it again."""

@@ -47,6 +47,7 @@ class Restoring:
         self._cut: LiveCut | None = None
         self._mark: tuple[int, int] | None = None
         self._touched = False
+        self._unreachable: FntxError | None = None
 
     def fence(self) -> None:
         """Raise the fence, then see what is there: nobody writes it any more. Raises StaleEpoch and Unavailable."""
@@ -64,7 +65,6 @@ class Restoring:
 
     def newest(self, accept: str | None) -> Restored:
         """Put the newest state back that holds; raises NothingLeft, Shredded and Unavailable."""
-        unreachable: FntxError | None = None
         tried = False
         for candidate in self._candidates():
             tried = True
@@ -75,12 +75,12 @@ class Restoring:
             if restored is not None:
                 return restored
             if judged.kind == UNREACHABLE:
-                unreachable = judged.error
+                self._unreachable = judged.error
         self._roll_back()
         if not tried and self._facts.saved == (0, 0):
             return self._nothing_to_put_back()
-        if unreachable is not None:
-            raise unreachable
+        if self._unreachable is not None:
+            raise self._unreachable
         raise NothingLeft([*self._progress.report["passed_over"]])
 
     def named(self, checkpoint_id: UUID, accept: str | None) -> Restored:
@@ -113,10 +113,12 @@ class Restoring:
             yield from found.far(self._stores, self._facts, near)
         except Unavailable as error:
             self._progress.passed_over("cold", "cold store", str(error), for_good=False)
+            self._unreachable = error
 
     def _put_back(self, judged: Judged) -> Restored | None:
         """Put back what was proven, read it back and compare; None: it did not hold, the reason is kept."""
         candidate, snapshot = judged.candidate, judged.snapshot
+        self._progress.tried(candidate.name, candidate.mark)
         if snapshot is None:
             again = judged.kind == UNREACHABLE
             self._progress.passed_over(candidate.key, candidate.name, judged.problem or "", for_good=not again)

@@ -1,0 +1,76 @@
+"""What could be put back, looked at without changing anything: judged as far as a plan needs it."""
+
+from dataclasses import dataclass, field
+
+from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.lifecycle.recovery import candidates as found
+from fntx_sessions.lifecycle.recovery.candidates import Candidate
+from fntx_sessions.lifecycle.recovery.facts import Facts, Stores
+from fntx_sessions.lifecycle.recovery.judging import DAMAGED, UNREACHABLE, Judged, judge, whole
+from fntx_sessions.state.live import LiveCut, LiveState
+from fntx_sessions.state.parts import is_memory
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a plan sees: the session, its live state, and each candidate as it was judged.
+
+    later: usable perhaps, not read yet. named: the key of the one a person named, nothing where nobody did.
+    """
+
+    facts: Facts
+    cut: LiveCut | None
+    named: str = ""
+    usable: list[Judged] = field(default_factory=list)
+    later: list[Candidate] = field(default_factory=list)
+    bad: list[Judged] = field(default_factory=list)
+
+
+def look_at(stores: Stores, facts: Facts, accept: str | None, named: Candidate | None) -> Look:
+    """Return what a recovery would try, the first `plan_verified_max` usable ones proven; raises as a plan does."""
+    key = named.key if named else ""
+    try:
+        [cut] = LiveState(stores.redis, stores.settings).read([facts.session_id])
+    except Unavailable as error:
+        look, near = Look(facts, None, key), found.near(stores, facts, hot=False)
+        look.bad.append(Judged(found.unread(found.LIVE, "live"), problem=str(error), kind=UNREACHABLE))
+    else:
+        look = Look(facts, cut, key)
+        near = [*_live(stores, facts, look), *found.near(stores, facts)]
+    if named is not None:
+        # Its row knows more of it, where there is one.
+        near = sorted({one.key: one for one in (named, *near)}.values(), key=lambda one: one.key != named.key)
+    for candidate in near:
+        _take(stores, look, candidate, accept)
+    if not look.usable:
+        _search_far(stores, look, near, accept)
+    return look
+
+
+def _live(stores: Stores, facts: Facts, look: Look) -> list[Candidate]:
+    cut = look.cut
+    if cut is not None and any(map(is_memory, cut.parts)):
+        return [found.live(cut, lambda: whole(stores, facts, (cut.epoch, cut.revision), cut))]
+    if facts.saved > (0, 0):
+        gone = found.unread(found.LIVE, "live", (facts.epoch, 0))
+        look.bad.append(Judged(gone, problem="Redis holds no agent's memory", kind=DAMAGED))
+    return []
+
+
+def _take(stores: Stores, look: Look, candidate: Candidate, accept: str | None) -> None:
+    if len(look.usable) >= stores.settings.plan_verified_max:
+        look.later.append(candidate)
+        return
+    try:
+        judged = judge(stores, look.facts, candidate, accept)
+    except Unavailable as error:
+        judged = Judged(candidate, problem=str(error), kind=UNREACHABLE)
+    (look.usable if judged.snapshot else look.bad).append(judged)
+
+
+def _search_far(stores: Stores, look: Look, near: list[Candidate], accept: str | None) -> None:
+    try:
+        for candidate in found.far(stores, look.facts, near):
+            _take(stores, look, candidate, accept)
+    except Unavailable as error:
+        look.bad.append(Judged(found.unread(found.COLD, "cold store"), problem=str(error), kind=UNREACHABLE))
