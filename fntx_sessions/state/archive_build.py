@@ -48,8 +48,9 @@ _log = structlog.get_logger(__name__)
 _BEGIN = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 _SESSION = text("""
 SELECT s.session_type, s.status, s.version, s.epoch, s.created_at, s.started_at, s.ended_at, s.parent_session_id,
-  s.audit_seq, now() AS made_at, (SELECT version_num FROM alembic_version) AS schema
-FROM sessions s WHERE s.session_id = :session_id
+  s.audit_seq, v.epoch AS save_epoch, v.revision AS save_revision, now() AS made_at,
+  (SELECT version_num FROM alembic_version) AS schema
+FROM sessions s LEFT JOIN saves v USING (session_id) WHERE s.session_id = :session_id
 """)
 
 

@@ -92,7 +92,10 @@ _NOTE_DROP = text("""
 WITH a AS (UPDATE archives SET rows_dropped_at = now() WHERE session_id = :session_id)
 UPDATE session_work SET archive_due_at = NULL, archive_claimed_until = NULL WHERE session_id = :session_id
 """)
-_CHANGED = text("SELECT version, audit_seq FROM sessions WHERE session_id = :session_id")
+_MARKS = text("""
+SELECT s.version, s.audit_seq, v.epoch AS save_epoch, v.revision AS save_revision
+FROM sessions s LEFT JOIN saves v USING (session_id) WHERE s.session_id = :session_id
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +158,9 @@ def mark(engine: Engine, session_id: UUID, *, sound: bool) -> None:
 def as_archived(engine: Engine, session_id: UUID, contents: dict[str, Any]) -> bool:
     """Tell whether Postgres holds of a session just what its archive does: nothing was added since."""
     with transaction(engine) as connection:
-        row = connection.execute(_CHANGED, {"session_id": session_id}).one()
+        marks = connection.execute(_MARKS, {"session_id": session_id}).mappings().one()
         counts = count_rows(connection, session_id)
-    archived = contents["session"]
-    changed = (row.version, row.audit_seq) != (archived["version"], archived["audit_seq"])
-    return not changed and counts == contents["counts"]
+    return bool(dict(marks).items() <= contents["session"].items() and counts == contents["counts"])
 
 
 def missing_history(engine: Engine, session_id: UUID, contents: dict[str, Any]) -> dict[str, int]:

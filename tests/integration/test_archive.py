@@ -29,8 +29,10 @@ from fntx_sessions.state.archive_restore import restore_session
 from fntx_sessions.state.checkpoints import list_checkpoints
 from fntx_sessions.state.codec import Codec
 from fntx_sessions.state.data_keys import seal_of
+from fntx_sessions.state.live import LiveState, Report
 from fntx_sessions.state.loading import load
 from fntx_sessions.state.retention import move_due
+from fntx_sessions.state.saves import save_sessions
 from fntx_sessions.state.segments import segment_due
 from fntx_sessions.state.tiers.base import Ref
 
@@ -238,6 +240,19 @@ def test_a_damaged_archive_is_found_before_anything_goes_and_made_again(desk, ot
     assert archive(desk).dropped == [session_id]
     restore(other, session_id)
     assert other.whole(session_id) == before
+
+
+def test_a_save_that_came_in_after_archiving_is_in_what_is_kept(desk, other):
+    """As many rows as before, but a newer save, from a saver under way or a backup: the archive is made anew."""
+    session_id = archived(desk)
+    LiveState(desk.client, desk.settings).report(Report(session_id, 1, "Small", {"agent/Small": agent(number=99)}))
+    assert save_sessions(*desk.stores, [session_id]).saved == [session_id]
+    before = desk.whole(session_id)
+    desk.old(session_id)
+    assert archive(desk).dropped == [session_id]
+    restore(other, session_id)
+    assert other.whole(session_id) == before
+    assert load(*other.stores, Ref(session_id)).snapshot.parts["agent/Small"] == agent(number=99)
 
 
 def test_weeks_that_left_postgres_after_archiving_stay_in_the_archive(desk, other):

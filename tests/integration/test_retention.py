@@ -6,7 +6,9 @@ from uuid import UUID
 import pytest
 from state_world import World, make_world, report
 
+from fntx_sessions.automation import retaining
 from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.state.checkpoints import create_checkpoint, list_checkpoints
 from fntx_sessions.state.container import from_bytes, to_bytes
 from fntx_sessions.state.loading import load
@@ -206,6 +208,16 @@ def test_two_movers_move_each_checkpoint_once(world):
     assert sorted(done.moved + seen[0].moved) == sorted(ids)
     world.run("UPDATE checkpoints SET move_claimed_until = NULL")
     assert move_due(*world.stores, open_cold(settings)).done == 0
+
+
+def test_the_sweep_goes_on_until_nothing_is_due(world):
+    """More than one batch in one run, into the store that the settings name."""
+    _, ids = old_checkpoints(world, 3)
+    settings = world.settings.model_copy(update={"retention_batch": 1})
+    assert retaining.move_checkpoints(Desk(world.engine, world.client, settings)) == len(ids)
+    assert tiers(world) == {"cold"}
+    [told] = world.rows("SELECT up FROM tier_states WHERE tier = 'cold'")
+    assert told["up"]
 
 
 def test_it_keeps_to_its_rate():
