@@ -17,7 +17,8 @@ from fntx_sessions.state.claims import LAZY, Claim, Work, after, array
 
 _LOOK = text("""
 SELECT session_id, epoch, saved_epoch, saved_revision, next_save_at, checkpoint_type FROM session_work
-WHERE next_save_at <= now() AND coalesce(save_claimed_until < now(), true) ORDER BY next_save_at LIMIT :limit
+WHERE next_save_at <= now() AND coalesce(save_claimed_until < now(), true)
+ORDER BY next_save_at LIMIT :limit OFFSET :skip
 """)
 
 # The due time changes with every claim that is finished, so equal ones mean that nobody was here since the look.
@@ -51,10 +52,10 @@ class Settled:
     current: list[UUID]
 
 
-def look(engine: Engine, limit: int) -> list[Work]:
-    """Return up to `limit` sessions that are due and free, the longest due first; nothing is locked or claimed."""
+def look(engine: Engine, limit: int, skip: int = 0) -> list[Work]:
+    """Return up to `limit` sessions that are due and free, the longest due first but for `skip`; nothing is locked."""
     with statements(engine) as connection:
-        rows = connection.execute(_LOOK, {"limit": limit}).all()
+        rows = connection.execute(_LOOK, {"limit": limit, "skip": skip}).all()
     return [Work(row[0], row[1], (row[2], row[3]), row[4], row[5]) for row in rows]
 
 

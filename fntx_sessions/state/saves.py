@@ -4,6 +4,7 @@ Postgres holds the save of record, then Redis a hot copy, then this process's me
 costs a timestamp; one whose state is invalid or gone keeps its last good save and is reported.
 """
 
+import os
 from collections.abc import Sequence
 from time import perf_counter
 from uuid import UUID
@@ -32,8 +33,8 @@ from fntx_sessions.testing import failpoint
 __all__ = ["SAVES", "SaveReport", "Saver", "save_due", "save_owned", "save_sessions", "snapshot_of"]
 
 SAVES = DueWork("save")
-_LOOKS = 5
-_LOOK_AHEAD = 4
+_LOOKS = 6
+_LOOK_AHEAD = 2
 _log = structlog.get_logger(__name__)
 
 
@@ -80,15 +81,17 @@ class Saver:
 
     def save_due(self, limit: int) -> SaveReport:
         """Save what is due and changed; what is due and did not change is current until it is due again."""
-        for _ in range(_LOOKS):
-            report, claim, marks = self._settled(limit)
-            # All of it taken by others that looked at the same moment: what comes next is not theirs.
-            if claim.work or report.unchanged or not marks:
+        # Who looks at the same moment should not look at the same: processes begin a stretch apart, by their number.
+        # Nothing found, or all of it taken by others: then the other stretch.
+        for turn in range(os.getpid() % 2, _LOOKS):
+            stretch = turn % 2
+            report, claim, marks = self._settled(limit, stretch)
+            if claim.work or report.unchanged or not (marks or stretch):
                 break
         return self._saved(claim, marks, report)
 
-    def _settled(self, limit: int) -> tuple[SaveReport, Claim, Marks]:
-        looked = look(self._engine, limit * _Pace.ahead)
+    def _settled(self, limit: int, stretch: int) -> tuple[SaveReport, Claim, Marks]:
+        looked = look(self._engine, limit * _Pace.ahead, stretch * limit * _Pace.ahead)
         get_remembered().note(looked)
         ids = [work.session_id for work in looked]
         problems = self._keys.ensure(ids)
