@@ -14,7 +14,8 @@ from fntx_sessions.automation import hosts
 from fntx_sessions.exceptions import Forbidden, InvalidArgument, PreconditionFailed
 from fntx_sessions.lifecycle import orders
 from fntx_sessions.lifecycle.reads.metrics import get_metrics
-from fntx_sessions.lifecycle.recovery.differences import Ledger, compare, memory_of, read_ledger
+from fntx_sessions.lifecycle.recovery.differences import Ledger, compare, read_ledger
+from fntx_sessions.lifecycle.recovery.memory import memory_of
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state.live import LiveState, Report
 from fntx_sessions.state.redis_client import key
@@ -269,3 +270,30 @@ def test_an_agents_notes_about_what_was_never_traded_are_a_difference(hosting):
     [found] = hosting.do(T.RECOVER, session_id).extra["differences"]
     assert (found["symbol"], found["ledger"]) == ("SPY180109P00250000", 0)
     assert hosting.desk.redis.exists(key(session_id, "live"))
+
+
+@pytest.mark.parametrize(
+    "view",
+    [{"open_positions": "none"}, {"open_positions": [1, {"symbol": []}]}, {"pending_orders": [{"client_order_id": 5}]}],
+)
+def test_a_view_in_another_shape_says_nothing(hosting, view):
+    """Other services report the trading view too: what cannot be read as positions and orders is no memory of any."""
+    session_id = hosting.started()
+    hosting.step()
+    live = LiveState(hosting.desk.redis, hosting.desk.settings)
+    live.report(Report(session_id, 1, "RiskManagerAgent", {"trading": orjson.dumps(view)}))
+    hosting.do(T.SUSPEND, session_id)
+    assert hosting.do(T.RECOVER, session_id).extra["differences"] == []
+
+
+def test_a_forks_memory_of_its_parents_trades_is_no_difference(hosting):
+    """It begins with the other's notes and none of its positions."""
+    parent = hosting.started()
+    session_id = hosting.started(parent_session_id=parent)
+    hosting.step()
+    live, name = LiveState(hosting.desk.redis, hosting.desk.settings), "agent/RiskManagerAgent"
+    state = orjson.loads(live_of(hosting, session_id).parts[name])
+    state["internal_state"]["quotes"] = {"SPY180109P00250000": ["0.10", "0.12"]}
+    live.report(Report(session_id, 1, "RiskManagerAgent", {name: orjson.dumps(state)}))
+    hosting.do(T.SUSPEND, session_id)
+    assert hosting.do(T.RECOVER, session_id).extra["differences"] == []

@@ -4,20 +4,18 @@ Memory that is merely older than the ledger is no difference: it has to be what 
 before the memory's own. Clocks are compared only for that, and generously.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import orjson
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, statements
-from fntx_sessions.state.parts import AGENT_PREFIX, GUARD, TRADING
+from fntx_sessions.lifecycle.recovery.memory import Leg, Memory
 from fntx_sessions.trading.broker import Broker
 
-Leg = tuple[str, str]
 Difference = dict[str, Any]
 # A fill this much older than a memory has to be in it: workers' clocks and Postgres's may be apart by less.
 GRACE = timedelta(seconds=60)
@@ -51,21 +49,6 @@ class Ledger:
         return {leg: quantity for leg, quantity in held.items() if quantity}
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What agents remember of trading. at: no later than it was written; None: nobody can tell.
-
-    symbols and trades: what built-in agents keep notes about; each must have been traded.
-    """
-
-    positions: dict[Leg, int] = field(default_factory=dict)
-    orders: frozenset[str] = frozenset()
-    symbols: Mapping[str, str] = field(default_factory=dict)
-    trades: Mapping[str, str] = field(default_factory=dict)
-    at: datetime | None = None
-    known: bool = False
-
-
 def read_ledger(engine: Engine, session_id: UUID) -> Ledger:
     """Return what the ledger holds of a session."""
     bound = {"session_id": session_id}
@@ -73,22 +56,6 @@ def read_ledger(engine: Engine, session_id: UUID) -> Ledger:
         fills = rows(connection.execute(_FILLS, bound))
         orders = {row.client_order_id: row.state for row in connection.execute(_ORDERS, bound)}
     return Ledger(fills, orders)
-
-
-def memory_of(parts: Mapping[str, bytes], hosted: frozenset[str]) -> Memory:
-    """Return what a snapshot's parts say about trading; what cannot be read as such says nothing."""
-    agents = {
-        name.removeprefix(AGENT_PREFIX): _json(data) for name, data in parts.items() if name.startswith(AGENT_PREFIX)
-    }
-    view = _json(parts.get(TRADING, b"{}"))
-    return Memory(
-        positions={(one["trade_id"], one["symbol"]): int(one["quantity"]) for one in _listed(view, "open_positions")},
-        orders=frozenset(one["client_order_id"] for one in _listed(view, "pending_orders")),
-        symbols=_notes_of(agents, hosted, "RiskManagerAgent", "quotes"),
-        trades=_notes_of(agents, hosted, "TacticalExecutorAgent", "rungs"),
-        at=_moment(state for name, state in agents.items() if name in hosted or not hosted),
-        known=TRADING in parts,
-    )
 
 
 def compare(ledger: Ledger, memory: Memory, broker: Broker, session_id: UUID, executed: set[str]) -> list[Difference]:
@@ -194,33 +161,3 @@ def _notes(ledger: Ledger, memory: Memory) -> Iterator[Difference]:
         yield difference("position", "", why, symbol=symbol, remembered="held", ledger=0)
     for trade in sorted(memory.trades.keys() - trades):
         yield difference("position", trade, f"{memory.trades[trade]} is closing it; it was never opened", ledger=0)
-
-
-def _notes_of(agents: Mapping[str, dict[str, Any]], hosted: frozenset[str], agent: str, key: str) -> dict[str, str]:
-    """Return what a built-in agent, or its guard, keeps notes about; agents of other services keep what they like."""
-    found: dict[str, str] = {}
-    for name in (agent, GUARD + agent):
-        internal = agents.get(name, {}).get("internal_state") if name in hosted or name.startswith(GUARD) else None
-        noted = internal.get(key) if isinstance(internal, dict) else None
-        found |= dict.fromkeys(noted if isinstance(noted, dict) else (), name)
-    return found
-
-
-def _listed(view: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    wanted = {"open_positions": {"trade_id", "symbol", "quantity"}, "pending_orders": {"client_order_id"}}[name]
-    listed = view.get(name)
-    return [one for one in listed if isinstance(one, dict) and wanted <= one.keys()] if isinstance(listed, list) else []
-
-
-def _moment(states: Iterable[dict[str, Any]]) -> datetime | None:
-    """Return the earliest of the agents' last updates: what was recorded well before it, all of them have seen."""
-    moments = [datetime.fromisoformat(str(state["last_update"])) for state in states if "last_update" in state]
-    return min(moments, default=None)
-
-
-def _json(data: bytes) -> dict[str, Any]:
-    try:
-        found = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}

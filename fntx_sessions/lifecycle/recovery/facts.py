@@ -19,6 +19,7 @@ Mark = tuple[int, int]
 
 _READ = text("""
 SELECT s.session_id, s.status, s.status_since, s.epoch, s.version, s.started_at, s.recovery_data, s.broker,
+  s.parent_session_id IS NOT NULL AS forked,
   w.saved_epoch, w.saved_revision, w.last_saved_at, clock_timestamp() AS now, k.epoch AS save_epoch,
   k.revision AS save_revision, k.saved_at,
   (SELECT count(*) FROM order_intents i WHERE i.session_id = s.session_id AND i.state IN ('intended', 'working'))
@@ -61,6 +62,7 @@ class Facts:
     now: datetime
     in_flight: int
     hosted: frozenset[str]
+    forked: bool
 
     @property
     def base(self) -> Mark:
@@ -82,7 +84,7 @@ def read_facts(engine: Engine, session_id: UUID) -> Facts:
         raise NotFound("session", str(session_id), "See `fntx ls`.")
     same = ("session_id", "status_since", "epoch", "version", "recovery_data", "broker", "saved_at", "last_saved_at")
     return Facts(
-        **{name: row[name] for name in (*same, "now", "in_flight")},
+        **{name: row[name] for name in (*same, "now", "in_flight", "forked")},
         status=SessionStatus(row["status"]),
         started=row["started_at"] is not None,
         saved=(row["saved_epoch"] or 0, row["saved_revision"] or 0),

@@ -7,9 +7,10 @@ from sqlalchemy import Engine
 
 from fntx_sessions.lifecycle.orders import settle
 from fntx_sessions.lifecycle.reconcile import Reconciled, states_of
-from fntx_sessions.lifecycle.recovery.differences import Difference, Ledger, Memory, compare, lost_orders, memory_of
+from fntx_sessions.lifecycle.recovery.differences import Difference, Ledger, compare, lost_orders
 from fntx_sessions.lifecycle.recovery.differences import read_ledger as read
 from fntx_sessions.lifecycle.recovery.facts import Facts
+from fntx_sessions.lifecycle.recovery.memory import Memory, memory_of
 from fntx_sessions.lifecycle.recovery.progress import Progress
 from fntx_sessions.state.snapshot import Snapshot
 from fntx_sessions.testing import failpoint
@@ -37,7 +38,7 @@ def settle_with(
     # Noted before it is settled: whoever goes on from here finds these orders rejected, and no trace of why.
     progress.done("cancel_openings", "ask_broker", cancelled=cancelled, never_sent=unsent, lost_orders=lost)
     failpoint("recovery.asked")
-    remembered = memory_of(memory.parts, facts.hosted) if memory else Memory()
+    remembered = memory_of(memory.parts, facts.hosted, forked=facts.forked) if memory else Memory()
     late, found = _settled(engine, broker, session_id, ledger, statuses, remembered)
     late = _joined(report.get("late_fills"), late)
     progress.done("reconcile", late_fills=late, differences=found)
