@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, transaction
-from fntx_sessions.lifecycle.machine import to_json
+from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.state.payloads import Payloads
 
 # A session is stepped by the host that has it, or by whoever comes first where nobody has it. Hosts read their ticks

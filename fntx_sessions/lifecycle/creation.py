@@ -13,7 +13,8 @@ from fntx_sessions.exceptions import CommandConflict, InvalidArgument, Rejected
 from fntx_sessions.lifecycle import templates
 from fntx_sessions.lifecycle.arguments import CreateArguments, CreateFromTemplateArguments
 from fntx_sessions.lifecycle.change import Ask, Outcome, Row
-from fntx_sessions.lifecycle.machine import audit_entry, committing, door, to_json
+from fntx_sessions.lifecycle.machine import committing, door
+from fntx_sessions.lifecycle.records import audit_entry, to_json
 from fntx_sessions.parsing import parse
 from fntx_sessions.schemas import SessionConfig, SessionStatus, SessionTemplate, SessionType
 from fntx_sessions.security.audit import chain_hash

@@ -9,8 +9,7 @@ function of the locked row.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import orjson
 from sqlalchemy import Connection, Engine, TextClause
@@ -39,10 +38,21 @@ from fntx_sessions.lifecycle.machine_sql import (
     WRITE_SHRED_COMMIT,
     work_for,
 )
+from fntx_sessions.lifecycle.records import (
+    Sealing,
+    audit,
+    audit_overtaken,
+    events_of,
+    outbox_of,
+    outcome_of,
+    session_values,
+    to_json,
+    transition_of,
+)
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.audit import chain_hash
 from fntx_sessions.settings import get_settings
-from fntx_sessions.state.payloads import ARGUMENTS, DESK, OUTCOME, Payloads, sealable
+from fntx_sessions.state.payloads import ARGUMENTS, DESK, OUTCOME, Payloads
 from fntx_sessions.testing import failpoint
 
 _ATTEMPTS = 3  # each lost to another session that took the account at that very moment
@@ -106,7 +116,7 @@ def _run_once(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool, re
         if repeated is not None:
             connection.exec_driver_sql("ROLLBACK")
             return repeated
-        return _decide_and_write(connection, row, ask, decide, _Sealing(payloads, ask, row, args_hash))
+        return _decide_and_write(connection, row, ask, decide, Sealing(payloads, ask, row, args_hash))
 
 
 def _lock(connection: Connection, ask: Ask, args_hash: bytes) -> Row:
@@ -148,7 +158,7 @@ def _is_taken_up(row: Row, ask: Ask, payloads: Payloads) -> bool:
     return stored == (ask.trigger.value, ask.session_id, orjson.loads(to_json(ask.arguments)))
 
 
-def _decide_and_write(connection: Connection, row: Row, ask: Ask, decide: Decision, sealing: "_Sealing") -> Outcome:
+def _decide_and_write(connection: Connection, row: Row, ask: Ask, decide: Decision, sealing: Sealing) -> Outcome:
     try:
         check(row, ask)
         changes = decide(row, ask)
@@ -199,23 +209,23 @@ def illegal(row: Row, ask: Ask) -> IllegalTransition:
     )
 
 
-def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: "_Sealing", *, commit: bool) -> Outcome:
+def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: Sealing, *, commit: bool) -> Outcome:
     before = dict(row)
     _apply(row, ask, change)
-    outbox = _outbox(change)
+    outbox = outbox_of(change)
     if row["claimed"] is not None:
         row["claimed"] += [{"session_id": ask.session_id, "version": row["version"], **entry} for entry in outbox]
-    outcome = _outcome(row, ask, change)
-    entries = [_audit(row, before, ask, change.state, sealing.args_hash)]
+    outcome = outcome_of(row, ask, change)
+    entries = [audit(row, before, ask, change.state, sealing.args_hash)]
     overtaken = _overtaken(before, row, ask)
     if overtaken is not None:
-        entries.append(_audit_overtaken(row, ask, overtaken))
-    bound = _session_values(row) | {
+        entries.append(audit_overtaken(row, ask, overtaken))
+    bound = session_values(row) | {
         "command_id": ask.command_id,
         "command_state": change.state,
         "arguments": sealing.arguments(),
         "outcome": sealing.outcome(outcome),
-        "transitions": to_json(_transition(before, row, ask, change)),
+        "transitions": to_json(transition_of(before, row, ask, change)),
         "audit": to_json(entries),
         "overtaken_id": overtaken.command_id if overtaken else None,
         "overtaken_outcome": sealing.outcome(overtaken) if overtaken else None,
@@ -226,7 +236,7 @@ def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: 
         "pin_to": bool(change.pin_checkpoint and change.pin_checkpoint[1]),
         "asked_by": ask.actor.name,
         "asked_why": ask.reason,
-        "events": to_json(sealing.events(_events(row, change))),
+        "events": to_json(sealing.events(events_of(row, change))),
     }
     bound |= work_for(row, change)
     failpoint("command.before_commit")
@@ -271,123 +281,7 @@ def _apply(row: Row, ask: Ask, change: Change) -> None:
     row.update(change.fields)
 
 
-def _outcome(row: Row, ask: Ask, change: Change) -> Outcome:
-    return Outcome(
-        ask.command_id,
-        ask.session_id,
-        ask.trigger,
-        change.state,
-        status=SessionStatus(row["status"]),
-        version=row["version"],
-        epoch=row["epoch"],
-        at=row["now"],
-        warnings=change.warnings,
-        extra=change.extra,
-        claimed=tuple(row["claimed"] or ()),
-    )
-
-
-def _session_values(row: Row) -> dict[str, Any]:
-    plain = (
-        "session_id", "status", "version", "epoch", "holds", "started_at", "ended_at", "status_since", "status_actor",
-        "status_reason", "requires_action", "quiesced_at", "audit_seq", "audit_head", "pinned",
-    )  # fmt: skip
-    values = {name: row[name] for name in plain} | {"tags": row["config"]["tags"]}
-    for name in ("pending", "config", "risk_parameters", "enabled_strategies", "strategy_parameters", "recovery_data"):
-        values[name] = None if row[name] is None else to_json(row[name])
-    return values
-
-
-def _transition(before: Row, row: Row, ask: Ask, change: Change) -> list[dict[str, Any]]:
-    if change.to_status is None:
-        return []
-    return [
-        {
-            "transition_id": str(uuid4()),
-            "from_status": before["status"],
-            "to_status": row["status"],
-            "trigger": (change.trigger or ask.trigger).value,
-            "actor": ask.actor.name,
-            "reason": row["status_reason"],
-            "version": row["version"],
-            "epoch": row["epoch"],
-            "command_id": str(ask.command_id),
-            "pre_conditions_met": change.pre,
-            "post_conditions_met": change.post,
-            "warnings": list(change.warnings),
-            "errors": list(change.errors),
-        }
-    ]
-
-
-def _audit(row: Row, before: Row, ask: Ask, outcome: str, args_hash: bytes | None) -> dict[str, Any]:
-    row["audit_seq"] += 1
-    entry = audit_entry(row, ask, outcome, args_hash, before["version"])
-    previous = None if row["audit_head"] is None else bytes(row["audit_head"])
-    row["audit_head"] = chain_hash(previous, entry)
-    return entry | {"previous": previous, "hash": row["audit_head"]}
-
-
-def _audit_overtaken(row: Row, ask: Ask, overtaken: Outcome) -> dict[str, Any]:
-    reason = f"overtaken by {ask.trigger.value} {ask.command_id}"
-    waited = Ask(overtaken.trigger, ask.session_id, ask.actor, reason, overtaken.command_id)
-    return _audit(row, row, waited, "refused", None)
-
-
-def audit_entry(
-    row: Row, ask: Ask, outcome: str, args_hash: bytes | None, version_before: int | None
-) -> dict[str, Any]:
-    """Return the audit row of a command, with the very columns and types that are stored and hashed."""
-    return {
-        "session_id": ask.session_id,
-        "seq": row["audit_seq"],
-        "timestamp": row["now"],
-        "actor": ask.actor.name,
-        "roles": ask.actor.role_list(),
-        "action": ask.trigger.value,
-        "outcome": outcome,
-        "reason": ask.reason,
-        "command_id": ask.command_id,
-        "args_hash": args_hash,
-        "version_before": version_before,
-        "version_after": row["version"],
-        "host": ask.actor.host,
-    }
-
-
-def _outbox(change: Change) -> list[dict[str, Any]]:
-    return [
-        {"position": position, "kind": kind, "payload": payload}
-        for position, (kind, payload) in enumerate(change.follow_ups)
-    ]
-
-
-def _events(row: Row, change: Change) -> list[dict[str, Any]]:
-    return [{"timestamp": row["now"].isoformat(), **event} for event in change.events]
-
-
-class _Sealing:
-    """Seals what one command leaves behind: with its session's key, or the desk's where that is none or no more."""
-
-    def __init__(self, payloads: Payloads, ask: Ask, row: Row, args_hash: bytes) -> None:
-        self.payloads = payloads
-        self.args_hash = args_hash
-        self._ask = ask
-        # The command that destroys a key must itself stay readable.
-        kept = row["session_id"] is None or row["shredded_at"] is not None or ask.trigger is Trigger.SHRED
-        self._owner = DESK if kept else ask.session_id
-
-    def arguments(self) -> bytes | None:
-        return self.payloads.seal_some(self._owner, ARGUMENTS, self._ask.command_id, self._ask.arguments)
-
-    def outcome(self, outcome: Outcome) -> bytes:
-        return self.payloads.seal(self._owner, OUTCOME, outcome.command_id, outcome.to_dict())
-
-    def events(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return self.payloads.sealed_events(self._owner, events)
-
-
-def _refuse(connection: Connection, row: Row, ask: Ask, error: Rejected, sealing: _Sealing) -> Outcome:
+def _refuse(connection: Connection, row: Row, ask: Ask, error: Rejected, sealing: Sealing) -> Outcome:
     status = row.get("status")
     outcome = Outcome(
         ask.command_id,
@@ -400,7 +294,7 @@ def _refuse(connection: Connection, row: Row, ask: Ask, error: Rejected, sealing
         at=row["now"],
         error=error.to_dict(),
     )
-    entries = [] if row["session_id"] is None else [_audit(row, row, ask, "refused", sealing.args_hash)]
+    entries = [] if row["session_id"] is None else [audit(row, row, ask, "refused", sealing.args_hash)]
     bound = {
         "command_id": ask.command_id,
         "session_id": ask.session_id,
@@ -429,8 +323,3 @@ def share(connection: Connection, session_id: UUID) -> Row | None:
     """Lock the session row FOR SHARE within the caller's transaction, for the order gate; None: no such session."""
     row = connection.execute(SHARE, {"session_id": session_id}).mappings().one_or_none()
     return None if row is None else dict(row)
-
-
-def to_json(value: Any) -> str:
-    """Return compact JSON text for a jsonb parameter; times as ISO text, ids as text, bytes as hex."""
-    return sealable(value).decode()

@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import NotFound, OrderRefused, StaleEpoch
 from fntx_sessions.lifecycle import machine
+from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.lifecycle.transitions import OPENING_ALLOWED, REDUCE_ONLY
 from fntx_sessions.schemas import SessionStatus
 from fntx_sessions.testing import failpoint
@@ -194,7 +195,7 @@ def settle(engine: Engine, states: dict[str, str], fills: Sequence[Fill] = ()) -
     with transaction(engine) as connection:
         connection.execute(
             _SETTLE,
-            {"fills": machine.to_json([fill_row(fill) for fill in fills]), "states": machine.to_json(listed)},
+            {"fills": to_json([fill_row(fill) for fill in fills]), "states": to_json(listed)},
         )
 
 

@@ -1,0 +1,140 @@
+"""The records a command leaves beside the session row: outcome, transition, audit, follow-ups, events; some sealed."""
+
+from typing import Any
+from uuid import uuid4
+
+from fntx_sessions.lifecycle.change import Ask, Change, Outcome, Row
+from fntx_sessions.schemas import SessionStatus, Trigger
+from fntx_sessions.security.audit import chain_hash
+from fntx_sessions.state.payloads import ARGUMENTS, DESK, OUTCOME, Payloads, sealable
+
+
+def outcome_of(row: Row, ask: Ask, change: Change) -> Outcome:
+    """Return what the caller is told, and what is stored with the command."""
+    return Outcome(
+        ask.command_id,
+        ask.session_id,
+        ask.trigger,
+        change.state,
+        status=SessionStatus(row["status"]),
+        version=row["version"],
+        epoch=row["epoch"],
+        at=row["now"],
+        warnings=change.warnings,
+        extra=change.extra,
+        claimed=tuple(row["claimed"] or ()),
+    )
+
+
+def session_values(row: Row) -> dict[str, Any]:
+    """Return the columns of the session row that every change writes."""
+    plain = (
+        "session_id", "status", "version", "epoch", "holds", "started_at", "ended_at", "status_since", "status_actor",
+        "status_reason", "requires_action", "quiesced_at", "audit_seq", "audit_head", "pinned",
+    )  # fmt: skip
+    values = {name: row[name] for name in plain} | {"tags": row["config"]["tags"]}
+    for name in ("pending", "config", "risk_parameters", "enabled_strategies", "strategy_parameters", "recovery_data"):
+        values[name] = None if row[name] is None else to_json(row[name])
+    return values
+
+
+def transition_of(before: Row, row: Row, ask: Ask, change: Change) -> list[dict[str, Any]]:
+    """Return the transition's record; none where the status stays."""
+    if change.to_status is None:
+        return []
+    return [
+        {
+            "transition_id": str(uuid4()),
+            "from_status": before["status"],
+            "to_status": row["status"],
+            "trigger": (change.trigger or ask.trigger).value,
+            "actor": ask.actor.name,
+            "reason": row["status_reason"],
+            "version": row["version"],
+            "epoch": row["epoch"],
+            "command_id": str(ask.command_id),
+            "pre_conditions_met": change.pre,
+            "post_conditions_met": change.post,
+            "warnings": list(change.warnings),
+            "errors": list(change.errors),
+        }
+    ]
+
+
+def audit(row: Row, before: Row, ask: Ask, outcome: str, args_hash: bytes | None) -> dict[str, Any]:
+    """Return the next link of the session's audit chain, and move the chain's head on the row."""
+    row["audit_seq"] += 1
+    entry = audit_entry(row, ask, outcome, args_hash, before["version"])
+    previous = None if row["audit_head"] is None else bytes(row["audit_head"])
+    row["audit_head"] = chain_hash(previous, entry)
+    return entry | {"previous": previous, "hash": row["audit_head"]}
+
+
+def audit_overtaken(row: Row, ask: Ask, overtaken: Outcome) -> dict[str, Any]:
+    """Return the link that says that a command which waited is refused, because this one came first."""
+    reason = f"overtaken by {ask.trigger.value} {ask.command_id}"
+    waited = Ask(overtaken.trigger, ask.session_id, ask.actor, reason, overtaken.command_id)
+    return audit(row, row, waited, "refused", None)
+
+
+def audit_entry(
+    row: Row, ask: Ask, outcome: str, args_hash: bytes | None, version_before: int | None
+) -> dict[str, Any]:
+    """Return the audit row of a command, with the very columns and types that are stored and hashed."""
+    return {
+        "session_id": ask.session_id,
+        "seq": row["audit_seq"],
+        "timestamp": row["now"],
+        "actor": ask.actor.name,
+        "roles": ask.actor.role_list(),
+        "action": ask.trigger.value,
+        "outcome": outcome,
+        "reason": ask.reason,
+        "command_id": ask.command_id,
+        "args_hash": args_hash,
+        "version_before": version_before,
+        "version_after": row["version"],
+        "host": ask.actor.host,
+    }
+
+
+def outbox_of(change: Change) -> list[dict[str, Any]]:
+    """Return what must follow the commit, in order."""
+    return [
+        {"position": position, "kind": kind, "payload": payload}
+        for position, (kind, payload) in enumerate(change.follow_ups)
+    ]
+
+
+def events_of(row: Row, change: Change) -> list[dict[str, Any]]:
+    """Return the events of a change, at the moment of its row."""
+    return [{"timestamp": row["now"].isoformat(), **event} for event in change.events]
+
+
+class Sealing:
+    """Seals what one command leaves behind: with its session's key, or the desk's where that is none or no more."""
+
+    def __init__(self, payloads: Payloads, ask: Ask, row: Row, args_hash: bytes) -> None:
+        self.payloads = payloads
+        self.args_hash = args_hash
+        self._ask = ask
+        # The command that destroys a key must itself stay readable.
+        kept = row["session_id"] is None or row["shredded_at"] is not None or ask.trigger is Trigger.SHRED
+        self._owner = DESK if kept else ask.session_id
+
+    def arguments(self) -> bytes | None:
+        """Return the command's arguments, sealed; None: there are none."""
+        return self.payloads.seal_some(self._owner, ARGUMENTS, self._ask.command_id, self._ask.arguments)
+
+    def outcome(self, outcome: Outcome) -> bytes:
+        """Return an outcome, sealed for the command it is of."""
+        return self.payloads.seal(self._owner, OUTCOME, outcome.command_id, outcome.to_dict())
+
+    def events(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return events with an id each and their data sealed."""
+        return self.payloads.sealed_events(self._owner, events)
+
+
+def to_json(value: Any) -> str:
+    """Return compact JSON text for a jsonb parameter; times as ISO text, ids as text, bytes as hex."""
+    return sealable(value).decode()
