@@ -6,13 +6,14 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
 from fntx_sessions.exceptions import CommandConflict, InvalidArgument, Rejected
 from fntx_sessions.lifecycle import templates
 from fntx_sessions.lifecycle.arguments import CreateArguments, CreateFromTemplateArguments
 from fntx_sessions.lifecycle.change import Ask, Outcome, Row
+from fntx_sessions.lifecycle.creation_sql import CLAIM, INSERT, INSERT_COMMIT, REFUSE
 from fntx_sessions.lifecycle.machine import committing, door
 from fntx_sessions.lifecycle.records import audit_entry, to_json
 from fntx_sessions.parsing import parse
@@ -27,66 +28,6 @@ from fntx_sessions.trading.days import day_from_json
 from fntx_sessions.trading.metrics import PAPER_NOTICE
 
 _RULES = ("auto_start_conditions", "auto_stop_conditions", "auto_pause_conditions", "auto_resume_conditions")
-
-_CLAIM = text("""
-BEGIN ISOLATION LEVEL READ COMMITTED;
-INSERT INTO commands (command_id, session_id, trigger, actor, args_hash)
-VALUES (:command_id, :session_id, :trigger, :actor, :args_hash)
-ON CONFLICT (command_id) DO NOTHING;
-SELECT clock_timestamp() AS now, c.state, c.args_hash, c.trigger, c.outcome,
-  EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = :session_id) AS taken,
-  CAST(:parent AS uuid) IS NULL
-    OR EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = CAST(:parent AS uuid)) AS parent_known,
-  (SELECT a.kind FROM accounts a WHERE a.account_id = :account_id) AS account_kind
-FROM commands c WHERE c.command_id = :command_id
-""")
-
-_INSERT = text("""
-WITH account AS (
-  INSERT INTO accounts (account_id, kind, exclusive, equity) VALUES (:account_id, :broker, true, :equity)
-  ON CONFLICT (account_id) DO NOTHING
-)
-INSERT INTO sessions (session_id, session_type, status, version, account_id, exclusive_account, broker, template_name,
-  template_version, config, risk_parameters, enabled_strategies, strategy_parameters, roster, created_at, status_since,
-  status_actor, status_reason, parent_session_id, audit_seq, audit_head, tags)
-SELECT :session_id, :session_type, 'initializing', 1, :account_id,
-  coalesce((SELECT a.exclusive FROM accounts a WHERE a.account_id = :account_id), true), :broker, :template_name,
-  :template_version, CAST(:config AS jsonb), CAST(:risk_parameters AS jsonb), CAST(:enabled_strategies AS jsonb),
-  CAST(:strategy_parameters AS jsonb), CAST(:roster AS jsonb), :now, :now, :actor, :reason,
-  CAST(:parent AS uuid), 1, :audit_head, CAST(:tags AS text[]);
-INSERT INTO session_work (session_id, status, session_type, save_interval_s, checkpoint_interval_s, step_interval_s,
-  hosted, relay_due_at)
-VALUES (:session_id, 'initializing', :session_type, :save_interval_s, :checkpoint_interval_s, :step_interval_s,
-  :hosted, clock_timestamp());
-INSERT INTO session_agents (session_id, agent, required, hosted, ready_at)
-SELECT :session_id, agent, required, hosted, CASE WHEN hosted THEN clock_timestamp() END
-FROM jsonb_to_recordset(CAST(:agents AS jsonb)) AS r(agent text, required boolean, hosted boolean);
-INSERT INTO transitions (transition_id, session_id, timestamp, to_status, trigger, actor, reason, version, epoch,
-  command_id, warnings, pre_conditions_met)
-VALUES (:transition_id, :session_id, :now, 'initializing', :trigger, :actor, :reason, 1, 0, :command_id,
-  CAST(:warnings AS jsonb), '{"settings_valid": true, "account_known_or_new": true}');
-INSERT INTO audit (session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, args_hash,
-  version_after, host, hash)
-VALUES (:session_id, 1, :now, :actor, :roles, :trigger, 'done', :reason, :command_id, :args_hash, 1, :host,
-  :audit_head);
-INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, description)
-SELECT gen_random_uuid(), :session_id, :now, event_type, event_category, severity, description
-FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS r(event_type text, event_category text, severity text,
-  description text);
-INSERT INTO outbox (session_id, version, position, kind, payload)
-VALUES (:session_id, 1, 0, 'event', CAST(:event AS jsonb));
-UPDATE templates SET usage_count = usage_count + 1, last_used = now() WHERE template_name = :template_used;
-UPDATE commands SET state = 'done', arguments = CAST(:arguments AS bytea), outcome = CAST(:outcome AS bytea),
-  finished_at = clock_timestamp()
-WHERE command_id = :command_id
-""")
-_INSERT_COMMIT = text(_INSERT.text + "; COMMIT")
-
-_REFUSE = text("""
-UPDATE commands SET state = 'refused', arguments = CAST(:arguments AS bytea), outcome = CAST(:outcome AS bytea),
-  finished_at = clock_timestamp()
-WHERE command_id = :command_id; COMMIT
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +174,7 @@ def answered(engine: Engine, ask: Ask) -> Outcome | None:
     """Return the outcome of a creation that was asked before under this id; None: it is a fresh one."""
     bound = _claim_values(ask, args_hash := _args_hash(ask)) | {"account_id": "", "parent": None}
     with door(engine) as connection:
-        claimed = dict(connection.execute(_CLAIM, bound).mappings().one())
+        claimed = dict(connection.execute(CLAIM, bound).mappings().one())
         found = _repeated(claimed, ask, args_hash, Payloads(engine))
         connection.exec_driver_sql("ROLLBACK")
     return found
@@ -250,7 +191,7 @@ def _create_once(engine: Engine, settings: Settings, ask: Ask, planned: Plan) ->
     bound = _claim_values(ask, args_hash) | {"account_id": account_id, "parent": planned.parent_session_id}
     payloads = Payloads(engine)
     with door(engine) as connection:
-        claimed = dict(connection.execute(_CLAIM, bound).mappings().one())
+        claimed = dict(connection.execute(CLAIM, bound).mappings().one())
         repeated = _repeated(claimed, ask, args_hash, payloads)
         if repeated is not None:
             connection.exec_driver_sql("ROLLBACK")
@@ -302,7 +243,7 @@ def _obstacle(claimed: Row, ask: Ask, planned: Plan, broker: str) -> Rejected | 
 def _refuse(connection: Connection, ask: Ask, error: Rejected, payloads: Payloads) -> Outcome:
     outcome = Outcome(ask.command_id, ask.session_id, ask.trigger, "refused", error=error.to_dict())
     with committing(ask):
-        connection.execute(_REFUSE, {"command_id": ask.command_id, **_sealed(payloads, DESK, ask, outcome)})
+        connection.execute(REFUSE, {"command_id": ask.command_id, **_sealed(payloads, DESK, ask, outcome)})
     return outcome
 
 
@@ -359,9 +300,9 @@ def _insert(
     failpoint("create.before_commit")
     if planned.brings is None:
         with committing(ask):
-            connection.execute(_INSERT_COMMIT, values)
+            connection.execute(INSERT_COMMIT, values)
     else:
-        connection.execute(_INSERT, values)
+        connection.execute(INSERT, values)
         planned.brings(connection)
         with committing(ask):
             connection.exec_driver_sql("COMMIT")
