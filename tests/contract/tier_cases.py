@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from gcs_server import GcsServer, free_port
-from integration.state_world import make_world
+from state_world import make_world
 
 from fntx_sessions.database.engine import build_engine
 from fntx_sessions.settings import Settings

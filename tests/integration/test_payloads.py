@@ -65,7 +65,7 @@ def test_a_payload_put_into_another_row_does_not_open(world, noted):
     machine.run(
         world.engine,
         Ask(Trigger.UPDATE, noted.session_id, system_actor("test")),
-        lambda row, ask: [Change(events=(TOLD,))],
+        note,
     )
     newest = "SELECT event_id FROM events WHERE event_type = 'note' ORDER BY timestamp DESC LIMIT 1"
     other = "SELECT data FROM events WHERE event_type = 'note' ORDER BY timestamp LIMIT 1"
