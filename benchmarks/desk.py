@@ -153,6 +153,8 @@ def own_desk() -> Iterator[Desk]:
         postgres.ensure_database(DATABASE)
         migrate(postgres.url())
         ensure_local_keys(home)
+        # What the lifecycle seals in this process, it seals as its own settings say.
+        os.environ["FNTX_KEY_RING_FILE"] = str(home / "keys" / "ring.json")
         settings = Settings(home=home, database_url=postgres.url(), redis_url=valkey.url())
         desk = Desk(folder, postgres, settings)
         ending.callback(desk.engine.dispose)

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from benchmarks import backtest, checkpoints, commands, saves, scale, transitions
+from benchmarks import backtest, checkpoints, commands, recoveries, saves, scale, transitions
 from benchmarks.desk import own_desk
 from benchmarks.report import Result, show, store
 
@@ -24,6 +24,8 @@ def main() -> None:
         say("commands measured")
         results.append(transitions.transitions(desk, sessions))
         say("transitions measured")
+        results += recoveries.recoveries(desk, sessions)
+        say("recoveries measured")
         with desk.worker("agents", "-Q", "agents", "-c", str(backtest.PROCESSES)):
             results.append(backtest.days(desk))
         say("backtest measured")
