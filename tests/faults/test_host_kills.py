@@ -64,6 +64,15 @@ def ends_as_if_nothing_happened(hosting: Hosting, session_id, host_id: str = "h1
     assert hosting.broker.positions(session_id) == []
 
 
+def test_killed_before_the_intent_is_committed(hosting):
+    """Neither an order nor a trace of one: the next step enters as if it were the first."""
+    session_id = before_entry(hosting)
+    killed(hosting, step, "order.before_commit:kill")
+    assert hosting.states(session_id) == {}
+    assert hosting.broker.open_orders(session_id) == []
+    ends_as_if_nothing_happened(hosting, session_id)
+
+
 def test_killed_between_intent_and_send(hosting):
     """The intent stands, nothing is at the broker: the next step says never sent, and enters once."""
     session_id = before_entry(hosting)

@@ -1,13 +1,36 @@
 """Failpoints strike where and as often as they are told, and cost nothing elsewhere."""
 
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+import fntx_sessions
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.testing import FailpointReached, ManualClock, failpoint, failpoints_armed, parse_failpoints
+
+TESTS = Path(__file__).parents[1]
+NAMED = re.compile(r'failpoint\(\s*"([^"]+)"\s*\)')
+
+
+def test_every_failpoint_is_one_that_some_test_kills_at():
+    """Whoever adds a failpoint adds a test that dies there: an unarmed one proves nothing."""
+    sources = [file.read_text() for file in Path(fntx_sessions.__file__).parent.rglob("*.py")]
+    named = {name for source in sources for name in NAMED.findall(source)}
+    assert {"save.claimed", "move.flipped", "recovery.put_back", "archive.noted", "checkpoint.claimed"} <= named
+    files = [file for file in TESTS.rglob("*.py") if file != Path(__file__)]
+    # What a file says is killed elsewhere is no kill.
+    killing = [re.sub(r"(?ms)^ELSEWHERE = .*?^}", "", text) for file in files if "kill" in (text := file.read_text())]
+    assert {name for name in named if not any(_names(text, name) for text in killing)} == set()
+
+
+def _names(text: str, name: str) -> bool:
+    """Tell whether a test names a failpoint, whole or put together of its two halves."""
+    first, _, last = name.partition(".")
+    return f'"{name}"' in text or f"{name}:kill" in text or (f'"{first}.{{' in text and f'"{last}"' in text)
 
 
 def test_an_unnamed_failpoint_does_nothing():
