@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg2
 import pytest
 from hosting import Hosting, S, T, make_hosting, shared
+from own_postgres import own_server
 from recovery_world import flipped, layered, lose_redis, memory, run_of, steps_in
-from sqlalchemy import event
 
 from fntx_sessions.exceptions import FntxError, Unavailable
 from fntx_sessions.lifecycle.recovery import restoring
@@ -183,32 +182,28 @@ def test_a_command_in_the_middle_of_a_recovery(hosting, monkeypatch, trigger, po
     assert memory(hosting, session_id) == saved
 
 
-def test_postgres_gone_in_mid_restore(hosting, monkeypatch):
-    """Answered as out of reach, nothing lost: when it is back the same command is finished."""
-    session_id, _ = layered(hosting)
-    saved, command_id = memory(hosting, session_id), uuid4()
-    lose_redis(hosting, session_id)
-    engine, gone = hosting.desk.engine, []
-
-    def refuse(*_):
-        raise psycopg2.OperationalError("connection refused: Postgres is away")
-
-    def cut_off(name):
-        if name == "recovery.put_back" and not gone:
-            gone.append(name)
-            event.listen(engine, "do_connect", refuse)
-            engine.dispose()
-
-    monkeypatch.setattr(restoring, "failpoint", cut_off)
-    try:
-        with pytest.raises(Unavailable, match="Postgres"):
-            hosting.ask(T.RECOVER, session_id, command_id=command_id)
-    finally:
-        event.remove(engine, "do_connect", refuse)
-    assert hosting.row(session_id)["status"] == S.SUSPENDED
-    assert hosting.finish() == {"recover_done": 1}
-    assert memory(hosting, session_id) == saved
-    assert hosting.ask(T.RECOVER, session_id, command_id=command_id).state == "done"
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["crashed", "stopped"])
+def test_postgres_gone_in_mid_restore(tmp_path, redis_url, monkeypatch, number):
+    """Answered as out of reach, nothing lost: when it runs again the same command is finished."""
+    monkeypatch.setenv("FNTX_HOME", str(tmp_path))
+    get_settings.cache_clear()
+    with own_server() as own, make_hosting(shared(tmp_path, own.server.url(), redis_url)) as hosting:
+        session_id, _ = layered(hosting)
+        saved, command_id = memory(hosting, session_id), uuid4()
+        lose_redis(hosting, session_id)
+        with monkeypatch.context() as patched:
+            patched.setattr(restoring, "failpoint", lambda name: name == "recovery.put_back" and own.end(number))
+            with pytest.raises(Unavailable, match="Postgres"):
+                hosting.ask(T.RECOVER, session_id, command_id=command_id)
+            with pytest.raises(Unavailable, match="Postgres"):
+                hosting.ask(T.RECOVER, session_id, command_id=command_id)
+        own.start()
+        assert hosting.row(session_id)["status"] == S.SUSPENDED
+        assert hosting.finish() == {"recover_done": 1}
+        assert memory(hosting, session_id) == saved
+        assert hosting.ask(T.RECOVER, session_id, command_id=command_id).state == "done"
+        hosting.check_books(session_id)
+    get_settings.cache_clear()
 
 
 def test_redis_gone_in_mid_recovery(hosting):

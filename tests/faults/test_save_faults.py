@@ -3,10 +3,7 @@
 import os
 import random
 import resource
-import shutil
 import signal
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,15 +11,13 @@ from uuid import UUID
 
 import orjson
 import pytest
+from own_postgres import OwnPostgres, own_server
 from state_world import World, agent_bytes, make_world, report
 
 from fntx_sessions.automation import saving
-from fntx_sessions.database.engine import migrate
 from fntx_sessions.exceptions import PreconditionFailed, Unavailable
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.settings import Settings
-from fntx_sessions.stack.folder import Folder
-from fntx_sessions.stack.postgres import Postgres
 from fntx_sessions.state import backups, remembered, save_rows
 from fntx_sessions.state.backup_import import bring_in
 from fntx_sessions.state.backup_saves import save_to_backup
@@ -48,42 +43,10 @@ def world(settings) -> Iterator[World]:
         yield made
 
 
-class OwnPostgres:
-    """A server of one test's own, to be killed and started again."""
-
-    def __init__(self, home: Path) -> None:
-        self._folder = Folder(home)
-        self._folder.prepare()
-        self.server = Postgres(self._folder)
-        self.server.prepare()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        log = self._folder.logs / "postgres.log"
-        process = self._process = self.server.start(log)
-        self.server.wait_ready(log, lambda: process.poll() is None)
-
-    def end(self, number: int) -> None:
-        """End it by a signal: SIGKILL as a crash does, SIGINT as an operator."""
-        assert self._process is not None
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number) if number == signal.SIGKILL else self._process.send_signal(number)
-        self._process.wait(timeout=20)
-
-
 @pytest.fixture
 def own_postgres() -> Iterator[OwnPostgres]:
-    home = Path(tempfile.mkdtemp(prefix="fntx-", dir="/tmp"))
-    home.chmod(0o711 if os.geteuid() == 0 else 0o700)
-    own = OwnPostgres(home)
-    try:
-        own.start()
-        own.server.ensure_database()
-        migrate(own.server.url())
+    with own_server() as own:
         yield own
-    finally:
-        own.end(signal.SIGKILL)
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def files(world: World) -> list[Path]:
