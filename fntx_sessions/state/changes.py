@@ -12,6 +12,7 @@ from fntx_sessions.settings import Settings
 from fntx_sessions.state.claims import Work
 from fntx_sessions.state.invalid_states import Invalid
 from fntx_sessions.state.live import LiveCut, LiveMark, LiveState
+from fntx_sessions.state.parts import Known
 from fntx_sessions.state.save_report import SaveReport
 from fntx_sessions.state.snapshot import Packed, Packer, Snapshot
 
@@ -48,13 +49,15 @@ class Changes:
     def pack(self, ids: Sequence[UUID], before: Mapping[UUID, Packed | None], report: SaveReport) -> list[Packed]:
         """Read a chunk's cuts in one pipeline and seal each; an invalid one is left out, for `take_invalid`."""
         packed = []
-        for session_id, cut in zip(ids, self._live.read(ids), strict=True):
+        known = {one: former.known for one, former in before.items() if former and former.known}
+        for session_id, cut in zip(ids, self._live.read(ids, known), strict=True):
             if cut is None:
                 report.skipped[session_id] = "not live: Redis lost its state a moment ago"
                 continue
             former = before.get(session_id)
             try:
-                packed.append(self._packer.pack(snapshot_of(cut), former.parts if former else None))
+                snapshot = snapshot_of(cut, former.known if former else None)
+                packed.append(self._packer.pack(snapshot, former.parts if former else None))
             except InvalidArgument as error:
                 report.failed[session_id] = str(error)
                 self._invalid.append(Invalid(cut, error))
@@ -77,9 +80,11 @@ class Changes:
                 yield work.session_id, mark
 
 
-def snapshot_of(cut: LiveCut) -> Snapshot:
-    """Return a cut of the live state as a snapshot made now."""
-    return Snapshot(cut.session_id, cut.epoch, cut.revision, datetime.now(UTC), cut.parts)
+def snapshot_of(cut: LiveCut, known: Mapping[str, Known] | None = None) -> Snapshot:
+    """Return a cut of the live state as a snapshot made now; `known` is what it was read with."""
+    unread = {name: known[name] for name in cut.unread} if known else {}
+    now = datetime.now(UTC)
+    return Snapshot(cut.session_id, cut.epoch, cut.revision, now, cut.parts, marks=cut.marks, unread=unread)
 
 
 def is_current(work: Work, mark: LiveMark | None) -> bool:

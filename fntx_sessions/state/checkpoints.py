@@ -22,7 +22,7 @@ from fntx_sessions.settings import Settings
 from fntx_sessions.state import checkpoint_rows as rows
 from fntx_sessions.state.checkpoint_record import read_record
 from fntx_sessions.state.claims import DueWork, Work
-from fntx_sessions.state.current import pack_current
+from fntx_sessions.state.current import pack_current, sealed_before
 from fntx_sessions.state.hot_copies import HotCopies
 from fntx_sessions.state.identity import identity
 from fntx_sessions.state.live import LiveState
@@ -178,7 +178,8 @@ def _make(
     def as_checkpoint(snapshot: Snapshot) -> Snapshot:
         return replace(snapshot, identity=under.hash, checkpoint_id=ref.checkpoint_id)
 
-    packed, said = pack_current(engine, client, settings, ref.session_id, stand.saved, as_checkpoint)
+    before = sealed_before(ref.session_id)
+    packed, said = pack_current(engine, client, settings, ref.session_id, stand.saved, as_checkpoint, before)
     note = "; ".join(filter(None, (facts["note"], said))) or None
     made_of = {**facts, "identity": under.hash, "made_under": under.facts, "note": note}
     try:

@@ -1,11 +1,12 @@
 """What agents report: one Redis hash a session, fenced by epoch, read as one moment.
 
 Fields: ``epoch`` (the fence), ``revision`` (raised once by each report that changed something), ``size`` (bytes of all
-parts), ``part:<name>``, ``rev:<name>`` (the revision at which the part last changed), ``beat:<agent>`` (ms).
+parts), ``part:<name>``, ``rev:<name>`` (the revision at which the part last changed), ``mark:<name>`` (of its last
+write, never twice the same), ``beat:<agent>`` (ms).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -13,17 +14,19 @@ import redis
 
 from fntx_sessions.exceptions import FntxError, StaleEpoch
 from fntx_sessions.settings import Settings
-from fntx_sessions.state.parts import agent_part, checked, restorable
+from fntx_sessions.state.parts import Known, agent_part, checked, restorable
 from fntx_sessions.state.redis_client import ask_many, key, redis_errors
 from fntx_sessions.state.scripts import Call, Script, Value
 
 _REPORT = Script("live_report.lua")
 _FENCE = Script("live_fence.lua")
 _RESTORE = Script("live_restore.lua")
+_READ = Script("live_read.lua")
 
 NO_FENCE = "missing"
 # As redis-py would pack it; asked of every session every few seconds, so worth having at hand.
 _HMGET = b"*5\r\n$5\r\nHMGET\r\n$%d\r\n%b\r\n$5\r\nepoch\r\n$8\r\nrevision\r\n$4\r\nsize\r\n"
+_HGETALL = b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b\r\n"
 _UNREADABLE = -1
 
 
@@ -49,7 +52,10 @@ class LiveMark:
 
 @dataclass(frozen=True, slots=True)
 class LiveCut:
-    """A session's live state at one moment. beats: agent -> ms since 1970."""
+    """A session's live state at one moment. beats: agent -> ms since 1970.
+
+    marks: part -> the mark of its last write. unread: parts that are as the reader knows them, and not among `parts`.
+    """
 
     session_id: UUID
     epoch: int
@@ -57,6 +63,8 @@ class LiveCut:
     parts: dict[str, bytes]
     part_revisions: dict[str, int]
     beats: dict[str, int]
+    marks: dict[str, bytes] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
 
 class LiveState:
@@ -105,13 +113,20 @@ class LiveState:
         values = _flat({name: data for name, data in parts.items() if restorable(name)})
         return _revision(session_id, epoch, _RESTORE.run(self._redis, _live(session_id), epoch, *values))
 
-    def read(self, session_ids: Sequence[UUID]) -> list[LiveCut | None]:
-        """Return each session's cut, in order: one moment each. None: not live."""
-        with redis_errors(), self._redis.pipeline(transaction=False) as pipeline:
-            for session_id in session_ids:
-                pipeline.hgetall(_live(session_id))
-            found = pipeline.execute()
-        return [_cut(session_id, fields) for session_id, fields in zip(session_ids, found, strict=True)]
+    def read(
+        self, session_ids: Sequence[UUID], known: Mapping[UUID, Mapping[str, Known]] | None = None
+    ) -> list[LiveCut | None]:
+        """Return each session's cut, in order: one moment each. None: not live.
+
+        known: parts the caller has, by session; those that did not change since stay where they are.
+        """
+        partly = [one for one in session_ids if known and known.get(one)]
+        cuts = self._changed(partly, known or {})
+        whole = [one for one in session_ids if one not in cuts]
+        packed = b"".join(_HGETALL % (len(name), name) for name in (_live(one).encode() for one in whole))
+        found = ask_many(self._redis, packed, len(whole)) if whole else []
+        cuts |= {one: _cut(one, fields) for one, fields in zip(whole, found, strict=True)}
+        return [cuts[one] for one in session_ids]
 
     def marks(self, session_ids: Sequence[UUID]) -> list[LiveMark | None]:
         """Return how far each session is, in order, without its bytes. None: not live."""
@@ -125,6 +140,11 @@ class LiveState:
         with redis_errors():
             self._redis.expire(_live(session_id), self._settings.hot_ttl_s)
 
+    def _changed(self, partly: list[UUID], known: Mapping[UUID, Mapping[str, Known]]) -> dict[UUID, LiveCut | None]:
+        calls: list[Call] = [(_live(one), _told(known[one])) for one in partly]
+        answers = _READ.run_many(self._redis, calls) if calls else []
+        return {one: _cut(one, fields, left) for one, (left, *fields) in zip(partly, answers, strict=True)}
+
     def _values(self, report: Report) -> list[Value]:
         agent_part(report.agent)
         parts = {name: checked(name, data, self._settings.max_part_bytes) for name, data in report.parts.items()}
@@ -137,6 +157,10 @@ def _live(session_id: UUID) -> str:
 
 def _flat(parts: Mapping[str, bytes]) -> list[Value]:
     return [value for pair in parts.items() for value in pair]
+
+
+def _told(known: Mapping[str, Known]) -> list[Value]:
+    return [value for name, part in known.items() for value in (name, part.mark, part.size)]
 
 
 def _revision(session_id: UUID, epoch: int, answer: list[int]) -> int:
@@ -161,15 +185,30 @@ def _mark(fields: list[bytes | None]) -> LiveMark | None:
         return LiveMark(_UNREADABLE, 0, 0)  # written past the script: no session is at such an epoch
 
 
-def _cut(session_id: UUID, fields: dict[bytes, bytes]) -> LiveCut | None:
+def _cut(
+    session_id: UUID, answer: Mapping[bytes, bytes] | Sequence[bytes], left: Sequence[bytes] = ()
+) -> LiveCut | None:
+    # A hash comes as a map or as a list, by the protocol that the client speaks.
+    fields = answer if isinstance(answer, Mapping) else dict(zip(answer[::2], answer[1::2], strict=True))
     if b"epoch" not in fields:
         return None
-    named: dict[str, dict[str, Any]] = {"part": {}, "rev": {}, "beat": {}}
-    for field, value in fields.items():
+    named: dict[str, dict[str, Any]] = {"part": {}, "rev": {}, "mark": {}, "beat": {}}
+    for said, value in fields.items():
         # Who writes past the script may write anything: a name that is no part's is refused where parts are checked.
-        kind, colon, name = field.decode(errors="backslashreplace").partition(":")
-        if colon and kind in named and (kind == "part" or value.isdigit()):
-            named[kind][name] = value if kind == "part" else int(value)
+        kind, colon, name = said.decode(errors="backslashreplace").partition(":")
+        if not colon or kind not in named:
+            continue
+        if kind in ("part", "mark"):
+            named[kind][name] = value
+        elif value.isdigit():
+            named[kind][name] = int(value)
     return LiveCut(
-        session_id, int(fields[b"epoch"]), int(fields[b"revision"]), named["part"], named["rev"], named["beat"]
+        session_id,
+        int(fields[b"epoch"]),
+        int(fields[b"revision"]),
+        named["part"],
+        named["rev"],
+        named["beat"],
+        named["mark"],
+        tuple(name.decode() for name in left),
     )

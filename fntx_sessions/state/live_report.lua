@@ -7,11 +7,14 @@ if not head[1] then return {0, -1} end
 if tonumber(head[1]) ~= tonumber(ARGV[1]) then return {0, tonumber(head[1])} end
 
 local revision, size, changed = tonumber(head[2]), tonumber(head[3]), false
+local time = redis.call('TIME')
+-- No two writes of a part have the same mark, not even where Redis lost some and counts revisions anew.
+local mark = string.format('%d/%s.%06d', revision + 1, time[1], time[2])
 for i = 4, #ARGV, 2 do
   local field, bytes = 'part:' .. ARGV[i], ARGV[i + 1]
   local old = redis.call('HGET', key, field)
   if old ~= bytes then
-    redis.call('HSET', key, field, bytes, 'rev:' .. ARGV[i], revision + 1)
+    redis.call('HSET', key, field, bytes, 'rev:' .. ARGV[i], revision + 1, 'mark:' .. ARGV[i], mark)
     size = size + #bytes - (old and #old or 0)
     changed = true
   end
@@ -19,7 +22,6 @@ end
 
 local now = ARGV[3]
 if now == '0' then
-  local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 redis.call('HSET', key, 'beat:' .. ARGV[2], string.format('%d', now))

@@ -9,15 +9,16 @@ if tonumber(head[1]) ~= tonumber(ARGV[1]) then return {0, tonumber(head[1])} end
 for _, field in ipairs(redis.call('HKEYS', key)) do
   local name = string.match(field, '^part:(.*)$')
   if name and (name == 'market' or string.find(name, '^agent/')) then
-    redis.call('HDEL', key, field, 'rev:' .. name)
+    redis.call('HDEL', key, field, 'rev:' .. name, 'mark:' .. name)
   elseif string.find(field, '^beat:') then
     redis.call('HDEL', key, field)
   end
 end
 
-local revision = tonumber(head[2]) + 1
+local revision, time = tonumber(head[2]) + 1, redis.call('TIME')
+local mark = string.format('%d/%s.%06d', revision, time[1], time[2])
 for i = 2, #ARGV, 2 do
-  redis.call('HSET', key, 'part:' .. ARGV[i], ARGV[i + 1], 'rev:' .. ARGV[i], revision)
+  redis.call('HSET', key, 'part:' .. ARGV[i], ARGV[i + 1], 'rev:' .. ARGV[i], revision, 'mark:' .. ARGV[i], mark)
 end
 local size = 0
 for _, field in ipairs(redis.call('HKEYS', key)) do

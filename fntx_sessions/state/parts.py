@@ -1,6 +1,7 @@
 """The parts of a session's state: their names, and what their bytes must be. Validated from the bytes as reported."""
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -48,6 +49,15 @@ class MarketPart(Struct, forbid_unknown_fields=True, frozen=True):
     support_levels: list[float] = []
     resistance_levels: list[float] = []
     key_levels: dict[str, float] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A large part that was sealed before: the mark and the size it had live, and the name of its content."""
+
+    mark: bytes
+    size: int
+    digest: bytes
 
 
 _agent = msgspec.json.Decoder(AgentPart)

@@ -18,7 +18,7 @@ from fntx_sessions.exceptions import IntegrityError
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.codec import Codec, Label
 from fntx_sessions.state.data_keys import seal_of
-from fntx_sessions.state.parts import AGENT_PREFIX, checked
+from fntx_sessions.state.parts import AGENT_PREFIX, Known, checked
 
 FORMAT = 1
 SAVE, CHECKPOINT, PART = "save", "checkpoint", "part"
@@ -26,7 +26,10 @@ SAVE, CHECKPOINT, PART = "save", "checkpoint", "part"
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A session's state at one moment; parts are JSON bytes by name. checkpoint_id None: the current save."""
+    """A session's state at one moment; parts are JSON bytes by name. checkpoint_id None: the current save.
+
+    Of a live cut also: the marks of its parts, and those that were not read because they were sealed before.
+    """
 
     session_id: UUID
     epoch: int
@@ -35,6 +38,8 @@ class Snapshot:
     parts: Mapping[str, bytes]
     identity: str = ""
     checkpoint_id: UUID | None = None
+    marks: Mapping[str, bytes] = field(default_factory=dict)
+    unread: Mapping[str, Known] = field(default_factory=dict)
 
     def agents(self) -> dict[str, bytes]:
         """Return the agents' own parts by agent name."""
@@ -71,7 +76,10 @@ class Manifest(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A snapshot as it is stored: sealed manifest, checksum of the plain manifest, sealed large parts by hash."""
+    """A snapshot as it is stored: sealed manifest, checksum of the plain manifest, sealed large parts by hash.
+
+    known: which live parts the large ones are, where it was packed of a live cut; it is stored nowhere.
+    """
 
     session_id: UUID
     epoch: int
@@ -80,6 +88,7 @@ class Packed:
     checksum: bytes
     parts: Mapping[bytes, bytes] = field(default_factory=dict)
     checkpoint_id: UUID | None = None
+    known: Mapping[str, Known] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def size(self) -> int:
@@ -112,10 +121,12 @@ class Packer:
         """Validate and seal a snapshot; raises InvalidArgument naming the first part that must not be kept.
 
         known: sealed large parts of this session from an earlier pack; those that did not change are taken over
-        without validating, compressing and sealing them again.
+        without validating, compressing and sealing them again. It must hold those that the snapshot left unread.
         """
-        large: dict[bytes, bytes] = {}
-        entries = {name: self._entry(snapshot, name, known or {}, large) for name in snapshot.parts}
+        sealed = known or {}
+        entries = {name: Entry(part.size, part.digest.hex()) for name, part in snapshot.unread.items()}
+        large = {part.digest: sealed[part.digest] for part in snapshot.unread.values()}
+        entries |= {name: self._entry(snapshot, name, sealed, large) for name in snapshot.parts}
         plain = msgspec.json.encode(_manifest(snapshot, entries))
         label = _label(snapshot.session_id, snapshot.checkpoint_id)
         return Packed(
@@ -126,6 +137,7 @@ class Packer:
             sha256(plain).digest(),
             large,
             snapshot.checkpoint_id,
+            _known(snapshot, entries),
         )
 
     def unpack(self, packed: Packed) -> Snapshot:
@@ -182,6 +194,15 @@ class Packer:
         if not self._codec.is_named(packed.session_id, data, digest):
             raise IntegrityError(str(label), f"content of {name} is not what its name says")
         return data
+
+
+def _known(snapshot: Snapshot, entries: Mapping[str, Entry]) -> dict[str, Known]:
+    known = dict(snapshot.unread)
+    for name, mark in snapshot.marks.items():
+        entry = entries.get(name)
+        if entry is not None and entry.hash:
+            known[name] = Known(mark, entry.size, bytes.fromhex(entry.hash))
+    return known
 
 
 def _label(session_id: UUID, checkpoint_id: UUID | None) -> Label:
