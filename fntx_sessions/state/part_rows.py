@@ -9,6 +9,7 @@ from psycopg2 import errors as pg
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import IntegrityError as ConstraintError
 
+from fntx_sessions.database.copying import copy_in
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.state.snapshot import Packed
 
@@ -21,6 +22,7 @@ _PAIRS = "unnest(CAST(:ids AS uuid[]), CAST(:hashes AS bytea[])) AS n(session_id
 
 _STORED = text(f"SELECT p.session_id, p.part_hash FROM parts p JOIN {_PAIRS} USING (session_id, part_hash)")
 
+_COLUMNS = ("session_id", "part_hash", "data")
 _INSERT = text("""
 INSERT INTO parts (session_id, part_hash, data)
 SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:hashes AS bytea[]), CAST(:data AS bytea[]))
@@ -85,12 +87,23 @@ def insert(connection: Connection, packed: Sequence[Packed], sent: set[Ref]) -> 
     send = [(p.session_id, digest, data) for p in packed for digest, data in p.parts.items()]
     send = [row for row in send if row[:2] in sent]
     for some in _portions(send):
-        data = [Binary(row[2]) for row in some]
-        connection.execute(_INSERT, {**_pairs(row[:2] for row in some), "data": data})
+        _send(connection, some)
     named = [(p.session_id, digest, p.checkpoint_id or p.session_id) for p in packed for digest in p.parts]
     if named:
         snapshots = [str(row[2]) for row in named]
         connection.execute(_NAME, {**_pairs(row[:2] for row in named), "snapshots": snapshots})
+
+
+def _send(connection: Connection, rows: list[tuple[UUID, bytes, bytes]]) -> None:
+    try:
+        with connection.begin_nested():
+            copy_in(connection, "parts", _COLUMNS, [(one.bytes, digest, data) for one, digest, data in rows])
+    except ConstraintError as error:
+        # Somebody stored one of them since we looked, which a COPY cannot pass over.
+        if not isinstance(error.orig, pg.UniqueViolation):
+            raise
+        data = [Binary(row[2]) for row in rows]
+        connection.execute(_INSERT, {**_pairs(row[:2] for row in rows), "data": data})
 
 
 def _portions(rows: list[tuple[UUID, bytes, bytes]]) -> Iterator[list[tuple[UUID, bytes, bytes]]]:
