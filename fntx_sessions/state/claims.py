@@ -32,6 +32,11 @@ def array(items: Iterable[str]) -> str:
     return "{" + ",".join(items) + "}"
 
 
+def moment(at: datetime | None) -> str:
+    """Return a time as an item of such a literal."""
+    return f'"{at.isoformat()}"' if at else "NULL"
+
+
 def after(what: str, due: str, start: str = "CAST(:claimed_at AS timestamptz)") -> str:
     """Return the SQL of a session's next due time: unchanged when somebody set another one since the claim."""
     column = f"w.next_{what}_at"

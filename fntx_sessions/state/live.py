@@ -15,7 +15,7 @@ import redis
 from fntx_sessions.exceptions import FntxError, StaleEpoch
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.parts import Known, agent_part, checked, restorable
-from fntx_sessions.state.redis_client import ask_many, key, redis_errors
+from fntx_sessions.state.redis_client import ask_many, key, redis_errors, translate
 from fntx_sessions.state.scripts import Call, Script, Value
 
 _REPORT = Script("live_report.lua")
@@ -123,22 +123,26 @@ class LiveState:
         partly = [one for one in session_ids if known and known.get(one)]
         cuts = self._changed(partly, known or {})
         whole = [one for one in session_ids if one not in cuts]
-        packed = b"".join(_HGETALL % (len(name), name) for name in (_live(one).encode() for one in whole))
-        found = ask_many(self._redis, packed, len(whole)) if whole else []
+        found = self._ask(_HGETALL, whole)
         cuts |= {one: _cut(one, fields) for one, fields in zip(whole, found, strict=True)}
         return [cuts[one] for one in session_ids]
 
     def marks(self, session_ids: Sequence[UUID]) -> list[LiveMark | None]:
         """Return how far each session is, in order, without its bytes. None: not live."""
-        if not session_ids:
-            return []
-        packed = b"".join(_HMGET % (len(name), name) for name in (_live(one).encode() for one in session_ids))
-        return [_mark(fields) for fields in ask_many(self._redis, packed, len(session_ids))]
+        return [_mark(fields) for fields in self._ask(_HMGET, session_ids)]
 
     def drop(self, session_id: UUID) -> None:
         """Let a closed session's live state expire after `hot_ttl_s`; raising its fence again keeps it."""
         with redis_errors():
             self._redis.expire(_live(session_id), self._settings.hot_ttl_s)
+
+    def _ask(self, command: bytes, session_ids: Sequence[UUID]) -> list[Any]:
+        names = [_live(one).encode() for one in session_ids]
+        answers = ask_many(self._redis, [command % (len(name), name) for name in names])
+        for answer in answers:
+            if isinstance(answer, redis.RedisError):
+                raise translate(answer) from answer
+        return answers
 
     def _changed(self, partly: list[UUID], known: Mapping[UUID, Mapping[str, Known]]) -> dict[UUID, LiveCut | None]:
         calls: list[Call] = [(_live(one), _told(known[one])) for one in partly]

@@ -1,7 +1,7 @@
 """The Redis client of this process: bounded waits, one name for a session's keys, foreign errors translated once."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -26,6 +26,8 @@ OUT_OF_REACH: tuple[tuple[type[foreign.RedisError], str], ...] = (
     (foreign.ClusterDownError, _START_REDIS),
     (foreign.MasterDownError, _START_REDIS),
 )
+
+_PORTION_BYTES = 256_000
 
 
 def build_redis(url: str, settings: Settings) -> redis.Redis:
@@ -59,18 +61,42 @@ def key(session_id: UUID, name: str) -> str:
     return f"fntx:{{{session_id}}}:{name}"
 
 
-def ask_many(client: redis.Redis, packed: bytes, count: int) -> list[Any]:
-    """Send commands that are packed already and return their answers: a pipeline that costs no packing each."""
+def ask_many(client: redis.Redis, packed: Sequence[bytes]) -> list[Any]:
+    """Send commands that are packed already and return their answers: a pipeline that costs little for each.
+
+    An answer that is an error is returned as it is, in its place; raises Unavailable when Redis is out of reach.
+    """
+    if not packed:
+        return []
     with redis_errors():
         connection = client.connection_pool.get_connection()
         try:
-            connection.send_packed_command([packed])  # type: ignore[no-untyped-call]
-            return [connection.read_response() for _ in range(count)]
+            connection.send_packed_command(_portions(packed))  # type: ignore[no-untyped-call]
+            return [_answer(connection) for _ in packed]
         except BaseException:
             connection.disconnect()  # type: ignore[no-untyped-call]  # what else it answers belongs to nobody
             raise
         finally:
             client.connection_pool.release(connection)
+
+
+def _portions(packed: Sequence[bytes]) -> list[bytes]:
+    """Join small commands: one write to the socket each would cost more than they do."""
+    portions, small, size = list[bytes](), list[bytes](), 0
+    for command in packed:
+        small.append(command)
+        size += len(command)
+        if size > _PORTION_BYTES:
+            portions.append(b"".join(small))
+            small, size = [], 0
+    return [*portions, b"".join(small)] if small else portions
+
+
+def _answer(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except foreign.ResponseError as error:
+        return error
 
 
 @contextmanager

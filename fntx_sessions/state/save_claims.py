@@ -6,14 +6,13 @@ are still as they were seen. An unchanged session so costs one update of its wor
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import statements
-from fntx_sessions.state.claims import LAZY, Claim, Work, after, array
+from fntx_sessions.state.claims import LAZY, Claim, Work, after, array, moment
 
 _LOOK = text("""
 SELECT session_id, epoch, saved_epoch, saved_revision, next_save_at, checkpoint_type FROM session_work
@@ -68,7 +67,7 @@ def settle(engine: Engine, looked: Sequence[Work], current: Collection[UUID], le
         return Settled(Claim(()), [])
     values = {
         "ids": array(str(work.session_id) for work in looked),
-        "dues": array(_told(work.due_at) for work in looked),
+        "dues": array(moment(work.due_at) for work in looked),
         "changed": array("f" if work.session_id in current else "t" for work in looked),
         "lease_s": lease_s,
     }
@@ -86,7 +85,3 @@ def _settled(rows: Sequence[Any], looked: Mapping[UUID, Work]) -> Settled:
             work.append(Work(session_id, epoch, (saved_epoch, saved_revision), seen.due_at, seen.checkpoint_type))
             claimed_at, until = claimed_at or at, until or lapses
     return Settled(Claim(work, claimed_at, until), current)
-
-
-def _told(moment: datetime | None) -> str:
-    return f'"{moment.isoformat()}"' if moment else "NULL"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import accumulate
 from uuid import UUID
 
 from psycopg2 import Binary
@@ -9,16 +10,22 @@ from sqlalchemy import Connection, Engine, text
 
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.state import part_rows
-from fntx_sessions.state.claims import Claim, Work, after, array
+from fntx_sessions.state.claims import Claim, Work, after, array, moment
 from fntx_sessions.state.snapshot import Packed
 from fntx_sessions.testing import failpoint
 
-# The fence and the marks are on the work row, locked here until the commit: an epoch cannot move past a save.
+_CHECKSUM_BYTES = 32
+
+# Manifests and checksums come one behind the other, in one piece each: many pieces take Postgres longer to parse than
+# to store. The fence and the marks are on the work row, locked here until the commit: an epoch cannot move past a save.
 _WRITE = text(f"""
 WITH n AS (
-  SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS bigint[]), CAST(:revisions AS bigint[]),
-    CAST(:manifests AS bytea[]), CAST(:checksums AS bytea[]), CAST(:dues AS timestamptz[]))
-    AS t(session_id, epoch, revision, manifest, checksum, due_at)
+  SELECT t.session_id, t.epoch, t.revision, substring(b.manifests FROM t.start FOR t.size) AS manifest,
+    substring(b.checksums FROM (t.number - 1)::int * {_CHECKSUM_BYTES} + 1 FOR {_CHECKSUM_BYTES}) AS checksum, t.due_at
+  FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS bigint[]), CAST(:revisions AS bigint[]), CAST(:starts AS int[]),
+    CAST(:sizes AS int[]), CAST(:dues AS timestamptz[]))
+    WITH ORDINALITY AS t(session_id, epoch, revision, start, size, due_at, number),
+    (SELECT CAST(:manifests AS bytea) AS manifests, CAST(:checksums AS bytea) AS checksums) AS b
 ), mine AS (
   SELECT w.session_id FROM session_work w JOIN n USING (session_id) ORDER BY w.session_id FOR NO KEY UPDATE OF w
 ), fenced AS (
@@ -78,12 +85,15 @@ def owned_by(engine: Engine, host_id: str) -> list[UUID]:
 
 
 def _values(claim: Claim, packed: Sequence[Packed], dues: dict[UUID, datetime | None]) -> dict[str, object]:
+    ends = accumulate(len(p.manifest) for p in packed)
     return {
         "ids": array(str(p.session_id) for p in packed),
         "epochs": array(str(p.epoch) for p in packed),
         "revisions": array(str(p.revision) for p in packed),
-        "manifests": [Binary(p.manifest) for p in packed],
-        "checksums": [Binary(p.checksum) for p in packed],
-        "dues": [dues[p.session_id] for p in packed],
+        "starts": array(str(1 + end - len(p.manifest)) for end, p in zip(ends, packed, strict=True)),
+        "sizes": array(str(len(p.manifest)) for p in packed),
+        "manifests": Binary(b"".join(p.manifest for p in packed)),
+        "checksums": Binary(b"".join(p.checksum for p in packed)),
+        "dues": array(moment(dues[p.session_id]) for p in packed),
         "claimed_at": claim.claimed_at,
     }

@@ -6,9 +6,10 @@ from importlib import resources
 from typing import Any
 
 import redis
+from hiredis import pack_command
 from redis.exceptions import NoScriptError
 
-from fntx_sessions.state.redis_client import redis_errors, translate
+from fntx_sessions.state.redis_client import ask_many, redis_errors, translate
 
 Value = str | bytes | int
 Call = tuple[str, Sequence[Value]]
@@ -43,7 +44,5 @@ class Script:
         return answers
 
     def _pipeline(self, client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
-        with redis_errors(), client.pipeline(transaction=False) as pipeline:
-            for key, values in calls:
-                pipeline.evalsha(self._digest, 1, key, *values)
-            return list(pipeline.execute(raise_on_error=False))
+        commands = [("EVALSHA", self._digest, 1, key, *values) for key, values in calls]
+        return ask_many(client, [pack_command(command) for command in commands])  # type: ignore[arg-type]  # its stub
