@@ -115,6 +115,7 @@ def workers(
         "FNTX_HOME": str(folder), "FNTX_DATABASE_URL": module_database_url, "FNTX_REDIS_URL": url,
         "FNTX_AUTH_MODE": "open", "FNTX_LEASE_S": "2", "FNTX_LEASE_RENEW_S": "0.5",
         "FNTX_LIVENESS_INTERVAL_S": "0.5", "FNTX_FAILPOINTS": f"step.bar:kill@{once}",
+        "FNTX_KEY_RING": os.environ["FNTX_KEY_RING"],
     }  # fmt: skip
     settings = Settings(home=folder, database_url=module_database_url, redis_url=url, auth_mode="open")
     with make_hosting(settings) as hosting, ExitStack() as stack:
