@@ -5,13 +5,16 @@ Modules of the desk are imported inside the receivers: a producer that only send
 
 import atexit
 import os
+import sys
 from typing import Any
 from uuid import uuid4
 
 import structlog
 from celery import signals
 
+from fntx_sessions.exceptions import FntxError
 from fntx_sessions.monitoring.logs import configure_logging, redact
+from fntx_sessions.security.keyring import load_ring
 from fntx_sessions.security.local import process_token
 from fntx_sessions.settings import get_settings
 from tasks import routes
@@ -20,6 +23,7 @@ from tasks.configuration import transport_options
 TOKEN_HEADER = "fntx_token"  # noqa: S105 - the header's name
 HOST_ID = "FNTX_HOST_ID"
 _REPR_CHARACTERS = 1000
+log = structlog.get_logger(__name__)
 
 
 class _Process:
@@ -43,6 +47,16 @@ def _name_host(sender: Any, **_: Any) -> None:
     # Before the pool forks, so that all children are one host; new at every start, so that a dead one stays dead.
     os.environ[HOST_ID] = f"{sender.hostname}:{uuid4().hex[:8]}"
     _Process.speaks_for_system = True
+    _must_have_a_ring()
+
+
+def _must_have_a_ring() -> None:
+    # Without one it would take sessions and could keep nothing of them.
+    try:
+        load_ring(get_settings())
+    except FntxError as error:
+        log.critical("worker_without_key_ring", problem=str(error))
+        sys.exit(f"this worker does not start: {error}")
 
 
 @signals.beat_init.connect

@@ -39,7 +39,7 @@ def worker(
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            env=inherited | environment | {"PYTHONPATH": str(TESTS)},
+            env=inherited | {"FNTX_KEY_RING": os.environ["FNTX_KEY_RING"]} | environment | {"PYTHONPATH": str(TESTS)},
             cwd=TESTS.parent,
             stdout=output,
             stderr=subprocess.STDOUT,

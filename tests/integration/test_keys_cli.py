@@ -195,3 +195,13 @@ def test_the_list_is_shown_without_stores(desk, capsys):
     assert "not known" in told.err
     assert run(["keys", "rotate"]) == Exit.UNAVAILABLE
     assert Path(ring_file(desk.settings)).exists()
+
+
+def test_a_worker_without_a_ring_does_not_start(tmp_path, database_url, redis_url):
+    """It would take sessions and could keep nothing of them: it ends at once and says what to run."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FNTX_")}
+    environment |= {"FNTX_HOME": str(tmp_path), "FNTX_DATABASE_URL": database_url, "FNTX_REDIS_URL": redis_url}
+    command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", "agents", "-c", "1"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode != 0
+    assert "Run `fntx keys init` once" in ended.stderr
