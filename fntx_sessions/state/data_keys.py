@@ -83,10 +83,12 @@ class DataKeys:
 
     def _have(self, session_ids: Sequence[UUID], *, make: bool) -> dict[UUID, FntxError]:
         since, problems = self._cache.believed_since(), dict[UUID, FntxError]()
-        absent = [one for one in session_ids if self._cache.get(one, since) is None]
+        found = {one: self._cache.get(one, since) for one in session_ids}
+        absent = [one for one, held in found.items() if held is None]
         if absent:
             self._fetch(absent, since, problems, make=make)
-        shredded = {one: held.shredded for one in session_ids if (held := self._cache.get(one, 0.0)) and held.shredded}
+            found |= {one: self._cache.get(one, 0.0) for one in absent}
+        shredded = {one: held.shredded for one, held in found.items() if held and held.shredded}
         return problems | shredded
 
     def _fetch(self, absent: list[UUID], since: float, problems: dict[UUID, FntxError], *, make: bool) -> None:

@@ -82,6 +82,6 @@ def _settled(rows: Sequence[Any], looked: Mapping[UUID, Work]) -> Settled:
     for session_id, epoch, saved_epoch, saved_revision, lapses, at in rows:
         if epoch is not None:
             seen = looked[session_id]
-            work.append(Work(session_id, epoch, (saved_epoch, saved_revision), seen.due_at, seen.checkpoint_type))
+            work.append(Work(seen.session_id, epoch, (saved_epoch, saved_revision), seen.due_at, seen.checkpoint_type))
             claimed_at, until = claimed_at or at, until or lapses
     return Settled(Claim(work, claimed_at, until), current)
