@@ -138,7 +138,7 @@ def stored_whole(
     raises IntegrityError. proven: parts that were read back before; that they are there is enough.
     """
     expected = {b"": sha256(packed.manifest).digest()}
-    expected |= {digest: sha256(data).digest() for digest, data in packed.parts.items()}
+    expected |= {name: b"" if name in proven else sha256(data).digest() for name, data in packed.parts.items()}
     values = {"checkpoint_id": packed.checkpoint_id, "session_id": packed.session_id}
     found = connection.execute(_DIGESTS, values | {"proven": [Binary(digest) for digest in proven]})
     stored = {bytes(row.part_hash): None if row.digest is None else bytes(row.digest) for row in found}
