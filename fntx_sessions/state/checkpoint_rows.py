@@ -9,7 +9,7 @@ from uuid import UUID
 from psycopg2 import Binary
 from sqlalchemy import Connection, Engine, bindparam, insert, select, text, update
 
-from fntx_sessions.database.engine import transaction
+from fntx_sessions.database.engine import statements, transaction
 from fntx_sessions.database.models import checkpoints, parts, snapshot_parts
 from fntx_sessions.exceptions import IntegrityError, NotFound, StaleEpoch
 from fntx_sessions.schemas import Severity
@@ -87,7 +87,7 @@ class Stand:
 
 def stand(engine: Engine, session_id: UUID) -> Stand:
     """Return where a session stands; raises NotFound."""
-    with transaction(engine) as connection:
+    with statements(engine) as connection:
         row = connection.execute(_STAND, {"session_id": session_id}).one_or_none()
     if row is None:
         raise NotFound("session", str(session_id), "List sessions with `fntx ls`.")

@@ -189,8 +189,9 @@ def _make(
         if made is None or not isinstance(error.orig, UniqueViolation):
             raise
         return made  # asked twice at once: the other attempt's is the one that counts
-    row = rows.verify_stored(engine, packed, Packer.of(settings, engine).unpack, _proven(ref.session_id))
-    _copy(engine, client, settings, packed)
+    proven = _proven(ref.session_id)
+    row = rows.verify_stored(engine, packed, Packer.of(settings, engine).unpack, proven)
+    _copy(engine, client, settings, packed, packed.parts.keys() - proven)
     return to_checkpoint(row)
 
 
@@ -201,14 +202,14 @@ def _proven(session_id: UUID) -> set[bytes]:
     return {digest for packed in held if packed for digest in packed.parts}
 
 
-def _copy(engine: Engine, client: redis.Redis, settings: Settings, packed: Packed) -> None:
+def _copy(engine: Engine, client: redis.Redis, settings: Settings, packed: Packed, fresh: set[bytes]) -> None:
     """Hold it nearer too: for who reads it soon, and for the next one, which need not seal anew what did not change."""
     memory = get_memory()
     for held in memory.held(packed.session_id):
         if held.ref.checkpoint_id:
             memory.delete(held.ref)
     memory.offer(packed)
-    HotCopies(engine, client, settings, memory).write_checkpoint(packed)
+    HotCopies(engine, client, settings, memory).write_checkpoint(packed, fresh)
 
 
 def to_checkpoint(row: dict[str, Any], **states: Any) -> SessionCheckpoint:

@@ -76,11 +76,14 @@ class HotCopies:
             return str(error)
         return ""
 
-    def write_checkpoint(self, packed: Packed) -> str:
-        """Keep a checkpoint that is committed hot, in place of the oldest one; return why that failed, or nothing."""
+    def write_checkpoint(self, packed: Packed, fresh: Collection[bytes] = ()) -> str:
+        """Keep a checkpoint that is committed hot, in place of the oldest one; return why that failed, or nothing.
+
+        fresh: large parts that Redis can hardly hold yet: they are sent at once.
+        """
         try:
             with self._health.calling(REDIS_WRITES):
-                self._hot.put(packed)
+                self._hot.put(packed, fresh)
         except Retryable as error:
             return str(error)
         return ""

@@ -15,7 +15,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Engine, bindparam, select, text
 
-from fntx_sessions.database.engine import transaction
+from fntx_sessions.database.engine import statements, transaction
 from fntx_sessions.database.models import sessions
 from fntx_sessions.exceptions import NotFound, PreconditionFailed
 from fntx_sessions.schemas import SessionCheckpoint, Trigger
@@ -51,7 +51,7 @@ class Identity:
 
 def identity(engine: Engine, session_id: UUID) -> Identity:
     """Return what the session's state is made under now; the row is read without a lock. Raises NotFound."""
-    with transaction(engine) as connection:
+    with statements(engine) as connection:
         row = connection.execute(_READ, {"session_id": session_id}).one_or_none()
     if row is None:
         raise NotFound("session", str(session_id), "List sessions with `fntx ls`.")

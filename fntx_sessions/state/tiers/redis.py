@@ -39,11 +39,14 @@ class HotTier:
         """Return the hot tier as the settings want it."""
         return cls(client, settings.hot_ttl_s, settings.hot_checkpoints)
 
-    def put(self, packed: Packed) -> bool:
-        """Write one hot copy; False: what is here is as new, or so many checkpoints are newer. Raises Unavailable."""
+    def put(self, packed: Packed, fresh: Collection[bytes] = ()) -> bool:
+        """Write one hot copy; False: what is here is as new, or so many checkpoints are newer. Raises Unavailable.
+
+        fresh: large parts that are sent without asking whether they are here.
+        """
         if packed.checkpoint_id:
-            return self._checkpoints.put(packed)
-        return bool(self.put_many([(packed, ())]))
+            return self._checkpoints.put(packed, fresh)
+        return bool(self.put_many([(packed, fresh)]))
 
     def put_many(self, saves: Sequence[tuple[Packed, Collection[bytes]]]) -> list[UUID]:
         """Write hot copies of saves in one pipeline, each with the hashes of its new parts; raises Unavailable.
