@@ -101,6 +101,13 @@ def test_every_file_of_the_project_that_is_named_is_there():
     assert not missing
 
 
+def test_every_test_that_a_page_names_is_there():
+    """What is said to be proven is: `path::name` is a test of that file."""
+    named = {found for page in PAGES for found in re.findall(r"`(tests/[\w/.]+)::(\w+)`", page.read_text())}
+    assert len(named) > 80
+    assert not {one for one in named if f"\ndef {one[1]}(" not in (ROOT / one[0]).read_text()}
+
+
 def test_every_command_that_code_tells_people_to_run_exists():
     """A sentence of ours that says what to run names a command and options there are."""
     sources = [*(ROOT / "fntx_sessions").rglob("*.py"), *(ROOT / "tasks").glob("*.py")]
