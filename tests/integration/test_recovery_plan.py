@@ -239,8 +239,8 @@ def test_what_only_the_cold_store_knows_is_found_last(hosting):
     assert (outcome.extra["source"], outcome.extra["tier"]) == (f"checkpoint {made.checkpoint_id}", "cold")
 
 
-def test_a_cold_store_out_of_reach_leaves_the_recovery_waiting(hosting, tmp_path):
-    """Nothing nearer holds and the cold store cannot be asked: it stays pending, and is finished when it can."""
+def cold_layered(hosting, tmp_path):
+    """A session whose checkpoint is in the cold store alone, and the desk as it is with that store and without."""
     session_id, made = layered(hosting)
     packed = PostgresTier(hosting.desk.engine).get(Ref(session_id, made.checkpoint_id))
     gone = hosting.with_settings(cold_url=f"file://{tmp_path}/elsewhere")
@@ -254,6 +254,24 @@ def test_a_cold_store_out_of_reach_leaves_the_recovery_waiting(hosting, tmp_path
         id=made.checkpoint_id, name=f"sessions/{session_id}/checkpoints/{made.checkpoint_id}",
     )  # fmt: skip
     lose_redis(hosting, session_id, hot=True)
+    return session_id, made, gone, back
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["newest", "named"])
+def test_a_person_is_told_what_was_out_of_reach(hosting, tmp_path, named):
+    """Given up after its attempts: why is in the call, not only that they failed."""
+    session_id, made, gone, _ = cold_layered(hosting, tmp_path)
+    flipped(hosting, "saves", session_id)
+    with pytest.raises(Unavailable):
+        gone.ask(T.RECOVER, session_id, **({"checkpoint_id": made.checkpoint_id} if named else {}))
+    while gone.finish() != {"gave_up": 1}:
+        assert hosting.row(session_id)["pending"]
+    assert "the cold store is out of reach" in hosting.row(session_id)["requires_action"]
+
+
+def test_a_cold_store_out_of_reach_leaves_the_recovery_waiting(hosting, tmp_path):
+    """Nothing nearer holds and the cold store cannot be asked: it stays pending, and is finished when it can."""
+    session_id, made, gone, back = cold_layered(hosting, tmp_path)
     flipped(hosting, "saves", session_id)
     with pytest.raises(Unavailable):
         gone.ask(T.RECOVER, session_id)

@@ -80,6 +80,7 @@ class Restoring:
         if not tried and self._facts.saved == (0, 0):
             return self._nothing_to_put_back()
         if self._unreachable is not None:
+            self._progress.done()  # what was tried: should no attempt succeed, a person is told
             raise self._unreachable
         raise NothingLeft([*self._progress.report["passed_over"]])
 
@@ -98,6 +99,7 @@ class Restoring:
             return restored
         self._roll_back()
         if judged.kind == UNREACHABLE:
+            self._progress.done()
             raise judged.error or Unavailable(candidate.name, judged.problem, "It is tried again by itself.")
         raise NothingLeft([{"source": candidate.name, "problem": judged.problem}])
 
