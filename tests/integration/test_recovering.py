@@ -10,6 +10,7 @@ from hosting import SYSTEM, Hosting, S, T, forget_runtimes, make_hosting, shared
 
 from fntx_sessions.automation import hosts
 from fntx_sessions.exceptions import Forbidden, IllegalTransition, InvalidArgument, Unavailable
+from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.lifecycle.recovery import restoring
 from fntx_sessions.state.checkpoints import create_checkpoint
 from fntx_sessions.state.live import LiveState
@@ -222,3 +223,15 @@ def test_openings_of_older_epochs_are_cancelled_and_late_fills_found(hosting):
     assert reconciled["late_fills"] == [fill["fill_id"] for fill in hosting.fills(session_id)]
     assert len(reconciled["late_fills"]) == 1
     hosting.check_books(session_id)
+
+
+def test_shown_after_redis_lost_the_memory_it_is_the_save(hosting):
+    """What a guard reported since is not shown as the session's state; why is said."""
+    session_id = suspended(hosting)
+    hosting.desk.redis.flushdb()
+    forget_runtimes()
+    hosting.step()
+    desk = hosting.desk
+    shown = get_session(desk.engine, desk.redis, desk.settings, session_id).state_source
+    assert shown.tier != "live"
+    assert "no agent's memory" in shown.problems[0]

@@ -13,7 +13,7 @@ from fntx_sessions.schemas import StateSource
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.live import LiveCut, LiveState
 from fntx_sessions.state.loading import load
-from fntx_sessions.state.parts import restorable
+from fntx_sessions.state.parts import is_memory, restorable
 from fntx_sessions.state.tier_health import REDIS, health_of
 from fntx_sessions.state.tiers.base import Ref
 
@@ -37,8 +37,10 @@ def read_state(
     """
     problems: list[str] = []
     cut = _live(engine, redis, settings, session_id, problems)
-    if cut is not None and cut.parts:
+    if cut is not None and cut.parts and (saved_at is None or any(map(is_memory, cut.parts))):
         return cut.parts, _of_live(cut, saved_at, problems)
+    if cut is not None and cut.parts:
+        problems.append(f"{LIVE}: it holds no agent's memory; where the save does, Redis lost it")
     if saved_at is None:
         return {}, StateSource(tier=None, problems=problems) if problems else None
     try:
