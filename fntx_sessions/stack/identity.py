@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,8 +80,18 @@ def within_reach(package: Path, version: str) -> Path:
             if source.exists():
                 shutil.copytree(source, unfinished / source.name, ignore=shutil.ignore_patterns("include", "*.py*"))
         _open_to_all(unfinished)
-        unfinished.rename(copy)
+        _move(unfinished, copy)
     return copy / package.name
+
+
+def _move(unfinished: Path, copy: Path) -> None:
+    try:
+        unfinished.rename(copy)
+    except OSError:
+        # Another stack that started at the same moment was first, with the same files.
+        if not copy.exists():
+            raise
+        shutil.rmtree(unfinished)
 
 
 def _passable(path: Path) -> Path:
@@ -104,8 +115,6 @@ def _find(name: str) -> pwd.struct_passwd | None:
 
 def _create(name: str) -> pwd.struct_passwd | None:
     command = ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/bin/false", name]
-    try:
+    with suppress(OSError, subprocess.CalledProcessError):  # another stack that starts now may have made it
         subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
     return _find(name)
