@@ -21,7 +21,7 @@ from fntx_sessions.state.payloads import Payloads
 _CLAIM = text("""
 WITH due AS (
   SELECT session_id, step_claimed_by AS interrupted FROM session_work w
-  WHERE next_step_at <= now() AND (step_claimed_until IS NULL OR step_claimed_until < now())
+  WHERE next_step_at <= now() AND status <> 'closed' AND (step_claimed_until IS NULL OR step_claimed_until < now())
     AND (host_id IS NULL OR host_id = :host_id OR (next_step_at < now() - make_interval(secs => :patience_s)
       AND EXISTS (SELECT 1 FROM hosts h WHERE h.host_id = w.host_id AND h.lease_until > now())))
   ORDER BY next_step_at LIMIT :limit FOR UPDATE SKIP LOCKED
@@ -37,7 +37,8 @@ SELECT c.*, s.status, s.version, s.session_type, s.config, s.risk_parameters, s.
   (SELECT jsonb_agg(g.agent) FROM session_agents g WHERE g.session_id = s.session_id AND g.hosted) AS hosted_agents
 FROM claimed c JOIN sessions s USING (session_id) WHERE s.epoch = c.epoch
 """)
-# What a step leaves behind is written only while its epoch and its claim still stand.
+# What a step leaves behind is written only while its epoch and its claim still stand. A step that was unscheduled while
+# it ran stays so: the session may have closed.
 _FINISH = text("""
 WITH r AS (
   SELECT * FROM jsonb_to_recordset(CAST(:steps AS jsonb)) AS x(session_id uuid, epoch bigint, clock_at timestamptz,
@@ -45,9 +46,11 @@ WITH r AS (
 ), mine AS (
   UPDATE session_work w SET clock_at = coalesce(r.clock_at, w.clock_at), agent_failures = r.agent_failures,
     step_claimed_until = NULL, step_claimed_by = CASE WHEN r.unreported THEN 'interrupted' END,
-    next_step_at = CASE r.again WHEN 'now' THEN now() WHEN 'later' THEN now() + make_interval(secs => 10)
-      WHEN 'never' THEN NULL ELSE greatest(now(), w.next_step_at + make_interval(secs => w.step_interval_s)) END
+    next_step_at = CASE WHEN w.next_step_at IS NULL OR r.again = 'never' THEN NULL
+      WHEN r.again = 'now' THEN now() WHEN r.again = 'later' THEN now() + make_interval(secs => 10)
+      ELSE greatest(now(), w.next_step_at + make_interval(secs => w.step_interval_s)) END
   FROM r WHERE w.session_id = r.session_id AND w.epoch = r.epoch AND w.step_claimed_by = :claimant
+    AND w.status <> 'closed'
   RETURNING w.session_id
 ), kept AS (SELECT r.* FROM r JOIN mine USING (session_id)),
 d AS (
@@ -76,8 +79,8 @@ FROM kept, jsonb_to_recordset(kept.events) AS x(event_id uuid, timestamp timesta
 """)
 _NEXT = text("""
 SELECT extract(epoch FROM min(next_step_at) - clock_timestamp())::float8 FROM session_work
-WHERE next_step_at <= now() + make_interval(secs => :within_s) AND (host_id IS NULL OR host_id = :host_id)
-  AND (step_claimed_until IS NULL OR step_claimed_until < now())
+WHERE next_step_at <= now() + make_interval(secs => :within_s) AND status <> 'closed'
+  AND (host_id IS NULL OR host_id = :host_id) AND (step_claimed_until IS NULL OR step_claimed_until < now())
 """)
 _CLAIMANTS = text("""
 SELECT DISTINCT step_claimed_by FROM session_work

@@ -48,6 +48,9 @@ LEFT JOIN commands c ON c.command_id = CAST(s.pending ->> 'command_id' AS uuid)
 WHERE s.session_id = ANY(:ids)
 """)
 _RELEASE = text("UPDATE session_work SET pending_claimed_until = NULL WHERE session_id = ANY(:ids)")
+_STEPPING = text("""
+SELECT coalesce(step_claimed_until > now(), false) FROM session_work WHERE session_id = :session_id
+""")
 _LATER = text("""
 UPDATE session_work SET pending_due_at = now() + make_interval(secs => :wait_s)
 WHERE session_id = :session_id AND pending_due_at IS NOT NULL
@@ -189,7 +192,15 @@ def _obstacle(desk: Desk, row: dict[str, Any]) -> str | None:
     if held and (row["pending"] or {}).get("close_positions", True):
         listed = ", ".join(f"{holding.quantity} {holding.contract.symbol}" for holding in held)
         return f"open positions: {listed}"
+    # Asked last: a step that made the book flat has its day to write, and none that begins now moves the book again.
+    if _stepping(desk, row["session_id"]):
+        return "a step is under way"
     return None
+
+
+def _stepping(desk: Desk, session_id: UUID) -> bool:
+    with transaction(desk.engine) as connection:
+        return bool(connection.execute(_STEPPING, {"session_id": session_id}).scalar_one())
 
 
 def _close(desk: Desk, actor: Actor, row: dict[str, Any], checkpoint_id: UUID | None) -> str:

@@ -74,10 +74,10 @@ WITH s AS (
     checkpoint_type = CASE WHEN :work_moved THEN 'transition' ELSE checkpoint_type END,
     next_step_at = CASE WHEN NOT :work_recovering AND (:work_guarded OR (:work_stepped AND hosted))
       THEN clock_timestamp() END,
-    step_claimed_until = CASE WHEN :work_new_epoch THEN NULL ELSE step_claimed_until END,
+    step_claimed_until = CASE WHEN :work_new_epoch OR :work_closed THEN NULL ELSE step_claimed_until END,
     host_id = CASE WHEN :work_new_epoch OR NOT :work_stepped THEN NULL ELSE host_id END,
-    step_claimed_by = CASE WHEN :work_new_epoch AND step_claimed_by IS NOT NULL THEN 'interrupted'
-      ELSE step_claimed_by END,
+    step_claimed_by = CASE WHEN :work_closed THEN NULL
+      WHEN :work_new_epoch AND step_claimed_by IS NOT NULL THEN 'interrupted' ELSE step_claimed_by END,
     agent_failures = CASE WHEN :work_new_epoch THEN '{{}}' ELSE agent_failures END,
     recovery_attempts = coalesce(CAST(:work_recovery_attempts AS integer), recovery_attempts),
     next_recovery_at = CASE WHEN :work_moved OR CAST(:work_next_recovery_at AS timestamptz) IS NOT NULL
