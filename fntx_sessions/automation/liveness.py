@@ -31,6 +31,11 @@ SELECT count(*) AS known, count(*) FILTER (WHERE lease_until < now()) AS expired
   count(*) FILTER (WHERE lease_until < now() - make_interval(secs => :lease_s)) AS long_gone
 FROM hosts WHERE NOT "left"
 """)
+# Not those whose lease was over before the sweep stood still: they are lost whoever was away since.
+_GRANT = text("""
+UPDATE hosts SET lease_until = now() + make_interval(secs => :lease_s)
+WHERE NOT "left" AND lease_until < now() AND lease_until > now() - make_interval(secs => :gap_s)
+""")
 # Claimed by moving next_recovery_at: two sweeps at once never recover one session twice.
 _LOST = text("""
 UPDATE session_work w SET next_recovery_at = now() + make_interval(secs => :again_s)
@@ -65,18 +70,27 @@ class Watch:
 def watch(desk: Desk, actor: Actor) -> Watch:
     """Take over the sessions of lost hosts, at most `recoveries_per_sweep`; return what was done."""
     tick = note_run(desk.engine, SWEEP)
-    done = Watch(waited=_must_wait(desk, tick.gap_s))
-    for lost in _lost(desk, grace_s=desk.settings.lease_s if done.waited else 0.0):
+    late, together = _was_late(desk, tick.gap_s), _vanished_together(desk)
+    done = Watch(waited=late or together)
+    for lost in _lost(desk, grace_s=desk.settings.lease_s if together else 0.0):
         _take_over(desk, actor, lost, done)
     if done.recovered or done.failed:
         log.warning("hosts_lost", recovered=len(done.recovered), failed=len(done.failed), rehomed=len(done.rehomed))
     return done
 
 
-def _must_wait(desk: Desk, gap_s: float | None) -> bool:
+def _was_late(desk: Desk, gap_s: float | None) -> bool:
+    """Tell whether this sweep stood still; whoever held a lease then could as little renew it, and gets one more."""
     settings = desk.settings
-    if gap_s is not None and gap_s > max(settings.lease_s, 3 * settings.liveness_interval_s):
-        return True
+    if gap_s is None or gap_s <= max(settings.lease_s, 3 * settings.liveness_interval_s):
+        return False
+    with transaction(desk.engine) as connection:
+        connection.execute(_GRANT, {"gap_s": gap_s, "lease_s": settings.lease_s})
+    return True
+
+
+def _vanished_together(desk: Desk) -> bool:
+    settings = desk.settings
     with transaction(desk.engine) as connection:
         found = connection.execute(_HOSTS, {"lease_s": settings.lease_s}).one()
     alive = found.known - found.long_gone
