@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 TESTS ?= tests
+# Two processes, each with stores of its own; one where a store is given: tests empty it.
+PARALLEL ?= $(if $(FNTX_REDIS_URL)$(FNTX_DATABASE_URL),,-n 2 --dist loadfile)
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down test check format bench lock clean
@@ -22,7 +24,7 @@ down: $(READY)  ## End that stack
 	$(BIN)/fntx down
 
 test: $(READY)  ## Run the tests on real servers; TESTS=tests/unit for a part
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest $(PARALLEL) $(TESTS)
 
 check: $(READY)  ## Format, lint, types, imports, models against migrations, generated docs
 	$(BIN)/ruff format --check .
