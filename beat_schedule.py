@@ -37,6 +37,11 @@ ENTRIES = (
     ),
     Entry("fntx.sweeps.erase", 5.0, "a shredded session cannot be read any more; what is plain of it goes soon after"),
     Entry("fntx.sweeps.archive", 60.0, "nobody waits for the archive of a closed session"),
+    Entry(
+        "fntx.sweeps.archive_keys",
+        5.0,
+        "until its key is in the cold store too, a running session's state hangs on Postgres alone",
+    ),
     Entry("fntx.sweeps.archive_segments", 60.0, "a week becomes old once a week, and is sealed at the mover's pace"),
     Entry(
         "fntx.sweeps.prune_partitions",

@@ -89,6 +89,14 @@ def archive_sessions() -> None:
     retaining.archive_sessions(at)
 
 
+@sweep("fntx.sweeps.archive_keys")
+def write_cold_keys() -> None:
+    """Copy the wrapped keys of running sessions into the cold store."""
+    at = desk()
+    note_run(at.engine, "archive_keys")
+    retaining.write_cold_keys(at)
+
+
 @sweep("fntx.sweeps.archive_segments")
 def seal_weeks() -> None:
     """Seal old weeks of long sessions' history."""

@@ -1,4 +1,4 @@
-"""What leaves Postgres by itself: old checkpoints, and closed sessions as archives."""
+"""What leaves Postgres by itself: old checkpoints, closed sessions as archives, and a copy of each wrapped key."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ from uuid import UUID
 from fntx_sessions.automation.sweeps import until_done
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.metrics import get_metrics
+from fntx_sessions.state import cold_key_sweep
 from fntx_sessions.state.archive import ArchiveReport, archive_due
 from fntx_sessions.state.objects.base import ObjectStore
 from fntx_sessions.state.objects.cold import open_cold
@@ -46,6 +47,18 @@ def archive_sessions(desk: Desk) -> int:
 
     with _cold(desk) as store:
         return until_done(lambda: batch(store).done, settings.retention_batch, settings.retention_sweep_s)
+
+
+def write_cold_keys(desk: Desk) -> int:
+    """Write the cold key objects that are due, for a few seconds; return how many; raises Unavailable."""
+    until = monotonic() + cold_key_sweep.SWEEP_S
+
+    with _cold(desk) as store:
+        return until_done(
+            lambda: cold_key_sweep.write_due(desk.engine, desk.settings, store, until=until),
+            cold_key_sweep.BATCH,
+            cold_key_sweep.SWEEP_S,
+        )
 
 
 @contextmanager

@@ -51,6 +51,8 @@ checkpoints = Table(
     json("made_under", "{}"),
     Column("size_bytes", BigInteger, nullable=False),
     Column("verified", Boolean, nullable=False, server_default=text("false")),
+    # What was wrong when it was read last; None: nothing, or it was not read yet.
+    Column("damage", Text),
     Column("note", Text),
     Column("created_by", Text, nullable=False, server_default="system"),
     Column("pinned", Boolean, nullable=False, server_default=text("false")),
@@ -100,12 +102,20 @@ session_keys = Table(
     now("created_at"),
     # When the cold key object was written under this wrapping; None: not yet, or re-wrapped since.
     at("cold_at"),
+    # Every cold store that was given a key object -> the ring key it hangs on there; kept until it was destroyed there.
+    json("cold_stores", "{}"),
+    # When a sweep writes the cold key object; None: it is there, or it is written when something else goes there.
+    at("cold_due_at"),
     at("shredded_at"),
     # When what is left of a shredded session, in all tiers, is erased next; None: all of it is gone.
     at("erase_due_at"),
+    # What could not be erased yet, and since when; None: nothing was in the way.
+    Column("erase_problem", Text),
+    at("erase_problem_since"),
     CheckConstraint("(wrapped IS NULL) = (shredded_at IS NOT NULL)", name="wrapped_unless_shredded"),
     Index("ix_session_keys_ring_key_id", "ring_key_id"),
     Index("ix_session_keys_erase_due_at", "erase_due_at", postgresql_where=text("erase_due_at IS NOT NULL")),
+    Index("ix_session_keys_cold_due_at", "cold_due_at", postgresql_where=text("cold_due_at IS NOT NULL")),
 )
 
 # Evidence: what an agent reported and no save could take.

@@ -136,7 +136,7 @@ WRITE_SHRED_COMMIT = text(
     + """;
 INSERT INTO session_keys AS k (session_id, data_key_id, shredded_at, erase_due_at)
 VALUES (:session_id, '', clock_timestamp(), clock_timestamp())
-ON CONFLICT (session_id) DO UPDATE SET wrapped = NULL, ring_key_id = NULL, cold_at = NULL,
+ON CONFLICT (session_id) DO UPDATE SET wrapped = NULL, ring_key_id = NULL, cold_at = NULL, cold_due_at = NULL,
   shredded_at = clock_timestamp(), erase_due_at = clock_timestamp();
 UPDATE session_work SET archive_due_at = NULL, archive_claimed_until = NULL WHERE session_id = :session_id;
 COMMIT"""

@@ -32,7 +32,7 @@ def ensure_cold_key(engine: Engine, settings: Settings, store: ObjectStore, sess
     if row is None:
         create_keys(engine, load_ring(settings), [session_id])
         row = read_keys(engine, [session_id])[session_id]
-    if row.wrapped is None or row.cold_at is None:
+    if row.wrapped is None or row.cold_at is None or store.address not in row.cold_stores:
         write_cold_key(engine, store, row)
 
 
@@ -42,7 +42,7 @@ def write_cold_key(engine: Engine, store: ObjectStore, row: KeyRow) -> None:
     for _ in range(_ATTEMPTS):
         put_object(store, row)
         failpoint("keys.cold_written")
-        if mark_cold(engine, row):
+        if mark_cold(engine, row, store.address):
             return
         row = read_keys(engine, [row.session_id])[row.session_id]
         if row.wrapped is None:
@@ -81,7 +81,7 @@ def import_cold_key(engine: Engine, settings: Settings, store: ObjectStore, sess
     if row.data_key_id != found.data_key_id:
         detail = f"the database has data key {row.data_key_id.hex()}, the object {found.data_key_id.hex()}"
         raise IntegrityError(object_name(session_id), detail)
-    mark_cold(engine, found)
+    mark_cold(engine, found, store.address)
 
 
 def _from_bytes(data: bytes, session_id: UUID) -> KeyRow:

@@ -9,6 +9,7 @@ While Postgres is away, what is remembered stays in use, and what is not is read
 
 import os
 from collections.abc import Sequence
+from random import sample
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -27,6 +28,7 @@ from fntx_sessions.state.objects.cold import open_cold
 __all__ = ["DataKeys", "KeyRow", "ensure_cold_key", "import_cold_key", "seal_of"]
 
 _TOGETHER = 1000  # how many that are due for it are compared in one question
+_COLD_AT_ONCE = 20  # key objects read in one go, so that saving what can be saved does not wait for a slow store
 _NO_KEY = "its data key is not in this database; `fntx archive restore` brings it with the session"
 
 
@@ -62,9 +64,21 @@ class DataKeys:
         self._remember(row, {})
 
     def at_hand(self, session_ids: Sequence[UUID]) -> set[UUID]:
-        """Return whose keys are remembered, and use them for a while without asking: for when Postgres is away."""
+        """Return whose keys can be used without Postgres, for a while without asking it.
+
+        A few that are not remembered are read from the cold store, others the next time.
+        """
         self._cache.leave_alone()
+        unknown = [one for one in session_ids if self._cache.get(one, 0.0) is None]
+        for session_id in sample(unknown, min(len(unknown), _COLD_AT_ONCE)):
+            if not self._learn_cold(session_id):
+                break
         return {one for one in session_ids if (held := self._cache.get(one, 0.0)) and held.key is not None}
+
+    def refusal(self, session_id: UUID) -> str:
+        """Return why a session's key is known to be gone for good; empty where it is not, or nothing is known."""
+        held = self._cache.get(session_id, 0.0)
+        return str(held.shredded) if held and held.shredded else ""
 
     def forget(self, session_id: UUID) -> None:
         """Let go of what is remembered of a session."""
@@ -122,6 +136,18 @@ class DataKeys:
             return read_cold_key(open_cold(self._settings), session_id)
         except Retryable:
             return None
+
+    def _learn_cold(self, session_id: UUID) -> bool:
+        """Take in a key object, where there is a sound one; False: the cold store is out of reach as well."""
+        try:
+            row = read_cold_key(open_cold(self._settings), session_id)
+        except Retryable:
+            return False
+        except IntegrityError:
+            return True
+        if row is not None:
+            self._remember(row, {})
+        return True
 
     def _remember(self, row: KeyRow, problems: dict[UUID, FntxError]) -> None:
         held = self._cache.get(row.session_id, 0.0)

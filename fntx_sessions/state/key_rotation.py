@@ -25,15 +25,23 @@ from fntx_sessions.testing import failpoint
 
 _COUNT = text("SELECT ring_key_id, count(*) AS n FROM session_keys WHERE wrapped IS NOT NULL GROUP BY ring_key_id")
 
+# Objects that this database knows of in other cold stores than the one at hand.
+_ELSEWHERE = text("""
+SELECT o.key AS store, o.value AS ring_key_id, count(*) AS n FROM session_keys, jsonb_each_text(cold_stores) AS o
+WHERE o.key <> :here GROUP BY 1, 2
+""")
+_FORGET = text("UPDATE session_keys SET cold_stores = cold_stores - CAST(:store AS text) WHERE cold_stores ? :store")
+
 _NEXT = text("""
-SELECT session_id, data_key_id, ring_key_id, wrapped, cold_at, shredded_at FROM session_keys
+SELECT session_id, data_key_id, ring_key_id, wrapped, cold_at, cold_stores, shredded_at FROM session_keys
 WHERE (CAST(:after AS uuid) IS NULL OR session_id > :after) AND wrapped IS NOT NULL AND ring_key_id <> :current
 ORDER BY session_id LIMIT :batch FOR NO KEY UPDATE
 """)
 
-# Its cold object still holds the former wrapping.
+# Its cold object still holds the former wrapping. What this rotation does not see in its own store, the sweep writes.
 _REWRAP = text("""
-UPDATE session_keys k SET ring_key_id = :current, wrapped = n.wrapped, cold_at = NULL
+UPDATE session_keys k SET ring_key_id = :current, wrapped = n.wrapped, cold_at = NULL,
+  cold_due_at = CASE WHEN cold_stores = '{}' THEN cold_due_at ELSE now() + interval '5 minutes' END
 FROM unnest(CAST(:ids AS uuid[]), CAST(:wrapped AS bytea[])) AS n(session_id, wrapped)
 WHERE k.session_id = n.session_id AND k.wrapped IS NOT NULL
 """)
@@ -50,10 +58,23 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """How much hangs on each ring key, by its id."""
+    """How much hangs on each ring key, by its id. elsewhere: objects by store and ring key, as Postgres noted it."""
 
     data_keys: Counter[str]
     cold_objects: Counter[str]
+    elsewhere: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def ring_keys(self) -> set[str]:
+        """Every ring key that anything hangs on, also one that the ring lacks."""
+        return {*self.data_keys, *self.cold_objects, *(key_id for _, key_id in self.elsewhere)}
+
+    def stores(self, key_id: str | None = None) -> dict[str, int]:
+        """Return the other stores with objects that hang on a key, or on any, and how many."""
+        found = Counter[str]()
+        for (store, held), count in self.elsewhere.items():
+            found[store] += count if key_id in (None, held) else 0
+        return dict(+found)
 
     def of(self, key_id: str) -> int:
         """Return how much hangs on one key."""
@@ -68,8 +89,16 @@ def uses(engine: Engine, store: ObjectStore) -> Uses:
     """Count what hangs on which ring key, in Postgres and in the cold store; raises Unavailable."""
     with transaction(engine) as connection:
         rows = connection.execute(_COUNT).all()
+        others = connection.execute(_ELSEWHERE, {"here": store.address}).all()
     cold = Counter(info.metadata.get(RING_KEY, "unknown") for info in store.list(PREFIX))
-    return Uses(Counter({row.ring_key_id: row.n for row in rows}), cold)
+    elsewhere = Counter({(row.store, row.ring_key_id): row.n for row in others})
+    return Uses(Counter({row.ring_key_id: row.n for row in rows}), cold, elsewhere)
+
+
+def forget_store(engine: Engine, address: str) -> int:
+    """Count the objects of a cold store that is gone for good no more; return how many. Raises Unavailable."""
+    with transaction(engine) as connection:
+        return connection.execute(_FORGET, {"store": address}).rowcount
 
 
 def rewrap(

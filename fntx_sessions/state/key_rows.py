@@ -1,7 +1,7 @@
 """Data keys in Postgres: one row a session, wrapped by the key ring."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,31 +15,43 @@ from fntx_sessions.security.keyring import KeyRing, Wrapped
 from fntx_sessions.state.data_key import binding, new_secret
 
 _READ = text("""
-SELECT session_id, data_key_id, ring_key_id, wrapped, cold_at, shredded_at FROM session_keys
+SELECT session_id, data_key_id, ring_key_id, wrapped, cold_at, cold_stores, shredded_at FROM session_keys
 WHERE session_id = ANY(CAST(:ids AS uuid[]))
 """)
 
+# Until then most commands of a creation are over, and a backtest's day is known to be one.
+_COLD_AFTER_S = 10
+
 # Whoever is second finds the row of whoever was first; the order keeps two batches from waiting for each other.
 _INSERT = text("""
-INSERT INTO session_keys (session_id, data_key_id, ring_key_id, wrapped)
-SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:key_ids AS bytea[]), CAST(:ring AS text[]), CAST(:wrapped AS bytea[]))
+INSERT INTO session_keys (session_id, data_key_id, ring_key_id, wrapped, cold_due_at)
+SELECT n.*, now() + make_interval(secs => :cold_after_s)
+FROM unnest(CAST(:ids AS uuid[]), CAST(:key_ids AS bytea[]), CAST(:ring AS text[]), CAST(:wrapped AS bytea[])) AS n
 ORDER BY 1
 ON CONFLICT (session_id) DO NOTHING
 """)
 
 # Only under the wrapping that was written: a rotation or a shredding in between wins.
-_COLD = text("UPDATE session_keys SET cold_at = now() WHERE session_id = :session_id AND wrapped = :wrapped")
+_COLD = text("""
+UPDATE session_keys SET cold_at = now(), cold_due_at = NULL,
+  cold_stores = cold_stores || jsonb_build_object(CAST(:store AS text), ring_key_id)
+WHERE session_id = :session_id AND wrapped = :wrapped
+""")
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """A session's wrapped data key; wrapped None: it was shredded. cold_at: when its cold object held this wrapping."""
+    """A session's wrapped data key; wrapped None: it was shredded.
+
+    cold_at: when a cold object held this wrapping. cold_stores: every store with an object of it -> its ring key there.
+    """
 
     session_id: UUID
     data_key_id: bytes
     wrapped: Wrapped | None
     shredded_at: datetime | None = None
     cold_at: datetime | None = None
+    cold_stores: Mapping[str, str] = field(default_factory=dict)
 
     def sealed(self) -> Wrapped:
         """Return the wrapped key; raises Shredded."""
@@ -85,19 +97,23 @@ def insert_keys(engine: Engine, rows: Sequence[KeyRow]) -> None:
         "key_ids": [Binary(row.data_key_id) for row in rows],
         "ring": [row.sealed().ring_key_id for row in rows],
         "wrapped": [Binary(row.sealed().data) for row in rows],
+        "cold_after_s": _COLD_AFTER_S,
     }
     with transaction(engine) as connection:
         connection.execute(_INSERT, values)
 
 
-def mark_cold(engine: Engine, row: KeyRow) -> bool:
-    """Note that the cold object holds this wrapping; False: the row was wrapped anew or shredded meanwhile."""
+def mark_cold(engine: Engine, row: KeyRow, store: str) -> bool:
+    """Note that the object in that store (its address) holds this wrapping.
+
+    False: the row was wrapped anew or shredded meanwhile.
+    """
     with transaction(engine) as connection:
-        values = {"session_id": row.session_id, "wrapped": Binary(row.sealed().data)}
+        values = {"session_id": row.session_id, "wrapped": Binary(row.sealed().data), "store": store}
         return connection.execute(_COLD, values).rowcount == 1
 
 
 def key_row(row: Any) -> KeyRow:
     """Return what a row of session_keys says."""
     wrapped = None if row.wrapped is None else Wrapped(row.ring_key_id, bytes(row.wrapped))
-    return KeyRow(row.session_id, bytes(row.data_key_id), wrapped, row.shredded_at, row.cold_at)
+    return KeyRow(row.session_id, bytes(row.data_key_id), wrapped, row.shredded_at, row.cold_at, row.cold_stores)

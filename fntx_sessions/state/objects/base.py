@@ -21,6 +21,11 @@ class ObjectStore(Protocol):
 
     name: str
 
+    @property
+    def address(self) -> str:
+        """The FNTX_COLD_URL that names this store."""
+        ...
+
     def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         """Write an object that is not there yet; False: one of that name is there, and stays as it is."""
         ...

@@ -55,6 +55,11 @@ class FolderStore:
         """Return where it lies."""
         return f"folder {self._root}"
 
+    @property
+    def address(self) -> str:
+        """The FNTX_COLD_URL that names this folder."""
+        return self._root.resolve().as_uri()
+
     def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         """Write an object that is not there yet; False: one of that name is there, and stays as it is."""
         return self._write(name, data, metadata, _link)

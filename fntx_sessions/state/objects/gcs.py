@@ -48,6 +48,11 @@ class GcsStore:
         """Return where it lies."""
         return f"gs://{self._name}/{self._prefix}"
 
+    @property
+    def address(self) -> str:
+        """The FNTX_COLD_URL that names this bucket and prefix."""
+        return str(self).rstrip("/")
+
     def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         """Write an object that is not there yet; False: one of that name is there, and stays as it is.
 

@@ -14,6 +14,11 @@ class WatchedStore:
         self._health = health
         self.name = store.name
 
+    @property
+    def address(self) -> str:
+        """Do as `ObjectStore.address`."""
+        return self._store.address
+
     def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         """Do as `ObjectStore.create`."""
         with self._health.calling(COLD):
