@@ -21,6 +21,7 @@ from fntx_sessions.lifecycle.arguments import CreateArguments
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.history import opened
+from fntx_sessions.lifecycle.recovery.differences import read_ledger
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor, system_actor
 from fntx_sessions.settings import Settings
@@ -165,8 +166,10 @@ class Hosting:
         return {row["client_order_id"]: row["state"] for row in found}
 
     def check_books(self, session_id: UUID) -> None:
-        """Check that the ledger holds the broker's fills, each once, and no order whose fate is unknown."""
-        ledger = {fill["fill_id"] for fill in self.fills(session_id)}
+        """Check that the ledger holds the broker's fills, each once, its positions, and no order of unknown fate."""
+        ledger = {fill["fill_id"] for fill in self.fills(session_id) if fill["reason"] != "reconciliation"}
+        held = {(one.trade_id, one.contract.symbol): one.quantity for one in self.broker.positions(session_id)}
+        assert read_ledger(self.desk.engine, session_id).positions() == held
         assert ledger == {fill.fill_id for fill in self.broker.executions(session_id)}
         working = {order.intent.client_order_id for order in self.broker.open_orders(session_id)}
         unknown = {name for name, state in self.states(session_id).items() if state in ("intended", "working")}

@@ -40,7 +40,7 @@ class Change:
     to_status None: the status stays. fields: columns of `sessions` to set. work: columns of `session_work` to set,
     on top of what the status implies. follow_ups: (kind, payload) pairs for the outbox, in order. state `pending`:
     a sweep finishes or refuses the command later. clear_latch: lift the account's fired loss limit. pin_checkpoint:
-    which of the session's to pin (True) or unpin. shreds: destroy the session's data key.
+    which of the session's to pin (True) or unpin. shreds: destroy the session's data key. booked: fills for the ledger.
     """
 
     to_status: SessionStatus | None = None
@@ -59,6 +59,7 @@ class Change:
     clear_latch: bool = False
     pin_checkpoint: tuple[UUID, bool] | None = None
     shreds: bool = False
+    booked: tuple[Row, ...] = ()
     state: Literal["done", "pending"] = "done"
 
 

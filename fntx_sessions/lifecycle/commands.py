@@ -66,7 +66,6 @@ DECISIONS: dict[Trigger, Decision] = {
     Trigger.UPDATE: update,
     Trigger.CHECKPOINT: begin_checkpoint,
     Trigger.PIN: pin,
-    Trigger.ACCEPT: accept,
     Trigger.SHRED: shred,
 }
 

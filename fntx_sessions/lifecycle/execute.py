@@ -13,7 +13,17 @@ from sqlalchemy import Engine
 
 from fntx_sessions.agents.registry import known_agents
 from fntx_sessions.exceptions import Forbidden, Unavailable
-from fntx_sessions.lifecycle import checkpointing, commands, creation, forking, machine, outbox, shredding, templates
+from fntx_sessions.lifecycle import (
+    accepting,
+    checkpointing,
+    commands,
+    creation,
+    forking,
+    machine,
+    outbox,
+    shredding,
+    templates,
+)
 from fntx_sessions.lifecycle.arguments import (
     CommandArguments,
     CreateArguments,
@@ -37,6 +47,7 @@ _STEPWISE: dict[Trigger, Callable[[Engine, Redis, Settings, Ask], Outcome]] = {
     Trigger.PIN: checkpointing.pin,
     Trigger.PRUNE: checkpointing.prune,
     Trigger.SHRED: shredding.shred,
+    Trigger.ACCEPT: accepting.accept,
 }
 
 

@@ -34,6 +34,7 @@ from fntx_sessions.lifecycle.machine_sql import (
     REPEAT,
     SHARE,
     WRITE,
+    WRITE_BOOK_COMMIT,
     WRITE_COMMIT,
     WRITE_SHRED_COMMIT,
     work_for,
@@ -239,6 +240,8 @@ def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: 
         "events": to_json(sealing.events(events_of(row, change))),
     }
     bound |= work_for(row, change)
+    if change.booked:
+        bound["booked"] = to_json(list(change.booked))
     failpoint("command.before_commit")
     with committing(ask):
         connection.execute(_statement(change, commit=commit), bound)
@@ -248,6 +251,8 @@ def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: 
 def _statement(change: Change, *, commit: bool) -> TextClause:
     if not commit:
         return WRITE
+    if change.booked:
+        return WRITE_BOOK_COMMIT
     return WRITE_SHRED_COMMIT if change.shreds else WRITE_COMMIT
 
 

@@ -142,6 +142,20 @@ UPDATE session_work SET archive_due_at = NULL, archive_claimed_until = NULL WHER
 COMMIT"""
 )
 
+# Fills that nobody traded: what makes the ledger hold what the broker holds.
+WRITE_BOOK_COMMIT = text(
+    WRITE.text
+    + """;
+INSERT INTO fills (fill_id, session_id, account_id, epoch, client_order_id, trade_id, trade_date, symbol, "right",
+  strike, expiry, side, quantity, price, fee, slippage, opening, reason, timestamp)
+SELECT * FROM jsonb_to_recordset(CAST(:booked AS jsonb)) AS r(fill_id text, session_id uuid, account_id text,
+  epoch bigint, client_order_id text, trade_id text, trade_date date, symbol text, "right" text, strike numeric,
+  expiry text, side text, quantity integer, price numeric, fee numeric, slippage numeric, opening boolean,
+  reason text, timestamp timestamptz)
+ON CONFLICT (fill_id, timestamp) DO NOTHING;
+COMMIT"""
+)
+
 # A recovery that is refused held the steps of its session back until now.
 REFUSE = text(f"""
 WITH s AS (

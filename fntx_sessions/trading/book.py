@@ -13,6 +13,8 @@ from fntx_sessions.trading.market import Board, MarketTick
 from fntx_sessions.trading.orders import ZERO, Contract, Fill, Placed, Working
 
 STRESS_REASONS = frozenset({"stop", "loss_limit"})
+# The reason of a fill nobody traded: it says what a position is that no fill explains.
+RECONCILIATION = "reconciliation"
 Marks = dict[str, Decimal]
 
 
@@ -49,7 +51,7 @@ class Trade:
         return {contract: quantity for contract, quantity in self.legs.items() if contract.is_option}
 
     def apply(self, fill: Fill) -> None:
-        """Add one fill; `credit` becomes what one package was opened for, dollars per share."""
+        """Add one fill; `credit` becomes what one of each leg was opened for, dollars per share."""
         held = self.legs.get(fill.contract, 0) + fill.signed
         if held:
             self.legs[fill.contract] = held
@@ -73,7 +75,7 @@ class Trade:
         self.first = self.first or fill
         opening = [one for one in self.fills if one.opening]
         self.packages = min(one.quantity for one in opening)
-        self.credit = sum((one.cash for one in opening), ZERO) / (self.packages * fill.contract.multiplier)
+        self.credit = sum((_opened_at(contract, opening) for contract in {one.contract for one in opening}), ZERO)
 
 
 class BookView:
@@ -240,6 +242,13 @@ def has_expired(contract: Contract, tick: MarketTick) -> bool:
 
 def _moment(fill: Fill) -> tuple[datetime, str]:
     return fill.timestamp, fill.fill_id
+
+
+def _opened_at(contract: Contract, opening: list[Fill]) -> Decimal:
+    """Return the average price a leg was opened at, positive for one sold: legs need not be equally many."""
+    taken = [one for one in opening if one.contract == contract]
+    cash = sum((one.cash for one in taken), ZERO)
+    return cash / (sum(one.quantity for one in taken) * contract.multiplier)
 
 
 def _opening_price(book: BookView, contract: Contract) -> Decimal:

@@ -73,7 +73,10 @@ class Broker(Protocol):
         """Return the session's fills, oldest first, those later than `after` when given."""
 
     def load_book(self, session_id: UUID, trade_date: date) -> BookView:
-        """Return the session's book: open trades, trades of `trade_date`, working orders."""
+        """Return the session's book: open trades, trades of `trade_date`, working orders.
+
+        It holds what `positions` says: what no fill explains of them is in it as a fill with reason `reconciliation`.
+        """
 
     def roll(self, session_id: UUID, epoch: int, trade_date: date, value: Decimal) -> None:
         """Store what the session holds is worth at the roll of `trade_date`; the first answer stands."""

@@ -33,7 +33,8 @@ class AccountView:
     """What of the session's account counts against its limits, other sessions on it included.
 
     equity_at_roll: dollars. other_*: the account's other sessions today: result, loss to their stops, contracts
-    and margin. latched: why the loss limit has fired for this trade date, None if it has not.
+    and margin. latched: why the loss limit has fired for this trade date, None if it has not. carried: what of the
+    limit the account it was forked from had used; no money of this account, never above 0.
     """
 
     account_id: str
@@ -45,14 +46,16 @@ class AccountView:
     other_margin: Decimal = ZERO
     broker_margin: Decimal | None = None
     latched: str | None = None
+    carried: Decimal = ZERO
 
 
 @dataclass(frozen=True, slots=True)
 class Money:
     """The money view of one moment, dollars. net_pnl: since the session began; daily_pnl: since the roll; after fees.
 
-    limit and remaining are the account's; open_risk is what this session loses if all its stops are reached;
-    unrealized is that of open trades since they were opened, before fees.
+    limit and remaining are the account's, and so is counted: its P&L with the loss it was forked with. open_risk is
+    what this session loses if all its stops are reached; unrealized is that of open trades since they were opened,
+    before fees.
     """
 
     daily_pnl: Decimal
@@ -65,11 +68,12 @@ class Money:
     exposure: Decimal
     margin: Decimal
     contracts: int
+    counted: Decimal
 
     @property
     def fired(self) -> bool:
         """Tell whether the day's loss has reached the account's limit."""
-        return self.account_pnl <= -self.limit
+        return self.counted <= -self.limit
 
 
 def trades_of(fills: Iterable[Fill]) -> list[TradeResult]:
@@ -156,14 +160,16 @@ def open_risk(book: BookView, marks: Marks, risk: RiskParameters, rules: Trading
 
 def _trade_risk(trade: Trade, marks: Marks, risk: RiskParameters, rules: TradingRules) -> Decimal:
     options = trade.options
-    if not options or not trade.packages:
+    if not options:
         return ZERO
     contracts = sum(abs(quantity) for quantity in options.values())
-    now = -sum((quantity * marks[contract.symbol] for contract, quantity in options.items()), ZERO) / trade.packages
-    cost = stop_cost(risk, trade.credit) + rules.stop_slippage * (contracts // trade.packages)
+    # Legs are equally many, unless the broker said otherwise: then the most of them count.
+    most = max(abs(quantity) for quantity in options.values())
+    now = sum((marks[one.symbol] if quantity < 0 else -marks[one.symbol] for one, quantity in options.items()), ZERO)
+    cost = stop_cost(risk, trade.credit) + rules.stop_slippage * len(options)
     width = spread_width(options)
     worst = cost if width is None else min(cost, width)
-    return max((worst - now) * 100 * trade.packages, ZERO) + rules.fee_per_contract * contracts
+    return max((worst - now) * 100 * most, ZERO) + rules.fee_per_contract * contracts
 
 
 def spread_width(legs: dict[Contract, int]) -> Decimal | None:
@@ -248,6 +254,7 @@ def money_of(book: BookView, board: Board, risk: RiskParameters, account: Accoun
     marks = book.mark(board)
     limit = loss_limit(risk, account.equity_at_roll)
     day = daily_pnl(book, marks)
+    counted = day + account.other_pnl + account.carried
     flat = book.flat
     spot = Decimal(str(round(board.tick.spot, 4)))
     margin = account.broker_margin
@@ -259,11 +266,12 @@ def money_of(book: BookView, board: Board, risk: RiskParameters, account: Accoun
         unrealized=_unrealized(book, marks),
         limit=limit,
         account_pnl=day + account.other_pnl,
-        remaining=max(limit + day + account.other_pnl, ZERO),
+        remaining=max(limit + counted, ZERO),
         open_risk=ZERO if flat else open_risk(book, marks, risk, rules),
         exposure=ZERO if flat else exposure(book),
         margin=margin,
         contracts=book.contracts,
+        counted=counted,
     )
 
 

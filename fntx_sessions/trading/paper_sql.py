@@ -111,22 +111,58 @@ POSITIONS = text(
     "AND (CAST(:session_id AS uuid) IS NULL OR session_id = :session_id) ORDER BY opened_at, trade_id, symbol"
 ).bindparams(bindparam("session_id", type_=UUID(as_uuid=True)))
 
-# What a book is made of: fills of trades still held or of this trade date; the rest only as a sum.
+# Per leg of the trades in view: what its fills do not explain of its position. Whatever made the two part, the position
+# is what is held; `carried` is the fill that is missing, at the position's own price, as long as they part.
+_CARRIED = """
+legs AS (
+  SELECT trade_id, symbol, min(account_id) AS account_id, min("right") AS "right", min(strike) AS strike,
+    min(expiry) AS expiry, sum(CASE side WHEN 'buy' THEN quantity ELSE -quantity END) AS net,
+    coalesce(sum(CASE side WHEN 'buy' THEN quantity ELSE -quantity END) FILTER (WHERE opening), 0) AS opened,
+    sum(price * quantity) / sum(quantity) AS price, min("timestamp") AS at
+  FROM paper_fills WHERE session_id = :session_id AND {seen} GROUP BY trade_id, symbol
+), places AS (
+  SELECT * FROM paper_positions WHERE session_id = :session_id AND {seen}
+), carried AS (
+  SELECT coalesce(p.trade_id, l.trade_id) AS trade_id, coalesce(p.symbol, l.symbol) AS symbol,
+    coalesce(p.account_id, l.account_id) AS account_id, coalesce(p."right", l."right") AS "right",
+    coalesce(p.strike, l.strike) AS strike, coalesce(p.expiry, l.expiry) AS expiry,
+    coalesce(p.quantity, 0) - coalesce(l.net, 0) AS gap, coalesce(l.opened, 0) AS opened,
+    coalesce(p.average_price, l.price) AS price, coalesce(p.opened_at, l.at) AS at
+  FROM places p FULL JOIN legs l ON l.trade_id = p.trade_id AND l.symbol = p.symbol
+  WHERE coalesce(p.quantity, 0) <> coalesce(l.net, 0)
+)
+"""
+
+# What a book is made of: fills of trades still held or of this trade date, and what is carried; the rest only as a sum.
 BOOK_FILLS = text(
     """
-SELECT * FROM paper_fills WHERE session_id = :session_id AND trade_id IN (
+WITH seen AS (
   SELECT trade_id FROM paper_positions WHERE session_id = :session_id AND quantity <> 0
   UNION SELECT trade_id FROM paper_fills WHERE session_id = :session_id AND trade_date >= :trade_date
-) ORDER BY "timestamp", fill_id
+), """
+    + _CARRIED.format(seen="trade_id IN (SELECT trade_id FROM seen)")
+    + """
+SELECT fill_id, session_id, account_id, epoch, client_order_id, trade_id, trade_date, symbol, "right", strike, expiry,
+  side, quantity, price, fee, slippage, opening, reason, "timestamp"
+FROM paper_fills WHERE session_id = :session_id AND trade_id IN (SELECT trade_id FROM seen)
+UNION ALL
+SELECT 'carried/' || CAST(:session_id AS text) || '/' || trade_id || '/' || symbol, CAST(:session_id AS uuid), account_id, 0,
+  'carried/' || CAST(:session_id AS text), trade_id, CAST(at AT TIME ZONE 'America/New_York' AS date), symbol, "right", strike, expiry,
+  CASE WHEN gap > 0 THEN 'buy' ELSE 'sell' END, abs(gap), price, 0, 0, gap * opened >= 0, 'reconciliation', at
+FROM carried
+ORDER BY "timestamp", fill_id
 """
 ).bindparams(bindparam("session_id", type_=UUID(as_uuid=True)))
 
 BOOK_REST = text(
-    """
+    "WITH "
+    + _CARRIED.format(seen="true")
+    + """
 SELECT
   coalesce((SELECT sum((CASE side WHEN 'sell' THEN 1 ELSE -1 END) * quantity * price
       * (CASE "right" WHEN 'stock' THEN 1 ELSE 100 END) - fee)
-    FROM paper_fills WHERE session_id = :session_id), 0) AS total,
+    FROM paper_fills WHERE session_id = :session_id), 0)
+  - coalesce((SELECT sum(gap * price * (CASE "right" WHEN 'stock' THEN 1 ELSE 100 END)) FROM carried), 0) AS total,
   coalesce((SELECT value FROM paper_rolls WHERE session_id = :session_id AND trade_date = :trade_date), 0) AS value
 """
 ).bindparams(bindparam("session_id", type_=UUID(as_uuid=True)))

@@ -14,6 +14,7 @@ from fntx_sessions.automation import hosts
 from fntx_sessions.exceptions import Forbidden, InvalidArgument, PreconditionFailed
 from fntx_sessions.lifecycle import orders
 from fntx_sessions.lifecycle.reads.metrics import get_metrics
+from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.lifecycle.recovery.differences import Ledger, compare, read_ledger
 from fntx_sessions.lifecycle.recovery.memory import memory_of
 from fntx_sessions.security.actor import Actor
@@ -297,3 +298,84 @@ def test_a_forks_memory_of_its_parents_trades_is_no_difference(hosting):
     live.report(Report(session_id, 1, "RiskManagerAgent", {name: orjson.dumps(state)}))
     hosting.do(T.SUSPEND, session_id)
     assert hosting.do(T.RECOVER, session_id).extra["differences"] == []
+
+
+def surplus(hosting: Hosting, session_id: UUID) -> None:
+    """The broker holds two contracts more of what was sold, and calls that no fill here explains."""
+    hosting.run(
+        "UPDATE paper_positions SET quantity = quantity - 2 WHERE session_id = :id AND quantity < 0", id=session_id
+    )
+    hosting.run(
+        "INSERT INTO paper_positions SELECT session_id, 'T9', 'SPY180109C00276000', account_id, 'call', 276, expiry, 2, "
+        "0.30, opened_at FROM paper_positions WHERE session_id = :id LIMIT 1",
+        id=session_id,
+    )
+
+
+def held_by(hosting: Hosting, session_id: UUID) -> dict[str, int]:
+    return {one.contract.symbol: one.quantity for one in hosting.broker.positions(session_id)}
+
+
+def shown(hosting: Hosting, session_id: UUID) -> dict[str, int]:
+    found = get_session(hosting.desk.engine, hosting.desk.redis, hosting.desk.settings, session_id)
+    return {one.symbol: one.quantity for one in found.trading_state.open_positions}
+
+
+@pytest.mark.parametrize("part", [surplus, no_position, no_execution])
+def test_accepting_books_what_the_broker_holds(hosting, part):
+    """Once accepted, ledger and readers hold the broker's positions; asked again, nothing is booked twice."""
+    session_id = holding(hosting)
+    part(hosting, session_id)
+    hosting.do(T.RECOVER, session_id)
+    command_id = uuid4()
+    accepted = hosting.ask(T.ACCEPT, session_id, actor=RISK, reason="seen", command_id=command_id)
+    assert hosting.ask(T.ACCEPT, session_id, actor=RISK, reason="seen", command_id=command_id).extra == accepted.extra
+    held = {(one.trade_id, one.contract.symbol): one.quantity for one in hosting.broker.positions(session_id)}
+    assert read_ledger(hosting.desk.engine, session_id).positions() == held
+    assert shown(hosting, session_id) == held_by(hosting, session_id)
+    booked = [fill for fill in hosting.fills(session_id) if fill["reason"] == "reconciliation"]
+    assert len(booked) == len(accepted.extra["booked"]) == {surplus: 2, no_position: 1, no_execution: 0}[part]
+    [event] = events(hosting, session_id, "differences_accepted")
+    assert event.data["booked"] == accepted.extra["booked"]
+    hosting.do(T.SUSPEND, session_id)
+    assert hosting.do(T.RECOVER, session_id).extra["differences"] == []
+
+
+def test_a_stop_closes_all_that_the_broker_holds(hosting):
+    """What was accepted is managed: limits count it, the stop flattens every contract, the books agree at the end."""
+    session_id = holding(hosting)
+    surplus(hosting, session_id)
+    hosting.do(T.RECOVER, session_id)
+    hosting.do(T.ACCEPT, session_id, actor=RISK, reason="the broker is right")
+    hosting.do(T.RESUME, session_id)
+    hosting.do(T.STOP, session_id, close_positions=True)
+    for _ in range(6):
+        hosting.step()
+    assert hosting.broker.positions(session_id) == []
+    hosting.finish()
+    assert hosting.row(session_id)["status"] == S.CLOSED
+    hosting.check_books(session_id)
+
+
+def test_agents_count_what_the_broker_holds(hosting):
+    """From the first step after a recovery on: contracts, positions and what is left of the limit are the broker's."""
+    session_id = holding(hosting)
+    surplus(hosting, session_id)
+    hosting.do(T.RECOVER, session_id)
+    hosting.step()
+    view = orjson.loads(live_of(hosting, session_id).parts["trading"])
+    contracts = sum(abs(one["quantity"]) for one in view["open_positions"])
+    assert contracts + view["position_limit_remaining"] == hosting.row(session_id)["risk_parameters"]["position_limit"]
+    assert {one["symbol"]: one["quantity"] for one in view["open_positions"]} == held_by(hosting, session_id)
+
+
+def test_an_order_nobody_knows_stays_listed_with_what_to_do(hosting):
+    """It works at the broker: no booking mends that, and whoever accepts is told."""
+    session_id = holding(hosting)
+    unknown_order(hosting, session_id)
+    hosting.do(T.RECOVER, session_id)
+    outcome = hosting.do(T.ACCEPT, session_id, actor=RISK, reason="seen")
+    [left] = hosting.row(session_id)["recovery_data"]["at_broker"]
+    assert left["what"].startswith("stray/")
+    [warning] = outcome.warnings
+    assert "cancel it at the broker" in warning

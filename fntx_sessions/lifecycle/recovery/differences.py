@@ -14,6 +14,7 @@ from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, statements
 from fntx_sessions.lifecycle.recovery.memory import Leg, Memory
+from fntx_sessions.trading.book import RECONCILIATION
 from fntx_sessions.trading.broker import Broker
 
 Difference = dict[str, Any]
@@ -21,7 +22,7 @@ Difference = dict[str, Any]
 GRACE = timedelta(seconds=60)
 
 _FILLS = text("""
-SELECT fill_id, client_order_id, trade_id, symbol, recorded_at, CASE side WHEN 'buy' THEN quantity ELSE -quantity END
+SELECT fill_id, client_order_id, trade_id, symbol, recorded_at, reason, CASE side WHEN 'buy' THEN quantity ELSE -quantity END
   AS quantity
 FROM fills WHERE session_id = :session_id ORDER BY recorded_at, timestamp, fill_id
 """)
@@ -105,7 +106,7 @@ def _positions(ledger: Ledger, broker: Broker, session_id: UUID) -> Iterator[Dif
 
 def _fills(ledger: Ledger, executed: set[str]) -> Iterator[Difference]:
     for fill in ledger.fills:
-        if fill["fill_id"] not in executed:
+        if fill["fill_id"] not in executed and fill["reason"] != RECONCILIATION:
             why = "the broker has no such fill"
             yield difference("fill", fill["fill_id"], why, symbol=fill["symbol"], ledger=fill["quantity"])
 
