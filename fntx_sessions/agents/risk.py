@@ -53,18 +53,18 @@ def _watch_losses(state: State, context: StepContext, money: Money) -> None:
     context.outputs.loss_fired = money.fired or latched
     if money.fired and not latched:
         _fire(state, context, money)
-    elif money.account_pnl <= -context.rules.loss_warning_fraction * money.limit and first_time(state, "loss", context):
-        share = round(-money.account_pnl / money.limit * 100)
-        text = f"day's loss ${-money.account_pnl} is {share} % of the limit ${money.limit}, where trading stops"
+    elif money.counted <= -context.rules.loss_warning_fraction * money.limit and first_time(state, "loss", context):
+        share = round(-money.counted / money.limit * 100)
+        text = f"day's loss ${-money.counted} is {share} % of the limit ${money.limit}, where trading stops"
         context.desk.emit("loss_limit_near", "risk", Severity.WARNING, text)
 
 
 def _fire(state: State, context: StepContext, money: Money) -> None:
     if not first_time(state, "loss_fired", context):
         return
-    text = f"day's loss ${-money.account_pnl} reached the limit ${money.limit}: positions are closed, nothing is opened"
+    text = f"day's loss ${-money.counted} reached the limit ${money.limit}: positions are closed, nothing is opened"
     context.desk.latch_loss(text)
-    data = {"account_pnl": str(money.account_pnl), "limit": str(money.limit)}
+    data = {"account_pnl": str(money.account_pnl), "counted": str(money.counted), "limit": str(money.limit)}
     context.desk.emit("loss_limit_fired", "risk", Severity.CRITICAL, text, data, requires_action=True)
 
 

@@ -203,6 +203,7 @@ def account_view(desk: Desk, broker: Broker, account_id: str, session_id: UUID, 
         others["margin"],
         held.margin_used,
         (day.latch_reason or "the loss limit has fired") if day.latched else None,
+        day.carried,
     )
 
 

@@ -28,6 +28,7 @@ account_days = Table(
     Column("account_id", Text, ForeignKey("accounts.account_id"), nullable=False),
     Column("trade_date", Date, nullable=False),
     Column("equity_at_roll", Numeric(18, 4), nullable=False),
+    Column("carried", Numeric(18, 4), nullable=False, server_default=text("0")),
     at("latched_at"),
     Column("latched_by", Text),
     Column("latch_reason", Text),

@@ -1,16 +1,20 @@
-"""A fork: a new session with another's settings, roster and memory. Orders, positions and money are never copied."""
+"""A fork: a new session with another's settings, roster and memory. Orders, positions and money are never copied.
+
+What of the loss limit is used is: by account and trade date.
+"""
 
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from redis import Redis
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import IntegrityError, NotFound, PreconditionFailed, Shredded
 from fntx_sessions.lifecycle import commands, creation, machine, templates
 from fntx_sessions.lifecycle.arguments import ForkArguments
+from fntx_sessions.lifecycle.carrying import carry_loss
 from fntx_sessions.lifecycle.change import Ask, Outcome, Row
 from fntx_sessions.schemas import SessionTemplate, SessionType
 from fntx_sessions.settings import Settings
@@ -54,7 +58,12 @@ def fork(engine: Engine, redis: Redis, settings: Settings, ask: Ask, arguments: 
     heritage = forks.inherit(
         engine, redis, settings, arguments.session_id, arguments.checkpoint_id, ask.session_id, under, ask.actor.name
     )
-    return creation.create(engine, settings, ask, replace(planned, brings=heritage.store))
+
+    def bring(connection: Connection) -> None:
+        heritage.store(connection)
+        carry_loss(connection, arguments.session_id, ask.session_id)
+
+    return creation.create(engine, settings, ask, replace(planned, brings=bring))
 
 
 def start(engine: Engine, redis: Redis, settings: Settings, ask: Ask) -> Outcome:

@@ -25,17 +25,18 @@ from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.orders import Fill, OrderIntent, OrderRequest
 from fntx_sessions.trading.paper_rows import fill_row
 
-_ROLL = text("""
-INSERT INTO account_days (account_id, trade_date, equity_at_roll)
-SELECT a.account_id, :trade_date, a.equity + coalesce((
+EQUITY_AT_ROLL = """a.equity + coalesce((
   SELECT sum(d.realized - d.fees) + coalesce(sum(d.unrealized) FILTER (WHERE d.trade_date = (
-    SELECT max(l.trade_date) FROM session_days l WHERE l.session_id = d.session_id AND l.trade_date < :trade_date)), 0)
-  FROM session_days d WHERE d.account_id = a.account_id AND d.trade_date < :trade_date), 0)
+    SELECT max(l.trade_date) FROM session_days l WHERE l.session_id = d.session_id AND l.trade_date < {day})), 0)
+  FROM session_days d WHERE d.account_id = a.account_id AND d.trade_date < {day}), 0)"""
+_ROLL = text(f"""
+INSERT INTO account_days (account_id, trade_date, equity_at_roll)
+SELECT a.account_id, :trade_date, {EQUITY_AT_ROLL.format(day=":trade_date")}
 FROM accounts a WHERE a.account_id = :account_id
 ON CONFLICT (account_id, trade_date) DO NOTHING
 """)
 _DAY = text("""
-SELECT equity_at_roll, latched_at, latch_reason FROM account_days
+SELECT equity_at_roll, carried, latched_at, latch_reason FROM account_days
 WHERE account_id = :account_id AND trade_date = :trade_date
 """)
 _DAY_LOCKED = text(_DAY.text + " FOR UPDATE")
@@ -87,13 +88,17 @@ WHERE account_id = :account_id AND trade_date = :trade_date AND latched_at IS NO
 
 @dataclass(frozen=True, slots=True)
 class AccountDay:
-    """An account on one trade date. pnl: all its sessions', after fees. at_risk: dollars its open trades may lose."""
+    """An account on one trade date. pnl: all its sessions', after fees. at_risk: dollars its open trades may lose.
+
+    carried: what of the limit the account was forked from had used: never above 0, counts against the limit alone.
+    """
 
     equity_at_roll: Decimal
     latched: bool
     latch_reason: str | None
     pnl: Decimal
     at_risk: Decimal
+    carried: Decimal
 
 
 def next_sequence(engine: Engine, session_id: UUID, epoch: int) -> int:
@@ -113,7 +118,8 @@ def _day(connection: Connection, account_id: str, trade_date: date, *, lock: boo
     bound = {"account_id": account_id, "trade_date": trade_date}
     day = connection.execute(_DAY_LOCKED if lock else _DAY, bound).one()
     used = connection.execute(_USED, bound).one()
-    return AccountDay(day.equity_at_roll, day.latched_at is not None, day.latch_reason, used.pnl, used.at_risk)
+    latched = day.latched_at is not None
+    return AccountDay(day.equity_at_roll, latched, day.latch_reason, used.pnl, used.at_risk, day.carried)
 
 
 def commit_intent(
@@ -181,7 +187,7 @@ def _check_account(
     if day.latched:
         raise OrderRefused(str(row["session_id"]), name, "loss limit", day.latch_reason or "it has fired today")
     limit = Decimal(str(row["risk_parameters"]["max_daily_risk"])) * day.equity_at_roll
-    remaining = limit + min(day.pnl, Decimal(0)) - day.at_risk
+    remaining = limit + min(day.pnl + day.carried, Decimal(0)) - day.at_risk
     if request.risk > remaining:
         detail = f"its stop may lose ${request.risk:.2f}, ${max(remaining, Decimal(0)):.2f} remains of ${limit:.2f}"
         raise OrderRefused(str(row["session_id"]), name, "loss limit", detail)

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -10,7 +10,7 @@ from hosting import ANN, DAY, Hosting, S, T, make_hosting, shared
 from state_world import agent_bytes
 
 from fntx_sessions.agents.runtime import account_view
-from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound, PreconditionFailed
+from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound, OrderRefused, PreconditionFailed
 from fntx_sessions.lifecycle import execute, orders
 from fntx_sessions.lifecycle.arguments import ForkArguments
 from fntx_sessions.lifecycle.change import Outcome
@@ -19,7 +19,6 @@ from fntx_sessions.security.actor import Actor
 from fntx_sessions.state import checkpoints
 from fntx_sessions.state.live import LiveState, Report
 from fntx_sessions.testing import failpoints_armed
-from fntx_sessions.trading.calendars import get_calendar
 
 OPERATOR = Actor("bob", frozenset({"operator"}))
 RISK = "RiskManagerAgent"
@@ -102,7 +101,7 @@ def test_a_fork_is_paper_unless_a_risk_manager_says_otherwise(hosting):
 
 
 def test_a_fork_on_its_parents_account_shares_its_loss(hosting):
-    """The loss used, and the limit that fired, are the account's: a fork there goes on from both, no other does."""
+    """The loss used, and the limit that fired, are the account's: a fork there counts both once."""
     parent = parent_of(hosting)
     account = hosting.row(parent)["account_id"]
     hosting.run(
@@ -112,13 +111,79 @@ def test_a_fork_on_its_parents_account_shares_its_loss(hosting):
     hosting.do(T.STOP, parent)
     hosting.finish()
     same = fork(hosting, parent, account=account).session_id
-    other = fork(hosting, parent).session_id
-    parts = hosting.desk, hosting.broker
-    assert account_view(*parts, account, same, DAY).other_pnl == -700
-    assert account_view(*parts, hosting.row(other)["account_id"], other, DAY).other_pnl == 0
-    orders.latch(hosting.desk.engine, account, get_calendar("NYSE").trade_date(datetime.now(UTC)), "test", "lost")
+    view = account_view(hosting.desk, hosting.broker, account, same, DAY)
+    assert (view.other_pnl, view.carried) == (-700, 0)
+    orders.latch(hosting.desk.engine, account, DAY, "test", "lost")
     assert "loss limit not fired" in hosting.ask(T.START, same).error["message"]
-    hosting.do(T.START, other)
+
+
+def lost(hosting: Hosting, session_id: UUID, dollars: int, day: date = DAY) -> str:
+    """Let a session have lost on a trade date; returns its account."""
+    account = hosting.row(session_id)["account_id"]
+    orders.account_day(hosting.desk.engine, account, day)
+    hosting.run(
+        "INSERT INTO session_days (session_id, trade_date, account_id, realized) "
+        "VALUES (:id, :day, :account, :realized) ON CONFLICT (session_id, trade_date) DO UPDATE SET realized = excluded.realized",
+        id=session_id, day=day, account=account, realized=-dollars,
+    )  # fmt: skip
+    return account
+
+
+def test_a_fork_does_not_get_round_a_limit_that_fired(hosting):
+    """On an account of its own it is refused as its parent would be, until a risk manager clears it."""
+    parent = parent_of(hosting)
+    account = lost(hosting, parent, 700)
+    orders.latch(hosting.desk.engine, account, DAY, "test", "lost")
+    first = fork(hosting, parent).session_id
+    with pytest.raises(PreconditionFailed, match=f"loss limit of account paper:{first} has fired for {DAY}"):
+        hosting.do(T.START, first)
+    [told] = hosting.events(first, "loss_carried")
+    assert f"begins {DAY} with $700.00 of its loss limit used by {account}" in told["description"]
+    hosting.do(T.UPDATE, first, clear_latch=True)
+    hosting.do(T.START, first)
+
+
+def test_a_fork_has_left_of_the_limit_what_its_parent_has(hosting):
+    """By share of the equity, through forks of forks, at the gate and in its view; its own P&L begins at zero."""
+    parent = parent_of(hosting, risk_parameters={"max_daily_risk": 0.02})
+    lost(hosting, parent, 1500)
+    small = hosting.with_settings(paper_equity_usd=50_000)
+    child = fork(small, parent).session_id
+    account = hosting.row(child)["account_id"]
+    view = account_view(hosting.desk, hosting.broker, account, child, DAY)
+    assert (view.equity_at_roll, view.other_pnl, view.carried) == (50_000, 0, -750)
+    hosting.do(T.START, child)
+    with pytest.raises(OrderRefused, match=r"\$250\.00 remains of \$1000\.00"):
+        hosting.intent(child, risk="250.01")
+    assert hosting.intent(child, 2, risk="250")
+    remember(hosting, child, "seen")
+    lost(hosting, child, 100)
+    grandchild = fork(small, child).session_id
+    assert orders.account_day(hosting.desk.engine, f"paper:{grandchild}", DAY).carried == -850
+
+
+def test_only_its_own_trade_date_counts_and_a_profit_is_not_carried(hosting):
+    """A limit that fired on another trade date, and what was won, are nothing to a fork's day."""
+    parent = parent_of(hosting)
+    account = lost(hosting, parent, 900, DAY - timedelta(days=1))
+    orders.latch(hosting.desk.engine, account, DAY - timedelta(days=1), "test", "lost")
+    lost(hosting, parent, -300)
+    child = fork(hosting, parent).session_id
+    hosting.do(T.START, child)
+    found = orders.account_day(hosting.desk.engine, f"paper:{child}", DAY)
+    assert (found.carried, found.latched, found.pnl) == (0, False, 0)
+
+
+def test_a_fork_whose_limit_is_used_up_by_its_parent_opens_nothing(hosting):
+    """Stepped, its own agents see the limit reached before it lost a cent, and show nothing left."""
+    parent = parent_of(hosting)
+    lost(hosting, parent, 50_000)
+    child = fork(hosting, parent).session_id
+    hosting.do(T.START, child)
+    hosting.walk(child, lambda row: row["clock_at"] and row["clock_at"] >= datetime(2018, 1, 9, 15, 30, tzinfo=UTC))
+    assert hosting.fills(child) == []
+    trading = get_session(*hosting.desk.parts(), child).trading_state
+    assert (trading.daily_pnl, trading.max_daily_loss_remaining) == (0, 0)
 
 
 @pytest.mark.parametrize("place", ["create.before_commit", "create.committed"])

@@ -1,5 +1,6 @@
 """What every change of status has in common: who is told, the fence, the event; and the checks many share."""
 
+from datetime import date
 from typing import Any
 
 from fntx_sessions.exceptions import PreconditionFailed
@@ -55,13 +56,21 @@ def not_latched(row: Row, ask: Ask) -> None:
     """Raise PreconditionFailed while the account's loss limit is latched for the session's trade date."""
     if not row["latched_dates"]:
         return
-    calendar = get_calendar(row["config"]["calendar"])
-    today = calendar.trade_date(row["clock_at"] or row["now"])
+    today = _trade_date(row)
     if today.isoformat() in row["latched_dates"]:
         raise PreconditionFailed(
             str(ask.session_id),
             ask.trigger.value,
             "loss limit not fired",
-            f"account {row['account_id']} reached its loss limit on {today}",
+            f"the loss limit of account {row['account_id']} has fired for {today}",
             "It holds until the next trade date; a risk manager may clear it: `fntx update ID --clear-latch`.",
         )
+
+
+def _trade_date(row: Row) -> date:
+    """Return the session's trade date by its own clock; one that has no clock yet begins with its feed's day."""
+    calendar, feed = get_calendar(row["config"]["calendar"]), row["config"]["feed"]
+    begins = (feed["day"] or {}).get("date") or feed["trade_date"]
+    if row["clock_at"] is None and feed["kind"] != "published" and begins:
+        return date.fromisoformat(begins)
+    return calendar.trade_date(row["clock_at"] or row["now"])
