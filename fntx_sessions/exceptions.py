@@ -16,6 +16,7 @@
     │   ├── CommandConflict      this command id was used with other arguments
     │   ├── StaleEpoch           the writer was superseded; it must rejoin
     │   ├── OrderRefused         the order gate said no
+    │   ├── TooLarge             more than this process takes into memory at once
     │   ├── Shredded             the session's key was destroyed on purpose: nothing of it can be read again
     │   ├── Unauthenticated      no token, or one that cannot be verified
     │   └── Forbidden            verified, but not allowed
@@ -214,6 +215,16 @@ class OrderRefused(Rejected):
 
     facts = ("session_id", "client_order_id", "rule", "detail")
     sentence = "order {client_order_id} of session {session_id} refused by {rule}: {detail}"
+
+
+class TooLarge(Rejected):
+    """More than one process takes into memory at once; nothing was changed."""
+
+    facts = ("what", "size_bytes", "limit_bytes", "setting")
+    sentence = (
+        "{what} has {size_bytes} bytes or more; at most {limit_bytes} are taken into memory at once. Nothing was "
+        "changed. Raise {setting} where there is memory for three times as much."
+    )
 
 
 class Shredded(Rejected):

@@ -108,6 +108,7 @@ class Settings(BaseSettings):
     # Retention: how long Postgres keeps what is in the cold store too, and how fast it moves.
     warm_keep_s: float = Field(default=30 * 86_400, ge=0)
     archive_after_s: float = Field(default=0.0, ge=0)
+    archive_max_bytes: int = Field(default=1_000_000_000, ge=1)
     retention_batch: int = Field(default=20, ge=1)
     retention_bytes_per_s: float = Field(default=20_000_000, gt=0)
     retention_sweep_s: float = Field(default=20.0, gt=0)

@@ -15,7 +15,7 @@ PREFIX = "FNTX_"
 _COMMAND = "python -m fntx_sessions.settings_doc"
 # The end of a name is its unit; the longer endings come first.
 _UNITS = {
-    "_ms": "milliseconds", "_s": "seconds", "_bytes": "bytes", "_minutes": "minutes",
+    "_bytes_per_s": "bytes a second", "_ms": "milliseconds", "_s": "seconds", "_bytes": "bytes", "_minutes": "minutes",
     "_usd": "dollars", "_fraction": "0-1", "_share": "0-1",
 }  # fmt: skip
 # What the default is where it is made when it is asked for.
@@ -96,6 +96,8 @@ GROUPS: dict[str, dict[str, str]] = {
     "Retention and archive": {
         "warm_keep_s": "age at which a checkpoint moves from Postgres to the cold store",
         "archive_after_s": "how long a closed session waits before it is archived",
+        "archive_max_bytes": "largest archive that is made or read, for it is held in memory whole, up to three times "
+        "over; a larger session's rows stay in Postgres, with an event that says so",
         "retention_batch": "checkpoints or sessions one step of a retention sweep claims",
         "retention_bytes_per_s": "how fast a sweep moves",
         "retention_sweep_s": "how long a retention sweep goes on while more is due",

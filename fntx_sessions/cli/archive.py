@@ -30,6 +30,7 @@ Database = Annotated[
     str | None, typer.Option("--to-database", metavar="URL", help="Another database than the configured one; migrated.")
 ]
 _LEAST_LIMIT, _MOST_LIMIT = 1, 100_000
+_DRIVERS = ("postgresql", "postgresql+psycopg2")
 
 
 def register(app: typer.Typer) -> None:
@@ -100,7 +101,7 @@ def restore(ids: Ids = None, to_database: Database = None, as_json: AsJson = Fal
 
     settings = _settings()
     if to_database is not None:
-        settings = settings.model_copy(update={"database_url": SecretStr(to_database)})
+        settings = settings.model_copy(update={"database_url": SecretStr(_address(to_database))})
     engine, who = _engine(settings), getpass.getuser()
 
     def act(one: str) -> dict[str, Any]:
@@ -132,6 +133,20 @@ def _engine(settings: Settings) -> "Engine":
     if settings == get_settings() or settings.database_url is None:
         return get_engine()
     return build_engine(settings.database_url.get_secret_value(), settings)
+
+
+def _address(given: str) -> str:
+    from sqlalchemy.engine import make_url  # noqa: PLC0415 -- as above
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    fix = "Write postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE."
+    try:
+        driver = make_url(given).drivername
+    except (ArgumentError, ValueError):  # its words may repeat a password
+        raise InvalidArgument("--to-database", "is not a database's URL", fix) from None
+    if driver not in _DRIVERS:
+        raise InvalidArgument("--to-database", f"names {driver!r}, not Postgres", fix)
+    return given
 
 
 def _cold(settings: Settings) -> "ObjectStore":

@@ -15,13 +15,14 @@ from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from fntx_sessions.exceptions import Busy, FntxError, PreconditionFailed, Unavailable, way_out
+from fntx_sessions.exceptions import Busy, FntxError, PreconditionFailed, StackError, Unavailable, way_out
 from fntx_sessions.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 _START_POSTGRES = "Start the stack with `fntx up`, or set FNTX_DATABASE_URL to a server that runs."
+_MIGRATE = "Migrate it first: `fntx migrate`, with FNTX_DATABASE_URL set to it."
 
 # Constraint -> the sentence a caller can act on. The session id is not known here: callers that know it say more.
 CONSTRAINTS: dict[str, tuple[str, str]] = {
@@ -106,7 +107,10 @@ def _autocommit(connection: Connection) -> Iterator[None]:
 
 
 def translate(error: DBAPIError | PoolTimeout) -> FntxError | DBAPIError | PoolTimeout:
-    """Return our error for a driver's: Busy, Unavailable or PreconditionFailed; what is a bug stays itself."""
+    """Return our error for a driver's: Busy, Unavailable, PreconditionFailed, or StackError where it is not migrated.
+
+    What is a bug stays itself.
+    """
     if isinstance(error, PoolTimeout):
         return Busy("the connection pool", get_settings().db_lock_timeout_ms)
     original = error.orig
@@ -119,7 +123,11 @@ def translate(error: DBAPIError | PoolTimeout) -> FntxError | DBAPIError | PoolT
         return Unavailable("Postgres", told, way_out(told, "See `fntx doctor`."))
     if isinstance(original, psycopg2.OperationalError | psycopg2.InterfaceError):
         return Unavailable("Postgres", told, way_out(told, _START_POSTGRES))
-    return error
+    return _not_migrated(told) if isinstance(original, pg.UndefinedTable | pg.UndefinedColumn) else error
+
+
+def _not_migrated(told: str) -> StackError:
+    return StackError(f"this database has not the tables this version needs ({told}); nothing was changed", _MIGRATE)
 
 
 def _constraint(error: DBAPIError, original: psycopg2.Error) -> FntxError | DBAPIError:

@@ -23,7 +23,7 @@ from fntx_sessions.settings import Settings
 from fntx_sessions.state import archive_rows as rows
 from fntx_sessions.state.archive_build import Builder, Built, Describe
 from fntx_sessions.state.archive_check import check
-from fntx_sessions.state.archive_format import ARCHIVE, Archive, Header, open_archive
+from fntx_sessions.state.archive_format import ARCHIVE, HEADER_ROOM_BYTES, Archive, Header, open_archive, too_large
 from fntx_sessions.state.archive_rows import Due
 from fntx_sessions.state.cold_copies import Copy, keep
 from fntx_sessions.state.cold_keys import ensure_cold_key
@@ -160,12 +160,15 @@ class Archiver:
     def verify(self, session_id: UUID) -> Header:
         """Read and open all of a session's archive; return its header.
 
-        Raises NotFound, Shredded, Unavailable, and IntegrityError that says what is wrong.
+        Raises NotFound, Shredded, TooLarge, Unavailable, and IntegrityError that says what is wrong.
         """
         return self.open(session_id).header
 
     def open(self, session_id: UUID) -> Archive:
         """Return a session's archive, read and found whole; raises as `verify` does."""
+        info, limit = self.store.info(object_name(session_id)), self._settings.archive_max_bytes
+        if info is not None and info.size_bytes > limit + HEADER_ROOM_BYTES:
+            raise too_large(session_id, info.size_bytes, limit)
         data = self.store.read(object_name(session_id))
         if data is None:
             raise NotFound("archive", str(session_id), NOT_THERE)

@@ -26,6 +26,7 @@ from fntx_sessions.state.archive_format import (
     TABLE,
     WHAT,
     Header,
+    Room,
     Section,
     SectionWriter,
     assemble,
@@ -77,11 +78,12 @@ class Builder:
         self.packer = Packer.of(settings, engine)
 
     def build(self, session_id: UUID) -> Built:
-        """Return a session's archive, opened and found whole; raises NotFound, Shredded, Unavailable, IntegrityError.
+        """Return a session's archive, opened and found whole.
 
+        Raises NotFound, Shredded, TooLarge (above `archive_max_bytes`), Unavailable and IntegrityError.
         A snapshot that does not open stays as it is, and the header says so.
         """
-        writers = Writers(self.codec, session_id)
+        writers = Writers(self.codec, Room(session_id, self._settings.archive_max_bytes))
         with transaction(self._engine) as connection:
             connection.execute(_BEGIN)
             facts = _facts(connection, session_id)
@@ -153,9 +155,9 @@ class Builder:
 class Writers:
     """The sections of one archive under way, in the order in which they were begun."""
 
-    def __init__(self, codec: Codec, session_id: UUID) -> None:
+    def __init__(self, codec: Codec, room: Room) -> None:
         self._codec = codec
-        self._session_id = session_id
+        self._room = room
         self._writers: dict[str, SectionWriter] = {}
 
     def table(self, table: Any) -> SectionWriter:
@@ -165,7 +167,7 @@ class Writers:
     def named(self, name: str, kind: str, columns: list[str] | None = None) -> SectionWriter:
         """Return the writer of a section, begun when it is first asked for."""
         if name not in self._writers:
-            self._writers[name] = SectionWriter(self._codec, self._session_id, name, kind, columns)
+            self._writers[name] = SectionWriter(self._codec, self._room, name, kind, columns)
         return self._writers[name]
 
     def end(self) -> list[Section]:

@@ -22,7 +22,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct, field
 
-from fntx_sessions.exceptions import IntegrityError
+from fntx_sessions.exceptions import IntegrityError, TooLarge
 from fntx_sessions.state.codec import Codec, Label
 
 ARCHIVE = "archive"
@@ -36,6 +36,7 @@ WHAT = (
     "history that had left the database before. "
     "`fntx archive show|verify|restore <session_id>` reads it."
 )
+HEADER_ROOM_BYTES = 1_000_000  # of headers and seals, which no limit counts
 _MAGIC = b"FXAR"
 _PREFIX = struct.Struct(">4sHIQ")  # magic, format, bytes of header, bytes of its seal
 TABLE, STATE, SEGMENT, OTHER = "table", "state", "segment", "other"
@@ -95,12 +96,33 @@ class Header(Struct, frozen=True):
 _headers = msgspec.json.Decoder(Header)
 
 
+class Room:
+    """How much an archive may still grow."""
+
+    def __init__(self, session_id: UUID, limit_bytes: int) -> None:
+        self.session_id = session_id
+        self._limit = limit_bytes
+        self._taken = 0
+
+    def take(self, size: int) -> None:
+        """Count `size` bytes more; raises TooLarge where there is no room for them."""
+        self._taken += size
+        if self._taken > self._limit:
+            raise too_large(self.session_id, self._taken, self._limit)
+
+
+def too_large(session_id: UUID, size: int, limit: int) -> TooLarge:
+    """Return the error of an archive that is not held in memory."""
+    return TooLarge(_told(session_id), size, limit, "FNTX_ARCHIVE_MAX_BYTES")
+
+
 class SectionWriter:
     """Collects a section's bytes and seals them chunk by chunk; a file to write into, as COPY wants one."""
 
-    def __init__(self, codec: Codec, session_id: UUID, name: str, kind: str, columns: list[str] | None = None) -> None:
+    def __init__(self, codec: Codec, room: "Room", name: str, kind: str, columns: list[str] | None = None) -> None:
         self._codec = codec
-        self._session_id = session_id
+        self._room = room
+        self._session_id = room.session_id
         self._name, self._kind, self._columns = name, kind, columns or []
         self._waiting: list[bytes] = []
         self._size = 0
@@ -136,6 +158,7 @@ class SectionWriter:
         plain = b"".join(self._waiting)
         sealed = self._codec.encode(plain, _label(self._session_id, self._name, len(self._chunks)))
         self._chunks.append(Chunk(len(sealed), self._codec.part_hash(self._session_id, plain).hex()))
+        self._room.take(len(sealed))
         self.sealed.append(sealed)
         self._waiting, self._size = [], 0
 

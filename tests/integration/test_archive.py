@@ -1,5 +1,6 @@
 """Archives: a closed session whole in one object, proven before anything is let go, and back as it was."""
 
+from dataclasses import replace
 from hashlib import sha256
 from uuid import UUID, uuid4
 
@@ -17,14 +18,16 @@ from fntx_sessions.exceptions import (
     NotFound,
     PreconditionFailed,
     Shredded,
+    TooLarge,
     Unavailable,
 )
 from fntx_sessions.lifecycle.execute import Desk as Hands
 from fntx_sessions.lifecycle.reads.metrics import get_metrics
 from fntx_sessions.lifecycle.reads.sessions import get_session
+from fntx_sessions.state import archive_format
 from fntx_sessions.state.archive import Archiver, archive_due, object_name
 from fntx_sessions.state.archive_check import metrics_of, rows_of
-from fntx_sessions.state.archive_format import CHUNK_BYTES, open_archive
+from fntx_sessions.state.archive_format import CHUNK_BYTES, HEADER_ROOM_BYTES, open_archive
 from fntx_sessions.state.archive_restore import restore_session
 from fntx_sessions.state.checkpoints import list_checkpoints
 from fntx_sessions.state.codec import Codec
@@ -473,6 +476,44 @@ def test_one_that_cannot_be_archived_stops_no_other_and_is_told(desk):
     [told] = desk.rows("SELECT description, severity FROM events WHERE event_type = 'archive_failed'")
     assert "row 2 was changed" in told["description"]
     assert archive(desk).done == 0
+
+
+def test_one_that_is_too_large_for_memory_stays_where_it_is_and_is_told(desk, monkeypatch):
+    """Neither made nor read above the setting; its rows stay, an event names the setting, and raised it is enough."""
+    monkeypatch.setattr(archive_format, "CHUNK_BYTES", 10_000)
+    session_id = desk.closed(live=False, samples=500)
+    small = desk.settings.model_copy(update={"archive_max_bytes": 5_000})
+    report = archive_due(desk.engine, small, desk.cold)
+    assert (list(report.failed), report.archived) == ([session_id], [])
+    assert desk.cold.info(object_name(session_id)) is None
+    [told] = desk.rows("SELECT description FROM events WHERE event_type = 'archive_failed'")
+    assert "Raise FNTX_ARCHIVE_MAX_BYTES" in told["description"]
+    desk.run("UPDATE session_work SET archive_claimed_until = NULL WHERE session_id = :id", id=session_id)
+    assert archive(desk).archived == [session_id]
+    desk.old(session_id)
+    tiny = desk.settings.model_copy(update={"archive_max_bytes": 1})
+    before = desk.whole(session_id)
+    with pytest.raises(TooLarge, match="FNTX_ARCHIVE_MAX_BYTES"):
+        Archiver(desk.engine, tiny, WithoutRoom(desk.cold)).verify(session_id)
+    assert archive_due(desk.engine, tiny, WithoutRoom(desk.cold)).dropped == []
+    assert desk.whole(session_id)["samples"] == before["samples"]
+
+
+class WithoutRoom:
+    """A store whose objects are said to be large; whoever reads one anyhow has read it into memory."""
+
+    def __init__(self, store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str):
+        return getattr(self._store, name)
+
+    def info(self, name: str):
+        found = self._store.info(name)
+        return found and replace(found, size_bytes=found.size_bytes + 2 * HEADER_ROOM_BYTES)
+
+    def read(self, name: str):
+        raise AssertionError(name)
 
 
 def test_saying_that_one_restores_is_not_enough_to_make_up_a_session(desk):

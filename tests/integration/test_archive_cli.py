@@ -95,6 +95,22 @@ def test_restore_here_twice_and_elsewhere(desk, session_id, fntx, settings, post
             assert other.whole(session_id) == desk.whole(session_id)
 
 
+def test_restore_elsewhere_says_what_is_wrong_with_the_address(desk, session_id, fntx):
+    """An address that is none, or no Postgres's: usage, naming the option and the form; no password is repeated."""
+    for given in ("nonsense", "postgresql+psycopg2://bob:hunter2@[::1/x", "sqlite:///x"):
+        code, _, said = fntx("restore", session_id, "--to-database", given)
+        assert (code, "--to-database" in said, "postgresql+psycopg2://USER" in said) == (Exit.USAGE, True, True)
+        assert "hunter2" not in said
+
+
+def test_restore_into_a_database_that_was_not_migrated_says_so(session_id, fntx, postgres_server):
+    """The command to run is named, and nothing unexpected is reported."""
+    with postgres_server.database() as name:
+        code, [told], said = fntx("restore", session_id, "--to-database", postgres_server.url(name), "--json")
+        assert (code, told["error"]) == (Exit.UNAVAILABLE, "StackError")
+        assert "Migrate it first: `fntx migrate`" in said
+
+
 def test_a_session_that_runs_is_refused(desk, fntx):
     """Restoring over what is there is refused, and changes nothing."""
     running = desk.lifecycle.create()

@@ -129,6 +129,24 @@ def test_decisions_have_a_number_each_and_are_listed():
     assert listed == [page.name for page in pages]
 
 
+@every_page
+def test_no_table_of_a_page_is_cut_by_an_empty_line(page):
+    """Rows after an empty line are no part of the table, and are not drawn."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    cut = [
+        number
+        for number, (before, gap, row, under) in enumerate(zip(lines, lines[1:], lines[2:], lines[3:], strict=False))
+        if before.startswith("|") and not gap and row.startswith("|") and not under.startswith("|--")
+    ]
+    assert not cut
+
+
+def test_a_rate_is_not_a_time():
+    """The end of a setting's name is its unit; of two that fit, the longer one."""
+    assert "| `FNTX_RETENTION_BYTES_PER_S` | `20000000` | bytes a second |" in settings_doc.render()
+    assert "| `FNTX_RETENTION_SWEEP_S` | `20` | seconds |" in settings_doc.render()
+
+
 def test_the_page_of_settings_is_what_settings_say(capsys):
     """docs/settings.md names every setting with its default; the check that CI runs says so."""
     assert settings_doc.main(["--check"]) == 0, capsys.readouterr().err
