@@ -4,6 +4,7 @@ from typing import Any, Unpack
 from uuid import UUID
 
 from fntx_sessions.caller.manager import Asking, Manager, as_id
+from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.schemas import SessionCheckpoint, SessionRecoveryPlan, SessionStatus, TradingSession
 
@@ -99,6 +100,9 @@ class SessionStateManager(Manager):
 
         Raises VersionConflict when the session has moved on since the plan was made: plan again.
         """
+        if not isinstance(plan, SessionRecoveryPlan):
+            fix = "Pass what create_recovery_plan returned."
+            raise InvalidArgument("plan", f"{str(plan)[:60]!r} is not a plan", fix)
         # Out of ERROR only what a person names is taken: they saw the plan.
         named = plan.checkpoint_id if plan.status is SessionStatus.ERROR else plan.named_checkpoint_id
         arguments = {"checkpoint_id": named, "accept_identity": accept_identity, "reason": reason}

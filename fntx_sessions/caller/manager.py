@@ -76,9 +76,16 @@ class Manager:
         return await self._asked().query(task, arguments)
 
 
+_WHERE = {
+    "checkpoint_id": "Copy it from `fntx checkpoints ID`.",
+    "command_id": "Make one with uuid4(), and keep it to ask again.",
+}
+
+
 def as_id(value: UUID | str, field: str = "session_id") -> UUID:
     """Return an id given as UUID or text; raises InvalidArgument naming `field`."""
     try:
         return value if isinstance(value, UUID) else UUID(str(value))
     except ValueError:
-        raise InvalidArgument(field, f"{str(value)[:60]!r} is not a UUID", "Copy it from `fntx ls`.") from None
+        fix = _WHERE.get(field, "Copy it from `fntx ls`.")
+        raise InvalidArgument(field, f"{str(value)[:60]!r} is not a UUID", fix) from None

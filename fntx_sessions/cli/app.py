@@ -56,6 +56,8 @@ def run(arguments: Sequence[str]) -> int:
     except TyperException as error:
         return _usage(error)
     except FntxError as error:
+        if "--json" in arguments:
+            output.emit(error.to_dict())
         output.complain(sentence(error))
         return code_of(error)
     except KeyboardInterrupt:

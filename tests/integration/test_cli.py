@@ -6,11 +6,18 @@ from uuid import uuid4
 
 import pytest
 
-from fntx_sessions.cli import asking, ids, output, sessions, shred, templates
+from fntx_sessions.cli import asking, checkpoints, ids, output, sessions, shred, templates
 from fntx_sessions.cli.app import run
-from fntx_sessions.cli.exits import Exit, sentence, worst
+from fntx_sessions.cli.exits import Exit, code_of, sentence, worst
 from fntx_sessions.cli.values import pairs
-from fntx_sessions.exceptions import IllegalTransition, InvalidArgument, NotFound, OutcomeUnknown, Unavailable
+from fntx_sessions.exceptions import (
+    FntxError,
+    IllegalTransition,
+    InvalidArgument,
+    NotFound,
+    OutcomeUnknown,
+    Unavailable,
+)
 from fntx_sessions.settings import Settings
 
 ID = "3f2a9c1d-0000-4000-8000-000000000001"
@@ -127,6 +134,19 @@ def test_json_has_the_facts_of_success_and_of_refusal(desk, capsys):
     refused, done = json.loads(capsys.readouterr().out)
     assert (refused["session_id"], refused["error"], refused["facts"]["kind"]) == (ID, "NotFound", "session")
     assert (done["session_id"], done["version"]) == (OTHER, 4)
+
+
+@pytest.mark.parametrize("arguments", [["fork", ID], ["create", "paper_trading"], ["pause", ID]])
+def test_json_has_the_refusal_of_a_command_about_one_session_too(desk, monkeypatch, capsys, arguments):
+    """Whatever is refused, stdout holds the error with its family and facts, and stderr the sentence."""
+    monkeypatch.setattr(checkpoints, "line", lambda: desk)
+    desk.refused = {ID: NotFound("checkpoint", "c0ffee", "See `fntx checkpoints`.")}
+    code = run([*arguments, "--json"])
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    [refused] = found if isinstance(found, list) else [found]
+    assert (refused["family"], bool(refused["facts"])) == ("rejected", True)
+    assert (code, bool(told.err)) == (code_of(FntxError.from_dict(refused)), True)
 
 
 def test_a_prefix_stands_for_the_one_session_it_fits(desk, capsys):

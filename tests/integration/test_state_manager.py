@@ -13,7 +13,14 @@ from state_world import agent_bytes
 from fntx_sessions import SessionLifecycleManager, SessionStateManager, SessionStatus, SessionType, TradingSession
 from fntx_sessions.cli.app import run as fntx
 from fntx_sessions.cli.asking import line
-from fntx_sessions.exceptions import CommandConflict, IntegrityError, NotFound, PreconditionFailed, VersionConflict
+from fntx_sessions.exceptions import (
+    CommandConflict,
+    IntegrityError,
+    InvalidArgument,
+    NotFound,
+    PreconditionFailed,
+    VersionConflict,
+)
 from fntx_sessions.settings import get_settings
 from fntx_sessions.state.live import LiveState, Report
 
@@ -109,6 +116,22 @@ def test_the_debug_example_runs_as_written(desk: RunningDesk, caplog: pytest.Log
             client.hset(f"fntx:{{{session.session_id}}}:live", f"part:agent/{RISK}", b"{")
         await example(state_manager, session)
         assert RISK in caplog.text
+
+    with_managers(desk, scenario)
+
+
+def test_what_is_no_plan_and_no_id_is_an_invalid_argument(desk: RunningDesk) -> None:
+    """Named by its field, with where to get a right one."""
+
+    async def scenario(_: SessionLifecycleManager, state_manager: SessionStateManager) -> None:
+        anything: Any = {"session_id": str(uuid4())}
+        with pytest.raises(InvalidArgument, match=r"plan: .* what create_recovery_plan returned"):
+            await state_manager.execute_recovery_plan(anything)
+        nothing: Any = None
+        with pytest.raises(InvalidArgument, match=r"checkpoint_id: 'None' is not a UUID. .*fntx checkpoints ID"):
+            await state_manager.restore_from_checkpoint(uuid4(), nothing)
+        with pytest.raises(InvalidArgument, match=r"session_id: .*fntx ls"):
+            await state_manager.validate_session_state(anything)
 
     with_managers(desk, scenario)
 
