@@ -6,7 +6,7 @@ import typer
 
 from fntx_sessions.cli import output
 from fntx_sessions.cli.ids import AsJson
-from fntx_sessions.exceptions import Rejected, Retryable
+from fntx_sessions.exceptions import InvalidArgument, Rejected, Retryable
 from fntx_sessions.security import ring_changes
 from fntx_sessions.security.keyring import KeyRing, RingKey, create_ring, load_ring
 from fntx_sessions.settings import Settings, get_settings
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fntx_sessions.state.objects.base import ObjectStore
 
 KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The key's id; see `fntx keys list`.")]
+LACKING = "not in the ring"
+_ASK = "Run `fntx keys rotate` with FNTX_COLD_URL={address}; if that store is gone, `fntx keys forget-store {address}`."
 HELP = "The key ring that wraps every session's data key: keep copies of it, and give every host the same one."
 
 
@@ -28,13 +30,14 @@ def register(app: typer.Typer) -> None:
     keys.command("list")(list_keys)
     for command in (init, rotate, retire, remove):
         keys.command()(command)
+    keys.command("forget-store")(forget_store)
     app.add_typer(keys)
 
 
-def init() -> None:
+def init(as_json: AsJson = False) -> None:
     """Make the key ring where there is none. A fleet shares one: make it once, and copy it to every host."""
     ring = create_ring(_settings())
-    output.console().print(f"made {ring.where} with key {ring.current}", soft_wrap=True)
+    _say(f"made {ring.where} with key {ring.current}", {"ring": ring.where, "current": ring.current}, as_json=as_json)
     output.note("Keep a copy apart from this machine: without this ring nothing that is sealed can be opened.")
 
 
@@ -44,10 +47,15 @@ def list_keys(as_json: AsJson = False) -> None:
     ring = load_ring(settings)
     found = _known_uses(settings)
     rows = [_facts(ring, key, found) for key in ring.keys.values()]
+    rows += [_lacking(key_id, found) for key_id in sorted(found.ring_keys - set(ring.keys))] if found else []
     if as_json:
         output.emit({"ring": ring.where, "keys": rows})
-    else:
-        output.table(rows, COLUMNS, "no keys")
+        return
+    output.table(rows, COLUMNS, "no keys")
+    if any(row["state"] == LACKING for row in rows):
+        output.note("What hangs on a key that the ring lacks does not open: put it back from a copy of the ring.")
+    if found:
+        _note_elsewhere(found.stores())
 
 
 def rotate(
@@ -61,38 +69,70 @@ def rotate(
 
     settings = _settings()
     if stage:
-        with ring_changes.changing(settings):
-            ring = ring_changes.stage(settings)
-        staged = ", ".join(key.key_id for key in ring.staged())
-        output.console().print(f"staged in {ring.where}: {staged}", soft_wrap=True)
+        _stage(settings, as_json=as_json)
         return
     engine, store = _stores(settings)
     ring = load_ring(settings)
     # An interrupted rotation is finished before another begins, and a ring that others keep cannot be changed here.
-    unfinished = uses(engine, store).besides(ring.current) > 0
+    found = uses(engine, store)
+    unfinished = found.besides(ring.current) > 0
     if not unfinished or (ring.staged() and not ring.locked):
         with ring_changes.changing(settings):
             ring = ring_changes.advance(settings)
     done = rewrap(engine, settings, store, _say_so_far)
     _say_rotated(ring, done, as_json=as_json)
+    _note_elsewhere(found.stores())
 
 
-def retire(key: KeyId) -> None:
+def retire(key: KeyId, as_json: AsJson = False) -> None:
     """Retire a staged key: it will never wrap anything."""
     settings = _settings()
     with ring_changes.changing(settings):
         ring_changes.retire(settings, key)
-    output.console().print(f"retired {key}")
+    _say(f"retired {key}", {"retired": key}, as_json=as_json)
 
 
-def remove(key: KeyId) -> None:
+def remove(key: KeyId, as_json: AsJson = False) -> None:
     """Take a key out of the ring; refused while anything hangs on it."""
     settings = _settings()
     with ring_changes.changing(settings):
         ring_changes.spare(load_ring(settings), key)
         _refuse_needed(settings, key)
         ring_changes.remove(settings, key)
-    output.console().print(f"removed {key}; destroy the copies of the ring that still hold it")
+    _say(f"removed {key}; destroy the copies of the ring that still hold it", {"removed": key}, as_json=as_json)
+
+
+def forget_store(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Its FNTX_COLD_URL, as `fntx keys list` shows it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Forget a cold store that is gone for good: keys that only it needed can be removed then."""
+    from fntx_sessions.state.key_rotation import forget_store as forget  # noqa: PLC0415 -- as above
+
+    engine, store = _stores(_settings())
+    if url == store.address:
+        raise InvalidArgument("URL", f"{url} is the cold store in use", "Only one that is gone can be forgotten.")
+    count = forget(engine, url)
+    _say(f"forgot {count} cold key objects in {url}", {"store": url, "forgotten": count}, as_json=as_json)
+
+
+def _stage(settings: Settings, *, as_json: bool) -> None:
+    with ring_changes.changing(settings):
+        ring = ring_changes.stage(settings)
+    staged = [key.key_id for key in ring.staged()]
+    _say(f"staged in {ring.where}: {', '.join(staged)}", {"ring": ring.where, "staged": staged}, as_json=as_json)
+
+
+def _say(told: str, facts: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        output.emit(facts)
+    else:
+        output.console().print(told, soft_wrap=True)
+
+
+def _note_elsewhere(stores: dict[str, int]) -> None:
+    for address, count in stores.items():
+        output.note(f"{count} cold key objects lie in {address}, which was not asked: {_ASK.format(address=address)}")
 
 
 def _settings() -> Settings:
@@ -119,6 +159,9 @@ def _refuse_needed(settings: Settings, key: str) -> None:
     if found.of(key):
         held = f"{found.data_keys[key]} data keys and {found.cold_objects[key]} cold key objects hang on it"
         raise Rejected(f"key {key} cannot be removed: {held}. Run `fntx keys rotate` first.")
+    for address, count in found.stores(key).items():
+        held = f"{count} cold key objects hang on it in {address}, which is not the cold store this shell opens"
+        raise Rejected(f"key {key} cannot be removed: {held}. {_ASK.format(address=address)}")
 
 
 def _known_uses(settings: Settings) -> "Uses | None":
@@ -130,13 +173,23 @@ def _known_uses(settings: Settings) -> "Uses | None":
         return None
 
 
+def _lacking(key_id: str, found: "Uses") -> dict[str, Any]:
+    """Return a row for a key that the ring does not hold, though something hangs on it."""
+    return {"key": key_id, "state": LACKING, "created_at": None, "retired_at": None, **_counts(key_id, found)}
+
+
+def _counts(key_id: str, found: "Uses | None") -> dict[str, Any]:
+    return {
+        "data_keys": found.data_keys[key_id] if found else None,
+        "cold_objects": found.cold_objects[key_id] if found else None,
+        "elsewhere": found.stores(key_id) if found else None,
+    }
+
+
 def _facts(ring: KeyRing, key: RingKey, found: "Uses | None") -> dict[str, Any]:
     state = "current" if key.key_id == ring.current else "retired" if key.retired_at else "staged"
-    counts = {
-        "data_keys": found.data_keys[key.key_id] if found else None,
-        "cold_objects": found.cold_objects[key.key_id] if found else None,
-    }
-    return {"key": key.key_id, "state": state, "created_at": key.created_at, "retired_at": key.retired_at, **counts}
+    facts = {"key": key.key_id, "state": state, "created_at": key.created_at, "retired_at": key.retired_at}
+    return facts | _counts(key.key_id, found)
 
 
 def _say_so_far(done: "Rotation") -> None:
@@ -163,4 +216,5 @@ COLUMNS = {
     "retired": lambda row: output.age(row["retired_at"]),
     "data keys": lambda row: "?" if row["data_keys"] is None else str(row["data_keys"]),
     "cold objects": lambda row: "?" if row["cold_objects"] is None else str(row["cold_objects"]),
+    "in other stores": lambda row: "?" if row["elsewhere"] is None else str(sum(row["elsewhere"].values())),
 }

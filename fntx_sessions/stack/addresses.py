@@ -11,6 +11,7 @@ from fntx_sessions.stack.control import Supervisor
 from fntx_sessions.stack.folder import Folder
 
 DATABASE, REDIS, FLOWER = "FNTX_DATABASE_URL", "FNTX_REDIS_URL", "FNTX_FLOWER_PORT"
+COLD, EMULATOR = "FNTX_COLD_URL", "STORAGE_EMULATOR_HOST"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ def adopt_local_stack(environ: MutableMapping[str, str] = os.environ) -> bool:
     folder = Folder(Path(environ.get("FNTX_HOME") or Settings().home).expanduser().resolve())
     if not folder.state_file.exists() or not Supervisor(folder).answers():
         return False
-    for name, value in folder.read_state().get("environment", {}).items():
+    told: dict[str, str] = dict(folder.read_state().get("environment", {}))
+    if COLD in environ:
+        told.pop(EMULATOR, None)  # it belongs to the cold store that is not ours then
+    for name, value in told.items():
         environ.setdefault(name, value)
     return True

@@ -30,7 +30,7 @@ def diagnose(stack: Stack) -> list[Check]:
     return [
         *_folder(stack),
         _ring(stack),
-        *diagnose_cold(stack.folder.home),
+        *diagnose_cold(stack.folder.home, stack.environment() if status.processes else {}),
         *_processes(stack, status),
         *_database(status),
         *_redis(status),

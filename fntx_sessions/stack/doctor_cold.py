@@ -1,10 +1,12 @@
 """Whether the cold store takes what it is given, gives it back, and lets go of it for good."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from fntx_sessions.exceptions import InvalidArgument, Unavailable
 from fntx_sessions.settings import Settings
+from fntx_sessions.stack.addresses import COLD, EMULATOR
 from fntx_sessions.stack.check import Check
 from fntx_sessions.state.objects.base import ObjectStore
 from fntx_sessions.state.objects.cold import open_cold
@@ -14,14 +16,18 @@ _RETRY_S = 5.0
 _DAY_S = 86_400
 
 
-def diagnose_cold(home: Path) -> Iterator[Check]:
-    """Yield what is found by writing, reading and destroying an object; the network is reached only for a bucket."""
+def diagnose_cold(home: Path, running: Mapping[str, str] = MappingProxyType({})) -> Iterator[Check]:
+    """Yield what is found by writing, reading and destroying an object; the network is reached only for a bucket.
+
+    running: the environment of the stack that runs in `home`; its cold store goes before this shell's.
+    """
     settings = Settings(home=home)
+    settings = settings.model_copy(update={"cold_url": running.get(COLD) or settings.cold_url})
     if settings.cold_url is None and not home.exists():
         return
     shorter = min(settings.cold_retry_s, _RETRY_S)
     try:
-        yield from _checked(open_cold(settings.model_copy(update={"cold_retry_s": shorter})))
+        yield from _checked(open_cold(settings.model_copy(update={"cold_retry_s": shorter}), running.get(EMULATOR)))
     except InvalidArgument as error:
         field, problem, fix = error.args
         yield Check("cold store", "fail", f"{field}: {problem}", fix)

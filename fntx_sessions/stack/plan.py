@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fntx_sessions.settings import Settings
-from fntx_sessions.stack.addresses import DATABASE, FLOWER, REDIS, Addresses, masked
+from fntx_sessions.stack.addresses import COLD, DATABASE, EMULATOR, FLOWER, REDIS, Addresses, masked
 from fntx_sessions.stack.folder import Folder
 from fntx_sessions.stack.orphans import MARK
 from fntx_sessions.stack.postgres import Postgres
@@ -16,6 +16,7 @@ from fntx_sessions.stack.procfile import read_procfile
 from fntx_sessions.stack.readiness import answering, celery_nodes, listens
 from fntx_sessions.stack.supervision import Program, service_programs, stores_programs
 from fntx_sessions.stack.valkey import HOST, Valkey, free_port
+from fntx_sessions.state.objects.cold import cold_address
 
 
 class Plan:
@@ -105,8 +106,13 @@ class Plan:
         )
 
     def _choose_addresses(self) -> dict[str, str]:
-        """Return the addresses of what is ours; those given from outside may hold passwords and stay out of files."""
-        chosen = {}
+        """Return the addresses of what is ours; those given from outside may hold passwords and stay out of files.
+
+        The cold store's holds none, and whoever works beside the stack must not take another for it.
+        """
+        chosen = {COLD: cold_address(self._environ.get(COLD), self.folder.home)}
+        if self._environ.get(EMULATOR):
+            chosen[EMULATOR] = self._environ[EMULATOR]
         if self.postgres:
             chosen[DATABASE] = self.postgres.url()
         if self.valkey:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from fntx_sessions.database.engine import alembic_config
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.settings import Settings
-from fntx_sessions.stack.addresses import DATABASE, REDIS
+from fntx_sessions.stack.addresses import COLD, DATABASE, REDIS
 from fntx_sessions.stack.control import Process
 from fntx_sessions.stack.queues import queue_depths, unacked
 from fntx_sessions.stack.stack import Stack
@@ -103,7 +103,7 @@ def read_status(stack: Stack) -> Status:
         database=database,
         redis=redis_found,
         versions={name: version(name) for name in PACKAGES},
-        cold=_cold(stack.folder.home),
+        cold=_cold(stack.folder.home, known.get(COLD)),
     )
 
 
@@ -174,10 +174,10 @@ def _connected(url: str) -> Iterator[Connection]:
         engine.dispose()
 
 
-def _cold(home: Path) -> str:
+def _cold(home: Path, url: str | None) -> str:
     """Return where the cold store lies; it is not asked."""
     try:
-        return str(open_cold(Settings(home=home)))
+        return str(open_cold(Settings(home=home).model_copy(update={"cold_url": url})))
     except InvalidArgument as error:
         return str(error)
 

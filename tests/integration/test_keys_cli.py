@@ -205,3 +205,72 @@ def test_a_worker_without_a_ring_does_not_start(tmp_path, database_url, redis_ur
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode != 0
     assert "Run `fntx keys init` once" in ended.stderr
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """Return the address of another cold store than the desk's."""
+    (tmp_path / "elsewhere").mkdir()
+    return (tmp_path / "elsewhere").as_uri()
+
+
+def test_a_key_needed_in_another_cold_store_cannot_be_removed(desk, capsys, monkeypatch, elsewhere):
+    """A shell that opens another store rotates past objects it does not see: their key stays until they are asked."""
+    first = create_ring(desk.settings).current
+    ids_with_keys(desk, 4, cold=3)
+    here = open_cold(desk.settings).address
+    monkeypatch.setenv("FNTX_COLD_URL", elsewhere)
+    assert run(["keys", "rotate"]) == Exit.DONE
+    assert f"3 cold key objects lie in {here}" in capsys.readouterr().err
+    assert run(["keys", "remove", first]) == Exit.REFUSED
+    told = capsys.readouterr().err
+    assert "3 cold key objects" in told
+    assert f"FNTX_COLD_URL={here}" in told
+    assert listed(capsys)["retired"]["elsewhere"] == {here: 3}
+    monkeypatch.delenv("FNTX_COLD_URL")
+    assert run(["keys", "remove", first]) == Exit.REFUSED
+    assert run(["keys", "rotate"]) == Exit.DONE
+    assert run(["keys", "remove", first]) == Exit.DONE
+
+
+def test_a_store_that_is_gone_for_good_is_forgotten(desk, capsys, monkeypatch, elsewhere):
+    """Then nothing hangs on the key any more; the store in use cannot be forgotten."""
+    first = create_ring(desk.settings).current
+    ids_with_keys(desk, 2, cold=2)
+    gone = open_cold(desk.settings).address
+    assert run(["keys", "forget-store", gone]) == Exit.USAGE
+    monkeypatch.setenv("FNTX_COLD_URL", elsewhere)
+    assert run(["keys", "rotate"]) == Exit.DONE
+    capsys.readouterr()
+    assert run(["keys", "forget-store", gone, "--json"]) == Exit.DONE
+    assert json.loads(capsys.readouterr().out) == {"store": gone, "forgotten": 2}
+    assert run(["keys", "remove", first]) == Exit.DONE
+
+
+def test_objects_of_a_key_that_the_ring_lacks_are_listed(desk, capsys):
+    """What cannot be opened any more is not left out of the counts."""
+    create_ring(desk.settings)
+    ids_with_keys(desk, 3, cold=2)
+    path = ring_file(desk.settings)
+    lost = load_ring(desk.settings).current
+    path.write_bytes(new_ring().to_bytes())
+    found = listed(capsys)
+    assert (found["not in the ring"]["key"], found["current"]["cold_objects"]) == (lost, 0)
+    assert (found["not in the ring"]["data_keys"], found["not in the ring"]["cold_objects"]) == (3, 2)
+    assert run(["keys", "list"]) == Exit.DONE
+    assert "put it back" in capsys.readouterr().err
+
+
+def test_each_command_prints_json(desk, capsys):
+    """What init, stage, retire and remove did, for programs."""
+
+    def told(*arguments):
+        capsys.readouterr()
+        assert run(["keys", *arguments, "--json"]) == Exit.DONE
+        return json.loads(capsys.readouterr().out)
+
+    current = told("init")["current"]
+    assert current == load_ring(desk.settings).current
+    [staged] = told("rotate", "--stage")["staged"]
+    assert told("retire", staged) == {"retired": staged}
+    assert told("remove", staged) == {"removed": staged}

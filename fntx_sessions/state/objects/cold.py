@@ -16,13 +16,19 @@ _FIX = "Write gs://bucket/prefix or file:///folder, or unset it: then it is `col
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
 
-def open_cold(settings: Settings) -> ObjectStore:
+def open_cold(settings: Settings, emulator: str | None = None) -> ObjectStore:
     """Return the cold store `settings` name, without asking it anything yet.
 
+    emulator: another server of buckets than STORAGE_EMULATOR_HOST names.
     Raises InvalidArgument when `cold_url` is no address of a bucket or folder.
     """
     waits = Waits(settings.cold_timeout_s, settings.cold_retry_s, settings.cold_resumable_bytes)
-    return _open(settings.cold_url, settings.home, waits, os.environ.get("STORAGE_EMULATOR_HOST"))
+    return _open(settings.cold_url, settings.home, waits, emulator or os.environ.get("STORAGE_EMULATOR_HOST"))
+
+
+def cold_address(url: str | None, home: Path) -> str:
+    """Return the address of what `url` names; None: the folder at home."""
+    return url or (home / "cold").resolve().as_uri()
 
 
 @lru_cache(maxsize=8)
@@ -35,7 +41,7 @@ def _open(url: str | None, home: Path, waits: Waits, emulator: str | None) -> Ob
     if parts.scheme == "gs":
         return _bucket(url, parts.netloc, parts.path, waits, emulator)
     if parts.scheme == "file":
-        return _folder(url, parts.netloc, unquote(parts.path))
+        return _folder(url, parts.netloc, unquote(parts.path), home)
     raise _bad(url, "begins with neither gs:// nor file://")
 
 
@@ -54,12 +60,12 @@ def _bucket(url: str, bucket: str, path: str, waits: Waits, emulator: str | None
     return GcsStore(bucket, prefix, waits, emulator)
 
 
-def _folder(url: str, host: str, path: str) -> FolderStore:
+def _folder(url: str, host: str, path: str, home: Path) -> FolderStore:
     if host not in {"", "localhost"}:
         raise _bad(url, f"names the host {host!r}; a folder of this machine has three slashes, file:///")
     if not path.startswith("/") or path.strip("/") == "" or "\x00" in path:
         raise _bad(url, "names no folder")
-    return FolderStore(Path(path), make=False)
+    return FolderStore(Path(path), make=url == cold_address(None, home))
 
 
 def _bad(url: str, problem: str) -> InvalidArgument:
