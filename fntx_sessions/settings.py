@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     # Commands, as the caller sees them.
     command_deadline_s: float = Field(default=30.0, gt=0)
     command_resend_s: float = Field(default=2.0, gt=0)
+    query_patience_s: float = Field(default=3.0, ge=0)
     command_soft_time_limit_s: int = Field(default=8, ge=1)
     command_time_limit_s: int = Field(default=10, ge=1)
     command_max_argument_bytes: int = Field(default=262_144, ge=1024)

@@ -102,9 +102,20 @@ def _back_up(**_: Any) -> None:
 def _start_lease(sender: Any, **_: Any) -> None:
     from fntx_sessions.automation.hosts import start_lease_renewal  # noqa: PLC0415
 
-    start_lease_renewal(host_id(), ",".join(sorted(sender.app.amqp.queues.consume_from)))
+    queues = sender.app.amqp.queues.consume_from
+    start_lease_renewal(host_id(), ",".join(sorted(queues)))
+    if routes.SWEEPS in queues:
+        _stand_in()
     # A cold shutdown, which REMAP_SIGTERM=SIGQUIT makes of SIGTERM, sends no worker_shutdown; its pool has ended too.
     atexit.register(_leave)
+
+
+def _stand_in() -> None:
+    from fntx_sessions.automation.standing_in import StandIn  # noqa: PLC0415
+
+    saver = StandIn(get_settings())
+    saver.start()
+    signals.worker_shutdown.connect(lambda **_: saver.end(), weak=False)
 
 
 @signals.worker_shutdown.connect

@@ -14,6 +14,7 @@ from fntx_sessions.state.saves import save_due
 from fntx_sessions.state.tier_health import POSTGRES, health_of
 
 BACKUP = "backup folder"
+SWEEP = "save"
 _LOOK_EVERY_S = 2.0
 _IMPORT_S = 5.0
 # What a worker of other queues leaves to the savers of its host, where there are any.
@@ -34,11 +35,15 @@ class _Looked:
     at = float("-inf")
 
 
-def save_sweep(desk: Desk) -> None:
-    """Save what is due; raises Unavailable when Postgres is away, after saving to the backup folder instead."""
+def save_sweep(desk: Desk, *, sent: bool = True) -> None:
+    """Save what is due; raises Unavailable when Postgres is away, after saving to the backup folder instead.
+
+    sent: as beat wants it, which is noted; False: a process saves by itself, for want of that.
+    """
     health = health_of(desk.engine, desk.settings)
     try:
-        note_run(desk.engine, "save")
+        if sent:
+            note_run(desk.engine, SWEEP)
         until_done(lambda: save_due(*desk.parts()).claimed, desk.settings.save_batch, desk.settings.state_sweep_s)
     except Unavailable as error:
         if is_postgres(error):
@@ -90,7 +95,7 @@ def prune_parts(desk: Desk) -> int:
 def last_backup(desk: Desk) -> BackupReport | None:
     """Back up what Postgres has not got, if it is away: a worker's last act in an outage. None: it is not away."""
     try:
-        note_run(desk.engine, "save")
+        note_run(desk.engine, SWEEP)
     except Unavailable as error:
         if not is_postgres(error):
             return None

@@ -20,7 +20,14 @@ from fntx_sessions.caller.producer import COMMANDS, QUERIES, START_REDIS, THREAD
 from fntx_sessions.exceptions import FntxError, InvalidArgument, OutcomeUnknown, Retryable, Unavailable
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.settings import Settings, get_settings
+from fntx_sessions.state.redis_client import WRITING
 
+# What does not come back within a moment: whoever looks is told at once what can be seen meanwhile.
+_MEANWHILE = {
+    "Postgres": "`fntx status` shows what can be seen meanwhile, and since when; what was acknowledged is safe, and "
+    "workers back up what they host. `fntx doctor` says what to run.",
+    WRITING: "",
+}
 # The pause between two sends doubles up to this many times: a queue that is behind must not be filled by its callers.
 _SLOWEST_RESEND = 4
 _PENDING_PAUSES_S = (0.05, 0.1, 0.2, 0.5)
@@ -73,7 +80,10 @@ class Caller:
         return await self._settled(outcome, asking, extend=deadline_s is None)
 
     async def query(self, task: str, arguments: dict[str, Any], *, deadline_s: float | None = None) -> Any:
-        """Ask a question and return the answer's `result`; raises NotFound and the like, or Unavailable."""
+        """Ask a question and return the answer's `result`; raises NotFound and the like, or Unavailable.
+
+        Where a worker finds Postgres out of reach, or Redis takes nothing, that is told after `query_patience_s`.
+        """
         message = Message(task, _plain(arguments), uuid4(), QUERIES)
         asking = _Asking(self, message, deadline_s or self.settings.command_deadline_s)
         answer = await asking.answer()
@@ -158,7 +168,7 @@ class _Asking:
                 answer = await self._once(expected, pause)
                 if answer is not None:
                     return answer
-                if self.left_s() <= 0:
+                if self.left_s() <= 0 or self._is_futile():
                     raise self._gave_up()
                 pause = min(2 * pause, _SLOWEST_RESEND * self._resend_s)
 
@@ -166,14 +176,18 @@ class _Asking:
         round_ends = self._clock() + min(pause, self.left_s())
         not_sent = await self._caller.send(self._message, round_ends - self._clock())
         self._note(not_sent)
+        if self._is_futile():
+            return None
         self._caller.quicken()
         answer = await expected.within(round_ends - self._clock())
         if answer is None or not _asks_again(answer):
             return answer
-        self._problem, self._open = FntxError.from_dict(answer["error"]), False
+        self._problem, self._open = _meanwhile(FntxError.from_dict(answer["error"]), self._message), False
         # Celery never writes over an answer: this one has to go before the next can be seen.
         await self._caller.forget(self._message.task_id)
         expected.again()
+        if self._is_futile():
+            return None
         await asyncio.sleep(max(0.0, round_ends - self._clock()))
         return None
 
@@ -182,6 +196,12 @@ class _Asking:
             self._open = True
         if not_sent is not None:
             self._problem = not_sent.problem
+
+    def _is_futile(self) -> bool:
+        """Tell whether a question was told often enough that it cannot be answered now."""
+        told = isinstance(self._problem, Unavailable) and self._problem.args[0] in _MEANWHILE and not self._open
+        waited_s = self._clock() - self._began
+        return told and self._message.queue == QUERIES and waited_s >= self._caller.settings.query_patience_s
 
     def _gave_up(self) -> FntxError:
         if self._problem is not None and not self._open:
@@ -199,6 +219,12 @@ class _Asking:
 def _asks_again(answer: Answer) -> bool:
     error = answer.get("error")
     return error is not None and error.get("family") == Retryable.family
+
+
+def _meanwhile(error: FntxError, message: Message) -> FntxError:
+    """Return the error; to a question, with what can be seen while it cannot be answered."""
+    fix = _MEANWHILE.get(error.args[0], "") if isinstance(error, Unavailable) and message.queue == QUERIES else ""
+    return Unavailable(*error.args[:2], fix) if fix else error
 
 
 def _raised(answer: Answer) -> Answer:

@@ -5,6 +5,7 @@ logging and its own routes. Whoever waits for the answers reads them from Redis:
 """
 
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from redis import exceptions as foreign
 from fntx_sessions.exceptions import Unavailable, way_out
 from fntx_sessions.security.local import current_token
 from fntx_sessions.settings import Settings
+from fntx_sessions.state.redis_client import translate
 
 COMMANDS, QUERIES = "commands", "queries"
 TOKEN_HEADER = "fntx_token"  # noqa: S105 - the header's name
@@ -75,8 +77,7 @@ class Producer:
                 retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0},
             )
         except (OperationalError, foreign.RedisError, OSError) as error:
-            told = _first_line(error)
-            return NotSent(Unavailable("Redis", told, way_out(told, START_REDIS)), _is_certain(error))
+            return NotSent(_problem(error), _is_certain(error))
         return None
 
     def close(self) -> None:
@@ -107,12 +108,23 @@ def _kombu_url(url: str) -> str:
     return url.replace("unix:", "redis+socket:", 1) if url.startswith("unix:") else url
 
 
-def _is_certain(error: BaseException | None) -> bool:
+def _problem(error: Exception) -> Unavailable:
+    """Return what redis-py said, where it is behind the error: a full Redis is not one that is away."""
+    for cause in _causes(error):
+        if isinstance(cause, foreign.RedisError) and isinstance(found := translate(cause), Unavailable):
+            return found
+    told = _first_line(error)
+    return Unavailable("Redis", told, way_out(told, START_REDIS))
+
+
+def _is_certain(error: Exception) -> bool:
+    return any(isinstance(cause, _NOT_SENT) for cause in _causes(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if isinstance(error, _NOT_SENT):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
 def _first_line(error: BaseException) -> str:

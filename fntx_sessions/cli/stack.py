@@ -47,6 +47,8 @@ def up(
         if addresses.started and not detach:
             _stay(stack)
     except KeyboardInterrupt:
+        if not stack.launched:  # somebody else's: ours was ended by `up` itself, if it was not up yet
+            raise
         stack.down()
 
 

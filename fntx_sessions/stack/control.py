@@ -18,12 +18,14 @@ CALL_TIMEOUT_S = 10.0
 # What supervisord answers when the process was running, or stopped, already.
 ALREADY_STARTED, NOT_RUNNING = 60, 70
 UP = {"RUNNING"}
+# Nothing but a person, or a new start, brings it back.
+GIVEN_UP = {"STOPPED", "STOPPING", "FATAL", "UNKNOWN"}
 ON_THE_WAY = {"STARTING", "BACKOFF", "STOPPING"}
 
 
 @dataclass(frozen=True)
 class Process:
-    """One process of the stack as its supervisor sees it; `pid` is None while it is not running."""
+    """One process of the stack as its supervisor sees it; `pid` and one of the times are None as it runs or not."""
 
     name: str
     group: str
@@ -31,6 +33,12 @@ class Process:
     pid: int | None
     started_at: datetime | None
     detail: str
+    stopped_at: datetime | None = None
+
+    def __str__(self) -> str:
+        """Say how its supervisor sees it, and since when it does not run."""
+        since = f" since {self.stopped_at:%d %b %H:%M:%S} UTC" if self.stopped_at else ""
+        return f"its supervisor has {self.name} as {self.state}{since}"
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -133,4 +141,5 @@ def _process(row: dict[str, Any]) -> Process:
         pid=row["pid"] or None,
         started_at=datetime.fromtimestamp(row["start"], UTC) if running else None,
         detail=row["spawnerr"] or row["description"],
+        stopped_at=datetime.fromtimestamp(row["stop"], UTC) if row["stop"] and not running else None,
     )

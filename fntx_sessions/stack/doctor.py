@@ -9,31 +9,37 @@ from datetime import UTC, datetime
 from fntx_sessions.exceptions import StackError, Unavailable
 from fntx_sessions.security.keyring import load_ring
 from fntx_sessions.settings import Settings
+from fntx_sessions.stack.backup_status import diagnose_backups
 from fntx_sessions.stack.check import Check, Result
+from fntx_sessions.stack.control import GIVEN_UP, Process
 from fntx_sessions.stack.doctor_cold import diagnose_cold
 from fntx_sessions.stack.folder import MINIMUM_FREE_BYTES
 from fntx_sessions.stack.orphans import find_orphans
+from fntx_sessions.stack.redis_status import STANDS_STILL, RedisStatus
 from fntx_sessions.stack.stack import Stack
-from fntx_sessions.stack.status import DatabaseStatus, RedisStatus, Status, migration_sentence, read_status
+from fntx_sessions.stack.status import DatabaseStatus, Status, migration_sentence, read_status
+from fntx_sessions.stack.supervision import STORES
 from fntx_sessions.stack.tiers import diagnose_tiers
 
 # Beat sends something every 5 s; six missed in a row are no hiccup.
 BEAT_SILENT_S = 30.0
 QUEUE_LONG = 1000
 JUST_STARTED_S = 60.0
+MEMORY_LOW = 0.9
 KEY_OLD_DAYS = 365
 
 
 def diagnose(stack: Stack) -> list[Check]:
-    """Return every check of a stack, up or down; leaves everything as it was."""
+    """Return every check of a stack, up or down; leaves everything as it was, but for probes that are gone again."""
     status = read_status(stack)
     return [
         *_folder(stack),
         _ring(stack),
         *diagnose_cold(stack.folder.home, stack.environment() if status.processes else {}),
         *_processes(stack, status),
-        *_database(status),
-        *_redis(status),
+        *_database(stack, status),
+        *_backups(status),
+        *_redis(stack, status),
         *_interpreter(),
     ]
 
@@ -82,15 +88,41 @@ def _processes(stack: Stack, status: Status) -> Iterator[Check]:
         else:
             log = stack.folder.logs / f"{process.name}.log"
             result: Result = "warn" if process.state == "BACKOFF" else "fail"
-            yield Check(process.name, result, f"{process.state}: {process.detail}", f"tail {log}; fntx up")
+            fix = _stopped_store(stack, process) if process.group == STORES else f"tail {log}; fntx up"
+            yield Check(process.name, result, f"{process.state}: {process.detail}", fix)
 
 
-def _database(status: Status) -> Iterator[Check]:
+def _stopped_store(stack: Stack, process: Process) -> str:
+    """Return what to do about a store that a living supervisor does not have running: `fntx up` alone cannot help."""
+    log = stack.folder.logs / f"{process.name}.log"
+    first = "" if process.state in GIVEN_UP else "it is started again by itself; if it stays down: "
+    return f"{first}tail {log}; then fntx down, then fntx up"
+
+
+def _store_fix(stack: Stack, status: Status, name: str, variable: str) -> str:
+    """Return what to do about a store that does not answer."""
+    process = status.supervised(name)
+    if process is not None:
+        return _stopped_store(stack, process)
+    if any(process.name == name for process in status.processes):
+        return f"tail {stack.folder.logs / name}.log; if it stays so: fntx down, then fntx up"
+    return f"start that server, or check {variable}"
+
+
+def _backups(status: Status) -> Iterator[Check]:
+    away = bool(status.database and status.database.error)
+    if status.backups:
+        yield from diagnose_backups(status.backups, away=away)
+
+
+def _database(stack: Stack, status: Status) -> Iterator[Check]:
     found = status.database
     if found is None:
         return
     if found.error:
-        yield Check("Postgres", "fail", found.error, "fntx up, or check FNTX_DATABASE_URL")
+        store = status.supervised("postgres")
+        told = f"{found.error}{f'; {store}' if store else ''}. {_WITHOUT_POSTGRES}"
+        yield Check("Postgres", "fail", told, _store_fix(stack, status, "postgres", "FNTX_DATABASE_URL"))
         return
     yield Check("Postgres", "ok", f"version {found.version}")
     migrated = found.revision == found.newest
@@ -99,14 +131,22 @@ def _database(status: Status) -> Iterator[Check]:
         yield from diagnose_tiers(found.tiers)
     if status.running:
         yield _beat(found, status)
+    late = found.latest_save_s is not None
+    yield Check("saves", "warn" if late else "ok", found.saves, "read worker_sweeps.log" if late else "")
 
 
+_WITHOUT_POSTGRES = "No command is taken and no hosted agent steps; what was acknowledged is safe"
 _MIGRATE = "fntx down; fntx up"
 
 
 def _beat(found: DatabaseStatus, status: Status) -> Check:
-    if found.last_sweep_age_s is not None and found.last_sweep_age_s <= BEAT_SILENT_S:
+    takes = not (status.redis and status.redis.refuses)
+    if takes and found.last_sweep_age_s is not None and found.last_sweep_age_s <= BEAT_SILENT_S:
         return Check("beat", "ok", f"a sweep ran {found.last_sweep_age_s:.0f} s ago")
+    if status.redis and status.redis.refuses:
+        return Check(
+            "beat", "fail", f"it cannot hand out sweeps, Redis takes nothing: {STANDS_STILL}", status.redis.fix
+        )
     never = "no sweep has run yet" if found.last_sweep_age_s is None else f"no sweep for {found.last_sweep_age_s:.0f} s"
     if _age_s(status) < JUST_STARTED_S:
         return Check("beat", "warn", f"{never}; the stack has just started", "fntx doctor, in a minute")
@@ -120,14 +160,21 @@ def _age_s(status: Status) -> float:
     return (datetime.now(UTC) - max(started)).total_seconds() if started else 0.0
 
 
-def _redis(status: Status) -> Iterator[Check]:
+def _redis(stack: Stack, status: Status) -> Iterator[Check]:
     found = status.redis
     if found is None:
         return
     if found.error:
-        yield Check("Valkey", "fail", found.error, "fntx up, or check FNTX_REDIS_URL")
+        store = status.supervised("valkey")
+        told = f"{found.error}{f'; {store}' if store else ''}"
+        yield Check("Valkey", "fail", told, _store_fix(stack, status, "valkey", "FNTX_REDIS_URL"))
         return
-    yield Check("Valkey", "ok", f"version {found.version}, {found.used_bytes // 1_000_000} MB in use")
+    yield Check("Valkey", "ok", f"version {found.version}, {found.memory}")
+    if found.refuses:
+        told = f"it takes nothing new: {found.refuses}; {found.memory}; {STANDS_STILL}"
+        yield Check("Valkey writes", "fail", told, found.fix)
+    elif found.max_bytes and found.used_bytes > MEMORY_LOW * found.max_bytes:
+        yield Check("Valkey writes", "warn", f"almost full: {found.memory}", "raise maxmemory, or free some")
     yield from _redis_settings(found)
     long = {name: depth for name, depth in found.queues.items() if depth > QUEUE_LONG}
     if long:

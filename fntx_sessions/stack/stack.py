@@ -16,7 +16,7 @@ from typing import Self
 from fntx_sessions.exceptions import StackError
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.addresses import DATABASE, REDIS, Addresses
-from fntx_sessions.stack.control import Process, Supervisor
+from fntx_sessions.stack.control import GIVEN_UP, Process, Supervisor
 from fntx_sessions.stack.folder import explained, last_line, write_private
 from fntx_sessions.stack.orphans import find_orphans, stop_orphans
 from fntx_sessions.stack.plan import Plan
@@ -64,15 +64,16 @@ class Stack:
         self.down()
 
     def up(self) -> Addresses:
-        """Bring everything up, or what is missing of it, and return where it is.
+        """Bring everything up, or the processes that are missing of it, and return where it is.
 
-        Raises StackError when the folder, the stores or the processes cannot be had; what this call had started
-        is stopped again then.
+        Raises StackError when the folder, the stores or the processes cannot be had; a stack that this call had started
+        is stopped again then, one that ran before is left as it is.
         """
         _ = self._plan.types  # a bad Procfile is refused before anything is started
         self.folder.prepare()
         with self.folder.lock():
             if self.supervisor.answers():
+                self._refuse_without_stores()
                 self._finish()
                 return self.addresses(started=False)
             self._clear_remains()
@@ -84,6 +85,11 @@ class Stack:
                 self._end()
                 raise
             return self.addresses(started=True)
+
+    @property
+    def launched(self) -> bool:
+        """Whether the stack that runs is one that this object started, and so may stop."""
+        return self._child is not None
 
     def prepare_given(self) -> None:
         """Migrate the database FNTX_DATABASE_URL names and make the keys the folder lacks; starts nothing."""
@@ -138,7 +144,8 @@ class Stack:
 
     def _check_given(self) -> None:
         """Ask the servers that somebody else runs; raises StackError naming the variable of one that is silent."""
-        from fntx_sessions.stack.status import read_database, read_redis  # noqa: PLC0415 -- Alembic; imports this
+        from fntx_sessions.stack.redis_status import read_redis  # noqa: PLC0415 -- Celery's queues
+        from fntx_sessions.stack.status import read_database  # noqa: PLC0415 -- Alembic; imports this
 
         Settings()  # a variable that is wrong is named here, not in the log of a child
         for variable, read in ((DATABASE, read_database), (REDIS, read_redis)):
@@ -164,6 +171,16 @@ class Stack:
         stopped = stop_orphans(self.folder.home)
         if stopped:
             self._say(f"stopped {len(stopped)} processes that an earlier, killed stack left")
+
+    def _refuse_without_stores(self) -> None:
+        """Raise StackError where the stack runs and the supervisor has given up one of its stores."""
+        for process in self.processes().values():
+            if process.group == STORES and process.state in GIVEN_UP:
+                log = self.folder.logs / f"{process.name}.log"
+                raise StackError(
+                    f"the stack in {self.folder.home} runs already; {process} ({process.detail})",
+                    f"Read {log}. Then `fntx down` and `fntx up` start all of it anew; nothing that is kept is lost.",
+                )
 
     def _refuse_half_dead(self) -> None:
         def error() -> StackError:

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import redis
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
@@ -18,15 +17,22 @@ from fntx_sessions.database.engine import alembic_config
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.addresses import COLD, DATABASE, REDIS
+from fntx_sessions.stack.backup_status import BackupStatus, read_backups
+from fntx_sessions.stack.check import first_line
 from fntx_sessions.stack.control import Process
-from fntx_sessions.stack.queues import queue_depths, unacked
+from fntx_sessions.stack.redis_status import CONNECT_S, RedisStatus, read_redis
 from fntx_sessions.stack.stack import Stack
 from fntx_sessions.stack.tiers import TierFound, read_tiers, tiers_sentence
 from fntx_sessions.state.objects.cold import open_cold
 
 PACKAGES = ("fntx-sessions", "celery", "flower", "redis", "sqlalchemy")
-CONNECT_S = 3
 _LAST_SWEEPS = text("SELECT name, last_run, extract(epoch FROM now() - last_run)::float8 AS age_s FROM sweep_runs")
+# A save that is due is claimed within a second or two; so late, nobody saves.
+SAVES_LATE_S = 15.0
+_LATE_SAVES = text("""
+SELECT count(*), CAST(max(extract(epoch FROM now() - next_save_at)) AS float8) FROM session_work
+WHERE next_save_at < now() - :late_s * interval '1 second'
+""")
 
 
 @dataclass(frozen=True)
@@ -39,20 +45,16 @@ class DatabaseStatus:
     newest: str | None = None
     sweeps: dict[str, datetime] = field(default_factory=dict)
     last_sweep_age_s: float | None = None
+    late_saves: int = 0
+    latest_save_s: float | None = None
     tiers: list[TierFound] = field(default_factory=list)
 
-
-@dataclass(frozen=True)
-class RedisStatus:
-    """Valkey or Redis as found; `error` is None where it answered."""
-
-    error: str | None = None
-    version: str | None = None
-    policy: str | None = None
-    append_only: bool = False
-    used_bytes: int = 0
-    queues: dict[str, int] = field(default_factory=dict)
-    unacked: int = 0
+    @property
+    def saves(self) -> str:
+        """Say whether saves are made in time."""
+        if self.latest_save_s is None:
+            return "in time"
+        return f"{self.late_saves} sessions wait for theirs, the longest for {self.latest_save_s:.0f} s"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Status:
     redis: RedisStatus | None
     versions: dict[str, str]
     cold: str = ""
+    backups: BackupStatus | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; times are datetimes still."""
@@ -78,13 +81,33 @@ class Status:
         if self.database:
             facts["Postgres"] = self.database.error or str(self.database.version)
             facts["migrations"] = migration_sentence(self.database)
-            facts["last beat"] = _age(self.database.last_sweep_age_s)
-            facts["tiers"] = "unknown" if self.database.error else tiers_sentence(self.database.tiers)
+            facts["last beat"] = "unknown" if self.database.error else _age(self.database.last_sweep_age_s)
+            facts["saves"] = "into the backup folder" if self.database.error else self.database.saves
+            facts["tiers"] = self._tiers()
+        if self.backups and (self.backups.files or (self.database and self.database.error)):
+            facts["backups"] = str(self.backups)
         if self.redis:
-            facts["Valkey"] = self.redis.error or str(self.redis.version)
+            facts["Valkey"] = str(self.redis)
             facts["queues"] = ", ".join(f"{name} {depth}" for name, depth in self.redis.queues.items()) or "unknown"
             facts["unacked"] = str(self.redis.unacked)
         return facts | {"versions": ", ".join(f"{name} {number}" for name, number in self.versions.items())}
+
+    def supervised(self, name: str) -> Process | None:
+        """Return a process of the stack that its supervisor does not find running; None: it runs, or is not ours."""
+        found = next((process for process in self.processes if process.name == name), None)
+        return None if found is None or found.state == "RUNNING" else found
+
+    def _tiers(self) -> str:
+        """Name what is down as seen from here, then what the hosts found, as far as Postgres can say that."""
+        here = []
+        if self.database and self.database.error:
+            store = self.supervised("postgres")
+            here.append(f"postgres DOWN, seen from here{f': {store}' if store else ''}")
+        if self.redis and (self.redis.error or self.redis.refuses):
+            here.append(f"redis {'DOWN' if self.redis.error else 'takes nothing new'}, seen from here")
+        if self.database and not self.database.error:
+            here.append(tiers_sentence(self.database.tiers))
+        return "; ".join(here)
 
 
 def read_status(stack: Stack) -> Status:
@@ -104,6 +127,7 @@ def read_status(stack: Stack) -> Status:
         redis=redis_found,
         versions={name: version(name) for name in PACKAGES},
         cold=_cold(stack.folder.home, known.get(COLD)),
+        backups=read_backups(stack.folder.home),
     )
 
 
@@ -113,34 +137,19 @@ def read_database(url: str) -> DatabaseStatus:
         with _connected(url) as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
             sweeps = list(connection.execute(_LAST_SWEEPS).mappings()) if revision else []
+            late = connection.execute(_LATE_SAVES, {"late_s": SAVES_LATE_S}).one() if revision else (0, None)
             return DatabaseStatus(
                 version=str(connection.scalar(text("SHOW server_version"))),
                 revision=revision,
                 newest=newest_revision(url),
                 sweeps={row["name"]: row["last_run"] for row in sweeps},
                 last_sweep_age_s=min((row["age_s"] for row in sweeps), default=None),
+                late_saves=late[0],
+                latest_save_s=late[1],
                 tiers=read_tiers(connection) if revision == newest_revision(url) else [],
             )
     except SQLAlchemyError as error:
         return DatabaseStatus(error=first_line(error))
-
-
-def read_redis(url: str) -> RedisStatus:
-    """Ask Valkey or Redis; an unreachable one is a finding, not an error."""
-    client = redis.Redis.from_url(url, socket_timeout=CONNECT_S, socket_connect_timeout=CONNECT_S)
-    with contextlib.closing(client):
-        try:
-            found: dict[str, Any] = client.info()
-            return RedisStatus(
-                version=str(found.get("valkey_version") or found.get("redis_version")),
-                policy=found.get("maxmemory_policy"),
-                append_only=bool(found.get("aof_enabled")),
-                used_bytes=int(found.get("used_memory", 0)),
-                queues=queue_depths(client),
-                unacked=unacked(client),
-            )
-        except redis.RedisError as error:
-            return RedisStatus(error=first_line(error))
 
 
 def newest_revision(url: str) -> str | None:
@@ -155,12 +164,6 @@ def migration_sentence(found: DatabaseStatus) -> str:
     if found.revision == found.newest:
         return f"at {found.revision}, the newest"
     return f"at {found.revision or 'nothing'}, the newest is {found.newest}"
-
-
-def first_line(error: BaseException) -> str:
-    """Return an error's first line without the SQLAlchemy prefix, which names a Python class."""
-    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return line.split(") ", 1)[1] if line.startswith("(") and ") " in line else line
 
 
 @contextlib.contextmanager

@@ -16,9 +16,9 @@ SELECT host, tier, up, problem, since, CAST(extract(epoch FROM now() - seen_at) 
 FROM tier_states ORDER BY host, tier
 """)
 _FIXES = {
-    "redis": "fntx up, or check FNTX_REDIS_URL; states are read from Postgres meanwhile",
+    "redis": "fntx doctor says how its server is; check FNTX_REDIS_URL; states are read from Postgres meanwhile",
     "redis writes": "give Redis memory, or point FNTX_REDIS_URL at the primary; saves go on in Postgres",
-    "postgres": "fntx up, or check FNTX_DATABASE_URL; saves go to the local backup folder",
+    "postgres": "fntx doctor says how its server is; check FNTX_DATABASE_URL; saves go to the local backup folder",
     "cold": "check FNTX_COLD_URL and its rights; nothing moves there, and nothing is deleted, until it answers",
 }
 

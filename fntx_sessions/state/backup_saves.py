@@ -20,6 +20,7 @@ from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.memory import get_memory
 
 _NO_KEY = "its data key is not at hand, and Postgres, which has it, is away"
+_NAMED = 20  # of the sessions that could not be saved, in a line of the log
 _log = structlog.get_logger(__name__)
 
 
@@ -38,8 +39,11 @@ def save_to_backup(engine: Engine, client: redis.Redis, settings: Settings, *, n
     """
     report = BackupReport()
     works = get_remembered().due(0.0 if now else settings.save_interval_s)
-    at_hand = DataKeys(engine, settings).at_hand([work.session_id for work in works])
-    report.failed |= {work.session_id: _NO_KEY for work in works if work.session_id not in at_hand}
+    keys = DataKeys(engine, settings)
+    at_hand = keys.at_hand([work.session_id for work in works])
+    for work in works:
+        if work.session_id not in at_hand:
+            report.failed[work.session_id] = keys.refusal(work.session_id) or _NO_KEY
     works = [work for work in works if work.session_id in at_hand]
     changes = Changes(engine, LiveState(client, settings), settings)
     marks = changes.marks([work.session_id for work in works])
@@ -47,7 +51,13 @@ def save_to_backup(engine: Engine, client: redis.Redis, settings: Settings, *, n
     if chunks:
         _back_up(settings, changes, chunks, report)
         _log.warning("backup.saved", problem=report.problem, **report.counts())
+    if report.failed:
+        _log.error("backup.sessions_not_saved", count=len(report.failed), sessions=_named(report.failed))
     return report
+
+
+def _named(failed: dict[UUID, str]) -> dict[str, str]:
+    return {str(one): failed[one] for one in sorted(failed)[:_NAMED]}
 
 
 def _back_up(settings: Settings, changes: Changes, chunks: list[list[UUID]], report: BackupReport) -> None:

@@ -13,16 +13,24 @@ from redis import exceptions as foreign
 from fntx_sessions.exceptions import Unavailable, way_out
 from fntx_sessions.settings import Settings, get_settings
 
+# What is out of reach where Redis answers and takes nothing new.
+WRITING = "Writing to Redis"
 _START_REDIS = "Start the stack with `fntx up`, or set FNTX_REDIS_URL to a server that runs."
-_MORE_MEMORY = "Give Redis more memory, or run fewer sessions on it; see `fntx doctor`."
 
+# It answers, and takes nothing: error -> what it is, and what to do about it.
+TAKES_NOTHING: tuple[tuple[type[foreign.RedisError], str, str], ...] = (
+    (
+        foreign.OutOfMemoryError,
+        "its memory is full",
+        "Raise maxmemory or free some memory, it goes on by itself then. `fntx doctor` says how much it has.",
+    ),
+    (foreign.ReadOnlyError, "it is a replica", "Point FNTX_REDIS_URL at the primary."),
+)
 # Foreign error -> what to do about it. Whatever is not listed is a bug of ours and stays itself.
 OUT_OF_REACH: tuple[tuple[type[foreign.RedisError], str], ...] = (
-    (foreign.OutOfMemoryError, _MORE_MEMORY),
     (foreign.AuthenticationError, "Check the user and password in FNTX_REDIS_URL."),
     (foreign.ConnectionError, _START_REDIS),
     (foreign.TimeoutError, _START_REDIS),
-    (foreign.ReadOnlyError, "FNTX_REDIS_URL names a replica; point it at the primary."),
     (foreign.ClusterDownError, _START_REDIS),
     (foreign.MasterDownError, _START_REDIS),
 )
@@ -110,9 +118,12 @@ def redis_errors() -> Iterator[None]:
 
 def translate(error: foreign.RedisError) -> Unavailable | foreign.RedisError:
     """Return Unavailable for an error of the server or the way to it, and any other error as it is."""
-    told = str(error) or type(error).__name__
+    told = str(error).rstrip(".") or type(error).__name__
+    for refusal, problem, fix in TAKES_NOTHING:
+        if isinstance(error, refusal):
+            return Unavailable(WRITING, f"{problem} ({told})", fix)
     for kind, fix in OUT_OF_REACH:
         if isinstance(error, kind):
             return Unavailable("Redis", told, way_out(told, fix))
     # The library has no class for a server that takes no writes because it cannot store them, as on a full disk.
-    return Unavailable("Redis", told, way_out(told, "See `fntx doctor`.")) if told.startswith("MISCONF") else error
+    return Unavailable(WRITING, told, way_out(told, "See `fntx doctor`.")) if told.startswith("MISCONF") else error

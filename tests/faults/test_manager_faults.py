@@ -118,6 +118,23 @@ def test_no_outcome_before_the_deadline_is_unknown(quiet_desk: RunningDesk) -> N
     run(scenario)
 
 
+def test_a_question_without_postgres_is_answered_at_once_with_what_can_be_seen(
+    quiet_desk: RunningDesk, tmp_path: Path
+) -> None:
+    """A worker that finds Postgres away is believed: no 30 s of asking, and `fntx status` is named."""
+    nowhere = "postgresql+psycopg2://nobody@127.0.0.1:1/none"
+
+    async def scenario() -> None:
+        async with quiet_desk.manager(command_deadline_s=3600.0, query_patience_s=1.0) as manager:
+            with pytest.raises(Unavailable, match="Postgres is out of reach") as caught:
+                await asyncio.wait_for(manager.list_sessions(), 60)
+            assert "`fntx status`" in str(caught.value)
+            assert "is safe" in str(caught.value)
+
+    with quiet_desk.worker("-Q", "queries", "-c", "1", FNTX_DATABASE_URL=nowhere):
+        run(scenario)
+
+
 def test_without_redis_nothing_is_sent_and_that_is_said(tmp_path: Path) -> None:
     """Where no Redis answers, the sentence says so and that nothing was changed."""
     settings = Settings(home=tmp_path, redis_url="redis://127.0.0.1:1/0", auth_mode="open", command_resend_s=0.1)

@@ -1,11 +1,13 @@
 """Redis flushed, restarted, full and read-only: what Postgres holds stands, and the hot copies are made up for."""
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import redis
@@ -13,10 +15,16 @@ from conftest import running
 from sqlalchemy import event
 from state_world import World, make_world, report
 from structlog.testing import capture_logs
+from worker_process import wait_until, worker
 
+from fntx_sessions import SessionLifecycleManager
+from fntx_sessions.automation.standing_in import StandIn
+from fntx_sessions.automation.sweeps import note_run
+from fntx_sessions.caller.producer import QUERIES, Message, Producer
 from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.folder import Folder
+from fntx_sessions.stack.redis_status import read_redis
 from fntx_sessions.stack.valkey import Valkey
 from fntx_sessions.stack.waiting import until
 from fntx_sessions.state.loading import load
@@ -177,6 +185,90 @@ def test_saves_go_on_while_redis_takes_nothing(
     assert [process.read(one).tier for one in ids] == ["redis"] * 3
     assert len(told(world, "tier_up")) == 3
     assert (tier_row(world, REDIS_WRITES)["up"], tier_row(world, REDIS_WRITES)["problem"]) == (True, "")
+
+
+@REFUSING
+def test_a_redis_that_takes_nothing_is_not_called_away(
+    own: Server, world: World, refuse: Callable[[redis.Redis], None], problem: str
+) -> None:
+    """Who sends is told what it is and the way out of that; `status` and `doctor` find it out by a write."""
+    assert (read_redis(own.valkey.url()).refuses, world.client.get("fntx:probe")) == ("", b"")
+    refuse(world.client)
+    producer = Producer(world.settings, own.valkey.url())
+    try:
+        refused = producer.send(Message("fntx.templates.list", {}, uuid4(), QUERIES))
+    finally:
+        producer.close()
+    assert refused is not None
+    assert refused.certain
+    found = read_redis(own.valkey.url())
+    for told in (str(refused.problem), f"{found}{found.fix}"):
+        assert problem in told
+        assert "fntx up" not in told
+        assert ("maxmemory" if refuse is fill else "primary") in told
+        assert ".." not in told
+    assert "saves" in str(found)
+    thaw(world.client)
+    assert read_redis(own.valkey.url()).refuses == ""
+
+
+@REFUSING
+def test_a_question_is_not_asked_for_ever_of_a_redis_that_takes_nothing(
+    world: World, refuse: Callable[[redis.Redis], None], problem: str
+) -> None:
+    """It is told after `query_patience_s`, long before the deadline."""
+    refuse(world.client)
+    settings = world.settings.model_copy(update={"query_patience_s": 0.1, "command_deadline_s": 3600.0})
+
+    async def scenario() -> None:
+        async with SessionLifecycleManager(settings=settings) as manager:
+            await manager.list_sessions()
+
+    with pytest.raises(Unavailable, match=problem):
+        asyncio.run(asyncio.wait_for(scenario(), WAIT_S))
+
+
+@REFUSING
+def test_saves_are_made_though_no_sweep_can_be_sent(
+    world: World, refuse: Callable[[redis.Redis], None], problem: str
+) -> None:
+    """A worker notices that beat sends nothing and saves by itself, hot copies apart, until sweeps come again."""
+    [session_id] = world.sessions(1)
+    saver = StandIn(world.settings)
+    try:
+        note_run(world.engine, "save")
+        saver.look()
+        assert not saver.active
+        refuse(world.client)
+        world.run("UPDATE sweep_runs SET last_run = last_run - interval '16 seconds'")
+        saver.look()
+        assert saver.active
+        [saved] = world.rows("SELECT session_id, revision FROM saves")
+        assert saved == {"session_id": session_id, "revision": 1}
+        assert [problem in line for line in told(world, "tier_down")] == [True]
+        [run] = world.rows("SELECT last_run < now() - interval '16 seconds' AS old FROM sweep_runs")
+        assert run["old"], "who looks whether beat sends must not take this for it"
+        note_run(world.engine, "save")
+        saver.look()
+        assert not saver.active
+    finally:
+        saver.end()
+
+
+def test_a_worker_of_sweeps_saves_without_any_beat(world: World, tmp_path: Path) -> None:
+    """Beat is dead, or cannot send: the worker finds it out by itself."""
+    [session_id] = world.sessions(1)
+    environment = {
+        "FNTX_HOME": str(tmp_path),
+        "FNTX_DATABASE_URL": world.settings.database_url.get_secret_value(),
+        "FNTX_REDIS_URL": world.settings.redis_url.get_secret_value(),
+        "FNTX_AUTH_MODE": "open",
+        "FNTX_SAVE_INTERVAL_S": "0.1",
+    }
+    log = tmp_path / "worker.log"
+    with worker(environment, log, "-Q", "sweeps", "-c", "1", "-n", "alone@test", app="tasks"):
+        wait_until(lambda: world.rows("SELECT FROM saves WHERE session_id = :id", id=session_id), "it is saved")
+    assert "saves.not_sent" in log.read_text()
 
 
 @REFUSING

@@ -7,16 +7,19 @@ from uuid import UUID, uuid4
 
 import pytest
 from state_world import World, make_world, report
+from structlog.testing import capture_logs
 
 from fntx_sessions.automation import hosts, saving
 from fntx_sessions.database.engine import build_engine
-from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.exceptions import Shredded, Unavailable
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.stack.backup_status import diagnose_backups, read_backups
 from fntx_sessions.state import backups, remembered
 from fntx_sessions.state.backup_import import bring_in
 from fntx_sessions.state.backup_saves import save_to_backup
 from fntx_sessions.state.claims import Work
 from fntx_sessions.state.data_keys import DataKeys
+from fntx_sessions.state.key_cache import Remembered
 from fntx_sessions.state.loading import load_save
 from fntx_sessions.state.payloads import EVENT, Payloads
 from fntx_sessions.state.saves import save_due, save_sessions
@@ -300,7 +303,35 @@ def test_nothing_is_backed_up_that_another_owner_took_or_without_a_key(world):
     remembered.get_remembered().note([Work(one, 1, (0, 0), None, "periodic") for one in (taken, keyless)])
     DataKeys(world.engine, world.settings).ensure([taken])
     world.live.raise_fence(taken, 2)
-    done = save_to_backup(*world.stores, now=True)
+    with capture_logs() as logs:
+        done = save_to_backup(*world.stores, now=True)
+    [line] = [line for line in logs if line["event"] == "backup.sessions_not_saved"]
+    assert line["sessions"] == {str(keyless): done.failed[keyless]}
     assert (done.saved, list(done.skipped), list(done.failed)) == ([], [taken], [keyless])
     assert "key" in done.failed[keyless]
     assert files(world) == []
+
+
+def test_a_shredded_session_that_is_remembered_is_said_to_be_shredded(world):
+    """Not that Postgres has its key: nobody has."""
+    [session_id] = world.sessions(1)
+    remembered.get_remembered().note([Work(session_id, 1, (0, 0), None, "periodic")])
+    keys = DataKeys(world.engine, world.settings)
+    keys._cache.put(session_id, Remembered(None, Shredded(str(session_id), "a moment ago")))
+    assert "was shredded" in save_to_backup(*world.stores, now=True).failed[session_id]
+
+
+def test_what_waits_in_the_folder_is_counted_by_session(world):
+    """For `fntx status` and `fntx doctor`: which sessions, how many files, from when until when."""
+    assert "none in" in str(read_backups(world.settings.home))
+    [session_id, other] = world.sessions(2)
+    save_due(*world.stores)
+    away(world, 2, session_id)
+    away(world, 1, other)
+    found = read_backups(world.settings.home)
+    assert (found.files, found.sessions) == (3, [str(session_id), str(other)])
+    assert "3 of 2 sessions" in str(found)
+    assert str(session_id)[:8] in str(found)
+    assert [check.result for check in diagnose_backups(found, away=True)] == ["ok"]
+    [check] = diagnose_backups(found, away=False)
+    assert "coming in" in check.meaning

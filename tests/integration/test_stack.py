@@ -21,7 +21,7 @@ from sqlalchemy import make_url
 from fntx_sessions.exceptions import StackError
 from fntx_sessions.stack import Stack, adopt_local_stack
 from fntx_sessions.stack.orphans import find_orphans
-from fntx_sessions.stack.status import read_redis
+from fntx_sessions.stack.redis_status import read_redis
 from fntx_sessions.stack.waiting import until
 
 WAIT_S = 60.0
@@ -366,6 +366,65 @@ def test_doctor_finds_a_store_that_is_down(stack: Stack, home: Path) -> None:
     failed = {check["name"] for check in json.loads(found.stdout) if check["result"] == "fail"}
     assert found.returncode == 5
     assert {"valkey", "Valkey"} <= failed
+
+
+def test_a_second_up_never_starts_or_stops_anything_of_a_stack_without_its_store(
+    stack: Stack, home: Path, procfile: Path
+) -> None:
+    """It is refused at once, saying what stands still and the way out; doctor says the same, and status since when."""
+    stack.up()
+    stack.supervisor.stop(stack.processes()["postgres"])
+    pids = {process.name: process.pid for process in stack.processes().values()}
+    refusal = f"the stack in {home} runs already; its supervisor has postgres as STOPPED since .*`fntx down`"
+    with pytest.raises(StackError, match=refusal):
+        Stack(home, procfile=procfile).up()
+    checks = {check["name"]: check for check in json.loads(run_fntx("doctor", "--home", home, "--json").stdout)}
+    for name in ("postgres", "Postgres"):
+        assert checks[name]["fix"] == f"tail {home}/logs/postgres.log; then fntx down, then fntx up"
+    assert "STOPPED since" in checks["Postgres"]["meaning"]
+    assert "none in" in checks["backups"]["meaning"]
+    told = " ".join(run_fntx("status", "--home", home).stdout.split())
+    assert "postgres DOWN, seen from here" in told
+    assert "unknown" in told  # the last beat: it is Postgres that knows
+    assert {process.name: process.pid for process in stack.processes().values()} == pids
+
+
+def test_a_second_up_that_is_interrupted_leaves_the_stack_as_it_is(stack: Stack, home: Path, procfile: Path) -> None:
+    """Ctrl-C ends what waits, not what runs."""
+    stack.up()
+    valkey = stack.processes()["valkey"].pid
+    pids = {process.name: process.pid for process in stack.processes().values()}
+    os.kill(valkey, signal.SIGSTOP)  # so that the second one waits
+    command = [sys.executable, "-c", FNTX, "up", "--home", str(home), "--procfile", str(procfile)]
+    try:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            while "waiting for valkey" not in (line := process.stderr.readline()):
+                assert line
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=WAIT_S)
+    finally:
+        os.kill(valkey, signal.SIGCONT)
+    assert process.returncode != 0
+    assert {process.name: process.pid for process in stack.processes().values()} == pids
+
+
+def test_status_and_doctor_find_a_full_redis_out(running: Stack) -> None:
+    """It answers, and takes nothing: said with what stands still, what is safe and what to do."""
+    url = running.environment()["FNTX_REDIS_URL"]
+    with redis.Redis.from_url(url) as client:
+        client.config_set("maxmemory", 1)
+        try:
+            told = " ".join(run_fntx("status", "--home", running.folder.home).stdout.split())
+            found = run_fntx("doctor", "--home", running.folder.home, "--json")
+        finally:
+            client.config_set("maxmemory", 0)
+    assert "TAKES NOTHING NEW: its memory is full" in told
+    checks = {check["name"]: check for check in json.loads(found.stdout)}
+    assert found.returncode == 5
+    assert checks["Valkey writes"]["result"] == checks["beat"]["result"] == "fail"
+    assert "is safe" in checks["Valkey writes"]["meaning"]
+    assert "maxmemory" in checks["Valkey writes"]["fix"]
+    assert checks["Valkey"]["result"] == checks["saves"]["result"] == "ok"
 
 
 def test_a_process_adopts_the_running_stack(stack: Stack, home: Path) -> None:

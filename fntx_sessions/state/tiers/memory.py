@@ -1,5 +1,6 @@
 """The nearest tier: what this worker itself saved last, sealed as stored, bounded in bytes."""
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Collection
@@ -105,3 +106,7 @@ def _gives_way(former: Packed | None, packed: Packed) -> bool:
 def get_memory() -> MemoryTier:
     """Return this process's memory tier."""
     return MemoryTier(get_settings().memory_tier_bytes)
+
+
+# A lock that another thread of the parent held would stay locked in a forked child for ever.
+os.register_at_fork(after_in_child=get_memory.cache_clear)
