@@ -24,6 +24,7 @@ from fntx_sessions.state import archive_rows as rows
 from fntx_sessions.state.archive_build import Builder, Built, Describe
 from fntx_sessions.state.archive_check import check
 from fntx_sessions.state.archive_format import ARCHIVE, HEADER_ROOM_BYTES, Archive, Header, open_archive, too_large
+from fntx_sessions.state.archive_key import mend_cold_key
 from fntx_sessions.state.archive_rows import Due
 from fntx_sessions.state.cold_copies import Copy, keep
 from fntx_sessions.state.cold_keys import ensure_cold_key
@@ -154,6 +155,7 @@ class Archiver:
         if known is None or not self._sound(session_id) or not self._current(session_id, known):
             self.archive(session_id)
             known = rows.find(self._engine, session_id)
+        mend_cold_key(self._engine, self.store, session_id)
         failpoint("drop.verified")
         return known is not None and rows.drop(self._engine, session_id, bytes(known["checksum"]))
 

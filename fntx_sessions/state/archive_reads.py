@@ -11,9 +11,11 @@ from fntx_sessions.exceptions import IntegrityError, NotFound
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import archive_rows
 from fntx_sessions.state.archive import NOT_THERE, PREFIX, Archiver, object_name
-from fntx_sessions.state.archive_format import TABLE
-from fntx_sessions.state.archive_key import have_key
+from fntx_sessions.state.archive_check import check
+from fntx_sessions.state.archive_format import TABLE, open_archive
+from fntx_sessions.state.archive_key import cold_codec
 from fntx_sessions.state.objects.base import ObjectInfo, ObjectStore
+from fntx_sessions.state.snapshot import Packer
 
 _COUNTED = "rows_"
 
@@ -43,17 +45,21 @@ def describe(store: ObjectStore, session_id: UUID) -> dict[str, Any]:
 def verify(engine: Engine, settings: Settings, archiver: Archiver, session_id: UUID) -> dict[str, Any]:
     """Read and open all of an archive, note in Postgres whether it is whole, and return what was counted.
 
-    Raises NotFound, Shredded, Unavailable and IntegrityError that says what is wrong.
+    It is opened with the key from the cold store, as where Postgres is lost. Raises NotFound, Shredded, Unavailable and
+    IntegrityError that says what is wrong.
     """
-    if archiver.store.info(object_name(session_id)) is None:
+    data = archiver.store.read(object_name(session_id))
+    if data is None:
         raise NotFound("archive", str(session_id), NOT_THERE)
     try:
-        have_key(engine, settings, archiver.store, session_id)
-        header = archiver.verify(session_id)
+        codec = cold_codec(engine, settings, archiver.store, session_id)
+        archive = open_archive(data, session_id, codec)
+        check(archive, codec, Packer(codec, settings.inline_part_bytes, settings.max_part_bytes))
     except IntegrityError:
         archive_rows.mark(engine, session_id, sound=False)
         raise
     archive_rows.mark(engine, session_id, sound=True)
+    header = archive.header
     counts = header.counts()
     rows = sum(section.rows for section in header.sections if section.kind == TABLE)
     return {"session_id": str(session_id), "rows": rows, "snapshots": counts["snapshots"], "damaged": header.damaged}

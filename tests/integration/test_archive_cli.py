@@ -116,3 +116,31 @@ def test_a_session_that_runs_is_refused(desk, fntx):
     running = desk.lifecycle.create()
     code, _, said = fntx("restore", running)
     assert (code, "it is initializing in this database" in said) == (Exit.REFUSED, True)
+
+
+def test_verify_opens_with_the_key_in_the_cold_store_alone(desk, session_id, fntx):
+    """What only Postgres's copy of the key opens is lost with Postgres: that is told, and is no 0."""
+    name = f"keys/{session_id}"
+    data, metadata = desk.cold.read(name), desk.cold.info(name).metadata
+    desk.cold.destroy(name)
+    code, _, said = fntx("verify", session_id)
+    assert (code, "its key is not in the cold store" in said) == (Exit.UNEXPECTED, True)
+    hung = data.replace(metadata["ring_key_id"].encode(), b"0123456789abcdef")
+    desk.cold.replace(name, hung, metadata | {"ring_key_id": "0123456789abcdef"})
+    code, _, said = fntx("verify", "--all")
+    assert (code, "lacks key 0123456789abcdef" in said) == (Exit.UNEXPECTED, True)
+    assert desk.rows("SELECT verified_at FROM archives") == [{"verified_at": None}]
+    desk.cold.replace(name, data, metadata)
+    assert fntx("verify", session_id)[0] == Exit.DONE
+
+
+def test_rows_go_only_when_the_key_lies_in_the_cold_store(desk):
+    """An object that was lost or changed since is written again first."""
+    made = desk.closed(checkpoints=1)
+    archive_due(desk.engine, desk.settings, desk.cold)
+    name = f"keys/{made}"
+    good, metadata = desk.cold.read(name), desk.cold.info(name).metadata
+    desk.cold.replace(name, good[:-2] + b'0"', metadata)
+    desk.old(made)
+    assert archive_due(desk.engine, desk.settings, desk.cold).dropped == [made]
+    assert desk.cold.read(name) == good
