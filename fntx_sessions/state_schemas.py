@@ -85,7 +85,10 @@ class TradingState(Model):
 
 
 class SessionCheckpoint(Model):
-    """A stored snapshot; the states are None unless asked for (lazy loading)."""
+    """A stored snapshot; the states are None unless asked for (lazy loading).
+
+    tier: where it is of record. read_from: the tier whose copy was read, None where none was.
+    """
 
     checkpoint_id: UUID
     session_id: UUID
@@ -102,6 +105,7 @@ class SessionCheckpoint(Model):
     revision: int
     size_bytes: int
     tier: str = "postgres"
+    read_from: str | None = None
     identity: str = ""
     note: str | None = None
     created_by: str = "system"

@@ -47,11 +47,11 @@ def fork(actor: Actor, command_id: UUID, arguments: ForkArguments) -> Outcome:
 def get_checkpoint(arguments: CheckpointQuery) -> SessionCheckpoint:
     """Return one checkpoint, with its states read and verified unless they are not asked for."""
     at = desk()
-    return kept.get_checkpoint(at.engine, at.settings, arguments)
+    return kept.get_checkpoint(*at.parts(), arguments)
 
 
 @query("fntx.sessions.verify")
 def verify(arguments: CheckpointQuery) -> dict[str, Any]:
     """Read one checkpoint whole, wherever it lies, and note whether it is sound."""
     at = desk()
-    return kept.verify(at.engine, at.settings, arguments)
+    return kept.verify(*at.parts(), arguments)

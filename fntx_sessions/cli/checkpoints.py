@@ -40,7 +40,7 @@ def checkpoint(
 
 
 def verify(ids: Ids = None, checkpoint: Checkpoint = None, limit: Limit = 100, as_json: AsJson = False) -> None:
-    """Read checkpoints whole, wherever they lie, and note which are sound; exits with 1 when one is damaged."""
+    """Read checkpoints whole where they lie; a damaged one is mended from a sound copy, exits with 1 where none is."""
     found = [row for one in given_ids(ids) for row in _verified(one, checkpoint, limit)]
     if as_json:
         output.emit(found)
@@ -53,7 +53,7 @@ def verify(ids: Ids = None, checkpoint: Checkpoint = None, limit: Limit = 100, a
 def _verified(given: str, checkpoint: UUID | None, limit: int) -> list[Answer]:
     listed = [str(checkpoint)] if checkpoint else _listed(given, limit)
     answers = [line().about("verify", given, checkpoint_id=one) for one in listed]
-    return [{**answer["checkpoint"], "problem": answer["problem"]} for answer in answers]
+    return [{**answer["checkpoint"], "problem": answer["problem"], "mended": answer["mended"]} for answer in answers]
 
 
 def _listed(given: str, limit: int) -> list[str]:
@@ -146,5 +146,5 @@ _VERIFIED = {
     "type": lambda row: plain(row["checkpoint_type"]),
     "tier": lambda row: plain(row["tier"]),
     "sound": lambda row: "[red]no[/red]" if row["problem"] else "[green]yes[/green]",
-    "why": lambda row: plain(row["problem"]) if row["problem"] else "",
+    "why": lambda row: plain(row["problem"] or row["mended"] or ""),
 }

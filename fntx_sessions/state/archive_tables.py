@@ -18,7 +18,7 @@ from fntx_sessions.exceptions import IntegrityError
 # Claims and due times are of the moment; bytes of snapshots have sections of their own.
 _LEFT_OUT = {
     "saves": {"manifest"},
-    "checkpoints": {"manifest", "tier", "cold_object", "moved_at", "move_claimed_until"},
+    "checkpoints": {"manifest", "damage", "tier", "cold_object", "moved_at", "move_claimed_until"},
 }
 _OF_THE_MOMENT = ("next_", "archive_")
 _CLAIMS = ("_claimed_until", "_due_at", "_claimed_by")

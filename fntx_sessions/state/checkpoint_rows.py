@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from psycopg2 import Binary
-from sqlalchemy import Connection, Engine, bindparam, insert, select, text, update
+from sqlalchemy import Connection, Engine, bindparam, func, insert, select, text, update
 
 from fntx_sessions.database.engine import statements, transaction
 from fntx_sessions.database.models import checkpoints, parts, snapshot_parts
@@ -19,7 +19,7 @@ from fntx_sessions.state.snapshot import Packed
 from fntx_sessions.testing import failpoint
 
 _ERROR = Severity.ERROR
-_FIX = "List them with `fntx checkpoints SESSION`."
+_FIX = "List them with `fntx checkpoints ID`."
 
 _INSERT = insert(checkpoints)
 _STAND = text("""
@@ -43,7 +43,8 @@ _LIST = (
     .order_by(checkpoints.c.timestamp.desc(), checkpoints.c.checkpoint_id.desc())
     .limit(bindparam("limit"))
 )
-_FIND = select(*_LISTED).where(checkpoints.c.checkpoint_id == bindparam("checkpoint_id"))
+_DIGEST = func.sha256(checkpoints.c.manifest.op("||")(checkpoints.c.checksum)).label("digest")
+_FIND = select(*_LISTED, _DIGEST).where(checkpoints.c.checkpoint_id == bindparam("checkpoint_id"))
 _ONE = select(checkpoints).where(checkpoints.c.checkpoint_id == bindparam("checkpoint_id"))
 _PARTS = (
     select(parts.c.part_hash, parts.c.data)
@@ -64,11 +65,15 @@ WHERE sp.session_id = :session_id AND sp.snapshot_id = :checkpoint_id
 
 _LAZILY = text("SET LOCAL synchronous_commit = off")
 _VERIFIED = (
-    update(checkpoints).where(checkpoints.c.checkpoint_id == bindparam("b_id")).values(verified=bindparam("b_verified"))
+    update(checkpoints)
+    .where(checkpoints.c.checkpoint_id == bindparam("b_id"))
+    .values(verified=bindparam("b_verified"), damage=None)
 )
 _VERIFIED_ROW = _VERIFIED.returning(*_LISTED)
 
-_DAMAGED = text("UPDATE checkpoints SET verified = false WHERE checkpoint_id = :checkpoint_id RETURNING session_id")
+_DAMAGED = text("""
+UPDATE checkpoints SET verified = false, damage = :problem WHERE checkpoint_id = :checkpoint_id RETURNING session_id
+""")
 _DROP_UNVERIFIED = text("""
 WITH gone AS (
   DELETE FROM checkpoints WHERE checkpoint_id = :checkpoint_id AND NOT verified RETURNING checkpoint_id
@@ -177,8 +182,9 @@ def mark_sound(engine: Engine, checkpoint_id: UUID) -> None:
 
 def mark_damaged(engine: Engine, checkpoint_id: UUID, problem: str) -> None:
     """Note that a checkpoint was not found whole, with an event that says what is wrong."""
+    found = {"checkpoint_id": checkpoint_id, "problem": problem[:2000]}
     with transaction(engine) as connection:
-        session_id = connection.execute(_DAMAGED, {"checkpoint_id": checkpoint_id}).scalar_one_or_none()
+        session_id = connection.execute(_DAMAGED, found).scalar_one_or_none()
         if session_id is not None:
             data = {"checkpoint_id": str(checkpoint_id)}
             told = StateEvent(session_id, "checkpoint_damaged", f"{checkpoint_id}/{problem}", problem, _ERROR, data)
@@ -204,7 +210,10 @@ def read_stored(engine: Engine, checkpoint_id: UUID) -> tuple[dict[str, Any], Pa
 
 
 def find_row(engine: Engine, session_id: UUID, checkpoint_id: UUID) -> dict[str, Any] | None:
-    """Return a checkpoint's row without its manifest; None: the session has no such checkpoint."""
+    """Return a checkpoint's row, of its manifest and checksum the SHA-256 alone (None: they are not in Postgres).
+
+    None: the session has no such checkpoint.
+    """
     with transaction(engine) as connection:
         row = connection.execute(_FIND, {"checkpoint_id": checkpoint_id}).mappings().one_or_none()
     return dict(row) if row is not None and row["session_id"] == session_id else None

@@ -26,7 +26,9 @@ from fntx_sessions.state.current import pack_current, sealed_before
 from fntx_sessions.state.hot_copies import HotCopies
 from fntx_sessions.state.identity import identity
 from fntx_sessions.state.live import LiveState
+from fntx_sessions.state.loading import load
 from fntx_sessions.state.parts import MARKET, TRADING
+from fntx_sessions.state.proving import verify_checkpoint
 from fntx_sessions.state.snapshot import Packed, Packer, Snapshot
 from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.memory import get_memory
@@ -98,7 +100,7 @@ def create_checkpoint(
     IntegrityError (Postgres holds other bytes than were sent: the checkpoint stays unverified) and Unavailable.
     """
     chosen = checkpoint_id or uuid4()
-    if checkpoint_id is not None and (made := _made(engine, settings, session_id, chosen)):
+    if checkpoint_id is not None and (made := _made(engine, client, settings, Ref(session_id, chosen))):
         return made
     facts = {"checkpoint_type": checkpoint_type, "note": note, "created_by": created_by}
     for _ in range(_ATTEMPTS - 1):
@@ -119,24 +121,12 @@ def load_checkpoint(engine: Engine, settings: Settings, checkpoint_id: UUID) -> 
     return read_record(engine, settings, checkpoint_id)[1]
 
 
-def describe_checkpoint(engine: Engine, settings: Settings, checkpoint_id: UUID) -> SessionCheckpoint:
-    """Return a checkpoint with its states read and verified; raises as `read_record` does."""
-    row, snapshot = read_record(engine, settings, checkpoint_id)
-    return to_checkpoint(row, **_states(snapshot))
-
-
-def verify_checkpoint(engine: Engine, settings: Settings, checkpoint_id: UUID) -> str | None:
-    """Read a checkpoint whole, wherever it lies, and note whether it is sound; one that is not makes an event.
-
-    Returns what is wrong with it, or None. Raises NotFound, Shredded, and Unavailable: then nothing was found out.
-    """
-    try:
-        load_checkpoint(engine, settings, checkpoint_id)
-    except IntegrityError as error:
-        rows.mark_damaged(engine, checkpoint_id, str(error))
-        return str(error)
-    rows.mark_sound(engine, checkpoint_id)
-    return None
+def describe_checkpoint(
+    engine: Engine, client: redis.Redis, settings: Settings, row: dict[str, Any]
+) -> SessionCheckpoint:
+    """Return the checkpoint of a row with its states, from the nearest copy that is sound; raises as `load` does."""
+    found = load(engine, client, settings, Ref(row["session_id"], row["checkpoint_id"]))
+    return to_checkpoint(row, read_from=found.tier, **_states(found.snapshot))
 
 
 def restore_live(client: redis.Redis, settings: Settings, snapshot: Snapshot, epoch: int) -> int:
@@ -159,13 +149,13 @@ def _checkpoint_one(
         report.created.append(made)
 
 
-def _made(engine: Engine, settings: Settings, session_id: UUID, checkpoint_id: UUID | None) -> SessionCheckpoint | None:
+def _made(engine: Engine, client: redis.Redis, settings: Settings, ref: Ref) -> SessionCheckpoint | None:
     """Return a checkpoint that an earlier attempt left whole; what it left damaged goes, to be made again."""
-    row = rows.find_row(engine, session_id, checkpoint_id) if checkpoint_id else None
-    if row is None or checkpoint_id is None:
+    row = rows.find_row(engine, ref.session_id, ref.checkpoint_id) if ref.checkpoint_id else None
+    if row is None or ref.checkpoint_id is None:
         return None
-    if not row["verified"] and verify_checkpoint(engine, settings, checkpoint_id) is not None:
-        rows.drop_unverified(engine, session_id, checkpoint_id)
+    if not row["verified"] and verify_checkpoint(engine, client, settings, ref).problem is not None:
+        rows.drop_unverified(engine, ref.session_id, ref.checkpoint_id)
         return None
     return to_checkpoint(row | {"verified": True})
 
@@ -185,7 +175,7 @@ def _make(
     try:
         rows.write_checkpoint(engine, packed, made_of, stand.epoch)
     except ConstraintError as error:
-        made = _made(engine, settings, ref.session_id, packed.checkpoint_id)
+        made = _made(engine, client, settings, Ref(ref.session_id, packed.checkpoint_id))
         if made is None or not isinstance(error.orig, UniqueViolation):
             raise
         return made  # asked twice at once: the other attempt's is the one that counts

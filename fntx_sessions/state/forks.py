@@ -10,16 +10,17 @@ import redis
 from sqlalchemy import Connection, Engine, text
 
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.exceptions import IntegrityError, InvalidArgument
+from fntx_sessions.exceptions import IntegrityError, InvalidArgument, NotFound
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import checkpoint_rows as rows
-from fntx_sessions.state.checkpoint_record import read_record
 from fntx_sessions.state.current import pack_current
 from fntx_sessions.state.event_rows import StateEvent, add_events
 from fntx_sessions.state.identity import Identity
 from fntx_sessions.state.live import LiveState
+from fntx_sessions.state.loading import load
 from fntx_sessions.state.parts import is_memory
 from fntx_sessions.state.snapshot import Packed, Packer, Snapshot
+from fntx_sessions.state.tiers.base import Ref
 
 FORK = "fork"
 
@@ -75,7 +76,10 @@ def inherit(
         packed, said = pack_current(engine, client, settings, parent, rows.stand(engine, parent).saved, as_fork)
         note = f"memory of session {parent}" + (f"; {said}" if said else "")
     else:
-        packed, note = packer.pack(as_fork(_of(engine, settings, parent, checkpoint_id))), f"checkpoint {checkpoint_id}"
+        packed, note = (
+            packer.pack(as_fork(_of(engine, client, settings, Ref(parent, checkpoint_id)))),
+            f"checkpoint {checkpoint_id}",
+        )
     facts = {
         "checkpoint_type": FORK,
         "identity": under.hash,
@@ -99,12 +103,16 @@ def recall(engine: Engine, client: redis.Redis, settings: Settings, session_id: 
         return False
     live = LiveState(client, settings)
     if live.raise_fence(session_id, 0) == 0:
-        live.restore(session_id, 0, read_record(engine, settings, found)[1].parts)
+        live.restore(session_id, 0, load(engine, client, settings, Ref(session_id, found)).snapshot.parts)
     return True
 
 
-def _of(engine: Engine, settings: Settings, parent: UUID, checkpoint_id: UUID) -> Snapshot:
-    snapshot = read_record(engine, settings, checkpoint_id)[1]
-    if snapshot.session_id != parent:
-        raise InvalidArgument("checkpoint_id", f"{checkpoint_id} is of another session", "See `fntx checkpoints ID`.")
-    return snapshot
+def _of(engine: Engine, client: redis.Redis, settings: Settings, ref: Ref) -> Snapshot:
+    try:
+        return load(engine, client, settings, ref).snapshot
+    except NotFound:
+        # The id may be good, and another session's: that is a slip in the asking.
+        if ref.checkpoint_id is not None:
+            rows.read_stored(engine, ref.checkpoint_id)
+        what = f"{ref.checkpoint_id} is of another session"
+        raise InvalidArgument("checkpoint_id", what, "See `fntx checkpoints ID`.") from None

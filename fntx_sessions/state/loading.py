@@ -54,17 +54,20 @@ def load(
     ref: Ref,
     memory: MemoryTier | None = None,
     only: Container[str] | None = None,
+    *,
+    suspect: bool = False,
 ) -> Found:
     """Return a snapshot from the nearest tier that holds it whole; `only` these parts of it (None: all, (): none).
 
     A nearer tier answers with a save only when it is not behind Postgres, with a checkpoint only when Postgres still
     lists it. While Postgres is out of reach the newest sound copy of all other tiers answers, and `problems` says so.
     Damaged copies in the tiers passed over are written again, one in Postgres under the epoch fence and with an event,
-    and, where all was asked for, missing ones too; that never fails the read. Raises NotFound (no tier has it),
-    IntegrityError (every copy is damaged or behind; names each), Unavailable (no tier that could be asked has it) and
-    Shredded.
+    and, where all was asked for, missing ones too; that never fails the read. suspect: a checkpoint's record is known
+    to be damaged: it is looked at first, and mended from whichever copy opens as that checkpoint. Raises NotFound (no
+    tier has it), IntegrityError (every copy is damaged or behind; names each), Unavailable (no tier that could be
+    asked has it) and Shredded.
     """
-    reading = Reading(engine, client, settings, ref, memory or get_memory(), only)
+    reading = Reading(engine, client, settings, ref, memory or get_memory(), only, suspect=suspect)
     try:
         copy = reading.answer()
         repaired = repair(reading, copy)

@@ -24,7 +24,7 @@ from fntx_sessions.state.tiers.redis import HotTier
 
 _log = structlog.get_logger(__name__)
 _NO_SAVE = "It was not live long enough to be saved; recover it from a checkpoint, or start it."
-_NO_CHECKPOINT = "List them with `fntx checkpoints SESSION`."
+_NO_CHECKPOINT = "List them with `fntx checkpoints ID`."
 _TRIES = 3
 _Mark = tuple[int, int]
 
@@ -64,7 +64,10 @@ class Reading:
         ref: Ref,
         memory: MemoryTier,
         only: Container[str] | None,
+        *,
+        suspect: bool = False,
     ) -> None:
+        self.engine, self.settings, self.suspect = engine, settings, suspect
         self.ref, self.only, self.memory = ref, only, memory
         self.hot, self.warm = HotTier.of(client, settings), PostgresTier(engine)
         self.packer, self.health = Packer.of(settings, engine), health_of(engine, settings)
@@ -75,7 +78,6 @@ class Reading:
         self.behind: list[str] = []
         self.record_mark: _Mark = (0, 0)
         self.record_digest = b""
-        self._engine, self._settings = engine, settings
         self._checksum: bytes | None = None
         self._object: str | None = None
 
@@ -116,14 +118,21 @@ class Reading:
         return None
 
     def _tiers(self) -> Iterator[Tier]:
-        yield from (self.memory, self.hot, self.warm)
-        yield from self._cold()
+        if self.suspect and self._object is not None:
+            yield from self._cold()
+            yield from (self.memory, self.hot)
+        elif self.suspect:
+            yield from (self.warm, self.memory, self.hot)
+            yield from self._cold()
+        else:
+            yield from (self.memory, self.hot, self.warm)
+            yield from self._cold()
 
     def _cold(self) -> Iterator[Tier]:
         from fntx_sessions.state.objects.cold import open_cold  # noqa: PLC0415 - a bucket's library, only when come to
 
         try:
-            yield MovedTier(open_cold(self._settings), self._object)
+            yield MovedTier(open_cold(self.settings), self._object)
         except InvalidArgument as error:
             self.problems.append(f"cold: {error}")
             self.away.append(Unavailable("the cold tier", str(error), "Correct FNTX_COLD_URL."))
@@ -134,11 +143,14 @@ class Reading:
             if found is not None:
                 self.record_mark, self.record_digest = found.newest, found.digest
             return
-        row = checkpoint_rows.find_row(self._engine, self.ref.session_id, self.ref.checkpoint_id)
+        row = checkpoint_rows.find_row(self.engine, self.ref.session_id, self.ref.checkpoint_id)
         if row is None:
-            refuse_shredded(self._engine, self.ref.session_id)
+            refuse_shredded(self.engine, self.ref.session_id)
             raise NotFound("checkpoint", str(self.ref.checkpoint_id), _NO_CHECKPOINT)
-        self._checksum, self._object = bytes(row["checksum"]), row["cold_object"]
+        self._object = row["cold_object"]
+        self.record_mark, self.record_digest = (row["epoch"], row["revision"]), bytes(row["digest"] or b"")
+        # Of a record under suspicion the row may be what is damaged: then a copy's own seal says whose it is.
+        self._checksum = None if self.suspect else bytes(row["checksum"])
 
     def _newest(self, error: Unavailable) -> Copy:
         """Return the newest sound copy that can be read without Postgres."""
@@ -157,7 +169,9 @@ class Reading:
             return tier.get(self.ref)
 
     def _opened(self, tier: Tier, packed: Packed) -> Copy:
-        fetch = partial(tier.parts, packed) if isinstance(tier, PartwiseTier) else None
+        # Of a record under suspicion, a part counts only where the record names it: unnamed ones are swept away.
+        unnamed = self.suspect and tier is self.warm
+        fetch = partial(tier.parts, packed) if isinstance(tier, PartwiseTier) and not unnamed else None
         lazy = LazySnapshot(self.packer, packed, fetch)
         return Copy(tier, packed, lazy, lazy.take(self.only))
 
@@ -193,7 +207,7 @@ class Reading:
             raise self.away[0]
         if self.ref.checkpoint_id is not None:
             raise IntegrityError(_what(self.ref), "; ".join(["it is listed, and no tier has it", *self.behind]))
-        refuse_shredded(self._engine, self.ref.session_id)
+        refuse_shredded(self.engine, self.ref.session_id)
         raise NotFound("save", str(self.ref.session_id), _NO_SAVE)
 
 

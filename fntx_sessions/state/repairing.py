@@ -35,6 +35,8 @@ def _check_record(reading: Reading, copy: Copy) -> None:
     """Look at the record too where its bytes are not those of the copy of the same mark: one of them is damaged."""
     if not reading.record_digest or copy.mark != reading.record_mark or copy.tier is reading.warm:
         return
+    if any(damage.tier is reading.warm for damage in reading.damaged):
+        return
     if sha256(copy.packed.manifest + copy.packed.checksum).digest() != reading.record_digest:
         reading.read(reading.warm)
 

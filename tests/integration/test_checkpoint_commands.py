@@ -13,9 +13,14 @@ from fntx_sessions.lifecycle.arguments import ForkArguments
 from fntx_sessions.lifecycle.decisions.keeping import checkpoint_id_of
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state import checkpoints
+from fntx_sessions.state.checkpoint_rows import find_row
 from fntx_sessions.state.cold_copies import Copy, keep
 from fntx_sessions.state.live import LiveState, Report
 from fntx_sessions.state.objects.cold import open_cold
+from fntx_sessions.state.proving import Verdict, verify_checkpoint
+from fntx_sessions.state.redis_client import key
+from fntx_sessions.state.tiers.base import Ref
+from fntx_sessions.state.tiers.memory import get_memory
 from fntx_sessions.testing import failpoints_armed
 
 ADMIN = Actor("root", frozenset({"admin"}))
@@ -133,7 +138,8 @@ def test_reports_that_arrive_meanwhile_never_mix(hosting):
     try:
         for _ in range(15):
             made = checkpoints.create_checkpoint(*hosting.desk.parts(), session_id, "manual")
-            found = checkpoints.describe_checkpoint(hosting.desk.engine, hosting.desk.settings, made.checkpoint_id)
+            row = find_row(hosting.desk.engine, made.session_id, made.checkpoint_id)
+            found = checkpoints.describe_checkpoint(*hosting.desk.parts(), row)
             notes = {agent.internal_state["note"] for agent in found.agent_states.values()}
             assert len(notes) == 1
             seen |= notes
@@ -211,19 +217,24 @@ def test_a_checkpoint_in_the_cold_store_is_read_and_verified_there(hosting):
     session_id = running(hosting)
     [one] = several(hosting, session_id, 1)
     cold = to_cold(hosting, session_id, one)
-    parts = hosting.desk.engine, hosting.desk.settings
-    assert set(checkpoints.describe_checkpoint(*parts, one).agent_states) == {"A"}
-    assert checkpoints.verify_checkpoint(*parts, one) is None
+    parts, ref = hosting.desk.parts(), Ref(session_id, one)
+    get_memory().delete(ref)
+    hosting.desk.redis.delete(key(session_id, "checkpoints"))
+    row = find_row(hosting.desk.engine, session_id, one)
+    described = checkpoints.describe_checkpoint(*parts, row)
+    assert (set(described.agent_states), described.read_from) == ({"A"}, "cold")
+    hosting.desk.redis.delete(key(session_id, "checkpoints"))
+    assert verify_checkpoint(*parts, ref) == Verdict(None, "cold")
     store = open_cold(hosting.desk.settings)
     data = bytearray(store.read(cold))
     data[-40] ^= 1
     store.replace(cold, bytes(data), {})
-    assert "checksum" in checkpoints.verify_checkpoint(*parts, one)
+    assert "checksum" in verify_checkpoint(*parts, ref).problem
     assert not checkpoints.list_checkpoints(hosting.desk.engine, session_id)[0].verified
     [event] = hosting.events(session_id, "checkpoint_damaged")
     assert event["severity"] == "error"
     store.destroy(cold)
-    assert "is missing" in checkpoints.verify_checkpoint(*parts, one)
+    assert "is missing" in verify_checkpoint(*parts, ref).problem
 
 
 def test_a_fork_of_a_checkpoint_in_the_cold_store_remembers_it(hosting):

@@ -2,12 +2,14 @@
 
 import multiprocessing
 import os
-from uuid import uuid4
+import re
+from uuid import UUID, uuid4
 
 import pytest
 from state_world import World, agent_bytes, make_world, report
 
 from fntx_sessions.exceptions import IntegrityError, NotFound, PreconditionFailed, StaleEpoch
+from fntx_sessions.state.checkpoint_rows import find_row
 from fntx_sessions.state.checkpoints import (
     checkpoint_due,
     create_checkpoint,
@@ -15,11 +17,13 @@ from fntx_sessions.state.checkpoints import (
     list_checkpoints,
     load_checkpoint,
     restore_live,
-    verify_checkpoint,
 )
 from fntx_sessions.state.live import Report
+from fntx_sessions.state.proving import Verdict, verify_checkpoint
 from fntx_sessions.state.redis_client import key
 from fntx_sessions.state.saves import save_due
+from fntx_sessions.state.tiers.base import Ref
+from fntx_sessions.state.tiers.memory import get_memory
 from fntx_sessions.testing import FailpointReached, failpoints_armed
 
 
@@ -57,7 +61,9 @@ def test_a_checkpoint_holds_what_was_live_and_is_verified(world):
         load_checkpoint(world.engine, world.settings, made.checkpoint_id).parts
         == world.live.read([session_id])[0].parts
     )
-    described = describe_checkpoint(world.engine, world.settings, made.checkpoint_id)
+    row = find_row(world.engine, session_id, made.checkpoint_id)
+    described = describe_checkpoint(*world.stores, row)
+    assert described.read_from == "memory"
     assert set(described.agent_states) == {"RiskManagerAgent"}
     assert described.market_state.spy_price == 470.5
     assert described.trading_state.open_positions == []
@@ -163,7 +169,7 @@ def test_a_finished_session_has_its_last_checkpoint_once(world):
     assert world.rows("SELECT next_checkpoint_at FROM session_work") == [{"next_checkpoint_at": None}]
 
 
-@pytest.mark.parametrize(
+DAMAGES = pytest.mark.parametrize(
     ("damage", "named"),
     [
         (
@@ -177,16 +183,61 @@ def test_a_finished_session_has_its_last_checkpoint_once(world):
         ("DELETE FROM snapshot_parts", r"agent/Big .* is missing"),
     ],
 )
+
+
+def forget_copies(world: World, session_id: UUID, *, redis: bool = True) -> None:
+    """Leave checkpoints where they are of record, and with redis=False in Redis."""
+    memory = get_memory()
+    for held in memory.held(session_id):
+        memory.delete(held.ref)
+    if redis:
+        world.client.flushdb()
+
+
+@DAMAGES
+def test_a_damaged_record_is_mended_from_the_hot_copy(world, damage, named):
+    """Whatever is wrong in Postgres: the copy in Redis answers, the record is whole again, and an event tells of it."""
+    [session_id] = world.sessions(1)
+    world.live.report(report(session_id, agent="Big", notes=noise(1)))
+    made = create_checkpoint(*world.stores, session_id, "manual")
+    ref = Ref(session_id, made.checkpoint_id)
+    forget_copies(world, session_id, redis=False)
+    world.run(damage)
+    verdict = verify_checkpoint(*world.stores, ref)
+    assert (verdict.problem, verdict.read_from) == (None, "redis")
+    assert re.search(f"was damaged in postgres, mended from redis: .*{named}", verdict.mended)
+    told = world.rows("SELECT event_type FROM events WHERE session_id = :id", id=session_id)
+    assert told == [{"event_type": "state_repaired"}]
+    world.client.flushdb()
+    assert verify_checkpoint(*world.stores, ref) == Verdict(None, "postgres")
+    assert load_checkpoint(world.engine, world.settings, made.checkpoint_id).agents().keys() >= {"Big"}
+    assert [one.verified for one in list_checkpoints(world.engine, session_id)] == [True]
+
+
+def test_reading_a_checkpoint_mends_the_manifest_of_its_record(world):
+    """Who asks for a checkpoint gets it from the next sound copy, and leaves the record whole."""
+    [session_id] = world.sessions(1)
+    made = create_checkpoint(*world.stores, session_id, "manual")
+    forget_copies(world, session_id, redis=False)
+    world.run("UPDATE checkpoints SET manifest = set_byte(manifest, 60, 255 - get_byte(manifest, 60))")
+    described = describe_checkpoint(*world.stores, find_row(world.engine, session_id, made.checkpoint_id))
+    assert (set(described.agent_states), described.read_from) == ({"RiskManagerAgent"}, "redis")
+    load_checkpoint(world.engine, world.settings, made.checkpoint_id)
+
+
+@DAMAGES
 def test_damage_is_found_and_named(world, damage, named):
     """A flipped bit, a cut blob, a swapped column, a lost part: refused by name, and marked as not verified."""
     [session_id] = world.sessions(1)
     world.live.report(report(session_id, agent="Big", notes=noise(1)))
     made = create_checkpoint(*world.stores, session_id, "manual")
-    assert verify_checkpoint(world.engine, world.settings, made.checkpoint_id) is None
+    ref = Ref(session_id, made.checkpoint_id)
+    assert verify_checkpoint(*world.stores, ref) == Verdict(None, "postgres")
+    forget_copies(world, session_id)
     world.run(damage)
     with pytest.raises(IntegrityError, match=named):
         load_checkpoint(world.engine, world.settings, made.checkpoint_id)
-    assert str(session_id) in verify_checkpoint(world.engine, world.settings, made.checkpoint_id)
+    assert str(session_id) in verify_checkpoint(*world.stores, ref).problem
     assert [c.verified for c in list_checkpoints(world.engine, session_id)] == [False]
 
 
@@ -235,7 +286,7 @@ def test_a_kill_leaves_a_whole_checkpoint_or_none(world, place, kept):
     [made] = checkpoint_due(*world.stores).created
     assert made.verified
     for checkpoint in list_checkpoints(world.engine, session_id):
-        assert verify_checkpoint(world.engine, world.settings, checkpoint.checkpoint_id) is None
+        assert verify_checkpoint(*world.stores, Ref(session_id, checkpoint.checkpoint_id)).problem is None
 
 
 def test_an_error_inside_the_transaction_leaves_nothing(world):

@@ -17,7 +17,9 @@ from fntx_sessions.lifecycle.roster import ReadyArguments, mark_ready
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state import checkpoints
 from fntx_sessions.state.live import LiveState, Report
+from fntx_sessions.state.proving import verify_checkpoint
 from fntx_sessions.state.redis_client import build_redis
+from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.trading.orders import Fill
 
 THEIRS = {"config": {"agents": ["TheirPlanner", "RiskManagerAgent"]}}
@@ -128,7 +130,8 @@ def test_a_stop_flattens_then_closes_with_a_verified_final_checkpoint(hosting):
     hosting.check_books(session_id)
     final = checkpoints.list_checkpoints(hosting.desk.engine, session_id)[0]
     assert (final.checkpoint_type, final.verified) == ("final", True)
-    assert checkpoints.verify_checkpoint(hosting.desk.engine, hosting.desk.settings, final.checkpoint_id) is None
+    ref = Ref(final.session_id, final.checkpoint_id)
+    assert verify_checkpoint(*hosting.desk.parts(), ref).problem is None
     command = "SELECT command_id FROM commands WHERE session_id = :id AND trigger = 'finalization_complete'"
     [done] = hosting.rows(command, id=session_id)
     assert get_outcome(hosting.desk.engine, done["command_id"]).extra["checkpoint_id"] == str(final.checkpoint_id)

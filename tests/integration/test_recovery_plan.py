@@ -26,9 +26,11 @@ from fntx_sessions.state.backups import BackupWriter
 from fntx_sessions.state.data_keys import ensure_cold_key
 from fntx_sessions.state.live import LiveState, Report
 from fntx_sessions.state.objects.cold import open_cold
+from fntx_sessions.state.proving import verify_checkpoint
 from fntx_sessions.state.redis_client import key
 from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.cold import ColdTier
+from fntx_sessions.state.tiers.memory import get_memory
 from fntx_sessions.state.tiers.postgres import PostgresTier
 
 
@@ -124,6 +126,51 @@ def test_a_bad_save_is_passed_over_for_the_next(hosting, damage):
     assert hosting.row(session_id)["status"] == S.PAUSED
 
 
+def test_a_checkpoint_known_to_be_damaged_is_listed_and_not_offered(hosting):
+    """It stands last, with what was wrong, unread; a recovery passes it over, and whoever names it has it looked at."""
+    session_id, made = layered(hosting)
+    older = checkpoint(hosting, session_id)
+    forget(hosting, session_id, made, older)
+    flipped(hosting, "checkpoints", older.checkpoint_id)
+    verdict = verify_checkpoint(*hosting.desk.parts(), Ref(session_id, older.checkpoint_id))
+    assert "does not open" in verdict.problem
+    found = plan(hosting, session_id)
+    assert found.candidates[-1].name == f"checkpoint {older.checkpoint_id}"
+    assert found.candidates[-1].problem == f"known to be damaged: {verdict.problem}"
+    assert older.checkpoint_id not in found.fallback_checkpoint_ids
+    named = plan(hosting, session_id, checkpoint_id=older.checkpoint_id)
+    [looked_at] = [one for one in named.candidates if one.checkpoint_id == older.checkpoint_id]
+    assert looked_at.problem
+    assert "known" not in looked_at.problem
+    flipped(hosting, "checkpoints", older.checkpoint_id)
+    assert verify_checkpoint(*hosting.desk.parts(), Ref(session_id, older.checkpoint_id)).problem is None
+    assert all(one.problem is None for one in plan(hosting, session_id).candidates)
+
+
+def test_a_recovery_mends_the_checkpoint_it_restores(hosting):
+    """Damaged in Postgres and whole in Redis: it is put back from there, and its record is whole again."""
+    session_id, made = layered(hosting)
+    lose_redis(hosting, session_id)
+    flipped(hosting, "checkpoints", made.checkpoint_id)
+    get_memory().delete(Ref(session_id, made.checkpoint_id))
+    before = everything(hosting, session_id)
+    plan(hosting, session_id, checkpoint_id=made.checkpoint_id)
+    assert everything(hosting, session_id) == before
+    outcome = hosting.do(T.RECOVER, session_id, checkpoint_id=str(made.checkpoint_id))
+    assert (outcome.extra["source"], outcome.extra["tier"]) == (f"checkpoint {made.checkpoint_id}", "redis")
+    [event] = events(hosting, session_id, "state_repaired")
+    assert "written again from redis" in event.description
+    lose_redis(hosting, session_id, hot=True)
+    assert verify_checkpoint(*hosting.desk.parts(), Ref(session_id, made.checkpoint_id)).problem is None
+
+
+def forget(hosting: Hosting, session_id, *made) -> None:
+    """Leave checkpoints where they are of record alone."""
+    hosting.desk.redis.delete(key(session_id, "checkpoints"))
+    for one in made:
+        get_memory().delete(Ref(session_id, one.checkpoint_id))
+
+
 def test_a_damaged_hot_copy_costs_nothing(hosting):
     """The save of record is as new: it is put back instead."""
     session_id, _ = layered(hosting)
@@ -140,6 +187,7 @@ def test_where_nothing_holds_the_session_stays_as_it_was(hosting):
     session_id, made = layered(hosting)
     lose_redis(hosting, session_id, hot=True)
     flipped(hosting, "saves", session_id)
+    forget(hosting, session_id, made)
     flipped(hosting, "checkpoints", made.checkpoint_id)
     guard = "Guard.RiskManagerAgent"
     live = LiveState(hosting.desk.redis, hosting.desk.settings)
@@ -165,7 +213,7 @@ def test_a_named_checkpoint_that_is_damaged_is_refused_naming_the_alternatives(h
     """A person asked for that one: nothing else is put in its place, and nothing is changed."""
     session_id, made = layered(hosting)
     flipped(hosting, "checkpoints", made.checkpoint_id)
-    hosting.desk.redis.delete(key(session_id, "checkpoints"))
+    forget(hosting, session_id, made)
     before = memory(hosting, session_id)
     outcome = hosting.ask(T.RECOVER, session_id, checkpoint_id=made.checkpoint_id)
     with pytest.raises(PreconditionFailed, match="could be restored: live"):

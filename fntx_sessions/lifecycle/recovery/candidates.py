@@ -1,7 +1,8 @@
 """What could be put back: every copy of a session's memory that can be seen from here, found without reading any."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from fntx_sessions.lifecycle.recovery.facts import Facts, Mark, Stores
 from fntx_sessions.state import backups
 from fntx_sessions.state.checkpoint_record import read_record
 from fntx_sessions.state.live import LiveCut
+from fntx_sessions.state.loading import load
 from fntx_sessions.state.snapshot import Packed, Packer, Snapshot
 from fntx_sessions.state.tiers.base import Held, Ref
 from fntx_sessions.state.tiers.postgres import PostgresTier
@@ -25,7 +27,7 @@ LIVE, HOT, SAVE, BACKUP, CHECKPOINT, COLD = "live", "redis", "postgres", "backup
 _NEARER = {name: place for place, name in enumerate((LIVE, HOT, SAVE, BACKUP, CHECKPOINT, COLD))}
 
 _CHECKPOINTS = text("""
-SELECT checkpoint_id, epoch, revision, timestamp, identity, tier FROM checkpoints
+SELECT checkpoint_id, epoch, revision, timestamp, identity, tier, damage FROM checkpoints
 WHERE session_id = :session_id AND is_recovery_point ORDER BY epoch DESC, revision DESC, timestamp DESC LIMIT :limit
 """)
 
@@ -34,6 +36,7 @@ WHERE session_id = :session_id AND is_recovery_point ORDER BY epoch DESC, revisi
 class Candidate:
     """One state that could be put back, not read yet. created_at None: only its bytes can tell.
 
+    damage: what was wrong with it when it was read last: it is not tried unless somebody names it.
     read: return the state, every byte verified, and the tier that answered; raises IntegrityError, NotFound, Shredded
     and Unavailable.
     """
@@ -47,6 +50,7 @@ class Candidate:
     created_at: datetime | None = None
     checkpoint_id: UUID | None = None
     identity: str = ""
+    damage: str | None = None
 
 
 def near(stores: Stores, facts: Facts, *, hot: bool = True) -> list[Candidate]:
@@ -128,15 +132,9 @@ def _checkpoints(stores: Stores, facts: Facts) -> Iterator[Candidate]:
         found = rows(connection.execute(_CHECKPOINTS, bound))
     for row in found:
         ref = Ref(facts.session_id, row["checkpoint_id"])
-        yield _checkpoint(
-            stores,
-            ref,
-            row["epoch"],
-            row["revision"],
-            row["timestamp"],
-            row["identity"],
-            COLD if row["tier"] == COLD else SAVE,
-        )
+        tier = COLD if row["tier"] == COLD else SAVE
+        known = _checkpoint(stores, ref, row["epoch"], row["revision"], row["timestamp"], row["identity"], tier)
+        yield replace(known, damage=row["damage"])
 
 
 def _checkpoint(
@@ -163,13 +161,20 @@ def _held(stores: Stores, held: Held, tier: str, get: Callable[[Ref], Packed | N
 
 
 def _read_checkpoint(stores: Stores, ref: Ref, tier: str) -> tuple[Snapshot, str]:
-    """Read a checkpoint from where it is of record, else from a copy; raises what the record's own place said."""
+    """Read a checkpoint from where it is of record, else from a copy; raises what the record's own place said.
+
+    A recovery has a damaged record written again from the copy; a plan changes nothing.
+    """
     assert ref.checkpoint_id is not None  # noqa: S101 - it is one
     try:
         return read_record(stores.engine, stores.settings, ref.checkpoint_id)[1], tier
     except FntxError as error:
         if isinstance(error, Unavailable) and tier != COLD:
             raise
+        if isinstance(error, IntegrityError) and stores.mends:
+            with suppress(FntxError):
+                found = load(stores.engine, stores.redis, stores.settings, ref, suspect=True)
+                return found.snapshot, found.tier
         for get, name in ((HotTier.of(stores.redis, stores.settings).get, HOT), (_cold_get(stores), COLD)):
             try:
                 return _opened(stores, get, ref, name)

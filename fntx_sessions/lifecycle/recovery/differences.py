@@ -22,8 +22,8 @@ Difference = dict[str, Any]
 GRACE = timedelta(seconds=60)
 
 _FILLS = text("""
-SELECT fill_id, client_order_id, trade_id, symbol, recorded_at, reason, CASE side WHEN 'buy' THEN quantity ELSE -quantity END
-  AS quantity
+SELECT fill_id, client_order_id, trade_id, symbol, recorded_at, reason,
+  CASE side WHEN 'buy' THEN quantity ELSE -quantity END AS quantity
 FROM fills WHERE session_id = :session_id ORDER BY recorded_at, timestamp, fill_id
 """)
 _ORDERS = text("SELECT client_order_id, state FROM order_intents WHERE session_id = :session_id ORDER BY epoch, seq")

@@ -33,11 +33,12 @@ WHERE s.session_id = :session_id
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where everything is: the two stores and the settings of this process."""
+    """Where everything is: the two stores and the settings of this process. mends: what is read may be mended too."""
 
     engine: Engine
     redis: Redis
     settings: Settings
+    mends: bool = False
 
 
 @dataclass(frozen=True, slots=True)

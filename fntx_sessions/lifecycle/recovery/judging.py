@@ -45,8 +45,11 @@ class Judged:
 def judge(stores: Stores, facts: Facts, candidate: Candidate, accept: str | None) -> Judged:
     """Read and check one candidate. accept: an identity that may differ.
 
-    Raises Shredded, and Unavailable when Postgres or Redis, without which nothing is put back, is out of reach.
+    One that was found damaged before is not read again, unless somebody named it. Raises Shredded, and Unavailable when
+    Postgres or Redis, without which nothing is put back, is out of reach.
     """
+    if candidate.damage is not None:
+        return Judged(candidate, problem=f"known to be damaged: {candidate.damage}", kind=DAMAGED)
     try:
         snapshot, tier = candidate.read()
         _check(stores, facts, candidate, snapshot)

@@ -1,6 +1,6 @@
 """What could be put back, looked at without changing anything: judged as far as a plan needs it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.lifecycle.recovery import candidates as found
@@ -39,7 +39,10 @@ def look_at(stores: Stores, facts: Facts, accept: str | None, named: Candidate |
         near = [*_live(stores, facts, look), *found.near(stores, facts)]
     if named is not None:
         # Its row knows more of it, where there is one.
-        near = sorted({one.key: one for one in (named, *near)}.values(), key=lambda one: one.key != named.key)
+        known = {one.key: one for one in (named, *near)}
+        # Whoever names it wants it looked at again.
+        known[named.key] = replace(known[named.key], damage=None)
+        near = sorted(known.values(), key=lambda one: one.key != named.key)
     for candidate in near:
         _take(stores, look, candidate, accept)
     if not look.usable:
@@ -58,7 +61,7 @@ def _live(stores: Stores, facts: Facts, look: Look) -> list[Candidate]:
 
 
 def _take(stores: Stores, look: Look, candidate: Candidate, accept: str | None) -> None:
-    if len(look.usable) >= stores.settings.plan_verified_max:
+    if candidate.damage is None and len(look.usable) >= stores.settings.plan_verified_max:
         look.later.append(candidate)
         return
     try:

@@ -40,7 +40,7 @@ def recover(engine: Engine, redis: Redis, settings: Settings, ask: Ask) -> Outco
     if begun.state != "pending" or begun.epoch is None:
         return begun
     failpoint("recovery.begun")
-    stores = Stores(engine, redis, settings)
+    stores = Stores(engine, redis, settings, mends=True)
     progress: Progress | None = None
     try:
         progress = Progress(engine, ask.command_id, ask.session_id, begun.epoch)
@@ -74,6 +74,8 @@ def _measured(stores: Stores, ask: Ask, progress: Progress, epoch: int) -> dict[
         "agents": sorted(filter(is_memory, memory)),
         "passed_over": progress.report["passed_over"],
         "attempts": progress.report["attempts"],
+        "known_at": progress.report["known_at"],
+        "open_positions": len(broker.positions(ask.session_id)),
         **settled,
         "requires_action": _call(ask.session_id, settled["differences"]),
     }
@@ -88,10 +90,9 @@ def _restored(restoring: Restoring, ask: Ask) -> Restored:
 def _call(session_id: UUID, found: list[dict[str, Any]]) -> str | None:
     if not found:
         return None
-    told = "; ".join(map(sentence, found))
-    return f"what is remembered, the ledger and the broker differ: {told}. Look, then `fntx accept {session_id}`."[
-        :4000
-    ]
+    told = "; ".join(map(sentence, found))[:3000]
+    fix = f'a risk manager answers for it: `fntx accept {session_id} --reason "..."`'
+    return f"what is remembered, the ledger and the broker differ: {told}. Look, then {fix}."
 
 
 def _for_good(ask: Ask, error: Rejected | IntegrityError) -> Rejected:

@@ -80,9 +80,9 @@ WITH held AS (
 SELECT session_id FROM written
 """)
 REPLACE_CHECKPOINT = text("""
-UPDATE checkpoints SET manifest = :manifest, checksum = :checksum, verified = true
+UPDATE checkpoints SET epoch = :epoch, revision = :revision, manifest = :manifest, checksum = :checksum,
+  verified = true, damage = NULL
 WHERE checkpoint_id = :checkpoint_id AND session_id = :session_id AND tier = 'postgres'
-  AND (epoch, revision) = (:epoch, :revision)
   AND manifest = :former_manifest AND checksum = :former_checksum
 RETURNING session_id
 """)
