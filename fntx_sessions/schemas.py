@@ -202,6 +202,13 @@ class SessionTransition(Model):
     errors: list[str] = []
 
 
+class Unattended(Model):
+    """A session that hosts should step while none lives. since: None where there never was one; positions: open."""
+
+    since: Time | None = None
+    positions: int
+
+
 class TradingSession(BaseModel):
     """A session as its holder sees it; `config` and `risk_parameters` may be edited before start."""
 
@@ -240,10 +247,12 @@ class TradingSession(BaseModel):
     status_reason: str = ""
     status_actor: str = ""
     requires_action: str | None = None
+    waiting_for: str | None = None
     quiesced_at: Time | None = None
     pinned: bool = False
     archive: ArchiveNote | None = None
     sealed_weeks: SealedWeeks | None = None
+    unattended: Unattended | None = None
 
 
 class RecoveryStep(Model):

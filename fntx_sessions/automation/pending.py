@@ -14,6 +14,7 @@ from fntx_sessions.lifecycle import commands, execute, machine
 from fntx_sessions.lifecycle.arguments import FinalizeArguments
 from fntx_sessions.lifecycle.change import Ask
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.lifecycle.obstacles import obstacle
 from fntx_sessions.lifecycle.recovery.progress import problems
 from fntx_sessions.lifecycle.recovery.run import recover
 from fntx_sessions.schemas import SessionStatus, Trigger
@@ -22,7 +23,6 @@ from fntx_sessions.state import forks
 from fntx_sessions.state.checkpoints import create_checkpoint
 from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.payloads import ARGUMENTS, Payloads
-from fntx_sessions.trading.brokers import get_broker
 from fntx_sessions.trading.calendars import get_calendar
 
 log = structlog.get_logger(__name__)
@@ -159,9 +159,9 @@ def _later(desk: Desk, row: dict[str, Any]) -> None:
 def _finish_stop(desk: Desk, actor: Actor, row: dict[str, Any]) -> str:
     if row["started_at"] is None:
         return _close(desk, actor, row, None)
-    obstacle = _obstacle(desk, row)
-    if obstacle is not None:
-        return _wait_for_flat(desk, actor, row, obstacle)
+    left = _obstacle(desk, row)
+    if left is not None:
+        return _wait_for_flat(desk, actor, row, left)
     return _close(desk, actor, row, _final_checkpoint(desk, row["session_id"]))
 
 
@@ -186,12 +186,9 @@ def _final_checkpoint(desk: Desk, session_id: UUID) -> UUID | None:
 
 def _obstacle(desk: Desk, row: dict[str, Any]) -> str | None:
     """Return what keeps the book from matching the stop's policy, None when it matches."""
-    if row["in_flight"]:
-        return f"{row['in_flight']} orders are in flight"
-    held = get_broker(row["broker"], desk.engine).positions(row["session_id"])
-    if held and (row["pending"] or {}).get("close_positions", True):
-        listed = ", ".join(f"{holding.quantity} {holding.contract.symbol}" for holding in held)
-        return f"open positions: {listed}"
+    found = obstacle(desk.engine, row["session_id"], row["broker"], row["pending"], row["in_flight"])
+    if found is not None:
+        return found
     # Asked last: a step that made the book flat has its day to write, and none that begins now moves the book again.
     if _stepping(desk, row["session_id"]):
         return "a step is under way"
@@ -213,12 +210,12 @@ def _close(desk: Desk, actor: Actor, row: dict[str, Any], checkpoint_id: UUID | 
     return f"stop_{outcome.state}"
 
 
-def _wait_for_flat(desk: Desk, actor: Actor, row: dict[str, Any], obstacle: str) -> str:
+def _wait_for_flat(desk: Desk, actor: Actor, row: dict[str, Any], left: str) -> str:
     """Keep waiting; past the deadline, counted in option hours only, a person is called, once."""
     used_s = _option_seconds(row)
     if used_s < row["pending"]["deadline_s"] or row["requires_action"]:
         return "waiting"
-    what = f"stop cannot finish after {used_s:.0f} s of option hours: {obstacle}. It is tried again by itself."
+    what = f"stop cannot finish after {used_s:.0f} s of option hours: {left}. It is tried again by itself."
     ask = Ask(Trigger.UPDATE, row["session_id"], actor, what, uuid5(row["session_id"], f"waiting/{row['version']}"))
     machine.run(desk.engine, ask, commands.mark_waiting(what, row["pending"]))
     return "called_a_person"

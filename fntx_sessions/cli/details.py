@@ -1,10 +1,12 @@
 """One session on a page: status, what it may lose and where that is said, what it holds, who runs it."""
 
-from datetime import datetime
+from datetime import date
 from typing import Any
 
 from fntx_sessions.cli import output
 from fntx_sessions.cli.output import age, moment, money, plain
+from fntx_sessions.lifecycle.told import measures as recovered
+from fntx_sessions.lifecycle.told import sentence
 
 LOSS_LIMIT_NOTE = "where trading stops, not the most that can be lost"
 PAPER = "PAPER: no order reaches a market and no money is at stake"
@@ -37,32 +39,60 @@ def _standing(session: Session) -> dict[str, Any]:
         f"{plain(session['status_actor'])}: {plain(session['status_reason'])}",
         "holds": ", ".join(session["holds"]) or None,
         "pinned": "no retention moves or drops anything of it" if session.get("pinned") else None,
+        "stop waits for": plain(session["waiting_for"]) if session.get("waiting_for") else None,
         "needs a person": _alarm(session["requires_action"]),
         "started": moment(session["started_at"]),
         "ended": moment(session["ended_at"]) if session["ended_at"] else None,
         "version, epoch": f"{session['version']}, {session['epoch']}",
-        "archive": _archive(session.get("archive")),
-        "sealed weeks": _sealed(session.get("sealed_weeks")),
+        "archive": _archive(session),
+        "sealed weeks": _sealed(session),
         "state": _source(session.get("state_source")),
         "last recovery": _recovery(session.get("recovery_data") or {}),
+        "not booked, at the broker": _at_broker((session.get("recovery_data") or {}).get("at_broker") or []),
         "strategies": ", ".join(session["enabled_strategies"]) or output.NONE,
         "feed": plain((session["config"].get("feed") or {}).get("kind")),
     }
 
 
-def _archive(found: dict[str, Any] | None) -> str | None:
-    if found is None:
-        return None
-    gone = found["rows_dropped_at"]
-    rest = f"; its rows left the database on {moment(gone)}: `fntx archive restore` brings them back" if gone else ""
-    return f"{plain(found['object'])}, {moment(found['archived_at'])}{rest}"
+def elsewhere(session: Session, verb: str) -> str | None:
+    """Return where the rows of a list (events, trades, ...) are that the database has not got; None: it has them all.
+
+    Only events leave the database before a session is archived: its measures are made of the others.
+    """
+    if _gone(session):
+        return _gone(session)
+    return f"older ones: {_sealed(session)}" if verb == "events" and session.get("sealed_weeks") else None
 
 
-def _sealed(found: dict[str, Any] | None) -> str | None:
+def _archive(session: Session) -> str | None:
+    found = session.get("archive")
     if found is None:
         return None
-    span = f"{found['first_week']} to {found['last_week']}"
-    return f"{span}, {found['rows']} rows: events of these weeks may be in the cold store only"
+    gone = _gone(session)
+    return f"{plain(found['object'])}, {moment(found['archived_at'])}{f'; {gone}' if gone else ''}"
+
+
+def _gone(session: Session) -> str | None:
+    gone = (session.get("archive") or {}).get("rows_dropped_at")
+    if not gone:
+        return None
+    return (
+        f"its rows left the database on {moment(gone)}: `fntx archive restore {session['session_id']}` brings them back"
+    )
+
+
+def _sealed(session: Session) -> str | None:
+    found = session.get("sealed_weeks")
+    if found is None:
+        return None
+    span = f"{_week(found['first_week'])} to {_week(found['last_week'])}"
+    named = f"`fntx archive show {session['session_id']}`"
+    return f"{span}, {found['rows']} rows; events of these weeks may be in the cold store only: {named} lists them"
+
+
+def _week(monday: str) -> str:
+    year, number, _ = date.fromisoformat(str(monday)).isocalendar()
+    return f"{year}w{number:02}"
 
 
 def _source(found: dict[str, Any] | None) -> str | None:
@@ -78,11 +108,14 @@ def _source(found: dict[str, Any] | None) -> str | None:
 
 def _recovery(found: dict[str, Any]) -> str | None:
     if not found.get("finished_at"):
-        return None
-    took = datetime.fromisoformat(found["finished_at"]) - datetime.fromisoformat(found["began_at"])
-    lost = found.get("state_lost_s")
-    told = "unknown" if lost is None else f"{lost:g} s"
-    return f"{moment(found['finished_at'])} in {took.total_seconds():.2f} s from {plain(found['source'])}; lost: {told}"
+        return _recovery(found["last"]) if "last" in found else None
+    failed = f"; the one of {moment(found['failed_at'])} came to nothing" if "failed_at" in found else ""
+    return f"{moment(found['finished_at'])}: {plain(recovered(found))}{failed}"
+
+
+def _at_broker(found: list[dict[str, Any]]) -> str | None:
+    told = "; ".join(map(sentence, found))
+    return f"[yellow]{plain(told)}: cancel it there, then `fntx recover ID`[/yellow]" if told else None
 
 
 def _alarm(text: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""accept_differences, start to end: see what the ledger is short of the broker, then book and accept it in one commit."""
+"""accept_differences, start to end: see what the ledger is short of the broker, book and accept it in one commit."""
 
 from redis import Redis
 from sqlalchemy import Engine

@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from fntx_sessions.database.hosting import NO_AGENT_HOST
 from fntx_sessions.lifecycle.change import Change, Row
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.settings import get_settings
@@ -12,7 +13,7 @@ from fntx_sessions.settings import get_settings
 # deliveries of one command queue up on it and not, crosswise, on it and the session row. NO KEY UPDATE excludes other
 # commands and the order gate's FOR SHARE all the same, but not the foreign keys of saves, fills and checkpoints: their
 # writers hold the work row already, and waiting for the session row would close a circle.
-LOCK = text("""
+LOCK = text(f"""
 BEGIN ISOLATION LEVEL READ COMMITTED;
 INSERT INTO commands (command_id, session_id, trigger, actor, args_hash)
 VALUES (:command_id, :session_id, :trigger, :actor, :args_hash)
@@ -22,6 +23,7 @@ SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS comman
   c.trigger AS command_trigger, c.outcome AS command_outcome, c.session_id AS command_session_id,
   c.arguments AS command_arguments, s.*, k.data_key_id, k.ring_key_id, k.wrapped, k.shredded_at,
   w.relay_due_at IS NULL AS relay_free, w.clock_at, w.host_id, w.hosted, w.last_saved_at, w.recovery_attempts,
+  w.hosted AND {NO_AGENT_HOST} AS unattended,
   w.host_id IS NOT NULL AND (h.host_id IS NULL OR h.lease_until < now()) AS host_lost,
   (SELECT coalesce(jsonb_agg(i.client_order_id ORDER BY i.seq), '[]') FROM order_intents i
     WHERE i.session_id = s.session_id AND i.state IN ('intended', 'working')) AS in_flight,
@@ -32,6 +34,9 @@ SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS comman
   CASE WHEN s.exclusive_account AND s.started_at IS NULL THEN (SELECT x.session_id FROM sessions x
     WHERE x.account_id = s.account_id AND x.exclusive_account AND x.started_at IS NOT NULL AND x.status <> 'closed')
   END AS account_holder,
+  CASE WHEN c.trigger IN ('recover_session', 'health_check_failed') THEN (SELECT count(*) FROM (
+    SELECT 1 FROM fills f WHERE f.session_id = s.session_id GROUP BY f.trade_id, f.symbol
+    HAVING sum(CASE f.side WHEN 'buy' THEN f.quantity ELSE -f.quantity END) <> 0) AS held) END AS positions,
   CASE WHEN s.version <> CAST(:expected_version AS bigint) THEN (SELECT a.actor FROM audit a
     WHERE a.session_id = s.session_id AND a.version_after = s.version AND a.outcome <> 'refused'
     ORDER BY a.seq LIMIT 1)
@@ -82,7 +87,7 @@ WITH s AS (
     recovery_attempts = coalesce(CAST(:work_recovery_attempts AS integer), recovery_attempts),
     next_recovery_at = CASE WHEN :work_moved OR CAST(:work_next_recovery_at AS timestamptz) IS NOT NULL
       THEN CAST(:work_next_recovery_at AS timestamptz) ELSE next_recovery_at END,
-    pending_due_at = CASE WHEN :work_pending THEN clock_timestamp() END,
+    pending_due_at = CASE WHEN :work_pending THEN clock_timestamp() + make_interval(secs => :work_pending_in_s) END,
     pending_claimed_until = NULL,
     archive_due_at = CASE WHEN :work_closed THEN clock_timestamp() + make_interval(secs => :work_archive_after_s)
       ELSE archive_due_at END,
@@ -160,7 +165,12 @@ COMMIT"""
 REFUSE = text(f"""
 WITH s AS (
   UPDATE sessions SET audit_seq = :audit_seq, audit_head = :audit_head,
-    pending = CASE WHEN pending ->> 'command_id' = CAST(:command_id AS text) THEN NULL ELSE pending END
+    pending = CASE WHEN pending ->> 'command_id' = CAST(:command_id AS text) THEN NULL ELSE pending END,
+    recovery_data = CASE WHEN pending ->> 'command_id' = CAST(:command_id AS text) AND recovery_data ? 'last'
+      THEN recovery_data -> 'last' || jsonb_build_object('failed_at', clock_timestamp()) || (
+        SELECT coalesce(jsonb_object_agg(key, value), '{{}}') FROM jsonb_each(recovery_data) WHERE key IN
+          ('differences', 'accepted', 'at_broker', 'requires_action', 'put_back'))
+      ELSE recovery_data END
   WHERE session_id = :session_id
 ), w AS (
   UPDATE session_work w SET next_step_at = clock_timestamp() FROM sessions s
@@ -206,6 +216,7 @@ def work_for(row: Row, change: Change) -> dict[str, Any]:
         "work_recovering": (row["pending"] or {}).get("trigger") == Trigger.RECOVER,
         "work_closed": change.to_status is SessionStatus.CLOSED,
         "work_archive_after_s": get_settings().archive_after_s,
+        "work_pending_in_s": change.work.get("pending_in_s", 0.0),
         "work_pending": status is SessionStatus.CLOSING or row["pending"] is not None,
         "work_save_interval_s": config["save_interval_s"],
         "work_checkpoint_interval_s": config["checkpoint_interval_s"],

@@ -3,6 +3,21 @@
 from typing import Any
 
 
+def measures(measured: dict[str, Any]) -> str:
+    """Return what a recovery came to: source, memory lost (RPO), time down, recovery's own part of it, positions."""
+    lost = measured.get("state_lost_s")
+    told = "unknown" if lost is None else f"{lost:g} s"
+    return (
+        f"recovered from {measured['source']}; memory lost (RPO) {told}; down {measured.get('down_s', 0.0):g} s, of it "
+        f"{measured['rto_s']:g} s for the recovery (RTO); {positions(measured.get('open_positions', 0))}"
+    )
+
+
+def positions(count: int) -> str:
+    """Return how many positions are open, in words."""
+    return "no open position" if not count else f"{count} open position{'s' if count > 1 else ''}"
+
+
 def booked_sentence(one: dict[str, Any]) -> str:
     """Return one booking that nobody traded as people read it."""
     verb = "bought" if one["side"] == "buy" else "sold"

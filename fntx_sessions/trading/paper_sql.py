@@ -146,8 +146,9 @@ SELECT fill_id, session_id, account_id, epoch, client_order_id, trade_id, trade_
   side, quantity, price, fee, slippage, opening, reason, "timestamp"
 FROM paper_fills WHERE session_id = :session_id AND trade_id IN (SELECT trade_id FROM seen)
 UNION ALL
-SELECT 'carried/' || CAST(:session_id AS text) || '/' || trade_id || '/' || symbol, CAST(:session_id AS uuid), account_id, 0,
-  'carried/' || CAST(:session_id AS text), trade_id, CAST(at AT TIME ZONE 'America/New_York' AS date), symbol, "right", strike, expiry,
+SELECT 'carried/' || CAST(:session_id AS text) || '/' || trade_id || '/' || symbol, CAST(:session_id AS uuid),
+  account_id, 0, 'carried/' || CAST(:session_id AS text), trade_id,
+  CAST(at AT TIME ZONE 'America/New_York' AS date), symbol, "right", strike, expiry,
   CASE WHEN gap > 0 THEN 'buy' ELSE 'sell' END, abs(gap), price, 0, 0, gap * opened >= 0, 'reconciliation', at
 FROM carried
 ORDER BY "timestamp", fill_id

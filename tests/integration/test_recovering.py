@@ -8,7 +8,7 @@ import orjson
 import pytest
 from hosting import SYSTEM, Hosting, S, T, forget_runtimes, make_hosting, shared
 
-from fntx_sessions.automation import hosts
+from fntx_sessions.automation import hosts, pending
 from fntx_sessions.exceptions import Forbidden, IllegalTransition, InvalidArgument, Unavailable
 from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.lifecycle.recovery import restoring
@@ -235,3 +235,40 @@ def test_shown_after_redis_lost_the_memory_it_is_the_save(hosting):
     shown = get_session(desk.engine, desk.redis, desk.settings, session_id).state_source
     assert shown.tier != "live"
     assert "no agent's memory" in shown.problems[0]
+
+
+def test_a_refused_recovery_leaves_the_last_ones_figures(hosting):
+    """What was measured then is told on, and that a later one came to nothing."""
+    session_id = hosting.started()
+    hosting.step()
+    hosting.do(T.SUSPEND, session_id)
+    hosting.do(T.RECOVER, session_id)
+    before = hosting.row(session_id)["recovery_data"]
+    assert hosting.ask(T.RECOVER, session_id, checkpoint_id=uuid4()).state == "refused"
+    after = hosting.row(session_id)["recovery_data"]
+    assert after.pop("failed_at")
+    assert after == before
+
+
+def test_events_say_what_a_recovery_came_to(hosting):
+    """Source, memory lost, time down and what is open, in the words of the event; suspending names them too."""
+    session_id = hosting.holding(hosting.started())
+    hosting.do(T.SUSPEND, session_id)
+    measured = hosting.do(T.RECOVER, session_id).extra
+    assert measured["down_s"] >= measured["rto_s"] > 0
+    [suspended] = hosting.events(session_id, "session_suspended")
+    assert "1 open position" in suspended["description"]
+    [told] = hosting.events(session_id, "session_recovered")
+    assert "recovered from live; memory lost (RPO) 0 s; down " in told["description"]
+    assert told["description"].endswith("(RTO); 1 open position")
+
+
+def test_the_sweep_leaves_a_recovery_that_has_just_begun_to_whoever_asked(hosting):
+    """An attempt under way is not overtaken by the sweep's next look."""
+    session_id = hosting.started()
+    hosting.step()
+    hosting.do(T.SUSPEND, session_id)
+    with failpoints_armed("recovery.begun:raise"), pytest.raises(FailpointReached):
+        hosting.ask(T.RECOVER, session_id)
+    assert pending.finish_pending(hosting.desk, SYSTEM) == {}
+    assert hosting.finish() == {"recover_done": 1}

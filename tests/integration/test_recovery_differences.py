@@ -99,8 +99,9 @@ def test_a_difference_waits_for_a_risk_manager(hosting, part, kinds):
     assert {one["kind"] for one in found} == kinds
     row = hosting.row(session_id)
     assert row["status"] == S.PAUSED
-    assert f"fntx accept {session_id}" in row["requires_action"]
+    assert f'a risk manager answers for it: `fntx accept {session_id} --reason "..."`' in row["requires_action"]
     [event] = events(hosting, session_id, "reconciliation_difference")
+    assert event.description == row["requires_action"]
     assert (event.severity, event.requires_action, event.data["differences"]) == ("critical", True, found)
     with pytest.raises(PreconditionFailed, match=f"fntx accept {session_id}"):
         hosting.do(T.RESUME, session_id)
@@ -306,8 +307,8 @@ def surplus(hosting: Hosting, session_id: UUID) -> None:
         "UPDATE paper_positions SET quantity = quantity - 2 WHERE session_id = :id AND quantity < 0", id=session_id
     )
     hosting.run(
-        "INSERT INTO paper_positions SELECT session_id, 'T9', 'SPY180109C00276000', account_id, 'call', 276, expiry, 2, "
-        "0.30, opened_at FROM paper_positions WHERE session_id = :id LIMIT 1",
+        "INSERT INTO paper_positions SELECT session_id, 'T9', 'SPY180109C00276000', account_id, 'call', 276, "
+        "expiry, 2, 0.30, opened_at FROM paper_positions WHERE session_id = :id LIMIT 1",
         id=session_id,
     )
 
@@ -379,3 +380,14 @@ def test_an_order_nobody_knows_stays_listed_with_what_to_do(hosting):
     assert left["what"].startswith("stray/")
     [warning] = outcome.warnings
     assert "cancel it at the broker" in warning
+
+
+def test_a_stop_says_at_once_what_it_waits_for(hosting):
+    """Whoever looks sees the positions in the way, long before the deadline calls a person."""
+    session_id = holding(hosting)
+    surplus(hosting, session_id)
+    hosting.do(T.STOP, session_id, close_positions=True)
+    found = get_session(hosting.desk.engine, hosting.desk.redis, hosting.desk.settings, session_id)
+    assert "open positions: -3 " in found.waiting_for
+    assert "2 SPY180109C00276000" in found.waiting_for
+    assert found.requires_action is None

@@ -84,7 +84,7 @@ def _at_broker(ask: Ask, one: dict[str, Any]) -> str:
 
 
 def _fill(row: Row, gap: Gap) -> dict[str, Any]:
-    """Return the ledger's row for what nobody traded; its id is the recovery's and the leg's, its moment the clock's."""
+    """Return the ledger's row for what nobody traded: its id is of recovery and leg, its moment the clock's."""
     now = row["clock_at"] or row["now"]
     name = f"{row['session_id']}/{RECONCILIATION}/{row['recovery_data'].get('command_id', row['epoch'])}"
     return fill_row(

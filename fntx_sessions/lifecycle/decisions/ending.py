@@ -6,13 +6,15 @@ from fntx_sessions.exceptions import PreconditionFailed, Rejected
 from fntx_sessions.lifecycle.change import Ask, Change, Decision, Row
 from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal
 from fntx_sessions.lifecycle.machine import illegal
+from fntx_sessions.lifecycle.told import positions
 from fntx_sessions.schemas import Trigger
 
 
 def suspend(row: Row, ask: Ask) -> list[Change]:
     """A system fault stops the session; what protects it from loss goes on."""
     must_be_legal(row, ask)
-    return [moved(row, ask, S.SUSPENDED, fields={"quiesced_at": None}, extra={"in_flight": row["in_flight"]})]
+    told, extra = positions(row["positions"] or 0), {"in_flight": row["in_flight"]}
+    return [moved(row, ask, S.SUSPENDED, fields={"quiesced_at": None}, extra=extra, told=told)]
 
 
 def stop(row: Row, ask: Ask) -> list[Change]:

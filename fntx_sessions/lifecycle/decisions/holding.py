@@ -2,7 +2,7 @@
 
 from fntx_sessions.exceptions import PreconditionFailed
 from fntx_sessions.lifecycle.change import Ask, Change, Row
-from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, not_latched
+from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, not_latched, unattended
 from fntx_sessions.lifecycle.machine import illegal
 from fntx_sessions.lifecycle.told import sentence
 from fntx_sessions.schemas import Hold, Trigger
@@ -68,6 +68,7 @@ def resume(row: Row, ask: Ask) -> list[Change]:
             S.ACTIVE,
             fields={"holds": [], "quiesced_at": None},
             pre={"no_hold_left": True},
+            warnings=unattended(row),
             work={"recovery_attempts": 0} if own is Hold.PERSON else {},
         )
     ]

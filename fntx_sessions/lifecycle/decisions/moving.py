@@ -30,15 +30,19 @@ _SEVERITY = {S.SUSPENDED: "error", S.ERROR: "critical", S.PAUSED: "warning"}
 
 
 def moved(row: Row, ask: Ask, to_status: SessionStatus, *, trigger: Trigger | None = None, **more: Any) -> Change:
-    """Return a change of status with what always goes with it: the agents told, the fence moved, an event."""
+    """Return a change of status with what always goes with it: the agents told, the fence moved, an event.
+
+    told: what the event says beside who and why.
+    """
     trigger = trigger or ask.trigger
     epoch = row["epoch"] + (1 if more.get("new_epoch") else 0)
+    why = "; ".join(filter(None, (ask.reason or "no reason given", more.pop("told", ""))))
     told = lifecycle_event(_TOLD[trigger], row["status"], to_status.value, epoch, ask.reason)
     event = {
         "event_type": _TOLD[trigger],
         "event_category": "lifecycle",
         "severity": _SEVERITY.get(to_status, "info"),
-        "description": f"{row['status']} -> {to_status.value} by {ask.actor.name}: {ask.reason or 'no reason given'}",
+        "description": f"{row['status']} -> {to_status.value} by {ask.actor.name}: {why}"[:4000],
         "data": {"command_id": str(ask.command_id), **more.pop("event_data", {})},
     }
     follow_ups = (("live", {"epoch": epoch, "status": to_status.value}), ("event", told))
@@ -50,6 +54,13 @@ def must_be_legal(row: Row, ask: Ask) -> None:
     """Raise IllegalTransition unless the table knows the ask's trigger in the row's status."""
     if target(ask.trigger, S(row["status"])) is None:
         raise illegal(row, ask)
+
+
+def unattended(row: Row) -> tuple[str, ...]:
+    """Return the warning that nobody steps what this command sets going, if no agents worker lives."""
+    if not row["unattended"]:
+        return ()
+    return ("no agents worker lives: nobody steps it, no exit runs; start one (`fntx up`, `fntx doctor`), or stop it",)
 
 
 def not_latched(row: Row, ask: Ask) -> None:

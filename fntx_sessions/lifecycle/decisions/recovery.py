@@ -8,11 +8,13 @@ from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed
 from fntx_sessions.lifecycle.change import Ask, Change, Decision, Row
 from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal
 from fntx_sessions.lifecycle.machine import illegal
+from fntx_sessions.lifecycle.told import measures, positions
 from fntx_sessions.schemas import Hold, Trigger
 from fntx_sessions.security.roles import authorize
 
 RECOVERY_FORGIVEN_S = 300.0
-_CARRIED = ("differences", "accepted", "requires_action", "put_back")
+_HEAD_START_S = 5.0
+_CARRIED = ("differences", "accepted", "at_broker", "requires_action", "put_back")
 
 
 def begin_recovery(row: Row, ask: Ask) -> list[Change]:
@@ -43,10 +45,12 @@ def begin_recovery(row: Row, ask: Ask) -> list[Change]:
         "state": "pending",
         "fields": {"recovery_data": data, "pending": pending},
         "extra": {"recovering": True},
-        "work": {"recovery_attempts": _attempts(row) + 1},
+        # Whoever asked goes on with it now; the sweep takes it up where nobody did.
+        "work": {"recovery_attempts": _attempts(row) + 1, "pending_in_s": _HEAD_START_S},
     }
     if status is S.ACTIVE:
-        return [moved(row, ask, S.SUSPENDED, trigger=Trigger.SUSPEND, reason="host lost", **begun)]
+        told = f"host lost; {positions(row['positions'] or 0)}"
+        return [moved(row, ask, S.SUSPENDED, trigger=Trigger.SUSPEND, reason="host lost", told=told, **begun)]
     return [Change(**begun)]
 
 
@@ -54,6 +58,7 @@ def _begun_data(row: Row, ask: Ask, *, continued: bool) -> dict[str, Any]:
     """Return what is known at the beginning; a further attempt of one recovery goes on measuring from the first."""
     before = row["recovery_data"]
     kept = ("began_at", "from_epoch") if continued else ()
+    last = _without_last(before) if before.get("finished_at") else before.get("last")
     return {
         "command_id": str(ask.command_id),
         "began_at": row["now"].isoformat(),
@@ -62,12 +67,19 @@ def _begun_data(row: Row, ask: Ask, *, continued: bool) -> dict[str, Any]:
         # What nobody has accepted yet keeps the session from resuming whatever becomes of this recovery; what the one
         # before it put back is what Redis has to hold at least.
         **{name: before[name] for name in (*_CARRIED, *kept) if name in before},
+        # Where this one comes to nothing, the one before it is still the last.
+        **({"last": last} if last else {}),
     }
+
+
+def _without_last(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name not in ("last", "failed_at")}
 
 
 def _attempts(row: Row) -> int:
     """Return how many recoveries of this series were begun; one that held for a while ended its series."""
-    finished = row["recovery_data"].get("finished_at")
+    data = row["recovery_data"]
+    finished = None if "failed_at" in data else data.get("finished_at")
     held_s = 0.0 if finished is None else (row["now"] - datetime.fromisoformat(finished)).total_seconds()
     return 0 if held_s > RECOVERY_FORGIVEN_S else int(row["recovery_attempts"])
 
@@ -92,10 +104,9 @@ def finish_recovery(measured: dict[str, Any]) -> Decision:
                 f"epoch {row['epoch']} overtook {measured['epoch']}",
                 "Look at the newer attempt.",
             )
-        began = datetime.fromisoformat(row["recovery_data"]["began_at"])
-        told = measured | {"rto_s": round((row["now"] - began).total_seconds(), 3)}
+        told = measured | _times(row, measured)
         kept = {"put_back": {name: told.get(name) for name in ("epoch", "revision", "agents")}}
-        data = row["recovery_data"] | told | kept | {"finished_at": row["now"].isoformat()}
+        data = _without_last(row["recovery_data"]) | told | kept | {"finished_at": row["now"].isoformat()}
         return [
             moved(
                 row,
@@ -103,6 +114,7 @@ def finish_recovery(measured: dict[str, Any]) -> Decision:
                 S.PAUSED,
                 extra=told,
                 event_data=told,
+                told=measures(told),
                 events=_told(measured),
                 post={"state_restored": True, "fenced": True},
                 fields={
@@ -116,6 +128,15 @@ def finish_recovery(measured: dict[str, Any]) -> Decision:
         ]
 
     return decide
+
+
+def _times(row: Row, measured: dict[str, Any]) -> dict[str, float]:
+    """Return rto_s, the recovery's own time, and down_s, since the agents were last known to go on; both until now."""
+    began = datetime.fromisoformat(row["recovery_data"]["began_at"])
+    known = min(began, datetime.fromisoformat(measured["known_at"]))
+    return {
+        name: round((row["now"] - since).total_seconds(), 3) for name, since in (("rto_s", began), ("down_s", known))
+    }
 
 
 def _told(measured: dict[str, Any]) -> tuple[dict[str, Any], ...]:

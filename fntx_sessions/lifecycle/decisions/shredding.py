@@ -31,14 +31,15 @@ def shred(row: Row, ask: Ask) -> list[Change]:
             str(ask.session_id), ask.trigger.value, "it is not pinned", "somebody holds it against being deleted",
             "Let go of it first: `fntx unpin ID`.",
         )  # fmt: skip
-    return [Change(new_epoch=True, shreds=True, fields=_blanked(row), extra={"erasing": True})]
+    return [Change(new_epoch=True, shreds=True, fields=_blanked(row, ask), extra={"erasing": True})]
 
 
-def _blanked(row: Row) -> dict[str, Any]:
+def _blanked(row: Row, ask: Ask) -> dict[str, Any]:
     defaults = SessionConfig().model_dump(mode="json")
     config = row["config"] | {name: defaults[name] for name in _TEXT if name in row["config"]}
     return {
         "config": config | {"tags": []},
+        "status_actor": ask.actor.name,
         "status_reason": "shredded",
         "requires_action": None,
         "pending": None,

@@ -6,7 +6,7 @@ from typing import Any
 from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed
 from fntx_sessions.lifecycle import templates
 from fntx_sessions.lifecycle.change import Ask, Change, Row
-from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, not_latched
+from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, not_latched, unattended
 from fntx_sessions.lifecycle.machine import illegal
 from fntx_sessions.schemas import Hold, Trigger
 from fntx_sessions.security.roles import CLEAR_LATCH, authorize
@@ -32,7 +32,7 @@ def start(row: Row, ask: Ask) -> list[Change]:
             ask,
             S.ACTIVE,
             new_epoch=True,
-            warnings=warnings,
+            warnings=(*warnings, *unattended(row)),
             fields={"started_at": row["now"], "pending": None, "holds": [], **edits},
             pre={"agents_ready": True, "loss_limit_not_fired": True, "account_free": True},
             post={"epoch_raised": True},

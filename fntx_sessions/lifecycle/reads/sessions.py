@@ -6,8 +6,10 @@ from redis import Redis
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.database.hosting import UNATTENDED
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.lifecycle.arguments import ListArguments
+from fntx_sessions.lifecycle.obstacles import obstacle
 from fntx_sessions.lifecycle.reads.history import opened
 from fntx_sessions.lifecycle.reads.ledger import trading_state
 from fntx_sessions.lifecycle.reads.metrics import get_metrics
@@ -39,13 +41,13 @@ SELECT {COLUMNS},
   (SELECT jsonb_build_object('first_week', min(g.week), 'last_week', max(g.week), 'rows', sum(g.rows))
     FROM archive_segments g WHERE g.session_id = s.session_id AND g.verified_at IS NOT NULL
     HAVING count(*) > 0) AS sealed_weeks,
-  w.last_saved_at
+  w.last_saved_at, {UNATTENDED} AS unattended
 FROM sessions s LEFT JOIN session_work w USING (session_id) WHERE s.session_id = :session_id
 """)  # fmt: skip
 
 # A filter that was not given holds for every row. Newest and oldest are two statements, so that each can use its index.
 _FILTERED = f"""
-SELECT {COLUMNS} FROM sessions s
+SELECT {COLUMNS}, {UNATTENDED} AS unattended FROM sessions s
 WHERE (CAST(:status AS text[]) IS NULL OR s.status = ANY(CAST(:status AS text[])))
   AND (CAST(:session_type AS text) IS NULL OR s.session_type = :session_type)
   AND (CAST(:template_name AS text) IS NULL OR s.template_name = :template_name)
@@ -56,8 +58,7 @@ WHERE (CAST(:status AS text[]) IS NULL OR s.status = ANY(CAST(:status AS text[])
   AND (CAST(:parent_session_id AS uuid) IS NULL OR s.parent_session_id = CAST(:parent_session_id AS uuid))
   AND (CAST(:id_prefix AS text) IS NULL OR s.session_id BETWEEN CAST(rpad(:id_prefix, 32, '0') AS uuid)
     AND CAST(rpad(:id_prefix, 32, 'f') AS uuid))
-  AND (:include_children OR s.parent_session_id IS NULL AND NOT EXISTS (
-    SELECT 1 FROM backtest_units u WHERE u.session_id = s.session_id))
+  AND (:include_children OR NOT EXISTS (SELECT 1 FROM backtest_units u WHERE u.session_id = s.session_id))
 """
 _LIST = {
     "newest": text(_FILTERED + "ORDER BY s.created_at DESC, s.session_id LIMIT :limit"),
@@ -76,15 +77,24 @@ def get_session(engine: Engine, redis: Redis, settings: Settings, session_id: UU
     parts, source = read_state(engine, redis, settings, session_id, row.pop("last_saved_at"))
     row["events"] = _events(Payloads(engine), row["events"])
     checkpoints, agents = row["checkpoints"], _agents(parts)
+    trading = trading_state(engine, session_id, row["status"], parts.get(TRADING))
     return to_session(
         row,
+        waiting_for=_waiting_for(engine, row, len(trading.pending_orders)),
         agent_states=agents,
         market_state=MarketState.model_validate_json(parts[MARKET]) if MARKET in parts else None,
         state_source=source,
-        trading_state=trading_state(engine, session_id, row["status"], parts.get(TRADING)),
+        trading_state=trading,
         metrics=_with_memory(get_metrics(engine, session_id), agents),
         last_checkpoint_id=checkpoints[0]["checkpoint_id"] if checkpoints else None,
     )
+
+
+def _waiting_for(engine: Engine, row: Row, in_flight: int) -> str | None:
+    """Return what a stop waits for now, at the broker; None where none is under way, or nothing is in its way."""
+    if row["status"] != SessionStatus.CLOSING or row["started_at"] is None:
+        return None
+    return obstacle(engine, row["session_id"], row["broker"], row["pending"], in_flight)
 
 
 def _events(payloads: Payloads, events: list[Row]) -> list[Row]:
@@ -95,8 +105,8 @@ def _events(payloads: Payloads, events: list[Row]) -> list[Row]:
 def list_sessions(engine: Engine, arguments: ListArguments) -> list[TradingSession]:
     """Return the sessions that pass every filter, without states, events and checkpoints.
 
-    Children of other sessions and the days of backtests are left out, unless `include_children`, or a parent, is asked
-    for. Raises InvalidArgument for an unknown status.
+    The days of backtests are left out, unless `include_children`, or a parent, is asked for. Raises InvalidArgument
+    for an unknown status.
     """
     bound = arguments.model_dump(mode="json", exclude={"order"})
     bound["include_children"] = arguments.include_children or arguments.parent_session_id is not None
