@@ -11,7 +11,7 @@ from fntx_sessions.cli import output
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.cli.ids import AsJson, over
 from fntx_sessions.cli.output import moment, plain
-from fntx_sessions.exceptions import InvalidArgument, Retryable
+from fntx_sessions.exceptions import InvalidArgument, NotFound, Retryable, StackError
 from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.stack import adopt_local_stack
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from fntx_sessions.state.archive_restore import Restored
     from fntx_sessions.state.objects.base import ObjectStore
 
-HELP = "Archives of closed sessions: what there is, what is in one, whether it is whole, and back into a database."
+HELP = (
+    "Archives of closed sessions: what there is, what is in one, whether it is whole, and back into a database. For "
+    "whoever may read the cold store, the key ring and the database."
+)
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Whole session ids; `-` reads them from stdin.")
 ]
@@ -63,12 +66,23 @@ def list_archives(
         output.table(found, COLUMNS, "no archives; sessions are archived after they were closed")
 
 
-def show(ids: Ids = None, as_json: AsJson = False) -> None:
-    """Show what is in an archive: the session, and how much of what. Nothing of it is read."""
-    from fntx_sessions.state import archive_reads  # noqa: PLC0415 -- as above
-
+def show(
+    ids: Ids = None,
+    week: Annotated[
+        str | None, typer.Option("--week", metavar="WEEK", help="Print this sealed week's rows as JSON lines: 2026w40.")
+    ] = None,
+    relation: Annotated[
+        str | None, typer.Option("--relation", metavar="NAME", help="With --week: events, transitions, fills, samples.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is in an archive, and which weeks of a session that goes on are sealed; changes nothing."""
     settings = _settings()
-    over(ids, lambda one: archive_reads.describe(_cold(settings), _id(one)), _show, as_json=as_json)
+    if week is not None:
+        over(ids, lambda one: _week(settings, _id(one), week, relation), _print_lines, as_json=False)
+    if relation is not None:
+        raise InvalidArgument("--relation", "says of which rows of a week", "Give --week too, as 2026w40.")
+    over(ids, lambda one: _described(settings, _id(one)), _show, as_json=as_json)
 
 
 def verify(
@@ -166,9 +180,38 @@ def _known(settings: Settings, limit: int) -> list[dict[str, Any]]:
 
     try:
         return archive_reads.of_database(_engine(settings), limit)
-    except Retryable as error:
+    except (Retryable, StackError) as error:
         output.note(f"from the cold store, because {error}")
         return []
+
+
+def _described(settings: Settings, session_id: UUID) -> dict[str, Any]:
+    from fntx_sessions.state import archive_reads  # noqa: PLC0415 -- as above
+
+    sealed = _sealed(settings, session_id)
+    try:
+        return {**archive_reads.describe(_cold(settings), session_id), "sealed_weeks": sealed}
+    except NotFound:
+        if not sealed:
+            raise
+    return {"session_id": str(session_id), "archive": "none yet", "counts": {}, "sealed_weeks": sealed}
+
+
+def _sealed(settings: Settings, session_id: UUID) -> list[dict[str, Any]]:
+    from fntx_sessions.state import segment_reads  # noqa: PLC0415 -- as above
+
+    try:
+        return segment_reads.list_weeks(_engine(settings), session_id)
+    except (Retryable, StackError) as error:
+        output.note(f"which weeks are sealed is not known: {error}")
+        return []
+
+
+def _week(settings: Settings, session_id: UUID, week: str, relation: str | None) -> dict[str, Any]:
+    from fntx_sessions.state import segment_reads  # noqa: PLC0415 -- as above
+
+    store = _cold(settings)
+    return {"lines": segment_reads.week_lines(_engine(settings), settings, store, session_id, week, relation)}
 
 
 def _id(given: str) -> UUID:
@@ -180,12 +223,28 @@ def _id(given: str) -> UUID:
 
 
 def _show(row: dict[str, Any]) -> None:
-    output.facts({name: value for name, value in row.items() if name != "counts"})
-    output.table(
-        [{"what": name, "rows": count} for name, count in row["counts"].items()],
-        {"in it": lambda one: plain(one["what"]), "rows": lambda one: f"{one['rows']:,}"},
-        "nothing",
-    )
+    output.facts({name: value for name, value in row.items() if name not in ("counts", "sealed_weeks")})
+    if row["counts"]:
+        counts = [{"what": name, "rows": count} for name, count in row["counts"].items()]
+        output.table(counts, _IN_IT, "nothing")
+    if row["sealed_weeks"]:
+        output.console().print("\n[bold]Sealed weeks[/bold]")
+        output.table(row["sealed_weeks"], _SEALED, "none")
+
+
+def _print_lines(row: dict[str, Any]) -> None:
+    for line in row["lines"]:
+        typer.echo(line)
+
+
+_IN_IT = {"in it": lambda one: plain(one["what"]), "rows": lambda one: f"{one['rows']:,}"}
+_SEALED = {
+    "week": lambda one: one["week"],
+    "relation": lambda one: one["relation"],
+    "rows": lambda one: f"{one['rows']:,}",
+    "bytes": lambda one: f"{one['size_bytes']:,}",
+    "sealed (UTC)": lambda one: moment(one["archived_at"]),
+}
 
 
 def _verdict(row: dict[str, Any]) -> str:

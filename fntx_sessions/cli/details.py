@@ -76,9 +76,8 @@ def _gone(session: Session) -> str | None:
     gone = (session.get("archive") or {}).get("rows_dropped_at")
     if not gone:
         return None
-    return (
-        f"its rows left the database on {moment(gone)}: `fntx archive restore {session['session_id']}` brings them back"
-    )
+    way = f"`fntx archive restore {session['session_id']}` brings them back"
+    return f"its rows left the database on {moment(gone)}: {way}"
 
 
 def _sealed(session: Session) -> str | None:

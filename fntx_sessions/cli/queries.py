@@ -1,5 +1,6 @@
 """`fntx ls|show|events|transitions|trades|metrics|checkpoints|validate`: questions; they change nothing."""
 
+import contextlib
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ from fntx_sessions.cli.asking import line
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.cli.ids import AsJson, Ids, over
 from fntx_sessions.cli.output import moment, money, plain, severity, status
+from fntx_sessions.exceptions import FntxError
 from fntx_sessions.schemas import SessionStatus, SessionType
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="A session's id or its first characters (4 or more).")]
@@ -130,6 +132,15 @@ def _listed(verb: str, session_id: str, limit: int, as_json: bool, columns: dict
         output.emit(found)
     else:
         output.table(found, columns, f"no {verb}")
+        _note_elsewhere(verb, session_id)
+
+
+def _note_elsewhere(verb: str, session_id: str) -> None:
+    """Say where the rows are that are not in the database any more; the list stands without it."""
+    with contextlib.suppress(FntxError):
+        told = details.elsewhere(line().about("get", session_id), verb)
+        if told:
+            output.note(told)
 
 
 EVENT_COLUMNS = {

@@ -1,15 +1,27 @@
 """`fntx archive` over real stores, with no worker and no Redis: what it prints, exits with and brings back."""
 
 import json
+from uuid import UUID
 
 import pytest
 from archiving import make_desk
+from history_world import add, begin, week_at, weeks_back
+from lifecycle_harness import S
 
+from fntx_sessions.cli import asking, queries
 from fntx_sessions.cli.app import run
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.database.engine import get_engine
+from fntx_sessions.lifecycle.reads.checkpoints import get_checkpoints
+from fntx_sessions.lifecycle.reads.history import get_events, get_transitions
+from fntx_sessions.lifecycle.reads.ledger import get_trades
+from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.settings import get_settings
 from fntx_sessions.state.archive import archive_due, object_name
+from fntx_sessions.state.dropping import drop_due
+from fntx_sessions.state.segments import segment_due
+
+OLD = weeks_back(3)
 
 
 @pytest.fixture
@@ -68,6 +80,97 @@ def test_show_says_what_is_in_it(session_id, fntx):
     code, [told], _ = fntx("show", session_id, "--json")
     assert (code, told["session_type"], told["counts"]["checkpoints"]) == (Exit.DONE, "paper_trading", 2)
     assert "checkpoints" in fntx("show", session_id)[1]
+
+
+@pytest.fixture
+def long_lived(desk):
+    """A session that goes on, with a week of events and samples in segments, its events there alone."""
+    begin(desk, 4)
+    made = desk.lifecycle.in_status(S.ACTIVE)
+    add(desk, made, OLD, "events", "samples")
+    settings = desk.settings.model_copy(update={"warm_keep_s": 7 * 86_400.0})
+    assert segment_due(desk.engine, settings, desk.cold).segments == 2
+    drop_due(desk.engine, settings)
+    return made
+
+
+def test_show_lists_the_sealed_weeks_of_a_session_that_goes_on(long_lived, fntx):
+    """With relation, rows and size; as a table and as JSON."""
+    week = week_at("events", OLD).label
+    code, [told], _ = fntx("show", long_lived, "--json")
+    assert (code, told["archive"]) == (Exit.DONE, "none yet")
+    found = [(one["week"], one["relation"], one["rows"]) for one in told["sealed_weeks"]]
+    assert found == [(week, "events", 1), (week, "samples", 1)]
+    shown = fntx("show", long_lived)[1]
+    assert "Sealed weeks" in shown
+    assert week in shown
+
+
+def test_a_sealed_week_is_printed_row_by_row(long_lived, fntx):
+    """JSON lines that name their relation, all of the week or one relation's; numbers keep their digits."""
+    week = week_at("events", OLD).label
+    code, text, _ = fntx("show", long_lived, "--week", week, "--relation", "events")
+    assert code == Exit.DONE
+    [event] = map(json.loads, text.splitlines())
+    assert (event["relation"], event["event_type"], event["session_id"]) == ("events", "noted", str(long_lived))
+    lines = fntx("show", long_lived, "--week", week)[1].splitlines()
+    assert [json.loads(line)["relation"] for line in lines] == ["events", "samples"]
+    assert "98765432109876.5432" in lines[1]
+
+
+def test_a_week_that_is_not_sealed_or_not_one_is_refused(long_lived, fntx):
+    """Each names what to do; a relation alone says of nothing."""
+    assert fntx("show", long_lived, "--week", "1999w01")[0] == Exit.NOT_FOUND
+    week = week_at("events", OLD).label
+    for wrong in (["--week", "last"], ["--week", week, "--relation", "parts"], ["--relation", "events"]):
+        code, _, said = fntx("show", long_lived, *wrong)
+        assert (code, wrong[-2] in said) == (Exit.USAGE, True)
+
+
+class Line(asking.Line):
+    """A line that ends in this process instead of at a worker."""
+
+    def __init__(self, desk) -> None:
+        self._desk = desk
+
+    def about(self, verb, given, limit=100):
+        stores = self._desk.engine, self._desk.client, self._desk.settings
+        if verb == "get":
+            return get_session(*stores, UUID(given)).model_dump(mode="json")
+        reads = {"events": get_events, "transitions": get_transitions, "trades": get_trades}
+        found = (reads | {"checkpoints": get_checkpoints})[verb](self._desk.engine, UUID(given), limit)
+        return [one.model_dump(mode="json") for one in found]
+
+
+@pytest.fixture
+def listed(desk, monkeypatch, capsys):
+    """Call with a list's command line; returns what it printed on stdout and stderr."""
+    monkeypatch.setattr(queries, "line", lambda: Line(desk))
+
+    def call(*arguments):
+        capsys.readouterr()
+        assert run([str(one) for one in arguments]) == Exit.DONE
+        return capsys.readouterr()
+
+    return call
+
+
+def test_a_list_of_a_session_whose_rows_were_let_go_of_says_where_they_are(session_id, listed):
+    """One line names the command that brings them back; JSON is as it was."""
+    for verb in ("events", "transitions", "trades", "checkpoints"):
+        told = listed(verb, session_id).err
+        assert f"`fntx archive restore {session_id}` brings them back" in told
+        assert told.count("its rows left the database") == 1
+        assert "brings them back" not in "".join(listed(verb, session_id, "--json"))
+
+
+def test_the_events_of_a_session_with_sealed_weeks_say_where_the_older_ones_are(long_lived, listed):
+    """Of what its measures are made of all is in the database: nothing is said of that."""
+    label = week_at("events", OLD).label
+    told = listed("events", long_lived).err
+    assert f"{label} to {label}" in told
+    assert f"`fntx archive show {long_lived}`" in told
+    assert "archive" not in listed("trades", long_lived).err
 
 
 def test_verify_exits_with_what_it_found(desk, session_id, fntx):
