@@ -15,6 +15,7 @@ _READ = text("""
 SELECT host, tier, up, problem, since, CAST(extract(epoch FROM now() - seen_at) AS float8) AS seen_s
 FROM tier_states ORDER BY host, tier
 """)
+_SHARED = ("postgres", "redis", "cold")
 _FIXES = {
     "redis": "fntx doctor says how its server is; check FNTX_REDIS_URL; states are read from Postgres meanwhile",
     "redis writes": "give Redis memory, or point FNTX_REDIS_URL at the primary; saves go on in Postgres",
@@ -47,11 +48,14 @@ def read_tiers(connection: Connection) -> list[TierFound]:
 
 
 def tiers_sentence(tiers: list[TierFound]) -> str:
-    """Name the tiers that are down, or say that all are up."""
+    """Name the tiers that are down, or else those that are up and those nobody had to ask so far."""
     down = [tier for tier in tiers if not tier.up]
     if down:
         return "; ".join(map(str, down))
-    return f"up: {', '.join(sorted({tier.tier for tier in tiers}))}" if tiers else "nothing was asked of them yet"
+    up = sorted({tier.tier for tier in tiers})
+    unasked = [name for name in _SHARED if name not in up]
+    rest = f"; not asked yet: {', '.join(unasked)}" if unasked else ""
+    return f"up: {', '.join(up)}{rest}" if up else "nothing was asked of them yet"
 
 
 def diagnose_tiers(tiers: list[TierFound]) -> Iterator[Check]:

@@ -35,13 +35,16 @@ def tiers_line(world) -> str:
 
 
 def test_tiers_that_are_up_are_named(world, health):
-    """Nothing is said of tiers nobody asked."""
+    """One nobody had to ask so far is not down, and is called that."""
     assert tiers_line(world) == "nothing was asked of them yet"
     health.note(REDIS)
     health.note(POSTGRES)
     health.tell(world.engine)
-    assert tiers_line(world) == "up: postgres, redis"
+    assert tiers_line(world) == "up: postgres, redis; not asked yet: cold"
     assert [check.result for check in diagnose_tiers(found(world).tiers)] == ["ok"]
+    health.note(COLD)
+    health.tell(world.engine)
+    assert tiers_line(world) == "up: cold, postgres, redis"
 
 
 def test_a_tier_that_is_down_is_named_with_host_time_and_problem(world, health):
