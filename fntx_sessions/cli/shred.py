@@ -29,9 +29,9 @@ def shred(
     command_id: CommandId = None,
     as_json: AsJson = False,
 ) -> None:
-    """Destroy a closed session's key and all it kept, in every tier. Nobody can undo this; the audit chain stays.
+    """Destroy a closed session's key and all it kept, in every tier, for good (administrators).
 
-    Backups of the database hold the key until they expire; forks of the session have keys of their own.
+    Nobody can undo this; the audit chain stays. Backups of the database hold the key until they expire; forks of the session have keys of their own.
     """
     session_id = line().session_id(session)
     if not yes:
@@ -39,8 +39,12 @@ def shred(
     outcome = line().command("shred", {"session_id": session_id, **common(reason, version)}, command_id)
     if as_json:
         output.emit(outcome)
-    else:
-        output.console().print(f"{session_id}  shredded; what is left of it is erased within minutes", soft_wrap=True)
+        return
+    warnings = outcome.get("warnings") or []
+    left = "NOT wholly erased yet" if warnings else "what is left of it is erased within minutes"
+    output.console().print(f"{session_id}  shredded; {left}", soft_wrap=True)
+    for warning in warnings:
+        output.note(f"  warning: {warning}")
 
 
 def _confirm(session_id: UUID) -> None:

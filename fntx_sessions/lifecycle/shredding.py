@@ -4,7 +4,8 @@ Once the command is answered nothing sealed of the session can be opened: its ke
 of processes that used it, for `key_cache.RECHECK_S` at most, and in backups of the database until those expire.
 """
 
-import structlog
+from dataclasses import replace
+
 from redis import Redis
 from sqlalchemy import Engine
 
@@ -14,17 +15,19 @@ from fntx_sessions.lifecycle.change import Ask, Outcome
 from fntx_sessions.lifecycle.decisions.shredding import shred as decision
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import erasing
-from fntx_sessions.state.cold_keys import object_name
-from fntx_sessions.state.objects.cold import open_cold
 from fntx_sessions.testing import failpoint
 
-log = structlog.get_logger(__name__)
+_LEFT = (
+    "the copy of its key in the cold store is NOT destroyed yet, and with the key ring it opens what lies there: {} "
+    "It is tried again by itself; `fntx status` says until when it is not done."
+)
 
 
 def shred(engine: Engine, _redis: Redis, settings: Settings, ask: Ask) -> Outcome:
     """Shred a closed session and return the outcome; what is not gone when it is answered, the sweep erases.
 
-    Raises Busy and Unavailable when nothing was written.
+    A warning in it says that the key's copy in the cold store could not be destroyed yet; an event and `fntx status`
+    say so until it is. Raises Busy and Unavailable when nothing was written.
     """
     outcome = machine.run(engine, ask, decision)
     if outcome.state != "done":
@@ -33,7 +36,8 @@ def shred(engine: Engine, _redis: Redis, settings: Settings, ask: Ask) -> Outcom
     erasing.forget(engine, settings, ask.session_id)
     try:
         # The other copy of the key goes before anybody is told that it is done, if it can be reached.
-        open_cold(settings).destroy(object_name(ask.session_id))
+        erasing.destroy_key(engine, settings, ask.session_id)
     except FntxError as error:
-        log.warning("shred.cold_key_left", session_id=str(ask.session_id), problem=str(error))
+        erasing.note_problems(engine, ask.session_id, {"cold key": str(error)})
+        return replace(outcome, warnings=(*outcome.warnings, _LEFT.format(error)))
     return outcome

@@ -14,12 +14,14 @@ from fntx_sessions.stack.check import Check, Result
 from fntx_sessions.stack.control import GIVEN_UP, Process
 from fntx_sessions.stack.doctor_cold import diagnose_cold
 from fntx_sessions.stack.folder import MINIMUM_FREE_BYTES
+from fntx_sessions.stack.host_status import diagnose_hosts
 from fntx_sessions.stack.orphans import find_orphans
 from fntx_sessions.stack.redis_status import STANDS_STILL, RedisStatus
 from fntx_sessions.stack.stack import Stack
 from fntx_sessions.stack.status import DatabaseStatus, Status, migration_sentence, read_status
 from fntx_sessions.stack.supervision import STORES
 from fntx_sessions.stack.tiers import diagnose_tiers
+from fntx_sessions.stack.unerased import diagnose_unerased
 
 # Beat sends something every 5 s; six missed in a row are no hiccup.
 BEAT_SILENT_S = 30.0
@@ -129,8 +131,10 @@ def _database(stack: Stack, status: Status) -> Iterator[Check]:
     yield Check("migrations", "ok" if migrated else "fail", migration_sentence(found), "" if migrated else _MIGRATE)
     if migrated:
         yield from diagnose_tiers(found.tiers)
+        yield from diagnose_unerased(found.unerased)
     if status.running:
         yield _beat(found, status)
+        yield from diagnose_hosts(found.hosts) if found.hosts else ()
     late = found.latest_save_s is not None
     yield Check("saves", "warn" if late else "ok", found.saves, "read worker_sweeps.log" if late else "")
 

@@ -20,9 +20,11 @@ from fntx_sessions.stack.addresses import COLD, DATABASE, REDIS
 from fntx_sessions.stack.backup_status import BackupStatus, read_backups
 from fntx_sessions.stack.check import first_line
 from fntx_sessions.stack.control import Process
+from fntx_sessions.stack.host_status import HostsFound, read_hosts
 from fntx_sessions.stack.redis_status import CONNECT_S, RedisStatus, read_redis
 from fntx_sessions.stack.stack import Stack
 from fntx_sessions.stack.tiers import TierFound, read_tiers, tiers_sentence
+from fntx_sessions.stack.unerased import Unerased, read_unerased
 from fntx_sessions.state.objects.cold import open_cold
 
 PACKAGES = ("fntx-sessions", "celery", "flower", "redis", "sqlalchemy")
@@ -48,6 +50,8 @@ class DatabaseStatus:
     late_saves: int = 0
     latest_save_s: float | None = None
     tiers: list[TierFound] = field(default_factory=list)
+    hosts: HostsFound | None = None
+    unerased: Unerased = field(default_factory=lambda: Unerased(0))
 
     @property
     def saves(self) -> str:
@@ -84,8 +88,12 @@ class Status:
             facts["last beat"] = "unknown" if self.database.error else _age(self.database.last_sweep_age_s)
             facts["saves"] = "into the backup folder" if self.database.error else self.database.saves
             facts["tiers"] = self._tiers()
+            if self.database.hosts:
+                facts["agents"] = str(self.database.hosts)
         if self.backups and (self.backups.files or (self.database and self.database.error)):
             facts["backups"] = str(self.backups)
+        if self.database and self.database.unerased.sessions:
+            facts["shredded"] = str(self.database.unerased)
         if self.redis:
             facts["Valkey"] = str(self.redis)
             facts["queues"] = ", ".join(f"{name} {depth}" for name, depth in self.redis.queues.items()) or "unknown"
@@ -147,6 +155,8 @@ def read_database(url: str) -> DatabaseStatus:
                 late_saves=late[0],
                 latest_save_s=late[1],
                 tiers=read_tiers(connection) if revision == newest_revision(url) else [],
+                hosts=read_hosts(connection) if revision == newest_revision(url) else None,
+                unerased=read_unerased(connection) if revision == newest_revision(url) else Unerased(0),
             )
     except SQLAlchemyError as error:
         return DatabaseStatus(error=first_line(error))

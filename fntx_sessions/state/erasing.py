@@ -4,7 +4,8 @@ Its data key is destroyed before this begins, so nothing here makes anything unr
 away the plain rows, and what would only lie about. Each step may be done twice; one that fails stops no other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from uuid import UUID
 
 import redis
@@ -13,11 +14,12 @@ from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.database.history import delete_history
-from fntx_sessions.exceptions import FntxError
+from fntx_sessions.exceptions import FntxError, Retryable, Unavailable
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import backups, cold_keys
 from fntx_sessions.state.data_keys import DataKeys
 from fntx_sessions.state.erased_commands import blank_commands
+from fntx_sessions.state.event_rows import StateEvent, add_events
 from fntx_sessions.state.objects.cold import open_cold
 from fntx_sessions.state.redis_client import key, redis_errors
 from fntx_sessions.state.tiers.memory import get_memory
@@ -26,6 +28,7 @@ from fntx_sessions.testing import failpoint
 # How long something that read the key before it was destroyed may go on writing: then everything is looked for again.
 SETTLE_S = 300
 CLAIM_S = 120
+UNFINISHED = "erase_unfinished"  # the event; it goes with all others of the session once that is erased
 _PATIENCE_MS = 60_000  # a long session's rows are many, and nobody waits for them
 _COLD = ("sessions/{id}/", "archives/{id}/", "segments/{id}/")
 # Referencing rows before referenced ones. What stays: the session and its work row, the audit chain, each day's result
@@ -50,8 +53,17 @@ WHERE k.session_id = due.session_id RETURNING k.session_id
 """)
 _DONE = text("""
 UPDATE session_keys SET erase_due_at = CASE WHEN shredded_at < now() - make_interval(secs => :settle_s) THEN NULL
-  ELSE shredded_at + make_interval(secs => :settle_s) END
+  ELSE shredded_at + make_interval(secs => :settle_s) END, erase_problem = NULL, erase_problem_since = NULL
 WHERE session_id = :session_id AND shredded_at IS NOT NULL
+""")
+_NOTE = text("""
+UPDATE session_keys SET erase_problem = :problem, erase_problem_since = coalesce(erase_problem_since, clock_timestamp())
+WHERE session_id = :session_id AND shredded_at IS NOT NULL
+RETURNING to_char(erase_problem_since AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS since
+""")
+_DESTROYED = text("""
+UPDATE session_keys SET cold_stores = cold_stores - CAST(:store AS text) WHERE session_id = :session_id
+RETURNING ARRAY(SELECT jsonb_object_keys(cold_stores)) AS others
 """)
 _log = structlog.get_logger(__name__)
 
@@ -72,7 +84,7 @@ def erase(engine: Engine, client: redis.Redis, settings: Settings, session_id: U
     """
     steps: dict[str, Callable[[], None]] = {
         "memory": lambda: forget(engine, settings, session_id),
-        "cold key": lambda: _destroy_key(settings, session_id),
+        "cold key": lambda: destroy_key(engine, settings, session_id),
         "redis": lambda: _delete_live(client, session_id),
         "rows": lambda: _delete_rows(engine, session_id),
         "commands": lambda: blank_commands(engine, session_id),
@@ -81,7 +93,7 @@ def erase(engine: Engine, client: redis.Redis, settings: Settings, session_id: U
     }
     problems = {name: problem for name, step in steps.items() if (problem := _problem(step))}
     if problems:
-        _log.warning("erase.unfinished", session_id=str(session_id), problems=problems)
+        note_problems(engine, session_id, problems)
         return problems
     with transaction(engine) as connection:
         connection.execute(_DONE, {"session_id": session_id, "settle_s": SETTLE_S})
@@ -94,6 +106,31 @@ def forget(engine: Engine, settings: Settings, session_id: UUID) -> None:
     get_memory().forget(session_id)
 
 
+def destroy_key(engine: Engine, settings: Settings, session_id: UUID) -> None:
+    """Destroy a shredded session's key object; raises Unavailable, also while another cold store holds one as well."""
+    store = open_cold(settings)
+    store.destroy(cold_keys.object_name(session_id))
+    with transaction(engine) as connection:
+        bound = {"session_id": session_id, "store": store.address}
+        others = list(connection.execute(_DESTROYED, bound).scalar_one_or_none() or ())
+    if others:
+        detail = f"a key object of it lies in {', '.join(others)} too, which is not the one in use"
+        fix = "Destroy keys/ID there; or, where that store is gone, run `fntx keys forget-store URL`."
+        raise Unavailable("the cold store", detail, fix)
+
+
+def note_problems(engine: Engine, session_id: UUID, problems: Mapping[str, str]) -> None:
+    """Note what of a shredded session could not be erased yet, where people look: row, event and log."""
+    _log.warning("erase.unfinished", session_id=str(session_id), problems=dict(problems))
+    told = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+    # Not even noted while Postgres is away: what is not erased stays due.
+    with suppress(Retryable), transaction(engine) as connection:
+        since = connection.execute(_NOTE, {"session_id": session_id, "problem": told}).scalar_one_or_none()
+        if since is not None:
+            described = f"Shredded, and not wholly erased yet, since {since} UTC: {told}. It is tried again by itself."
+            add_events(connection, [StateEvent(session_id, UNFINISHED, since, described)])
+
+
 def _problem(step: Callable[[], None]) -> str:
     try:
         step()
@@ -101,10 +138,6 @@ def _problem(step: Callable[[], None]) -> str:
         return str(error)
     failpoint("shred.step")
     return ""
-
-
-def _destroy_key(settings: Settings, session_id: UUID) -> None:
-    open_cold(settings).destroy(cold_keys.object_name(session_id))
 
 
 def _destroy_objects(settings: Settings, session_id: UUID) -> None:

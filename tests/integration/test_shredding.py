@@ -9,23 +9,29 @@ from archiving import agent, make_desk
 from lifecycle_harness import ANN, S
 from sqlalchemy import text
 
+from fntx_sessions.cli import details
 from fntx_sessions.database.engine import build_engine
-from fntx_sessions.exceptions import FntxError, Shredded, StaleEpoch
+from fntx_sessions.exceptions import FntxError, Shredded, StaleEpoch, Unavailable
 from fntx_sessions.lifecycle.arguments import CommandArguments
 from fntx_sessions.lifecycle.execute import Desk, command
 from fntx_sessions.lifecycle.reads import history
+from fntx_sessions.lifecycle.reads.metrics import get_metrics
 from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.audit import verify_chain
+from fntx_sessions.stack.status import read_database
+from fntx_sessions.stack.unerased import diagnose_unerased
 from fntx_sessions.state import backups, container, erasing
 from fntx_sessions.state.archive import Archiver, archive_due
 from fntx_sessions.state.checkpoints import create_checkpoint, list_checkpoints
 from fntx_sessions.state.data_keys import DataKeys, ensure_cold_key
 from fntx_sessions.state.erasing import erase_due
 from fntx_sessions.state.key_cache import Remembered
+from fntx_sessions.state.key_rotation import forget_store
 from fntx_sessions.state.live import LiveState, Report
 from fntx_sessions.state.loading import load
+from fntx_sessions.state.objects.cold import open_cold
 from fntx_sessions.state.redis_client import key
 from fntx_sessions.state.retention import move_due
 from fntx_sessions.state.saves import save_sessions
@@ -66,6 +72,26 @@ def shred(desk, session_id, actor=ADMIN, **more):
     """Ask for a session's shredding as the task does."""
     hands = Desk(*desk.stores)
     return command(hands, Trigger.SHRED, actor, CommandArguments(session_id=session_id, **more), uuid4())
+
+
+def test_what_is_shown_of_a_shredded_session_invents_nothing(desk, capsys):
+    """Who shredded it and when, and no figure: neither in the answer nor on the page, and metrics are refused."""
+    session_id = desk.closed()
+    shred(desk, session_id)
+    shown = get_session(*desk.stores, session_id)
+    assert (shown.status_actor, shown.status_reason) == ("ada", "shredded")
+    assert shown.shredded_at is not None
+    assert (shown.metrics, shown.trading_state, shown.state_source) == (None, None, None)
+    details.show(shown.model_dump(mode="json"))
+    page = capsys.readouterr().out
+    assert "$0.00" not in page
+    assert "its state, trades and results are gone for good" in page
+    with pytest.raises(Shredded):
+        get_metrics(desk.engine, session_id)
+    with pytest.raises(IllegalTransition, match=r"closed, set by ada \(shredded\)"):
+        command(
+            Desk(*desk.stores), Trigger.START, ANN, CommandArguments(session_id=session_id), uuid4()
+        ).raise_for_refusal()
 
 
 def everywhere(desk):
@@ -176,7 +202,7 @@ def test_a_pinned_or_shredded_session_and_other_roles_are_refused(desk):
     session_id = desk.closed(live=False)
     assert shred(desk, session_id, ANN).error["error"] == "Forbidden"
     desk.run("UPDATE sessions SET pinned = true WHERE session_id = :id", id=session_id)
-    assert "not pinned" in shred(desk, session_id).error["message"]
+    assert "it is pinned" in shred(desk, session_id).error["message"]
     desk.run("UPDATE sessions SET pinned = false WHERE session_id = :id", id=session_id)
     assert shred(desk, session_id).state == "done"
     assert shred(desk, session_id).error["error"] == "Shredded"
@@ -254,6 +280,48 @@ def test_it_is_looked_for_once_more_and_then_no_more(desk):
     assert desk.rows("SELECT erase_due_at FROM session_keys WHERE shredded_at IS NOT NULL") == [{"erase_due_at": None}]
 
 
+def away(*_):
+    raise Unavailable("the cold store", "there is no bucket desk", "Make it.")
+
+
+def test_a_key_that_could_not_be_destroyed_is_told_until_it_is(desk, monkeypatch):
+    """The answer warns, the session has an event, status and doctor count it, with why and since when; then no more."""
+    session_id = everywhere(desk)
+    url, there = desk.settings.database_url.get_secret_value(), erasing.open_cold
+    assert str(read_database(url).unerased) == "all erased"
+    monkeypatch.setattr(erasing, "open_cold", away)
+    outcome = shred(desk, session_id)
+    assert (outcome.state, "NOT destroyed yet" in outcome.warnings[0]) == ("done", True)
+    for _ in range(2):
+        found = read_database(url).unerased
+        assert (found.sessions, "there is no bucket desk" in str(found)) == (1, True)
+        [check] = diagnose_unerased(found)
+        assert (check.result, check.meaning) == ("warn", str(found))
+        [told] = [
+            one for one in history.get_events(desk.engine, session_id, 10) if one.event_type == "erase_unfinished"
+        ]
+        assert "there is no bucket desk" in told.description
+        erasing.erase(*desk.stores, session_id)
+        assert read_database(url).unerased.since == found.since
+    monkeypatch.setattr(erasing, "open_cold", there)
+    assert erasing.erase(*desk.stores, session_id) == {}
+    assert read_database(url).unerased.sessions == 0
+    assert history.get_events(desk.engine, session_id, 10) == []
+    assert list(diagnose_unerased(read_database(url).unerased)) == []
+
+
+def test_a_key_object_in_another_cold_store_is_told_of(desk, tmp_path):
+    """The erasing ends when that was forgotten, being gone, not before."""
+    session_id = desk.closed(live=False)
+    (tmp_path / "other").mkdir()
+    other = open_cold(desk.settings.model_copy(update={"cold_url": (tmp_path / "other").as_uri()}))
+    ensure_cold_key(desk.engine, desk.settings, other, session_id)
+    assert other.address in shred(desk, session_id).warnings[0]
+    assert set(erasing.erase(*desk.stores, session_id)) == {"cold key"}
+    assert forget_store(desk.engine, other.address) == 1
+    assert erasing.erase(*desk.stores, session_id) == {}
+
+
 KILLED = """
 import sys
 from uuid import UUID
@@ -261,6 +329,7 @@ from fntx_sessions.database.engine import get_engine
 from fntx_sessions.lifecycle.arguments import CommandArguments
 from fntx_sessions.lifecycle.execute import Desk, command
 from fntx_sessions.lifecycle.reads import history
+from fntx_sessions.lifecycle.reads.metrics import get_metrics
 from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
