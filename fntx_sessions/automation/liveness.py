@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import text
 
 from fntx_sessions.automation.sweeps import note_run
+from fntx_sessions.automation.unattended import tell_unattended
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.exceptions import FntxError, IllegalTransition
 from fntx_sessions.lifecycle import commands, execute, machine
@@ -74,6 +75,7 @@ def watch(desk: Desk, actor: Actor) -> Watch:
     done = Watch(waited=late or together)
     for lost in _lost(desk, grace_s=desk.settings.lease_s if together else 0.0):
         _take_over(desk, actor, lost, done)
+    tell_unattended(desk)
     if done.recovered or done.failed:
         log.warning("hosts_lost", recovered=len(done.recovered), failed=len(done.failed), rehomed=len(done.rehomed))
     return done

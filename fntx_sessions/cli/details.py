@@ -6,7 +6,7 @@ from typing import Any
 from fntx_sessions.cli import output
 from fntx_sessions.cli.output import age, moment, money, plain
 from fntx_sessions.lifecycle.told import measures as recovered
-from fntx_sessions.lifecycle.told import sentence
+from fntx_sessions.lifecycle.told import positions, sentence
 
 LOSS_LIMIT_NOTE = "where trading stops, not the most that can be lost"
 PAPER = "PAPER: no order reaches a market and no money is at stake"
@@ -17,6 +17,8 @@ Session = dict[str, Any]
 def show(session: Session) -> None:
     """Print a session."""
     output.facts(_standing(session), f"[bold]{session['session_id']}[/bold]  {output.status(session['status'])}")
+    if session.get("shredded_at"):
+        return
     output.facts(limits(session), "\n[bold]Limits[/bold]")
     _positions(session)
     _agents(session)
@@ -41,12 +43,14 @@ def _standing(session: Session) -> dict[str, Any]:
         "pinned": "no retention moves or drops anything of it" if session.get("pinned") else None,
         "stop waits for": plain(session["waiting_for"]) if session.get("waiting_for") else None,
         "needs a person": _alarm(session["requires_action"]),
+        "nobody steps it": _unattended(session.get("unattended")),
         "started": moment(session["started_at"]),
         "ended": moment(session["ended_at"]) if session["ended_at"] else None,
         "version, epoch": f"{session['version']}, {session['epoch']}",
         "archive": _archive(session),
         "sealed weeks": _sealed(session),
         "state": _source(session.get("state_source")),
+        "shredded": _shredded(session.get("shredded_at")),
         "last recovery": _recovery(session.get("recovery_data") or {}),
         "not booked, at the broker": _at_broker((session.get("recovery_data") or {}).get("at_broker") or []),
         "strategies": ", ".join(session["enabled_strategies"]) or output.NONE,
@@ -94,6 +98,12 @@ def _week(monday: str) -> str:
     return f"{year}w{number:02}"
 
 
+def _shredded(at: str | None) -> str | None:
+    if at is None:
+        return None
+    return f"{moment(at)}: its state, trades and results are gone for good, no figure of them is left"
+
+
 def _source(found: dict[str, Any] | None) -> str | None:
     if found is None:
         return None
@@ -115,6 +125,16 @@ def _recovery(found: dict[str, Any]) -> str | None:
 def _at_broker(found: list[dict[str, Any]]) -> str | None:
     told = "; ".join(map(sentence, found))
     return f"[yellow]{plain(told)}: cancel it there, then `fntx recover ID`[/yellow]" if told else None
+
+
+def _unattended(found: dict[str, Any] | None) -> str | None:
+    if found is None:
+        return None
+    since = f" since {moment(found['since'])}" if found["since"] else ""
+    return _alarm(
+        f"{positions(found['positions'])}; no agents worker lives{since}: start one (`fntx up`; `fntx doctor` says "
+        "which hangs), or stop the session; exits do not run meanwhile"
+    )
 
 
 def _alarm(text: str | None) -> str | None:

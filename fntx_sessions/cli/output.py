@@ -172,5 +172,7 @@ def to_do(row: dict[str, Any]) -> str:
     """Return what a session waits for from a person; nothing where it goes on by itself."""
     if row["requires_action"]:
         return "[bold red]needs a person[/bold red]"
+    if row.get("unattended"):
+        return "[bold red]no agents worker[/bold red]"
     recovered = row["status"] == "paused" and "recovery" in row["holds"]
     return "[yellow]recovered: look, resume[/yellow]" if recovered else ""

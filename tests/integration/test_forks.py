@@ -114,7 +114,7 @@ def test_a_fork_on_its_parents_account_shares_its_loss(hosting):
     view = account_view(hosting.desk, hosting.broker, account, same, DAY)
     assert (view.other_pnl, view.carried) == (-700, 0)
     orders.latch(hosting.desk.engine, account, DAY, "test", "lost")
-    assert "loss limit not fired" in hosting.ask(T.START, same).error["message"]
+    assert "has fired for" in hosting.ask(T.START, same).error["message"]
 
 
 def lost(hosting: Hosting, session_id: UUID, dollars: int, day: date = DAY) -> str:
@@ -123,7 +123,8 @@ def lost(hosting: Hosting, session_id: UUID, dollars: int, day: date = DAY) -> s
     orders.account_day(hosting.desk.engine, account, day)
     hosting.run(
         "INSERT INTO session_days (session_id, trade_date, account_id, realized) "
-        "VALUES (:id, :day, :account, :realized) ON CONFLICT (session_id, trade_date) DO UPDATE SET realized = excluded.realized",
+        "VALUES (:id, :day, :account, :realized) ON CONFLICT (session_id, trade_date) "
+        "DO UPDATE SET realized = excluded.realized",
         id=session_id, day=day, account=account, realized=-dollars,
     )  # fmt: skip
     return account
@@ -223,7 +224,7 @@ def test_a_fork_that_cannot_be_read_does_not_start_without_its_memory(hosting):
     child = fork(hosting, parent_of(hosting)).session_id
     hosting.run("UPDATE checkpoints SET checksum = sha256('x') WHERE session_id = :id", id=child)
     refused = hosting.ask(T.START, child)
-    assert "the memory it was forked with can be read does not hold" in refused.error["message"]
+    assert "failed its integrity check" in refused.error["message"]
     assert hosting.row(child)["status"] == S.INITIALIZING
 
 

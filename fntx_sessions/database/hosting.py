@@ -1,0 +1,14 @@
+"""Who steps hosted sessions, as SQL: the hosts that read the queue of agents, and whether one of them lives."""
+
+AGENT_HOSTS = "SELECT h.* FROM hosts h WHERE 'agents' = ANY(string_to_array(h.queues, ','))"
+NO_AGENT_HOST = f"NOT EXISTS ({AGENT_HOSTS} AND h.lease_until > now())"
+# When the last of them ended, or was last heard of; NULL: there never was one, or it is long forgotten.
+NO_AGENT_HOST_SINCE = f"(SELECT max(g.lease_until) FROM ({AGENT_HOSTS}) AS g)"
+# Contracts and shares a session holds, by its ledger; `s` is its row.
+POSITIONS = """(SELECT count(*) FROM (
+  SELECT FROM fills f WHERE f.session_id = s.session_id GROUP BY f.trade_id, f.symbol
+  HAVING sum(CASE f.side WHEN 'buy' THEN f.quantity ELSE -f.quantity END) <> 0) AS held)"""
+# For a session that should be stepped while nobody can: since when, and how much it holds.
+UNATTENDED = f"""(SELECT jsonb_build_object('since', {NO_AGENT_HOST_SINCE}, 'positions', {POSITIONS})
+  FROM session_work u WHERE u.session_id = s.session_id AND u.next_step_at IS NOT NULL AND u.status <> 'closed'
+    AND {NO_AGENT_HOST})"""
