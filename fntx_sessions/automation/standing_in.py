@@ -16,6 +16,7 @@ from fntx_sessions.exceptions import FntxError
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.redis_client import build_redis
+from fntx_sessions.state.tier_health import health_of
 
 _AGE = text("SELECT CAST(extract(epoch FROM now() - last_run) AS float8) FROM sweep_runs WHERE name = :name")
 _SAVES_MISSED = 3
@@ -53,8 +54,12 @@ class StandIn:
     def look(self) -> None:
         """Save what is due if no sweep was sent for three save intervals; raises FntxError as a save sweep does."""
         self._note(missed=self._is_missed())
-        if self.active:
+        if self.active or self._found_down():
             save_sweep(self._desk, sent=False)
+
+    def _found_down(self) -> bool:
+        # What this thread said is down it alone says is up again, and it alone knows whose hot copies it owes.
+        return any(not state.up for state in health_of(self._engine, self._desk.settings).states())
 
     def _is_missed(self) -> bool:
         try:

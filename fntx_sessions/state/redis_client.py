@@ -118,7 +118,8 @@ def redis_errors() -> Iterator[None]:
 
 def translate(error: foreign.RedisError) -> Unavailable | foreign.RedisError:
     """Return Unavailable for an error of the server or the way to it, and any other error as it is."""
-    told = str(error).rstrip(".") or type(error).__name__
+    # What it says of a pipeline begins with the command; nobody who reads this has sent it.
+    told = str(error).rpartition(" caused error: ")[2].rstrip(".") or type(error).__name__
     for refusal, problem, fix in TAKES_NOTHING:
         if isinstance(error, refusal):
             return Unavailable(WRITING, f"{problem} ({told})", fix)

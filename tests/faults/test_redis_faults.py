@@ -249,8 +249,10 @@ def test_saves_are_made_though_no_sweep_can_be_sent(
         [run] = world.rows("SELECT last_run < now() - interval '16 seconds' AS old FROM sweep_runs")
         assert run["old"], "who looks whether beat sends must not take this for it"
         note_run(world.engine, "save")
+        thaw(world.client)
         saver.look()
         assert not saver.active
+        assert (len(told(world, "tier_up")), tier_row(world, REDIS_WRITES)["up"]) == (1, True)
     finally:
         saver.end()
 
