@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HELP = (
     "Archives of closed sessions: what there is, what is in one, whether it is whole, and back into a database. For "
-    "whoever may read the cold store, the key ring and the database."
+    "whoever has the cold store, the key ring and the database (the desk's administrators)."
 )
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Whole session ids; `-` reads them from stdin.")

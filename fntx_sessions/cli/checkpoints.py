@@ -34,13 +34,13 @@ def checkpoint(
     command_id: CommandId = None,
     as_json: AsJson = False,
 ) -> None:
-    """Keep a session's state of this moment for good, stored and read back before it is acknowledged."""
+    """Keep a session's state of this moment, stored and read back (operators, risk managers, administrators)."""
     given = {"note": note} if note else {}
     ask_each("checkpoint", ids, common(reason, version) | given, command_id, as_json)
 
 
 def verify(ids: Ids = None, checkpoint: Checkpoint = None, limit: Limit = 100, as_json: AsJson = False) -> None:
-    """Read checkpoints whole where they lie; a damaged one is mended from a sound copy, exits with 1 where none is."""
+    """Read checkpoints whole and mend damaged ones from sound copies; exits with 1 where none is (every role)."""
     found = [row for one in given_ids(ids) for row in _verified(one, checkpoint, limit)]
     if as_json:
         output.emit(found)
@@ -71,7 +71,7 @@ def prune(
     command_id: CommandId = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete old checkpoints in every tier; never a pinned one, nor the newest that verifies."""
+    """Delete old checkpoints in every tier, never a pinned one or the newest that verifies (administrators)."""
     if keep is None and older_than is None:
         raise InvalidArgument("prune", "would take everything", "Give --keep N, --older-than AGE, or both.")
     own = {"keep": keep, "older_than_s": None if older_than is None else _seconds(older_than)}
@@ -87,7 +87,7 @@ def pin(
     command_id: CommandId = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold a session, or one checkpoint of it, against every retention and pruning."""
+    """Hold a session, or one checkpoint, against retention and pruning (operators, risk managers, administrators)."""
     ask_each("pin", ids, common(reason, version) | _pinned(checkpoint, pinned=True), command_id, as_json)
 
 
@@ -99,7 +99,7 @@ def unpin(
     command_id: CommandId = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let go of what was pinned."""
+    """Let go of what was pinned (operators, risk managers, administrators)."""
     ask_each("pin", ids, common(reason, version) | _pinned(checkpoint, pinned=False), command_id, as_json)
 
 
@@ -119,7 +119,10 @@ def fork(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the new id alone.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Create a session with another one's settings and memory, and none of its money."""
+    """Create a session with another's settings and memory (operators, administrators; live: risk managers).
+
+    None of the other's money comes along; what is used of the day's loss limit does.
+    """
     own = {"checkpoint_id": str(checkpoint) if checkpoint else None, "account": account}
     given = {name: value for name, value in own.items() if value is not None}
     asked = {"session_id": line().session_id(session_id), "session_type": session_type.value, "reason": reason, **given}

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The key's id; see `fntx keys list`.")]
 LACKING = "not in the ring"
 _ASK = "Run `fntx keys rotate` with FNTX_COLD_URL={address}; if that store is gone, `fntx keys forget-store {address}`."
-HELP = "The key ring that wraps every session's data key: keep copies of it, and give every host the same one."
+HELP = (
+    "The key ring that wraps every session's data key: keep copies of it, and give every host the same one. For "
+    "whoever may write its file (the desk's administrators)."
+)
 
 
 def register(app: typer.Typer) -> None:

@@ -114,7 +114,7 @@ def checkpoints(session_id: Id, limit: Limit = 100, as_json: AsJson = False) -> 
 
 
 def validate(session_id: Id, as_json: AsJson = False) -> None:
-    """Tell whether a session's state is sound; exits with 1 when it is not."""
+    """Tell whether a session's state is sound; exits with 1 when it is not (every role)."""
     found = line().about("validate", session_id)
     if as_json:
         output.emit(found)

@@ -48,7 +48,7 @@ def recover(
 
 
 def plan(ids: Ids = None, accept_identity: Accept = None, as_json: AsJson = False) -> None:
-    """Show what a session could be recovered from, in the order it would be tried; changes nothing."""
+    """Show what a session could be recovered from, in the order it would be tried; changes nothing (every role)."""
     given = {"accept_identity": accept_identity} if accept_identity else {}
     over(ids, lambda one: line().about("plan", one, **given), _show_plan, as_json=as_json)
 
@@ -60,7 +60,7 @@ def accept(
     command_id: CommandId = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer for the differences a recovery found, so that the session may resume; a risk manager's alone."""
+    """Answer for the differences a recovery found, so that it may resume (risk managers, administrators)."""
     ask_each("accept", ids, common(reason, version), command_id, as_json)
 
 

@@ -31,7 +31,8 @@ def shred(
 ) -> None:
     """Destroy a closed session's key and all it kept, in every tier, for good (administrators).
 
-    Nobody can undo this; the audit chain stays. Backups of the database hold the key until they expire; forks of the session have keys of their own.
+    Nobody can undo this; the audit chain stays. Backups of the database hold the key until they expire; forks of the
+    session have keys of their own.
     """
     session_id = line().session_id(session)
     if not yes:

@@ -5,9 +5,10 @@ import json
 from uuid import uuid4
 
 import pytest
+import typer
 
 from fntx_sessions.cli import asking, checkpoints, ids, output, sessions, shred, templates
-from fntx_sessions.cli.app import run
+from fntx_sessions.cli.app import app, run
 from fntx_sessions.cli.exits import Exit, code_of, sentence, worst
 from fntx_sessions.cli.values import pairs
 from fntx_sessions.exceptions import (
@@ -18,6 +19,8 @@ from fntx_sessions.exceptions import (
     OutcomeUnknown,
     Unavailable,
 )
+from fntx_sessions.schemas import Trigger
+from fntx_sessions.security.roles import ADMIN, ALLOWED, ARCHIVE, KEYS, OPERATOR, RISK_MANAGER, ROLES, SYSTEM, VIEW
 from fntx_sessions.settings import Settings
 
 ID = "3f2a9c1d-0000-4000-8000-000000000001"
@@ -147,6 +150,25 @@ def test_json_has_the_refusal_of_a_command_about_one_session_too(desk, monkeypat
     [refused] = found if isinstance(found, list) else [found]
     assert (refused["family"], bool(refused["facts"])) == ("rejected", True)
     assert (code, bool(told.err)) == (code_of(FntxError.from_dict(refused)), True)
+
+
+_MAY = {
+    "checkpoint": Trigger.CHECKPOINT, "verify": VIEW, "prune": Trigger.PRUNE, "pin": Trigger.PIN, "unpin": Trigger.PIN,
+    "fork": Trigger.CREATE, "plan": VIEW, "accept": Trigger.ACCEPT, "archive": ARCHIVE, "keys": KEYS,
+    "shred": Trigger.SHRED, "validate": VIEW,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _MAY)
+def test_the_help_of_a_command_says_who_may(name):
+    """Its first paragraph, as `fntx --help` lists it, names each role of the table, and no other."""
+    told = (typer.main.get_command(app).commands[name].help or "").split("\n\n")[0].partition("live:")[0]
+    may = ALLOWED[_MAY[name]] - {SYSTEM}
+    named = {role for role in (OPERATOR, RISK_MANAGER, ADMIN) if f"{_WORDS.get(role, role)}s" in told}
+    assert named == may if may < ROLES - {SYSTEM} else "(every role)" in told
+
+
+_WORDS = {RISK_MANAGER: "risk manager", ADMIN: "administrator"}
 
 
 def test_a_prefix_stands_for_the_one_session_it_fits(desk, capsys):
