@@ -251,6 +251,7 @@ class TradingSession(BaseModel):
     quiesced_at: Time | None = None
     pinned: bool = False
     archive: ArchiveNote | None = None
+    shredded_at: Time | None = None
     sealed_weeks: SealedWeeks | None = None
     unattended: Unattended | None = None
 
@@ -280,6 +281,7 @@ class RecoveryCandidate(Model):
     created_at: Time | None = None
     verified: bool = False
     expected_data_loss_s: float | None = None
+    identity: str = ""
     identity_differences: list[str] = []
     reason: str
     problem: str | None = None
@@ -291,7 +293,8 @@ class SessionRecoveryPlan(Model):
     recovery_type: the source of the best candidate, or `none`. named_checkpoint_id: the one that was asked for, beside
     which nothing is tried. version, epoch: the session's when the plan was made. hosts_not_seen: hosts whose local
     backups, should they have any, cannot be read from here. recovery_confidence: the sum of what `confidence_reasons`
-    lists, 0 without a usable candidate.
+    lists, 0 without a usable candidate. others: how many could be named instead of the one that was. refused: what a
+    recovery would be refused with now.
     """
 
     plan_id: UUID
@@ -302,6 +305,8 @@ class SessionRecoveryPlan(Model):
     fallback_checkpoint_ids: list[UUID] = []
     named_checkpoint_id: UUID | None = None
     candidates: list[RecoveryCandidate] = []
+    others: int = 0
+    refused: str | None = None
     hosts_not_seen: list[str] = []
     steps: list[RecoveryStep] = []
     estimated_duration: float = 0.0

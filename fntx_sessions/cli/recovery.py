@@ -7,6 +7,7 @@ import typer
 
 from fntx_sessions.cli import output
 from fntx_sessions.cli.asking import Answer, line
+from fntx_sessions.cli.exits import Exit, worst
 from fntx_sessions.cli.ids import AsJson, Ids, over
 from fntx_sessions.cli.output import moment, plain
 from fntx_sessions.cli.sessions import CommandId, Reason, Version, Wait, ask_each, common
@@ -41,7 +42,7 @@ def recover(
     own = {"checkpoint_id": str(checkpoint) if checkpoint else None, "accept_identity": accept_identity}
     given = {name: value for name, value in own.items() if value is not None}
     if dry_run:
-        over(ids, lambda one: line().about("plan", one, **given), _show_plan, as_json=as_json)
+        _plans(ids, given, as_json=as_json)
     ask_each(
         "recover", ids, common(reason, version) | given, command_id, as_json, SessionStatus.PAUSED if wait else None
     )
@@ -50,7 +51,7 @@ def recover(
 def plan(ids: Ids = None, accept_identity: Accept = None, as_json: AsJson = False) -> None:
     """Show what a session could be recovered from, in the order it would be tried; changes nothing (every role)."""
     given = {"accept_identity": accept_identity} if accept_identity else {}
-    over(ids, lambda one: line().about("plan", one, **given), _show_plan, as_json=as_json)
+    _plans(ids, given, as_json=as_json)
 
 
 def accept(
@@ -64,8 +65,24 @@ def accept(
     ask_each("accept", ids, common(reason, version), command_id, as_json)
 
 
+def _plans(ids: list[str] | None, given: dict[str, Any], *, as_json: bool) -> None:
+    """Show each session's plan; ends as a recovery asked now would, as far as a plan can tell."""
+    refused: list[Exit] = []
+
+    def ask(one: str) -> Answer:
+        found: Answer = line().about("plan", one, **given)
+        refused.extend([Exit.REFUSED] if found["refused"] else [])
+        return found
+
+    try:
+        over(ids, ask, _show_plan, as_json=as_json)
+    except typer.Exit as done:
+        raise typer.Exit(worst([Exit(done.exit_code), *refused])) from None
+
+
 def _show_plan(found: Answer) -> None:
     facts = {
+        "refused now": f"[bold red]{plain(found['refused'])}[/bold red]" if found["refused"] else None,
         "status": f"{output.status(found['status'])}  version {found['version']} epoch {found['epoch']}",
         "would lose": plain(found["data_loss_risk"]),
         "confidence": f"{found['recovery_confidence']} ({plain('; '.join(found['confidence_reasons']))})",
@@ -76,6 +93,15 @@ def _show_plan(found: Answer) -> None:
     }
     output.facts(facts, f"recovery plan of {found['session_id']}")
     output.table(found["candidates"], _COLUMNS, "nothing was ever saved: agents would begin anew")
+    for one in found["candidates"]:
+        if one["identity_differences"]:
+            shown = f"{one['name']} has identity {one['identity'][:_HEX]}: {'; '.join(one['identity_differences'])}"
+            output.console().print(plain(shown))
+    if found["others"]:
+        output.console().print(f"{found['others']} others are there: `fntx plan {found['session_id']}`")
+
+
+_HEX = 12
 
 
 def _lost(row: dict[str, Any]) -> str:

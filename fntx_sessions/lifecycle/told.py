@@ -5,11 +5,12 @@ from typing import Any
 
 def measures(measured: dict[str, Any]) -> str:
     """Return what a recovery came to: source, memory lost (RPO), time down, recovery's own part of it, positions."""
-    lost = measured.get("state_lost_s")
+    lost, source = measured.get("state_lost_s"), measured.get("source") or "nothing"
     told = "unknown" if lost is None else f"{lost:g} s"
+    down, own = measured.get("down_s", 0.0), measured.get("rto_s", 0.0)
     return (
-        f"recovered from {measured['source']}; memory lost (RPO) {told}; down {measured.get('down_s', 0.0):g} s, of it "
-        f"{measured['rto_s']:g} s for the recovery (RTO); {positions(measured.get('open_positions', 0))}"
+        f"recovered from {source}; memory lost (RPO) {told}; down {down:g} s, of it {own:g} s "
+        f"for the recovery (RTO); {positions(measured.get('open_positions', 0))}"
     )
 
 

@@ -91,3 +91,14 @@ def test_differences_are_accepted_from_the_command_line(hosting, capsys):
     assert run(["accept", str(session_id), "--reason", "seen"]) == Exit.DONE
     assert run(["resume", str(session_id)]) == Exit.DONE
     assert hosting.row(session_id)["status"] == S.ACTIVE
+
+
+def test_a_plan_ends_as_the_recovery_would(hosting, capsys):
+    """An ACTIVE session's is refused, and says so; so does the dry run."""
+    session_id, _ = layered(hosting, suspend=False)
+    assert run(["plan", str(session_id)]) == Exit.REFUSED
+    assert "refused now" in capsys.readouterr().out
+    assert run(["recover", str(session_id), "--dry-run", "--json"]) == Exit.REFUSED
+    assert "cannot" in json.loads(capsys.readouterr().out)[0]["refused"]
+    hosting.do(T.SUSPEND, session_id)
+    assert run(["recover", str(session_id), "--dry-run", "--checkpoint", str(uuid4())]) == Exit.NOT_FOUND

@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from hosting import Hosting, S, T, make_hosting, shared
+from hosting import SYSTEM, Hosting, S, T, make_hosting, shared
 from recovery_world import (
     DAMAGES,
     checkpoint,
@@ -20,7 +20,7 @@ from recovery_world import (
     steps_in,
 )
 
-from fntx_sessions.exceptions import NotFound, PreconditionFailed, Unavailable
+from fntx_sessions.exceptions import IllegalTransition, NotFound, PreconditionFailed, Unavailable
 from fntx_sessions.lifecycle.recovery import restoring
 from fntx_sessions.state.backups import BackupWriter
 from fntx_sessions.state.data_keys import ensure_cold_key
@@ -396,3 +396,33 @@ def test_checkpoints_are_tried_newest_first(hosting):
     lose_redis(hosting, session_id, hot=True)
     hosting.run("DELETE FROM saves WHERE session_id = :id", id=session_id)
     assert hosting.do(T.RECOVER, session_id).extra["source"] == f"checkpoint {newer.checkpoint_id}"
+
+
+def test_a_plan_says_what_a_recovery_would_be_refused_with_now(hosting):
+    """ACTIVE with a living host, ERROR without a checkpoint named: the plan's own figures would only mislead."""
+    session_id, made = layered(hosting, suspend=False)
+    with pytest.raises(IllegalTransition) as refused:
+        hosting.do(T.RECOVER, session_id)
+    assert plan(hosting, session_id).refused == str(refused.value)
+    hosting.do(T.SUSPEND, session_id)
+    assert plan(hosting, session_id).refused is None
+    hosting.do(T.RECOVER, session_id)
+    hosting.do(T.RESUME, session_id)
+    hosting.do(T.FAIL, session_id, actor=SYSTEM, error="broken")
+    assert "naming a checkpoint" in plan(hosting, session_id).refused
+    assert plan(hosting, session_id, checkpoint_id=made.checkpoint_id).refused is None
+    with pytest.raises(NotFound):
+        plan(hosting, session_id, checkpoint_id=uuid4())
+
+
+def test_a_plan_for_a_named_checkpoint_lists_that_one_alone(hosting):
+    """With its identity, what differs from the session's now, where it stands, and how many others there are."""
+    session_id, made = layered(hosting)
+    hosting.do(T.UPDATE, session_id, config={"require_confirmation": True})
+    found = plan(hosting, session_id, checkpoint_id=made.checkpoint_id)
+    [only] = found.candidates
+    assert found.others == len(plan(hosting, session_id).candidates) - 1 > 0
+    assert (only.epoch, only.revision) == (made.epoch, made.revision)
+    assert len(only.identity) == 64
+    assert any("require_confirmation" in one for one in only.identity_differences)
+    assert f"--accept-identity {only.identity[:12]}" in found.refused

@@ -19,25 +19,11 @@ _CARRIED = ("differences", "accepted", "at_broker", "requires_action", "put_back
 
 def begin_recovery(row: Row, ask: Ask) -> list[Change]:
     """Raise the epoch before the first step; suspends an ACTIVE session whose host is lost, in the same transaction."""
-    status = S(row["status"])
-    if row["started_at"] is None and status in (S.ERROR, S.PAUSED, S.SUSPENDED):
-        raise PreconditionFailed(
-            str(ask.session_id), ask.trigger.value, "it was started", "a session that never ran has nothing to recover",
-            "Stop it and create a new one.",
-        )  # fmt: skip
     continued = (row["pending"] or {}).get("command_id") == str(ask.command_id)
-    if status is S.ACTIVE and not row["host_lost"]:
-        raise illegal(row, ask)
-    if status is not S.ACTIVE:
-        must_be_legal(row, ask)
+    must_be_recoverable(row, ask, continued=continued)
+    status = S(row["status"])
     if status is S.ERROR and not continued:
         authorize(ask.actor, "recover_from_error", ask.session_id)
-        if ask.arguments.get("checkpoint_id") is None:
-            raise InvalidArgument(
-                "checkpoint_id",
-                "is missing: ERROR is left only by a person naming a checkpoint",
-                "See `fntx checkpoints ID`.",
-            )
     data = _begun_data(row, ask, continued=continued)
     pending = {"trigger": Trigger.RECOVER.value, "command_id": str(ask.command_id), "reason": ask.reason}
     begun: dict[str, Any] = {
@@ -52,6 +38,26 @@ def begin_recovery(row: Row, ask: Ask) -> list[Change]:
         told = f"host lost; {positions(row['positions'] or 0)}"
         return [moved(row, ask, S.SUSPENDED, trigger=Trigger.SUSPEND, reason="host lost", told=told, **begun)]
     return [Change(**begun)]
+
+
+def must_be_recoverable(row: Row, ask: Ask, *, continued: bool = False) -> None:
+    """Raise what recovering would be refused with as things are; a row of its status and host_lost will do."""
+    status = S(row["status"])
+    if row["started_at"] is None and status in (S.ERROR, S.PAUSED, S.SUSPENDED):
+        raise PreconditionFailed(
+            str(ask.session_id), ask.trigger.value, "it was started", "a session that never ran has nothing to recover",
+            "Stop it and create a new one.",
+        )  # fmt: skip
+    if status is S.ACTIVE and not row["host_lost"]:
+        raise illegal(row, ask)
+    if status is not S.ACTIVE:
+        must_be_legal(row, ask)
+    if status is S.ERROR and not continued and ask.arguments.get("checkpoint_id") is None:
+        raise InvalidArgument(
+            "checkpoint_id",
+            "is missing: ERROR is left only by a person naming a checkpoint",
+            "See `fntx checkpoints ID`.",
+        )
 
 
 def _begun_data(row: Row, ask: Ask, *, continued: bool) -> dict[str, Any]:
@@ -101,7 +107,7 @@ def finish_recovery(measured: dict[str, Any]) -> Decision:
                 str(ask.session_id),
                 ask.trigger.value,
                 "this attempt is the newest",
-                f"epoch {row['epoch']} overtook {measured['epoch']}",
+                f"its attempt of epoch {measured['epoch']} was overtaken by one of epoch {row['epoch']}",
                 "Look at the newer attempt.",
             )
         told = measured | _times(row, measured)
@@ -133,7 +139,7 @@ def finish_recovery(measured: dict[str, Any]) -> Decision:
 def _times(row: Row, measured: dict[str, Any]) -> dict[str, float]:
     """Return rto_s, the recovery's own time, and down_s, since the agents were last known to go on; both until now."""
     began = datetime.fromisoformat(row["recovery_data"]["began_at"])
-    known = min(began, datetime.fromisoformat(measured["known_at"]))
+    known = min(began, datetime.fromisoformat(measured.get("known_at", row["recovery_data"]["began_at"])))
     return {
         name: round((row["now"] - since).total_seconds(), 3) for name, since in (("rto_s", began), ("down_s", known))
     }

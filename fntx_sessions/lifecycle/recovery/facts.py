@@ -19,7 +19,8 @@ Mark = tuple[int, int]
 
 _READ = text("""
 SELECT s.session_id, s.status, s.status_since, s.epoch, s.version, s.started_at, s.recovery_data, s.broker,
-  s.parent_session_id IS NOT NULL AS forked,
+  s.parent_session_id IS NOT NULL AS forked, s.status_actor, s.status_reason,
+  w.host_id IS NOT NULL AND (h.host_id IS NULL OR h.lease_until < now()) AS host_lost,
   w.saved_epoch, w.saved_revision, w.last_saved_at, clock_timestamp() AS now, k.epoch AS save_epoch,
   k.revision AS save_revision, k.saved_at,
   (SELECT count(*) FROM order_intents i WHERE i.session_id = s.session_id AND i.state IN ('intended', 'working'))
@@ -27,6 +28,7 @@ SELECT s.session_id, s.status, s.status_since, s.epoch, s.version, s.started_at,
   (SELECT coalesce(jsonb_agg(g.agent), '[]') FROM session_agents g WHERE g.session_id = s.session_id AND g.hosted)
     AS hosted
 FROM sessions s LEFT JOIN session_work w USING (session_id) LEFT JOIN saves k USING (session_id)
+LEFT JOIN hosts h ON h.host_id = w.host_id
 WHERE s.session_id = :session_id
 """)
 
@@ -45,6 +47,7 @@ class Stores:
 class Facts:
     """One session as a recovery sees it. saved: the mark of its latest save; save: of the save that is there.
 
+    standing: what a recovery would be refused for.
     base: what its live state is at least, if Redis lost nothing: the latest save, or what a recovery put back since.
     """
 
@@ -64,6 +67,7 @@ class Facts:
     in_flight: int
     hosted: frozenset[str]
     forked: bool
+    standing: dict[str, Any]
 
     @property
     def base(self) -> Mark:
@@ -88,6 +92,7 @@ def read_facts(engine: Engine, session_id: UUID) -> Facts:
         **{name: row[name] for name in (*same, "now", "in_flight", "forked")},
         status=SessionStatus(row["status"]),
         started=row["started_at"] is not None,
+        standing={name: row[name] for name in ("status", "started_at", "host_lost", "status_actor", "status_reason")},
         saved=(row["saved_epoch"] or 0, row["saved_revision"] or 0),
         save=None if row["save_epoch"] is None else (row["save_epoch"], row["save_revision"]),
         hosted=frozenset(row["hosted"]),

@@ -31,7 +31,7 @@ _OURS = frozenset({"Postgres", "Redis"})
 class Judged:
     """A candidate and what was found. snapshot None: not usable, `problem` says why and `kind` of which kind that is.
 
-    Only what is out of reach may be usable later.
+    Only what is out of reach may be usable later. seen: what was read, usable or not.
     """
 
     candidate: Candidate
@@ -40,6 +40,7 @@ class Judged:
     problem: str | None = None
     kind: str = ""
     error: FntxError | None = None
+    seen: Snapshot | None = None
 
 
 def judge(stores: Stores, facts: Facts, candidate: Candidate, accept: str | None) -> Judged:
@@ -50,8 +51,10 @@ def judge(stores: Stores, facts: Facts, candidate: Candidate, accept: str | None
     """
     if candidate.damage is not None:
         return Judged(candidate, problem=f"known to be damaged: {candidate.damage}", kind=DAMAGED)
+    seen: Snapshot | None = None
     try:
         snapshot, tier = candidate.read()
+        seen = snapshot
         _check(stores, facts, candidate, snapshot)
         check_identity(stores.engine, facts.session_id, snapshot.identity, accept)
     except Shredded:
@@ -60,8 +63,8 @@ def judge(stores: Stores, facts: Facts, candidate: Candidate, accept: str | None
         kind = _kind(error)
         if kind == UNREACHABLE and error.named().get("what") in _OURS:
             raise
-        return Judged(candidate, problem=_problem(error), kind=kind, error=error)
-    return Judged(candidate, snapshot, tier)
+        return Judged(candidate, problem=_problem(error), kind=kind, error=error, seen=seen)
+    return Judged(candidate, snapshot, tier, seen=seen)
 
 
 def _kind(error: FntxError) -> str:
@@ -74,7 +77,7 @@ def _kind(error: FntxError) -> str:
 def _problem(error: FntxError) -> str:
     """Return what is wrong in words; of an identity only what differs, not what a command would be refused with."""
     changed = isinstance(error, PreconditionFailed)
-    return f"made under another identity: {error.named()['detail']}" if changed else str(error)
+    return str(error.named()["detail"]).removeprefix("the checkpoint was ") if changed else str(error)
 
 
 def _check(stores: Stores, facts: Facts, candidate: Candidate, snapshot: Snapshot) -> None:

@@ -6,7 +6,7 @@ from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.lifecycle.recovery import candidates as found
 from fntx_sessions.lifecycle.recovery.candidates import Candidate
 from fntx_sessions.lifecycle.recovery.facts import Facts, Stores
-from fntx_sessions.lifecycle.recovery.judging import DAMAGED, UNREACHABLE, Judged, judge, whole
+from fntx_sessions.lifecycle.recovery.judging import DAMAGED, FOREIGN, MISSING, UNREACHABLE, Judged, judge, whole
 from fntx_sessions.state.live import LiveCut, LiveState
 from fntx_sessions.state.parts import is_memory
 
@@ -15,7 +15,8 @@ from fntx_sessions.state.parts import is_memory
 class Look:
     """What a plan sees: the session, its live state, and each candidate as it was judged.
 
-    later: usable perhaps, not read yet. named: the key of the one a person named, nothing where nobody did.
+    later: usable perhaps, not read yet. named: the key of the one a person named, nothing where nobody did: then it is
+    the only one here, and `others` says how many more could be named.
     """
 
     facts: Facts
@@ -24,6 +25,7 @@ class Look:
     usable: list[Judged] = field(default_factory=list)
     later: list[Candidate] = field(default_factory=list)
     bad: list[Judged] = field(default_factory=list)
+    others: int = 0
 
 
 def look_at(stores: Stores, facts: Facts, accept: str | None, named: Candidate | None) -> Look:
@@ -38,16 +40,24 @@ def look_at(stores: Stores, facts: Facts, accept: str | None, named: Candidate |
         look = Look(facts, cut, key)
         near = [*_live(stores, facts, look), *found.near(stores, facts)]
     if named is not None:
-        # Its row knows more of it, where there is one.
-        known = {one.key: one for one in (named, *near)}
-        # Whoever names it wants it looked at again.
-        known[named.key] = replace(known[named.key], damage=None)
-        near = sorted(known.values(), key=lambda one: one.key != named.key)
+        return _only(stores, look, named, near, accept)
     for candidate in near:
         _take(stores, look, candidate, accept)
     if not look.usable:
         _search_far(stores, look, near, accept)
     return look
+
+
+def _only(stores: Stores, look: Look, named: Candidate, near: list[Candidate], accept: str | None) -> Look:
+    """Return a look at the one that was named; raises NotFound where there is none."""
+    known = {one.key: one for one in (named, *near)}
+    # Its row knows more of it, where there is one; whoever names it wants it looked at again.
+    only = Look(look.facts, look.cut, named.key, others=len(known) - 1)
+    _take(stores, only, replace(known[named.key], damage=None), accept)
+    for judged in only.bad:
+        if judged.kind in (MISSING, FOREIGN) and judged.error is not None:
+            raise judged.error
+    return only
 
 
 def _live(stores: Stores, facts: Facts, look: Look) -> list[Candidate]:

@@ -6,13 +6,16 @@ from uuid import UUID, uuid4
 from redis import Redis
 from sqlalchemy import Engine
 
-from fntx_sessions.exceptions import FntxError
+from fntx_sessions.exceptions import FntxError, Rejected
+from fntx_sessions.lifecycle.change import Ask
+from fntx_sessions.lifecycle.decisions.recovery import must_be_recoverable
 from fntx_sessions.lifecycle.recovery import candidates as found
 from fntx_sessions.lifecycle.recovery.facts import Facts, Stores, last_known, loss_s, read_facts
 from fntx_sessions.lifecycle.recovery.judging import IDENTITY, UNREACHABLE, Judged
 from fntx_sessions.lifecycle.recovery.look import Look, look_at
 from fntx_sessions.lifecycle.recovery.progress import STEPS
-from fntx_sessions.schemas import RecoveryCandidate, RecoveryStep, SessionRecoveryPlan
+from fntx_sessions.schemas import RecoveryCandidate, RecoveryStep, SessionRecoveryPlan, Trigger
+from fntx_sessions.security.actor import Actor
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import backups
 
@@ -34,6 +37,8 @@ _WHY = {
 }
 _BYTES_PER_S = 50_000_000  # reading, proving and putting back, measured on 10 MB
 _BASE_S = 0.2
+_NAMED = 3
+_NOBODY = Actor("plan", frozenset())
 
 
 def create_recovery_plan(
@@ -47,13 +52,31 @@ def create_recovery_plan(
     """Return what a recovery of the session would try, in its order; nothing is written anywhere.
 
     The first `plan_verified_max` usable candidates are read whole and proven; what would be tried after them is listed
-    unread. The cold store is only searched when nothing nearer is usable. checkpoint_id: nothing else would be tried;
-    the others are listed as what could be named instead. Raises NotFound, Shredded and Unavailable (Postgres).
+    unread. The cold store is only searched when nothing nearer is usable. checkpoint_id: nothing else would be tried,
+    and nothing else is listed; `others` counts what could be named instead. `refused` says what a recovery would be
+    refused with now. Raises NotFound (of a named one too), Shredded and Unavailable (Postgres).
     """
     stores = Stores(engine, redis, settings)
     facts = read_facts(engine, session_id)
     look = look_at(stores, facts, accept_identity, found.named(stores, facts, checkpoint_id) if checkpoint_id else None)
-    return _plan(stores, look)
+    refused = _refused(facts, checkpoint_id)
+    return _plan(stores, look).model_copy(update={"refused": refused or _unusable(look)})
+
+
+def _refused(facts: Facts, checkpoint_id: UUID | None) -> str | None:
+    """Return what recovering would be refused with as the session stands, None: nothing; authority aside."""
+    named = {"checkpoint_id": str(checkpoint_id)} if checkpoint_id else {}
+    try:
+        must_be_recoverable(facts.standing, Ask(Trigger.RECOVER, facts.session_id, _NOBODY, arguments=named))
+    except Rejected as error:
+        return str(error)
+    return None
+
+
+def _unusable(look: Look) -> str | None:
+    """Return why the one that was named would not be taken, None where it would."""
+    bad = [one for one in look.bad if look.named and one.kind != UNREACHABLE]
+    return str(bad[0].error or bad[0].problem) if bad else None
 
 
 def alternatives(stores: Stores, session_id: UUID) -> str:
@@ -63,7 +86,8 @@ def alternatives(stores: Stores, session_id: UUID) -> str:
     except FntxError as error:
         return f"What is left could not be looked at: {error}"
     names = [one.name for one in plan.candidates if one.problem is None]
-    return f"What could be restored: {', '.join(names)}." if names else "Nothing else is usable."
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"What could be restored: {', '.join(names[:_NAMED])}{more}." if names else "Nothing else is usable."
 
 
 def _plan(stores: Stores, look: Look) -> SessionRecoveryPlan:
@@ -81,6 +105,7 @@ def _plan(stores: Stores, look: Look) -> SessionRecoveryPlan:
         checkpoint_id=best.checkpoint_id if best else None,
         fallback_checkpoint_ids=[one.checkpoint_id for one in usable if one.checkpoint_id and one is not best],
         candidates=listed,
+        others=look.others,
         hosts_not_seen=hidden,
         steps=[RecoveryStep(name=name, description=what) for name, what in STEPS.items()],
         estimated_duration=round(_BASE_S + size / _BYTES_PER_S, 3),
@@ -105,8 +130,9 @@ def _listed(look: Look) -> list[RecoveryCandidate]:
 
 
 def _row(look: Look, judged: Judged, known: datetime, rank: int) -> RecoveryCandidate:
-    facts, candidate, snapshot = look.facts, judged.candidate, judged.snapshot
-    created = snapshot.created_at if snapshot else candidate.created_at
+    facts, candidate, snapshot, seen = look.facts, judged.candidate, judged.snapshot, judged.seen
+    created = seen.created_at if seen else candidate.created_at
+    mark = (seen.epoch, seen.revision) if seen and candidate.key == look.named else candidate.mark
     live = candidate.source == found.LIVE
     return RecoveryCandidate(
         rank=rank,
@@ -114,8 +140,9 @@ def _row(look: Look, judged: Judged, known: datetime, rank: int) -> RecoveryCand
         name=candidate.name,
         tier=judged.tier or candidate.tier,
         checkpoint_id=candidate.checkpoint_id,
-        epoch=candidate.mark[0],
-        revision=candidate.mark[1],
+        epoch=mark[0],
+        revision=mark[1],
+        identity=seen.identity if seen else candidate.identity,
         created_at=created,
         verified=snapshot is not None,
         expected_data_loss_s=0.0 if live and snapshot else loss_s(facts, candidate.mark, created, known),
@@ -129,8 +156,6 @@ def _reason(look: Look, judged: Judged) -> str:
     facts, candidate = look.facts, judged.candidate
     if candidate.key == look.named:
         return "named: nothing else would be tried"
-    if look.named:
-        return "not tried by itself: another one was named"
     if judged.problem is not None:
         return "last: it cannot be used now" if judged.kind == UNREACHABLE else "last: it cannot be used"
     what = _WHY[candidate.source]
