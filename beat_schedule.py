@@ -27,7 +27,7 @@ ENTRIES = (
     ),
     Entry("fntx.sweeps.save", 1.0, "sessions choose their save interval, down to 0.5 s; due ones are found here"),
     Entry("fntx.sweeps.pending", 1.0, "starts that wait for agents and stops that wait for flat books"),
-    Entry("fntx.sweeps.checkpoint", 5.0, "checkpoints are due every 15 minutes a session, so not all at one moment"),
+    Entry("fntx.sweeps.checkpoint", 1.0, "a transition is kept within a second; those of one share a checkpoint"),
     Entry("fntx.sweeps.liveness", "liveness_interval_s", "sessions of a dead worker are taken over"),
     Entry("fntx.sweeps.backtest", 1.0, "days of a backtest are handed out as workers become free"),
     Entry(
@@ -48,7 +48,5 @@ ENTRIES = (
         3600.0,
         "weeks are made four weeks ahead; a start makes them too, for a beat that never lives an hour",
     ),
-    Entry(
-        "fntx.sweeps.prune_parts", 60.0, "a killed saver may leave a large part that nobody names"
-    ),
+    Entry("fntx.sweeps.prune_parts", 60.0, "a killed saver may leave a large part that nobody names"),
 )

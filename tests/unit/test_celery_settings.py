@@ -129,6 +129,12 @@ def test_beat_never_piles_up():
     assert len(entries) == len(beat_schedule.ENTRIES)
 
 
+def test_a_transition_is_kept_within_a_second():
+    """The checkpoint it makes due is looked for as often as saves are."""
+    entries = celery_settings(Settings(redis_url=URL))["beat_schedule"]
+    assert entries["fntx.sweeps.checkpoint"]["schedule"] == entries["fntx.sweeps.save"]["schedule"] == 1.0
+
+
 def test_every_scheduled_sweep_exists():
     """Beat sends no task that no worker knows."""
     app.loader.import_default_modules()
