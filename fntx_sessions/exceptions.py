@@ -27,9 +27,12 @@
 Facts are positional, so that an error survives Celery's JSON result backend and `to_dict`/`from_dict`.
 """
 
+import re
 from typing import Any, ClassVar
 
 _BY_ITSELF = frozenset({"finalization_complete", "exception"})
+# A fact that comes from elsewhere may bring a full stop of its own.
+_DOUBLED_STOP = re.compile(r"(?<=[^\s.])\.\.(?=\s|$)")
 _VERBS = {
     "health_check_failed": "suspend",
     "create_checkpoint": "checkpoint",
@@ -61,7 +64,7 @@ class FntxError(Exception):
 
     def __str__(self) -> str:
         """Build the sentence from the facts."""
-        return self.sentence.format(**self.told())
+        return _DOUBLED_STOP.sub(".", self.sentence.format(**self.told()))
 
     def told(self) -> dict[str, Any]:
         """Return the facts by name as people read them: `pause` for pause_session or fntx.sessions.pause."""
@@ -187,10 +190,13 @@ class VersionConflict(Rejected):
 
 
 class PreconditionFailed(Rejected):
-    """The transition is legal, but something it needs does not hold."""
+    """The transition is legal, but something it needs does not hold.
+
+    condition: what it needs, for programs; detail: how things are instead, for people.
+    """
 
     facts = ("session_id", "trigger", "condition", "detail", "fix")
-    sentence = "cannot {trigger} session {session_id}: {condition} does not hold: {detail}. {fix}"
+    sentence = "cannot {trigger} session {session_id}: {detail}. {fix}"
 
 
 class CommandConflict(Rejected):

@@ -10,6 +10,7 @@ from fntx_sessions.exceptions import InvalidArgument
 
 M = TypeVar("M", bound=BaseModel)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_SUBJECT = re.compile(r"^(?:Input|String|Value|Data|List|Tuple|Set|Dictionary|Decimal input|Object) should ")
 _LARGEST = 2**63 - 1
 
 
@@ -49,4 +50,10 @@ def invalid(error: ValidationError, model: type[BaseModel], where: str = "") -> 
     if first["type"] == "missing":
         return InvalidArgument(path, "is missing", "Add it.")
     more = "" if error.error_count() == 1 else f" ({error.error_count() - 1} more problems follow this one.)"
-    return InvalidArgument(path, first["msg"], f"Correct it and ask again.{more}")
+    return InvalidArgument(path, _problem(first["msg"]), f"Correct it and ask again.{more}")
+
+
+def _problem(message: str) -> str:
+    """Return what pydantic says in words that follow the name of the field."""
+    plain = _SUBJECT.sub("should ", message.removeprefix("Value error, "))
+    return plain.removesuffix(".")

@@ -30,7 +30,7 @@ def list_sessions(
     template: Annotated[str | None, typer.Option("--template", "-t", help="Only of this template.")] = None,
     account: Annotated[str | None, typer.Option("--account", help="Only on this account.")] = None,
     tag: Annotated[str | None, typer.Option("--tag", help="Only with this tag.")] = None,
-    everything: Annotated[bool, typer.Option("--all", "-a", help="Children and the days of backtests too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="The days of backtests too.")] = False,
     limit: Limit = 100,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print ids alone, one a line.")] = False,
     as_json: AsJson = False,
@@ -121,7 +121,10 @@ def validate(session_id: Id, as_json: AsJson = False) -> None:
     else:
         kinds = [("[red]error[/red]", one) for one in found["errors"]]
         kinds += [("[yellow]warning[/yellow]", one) for one in found["warnings"]]
-        output.table([{"kind": kind, **one} for kind, one in kinds], FINDING_COLUMNS, "its state is sound")
+        if kinds:
+            output.table([{"kind": kind, **one} for kind, one in kinds], FINDING_COLUMNS, "")
+        else:
+            output.console().print("its state is sound")
     if not found["valid"]:
         raise typer.Exit(Exit.UNEXPECTED)
 

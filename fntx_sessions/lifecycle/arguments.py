@@ -5,8 +5,10 @@ from uuid import UUID
 
 from pydantic import Field, field_validator, model_validator
 
+from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.schemas import Hold, Model, SessionType
 
+MANUAL = "manual"
 Reason = Field(default="", max_length=2000)
 
 
@@ -116,17 +118,17 @@ class ForkArguments(Model):
 
 
 class CheckpointArguments(CommandArguments):
-    """create_checkpoint: keep the state of this moment. checkpoint_type: what the caller calls it."""
+    """create_checkpoint: keep the state of this moment. checkpoint_type: callers give `manual` alone."""
 
     note: str | None = Field(default=None, max_length=2000)
-    checkpoint_type: str = Field(default="manual", pattern=r"^[a-z][a-z0-9_-]{0,39}$")
+    checkpoint_type: str = MANUAL
 
     @field_validator("checkpoint_type")
     @classmethod
     def _is_the_callers(cls, value: str) -> str:
-        if value in ("final", "fork", "imported"):
-            msg = f"{value!r} is a type that only the desk itself gives"
-            raise ValueError(msg)
+        if value != MANUAL:
+            fix = f"Leave it out or give {MANUAL!r}: the desk itself gives the others. Say in `note` what it is for."
+            raise InvalidArgument("checkpoint_type", f"{value[:40]!r} is not a type that callers give", fix)
         return value
 
 
@@ -146,8 +148,8 @@ class PruneArguments(CommandArguments):
     @model_validator(mode="after")
     def _says_which(self) -> Self:
         if self.keep is None and self.older_than_s is None:
-            msg = "give keep, older_than_s, or both"
-            raise ValueError(msg)
+            fix = "Give keep, older_than_s, or both."
+            raise InvalidArgument("prune", "would take everything", fix)
         return self
 
 

@@ -91,7 +91,7 @@ def check_identity(engine: Engine, session_id: UUID, identity: str, accept: str 
         str(session_id),
         Trigger.RECOVER.value,
         "the session is what it was when the checkpoint was made",
-        "; ".join(found),
+        f"the checkpoint was made under another identity: {'; '.join(found)}",
         f"To restore it all the same, name what you accept{wrong}: --accept-identity {identity[:_SHOWN]}.",
     )
 

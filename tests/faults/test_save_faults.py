@@ -189,7 +189,7 @@ def test_a_checkpoint_of_nothing_is_refused_and_one_of_100_mb_is_kept_whole(worl
     """No state is no checkpoint; 100 MB in parts of up to 20 MB are saved, checkpointed and read back to the byte."""
     empty, huge = world.sessions(2)
     world.client.delete(f"fntx:{{{empty}}}:live")
-    with pytest.raises(PreconditionFailed, match="has_state"):
+    with pytest.raises(PreconditionFailed, match="neither Redis nor a save holds any state"):
         create_checkpoint(*world.stores, empty, "manual")
     for n in range(6):
         data = orjson.dumps({"noise": noise(n, 850_000) * 10})

@@ -125,7 +125,7 @@ def test_what_was_accepted_is_not_raised_again(hosting):
     hosting.do(T.ACCEPT, session_id, actor=RISK, reason="known")
     hosting.do(T.SUSPEND, session_id)
     assert hosting.do(T.RECOVER, session_id).extra["differences"] == []
-    with pytest.raises(PreconditionFailed, match="there are none"):
+    with pytest.raises(PreconditionFailed, match="there are no differences to accept"):
         hosting.do(T.ACCEPT, session_id, actor=RISK, reason="again")
 
 
@@ -135,7 +135,7 @@ def test_a_recovery_that_fails_keeps_what_nobody_accepted(hosting):
     no_position(hosting, session_id)
     hosting.do(T.RECOVER, session_id)
     assert hosting.ask(T.RECOVER, session_id, checkpoint_id=uuid4()).state == "refused"
-    with pytest.raises(PreconditionFailed, match="memory, ledger and broker agree"):
+    with pytest.raises(PreconditionFailed, match="memory, ledger and broker differ: position"):
         hosting.do(T.RESUME, session_id)
 
 

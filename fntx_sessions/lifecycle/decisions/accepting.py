@@ -49,8 +49,8 @@ def _found(row: Row, ask: Ask) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = row["recovery_data"].get("differences") or []
     if not found:
         raise PreconditionFailed(
-            str(ask.session_id), ask.trigger.value, "differences wait to be accepted", "there are none",
-            "See `fntx show ID`.",
+            str(ask.session_id), ask.trigger.value, "differences wait to be accepted",
+            "there are no differences to accept", "See `fntx show ID`.",
         )  # fmt: skip
     if not ask.reason.strip():
         raise InvalidArgument("reason", "is missing", "Say why going on is right: it is kept with your name.")

@@ -51,7 +51,7 @@ def finalize(row: Row, ask: Ask) -> list[Change]:
     """Second phase: the book matches the policy and the final checkpoint is verified, or the session never started."""
     must_be_legal(row, ask)
     if row["in_flight"]:
-        orders = f"open orders: {', '.join(row['in_flight'])}"
+        orders = f"orders are still open: {', '.join(row['in_flight'])}"
         raise PreconditionFailed(
             str(ask.session_id), ask.trigger.value, "nothing is in flight", orders, "It is tried again by itself."
         )

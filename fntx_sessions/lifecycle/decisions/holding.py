@@ -50,7 +50,7 @@ def resume(row: Row, ask: Ask) -> list[Change]:
             str(ask.session_id),
             ask.trigger.value,
             "no other hold is left",
-            f"held by {', '.join(left)}",
+            f"it is still held by {', '.join(left)}",
             "Whoever holds it has to release it.",
         )
     if row["requires_action"]:
@@ -85,7 +85,8 @@ def _not_recovering(row: Row, ask: Ask) -> None:
 def _no_differences(row: Row, ask: Ask) -> None:
     found = row["recovery_data"].get("differences")
     if found:
+        told = f"memory, ledger and broker differ: {'; '.join(map(sentence, found))}"
         raise PreconditionFailed(
-            str(ask.session_id), ask.trigger.value, "memory, ledger and broker agree", "; ".join(map(sentence, found)),
+            str(ask.session_id), ask.trigger.value, "memory, ledger and broker agree", told,
             f"A risk manager looks, then `fntx accept {ask.session_id} --reason ...`.",
         )  # fmt: skip

@@ -83,13 +83,13 @@ def begin_prune(found: list[UUID]) -> Decision:
 def _may_prune(row: Row, ask: Ask) -> None:
     if row["pinned"]:
         raise PreconditionFailed(
-            str(ask.session_id), ask.trigger.value, "the session is not pinned", "all its checkpoints are to stay",
-            "Let go of it first: `fntx unpin ID`.",
+            str(ask.session_id), ask.trigger.value, "the session is not pinned",
+            "it is pinned, so all its checkpoints stay", "Let go of it first: `fntx unpin ID`.",
         )  # fmt: skip
     if (row["pending"] or {}).get("trigger") == Trigger.RECOVER:
         raise PreconditionFailed(
-            str(ask.session_id), ask.trigger.value, "no recovery is under way", "it may need any of the checkpoints",
-            "Prune once it is done.",
+            str(ask.session_id), ask.trigger.value, "no recovery is under way",
+            "a recovery is under way and may need any of them", "Prune once it is done.",
         )  # fmt: skip
 
 

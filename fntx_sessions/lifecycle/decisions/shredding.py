@@ -28,8 +28,8 @@ def shred(row: Row, ask: Ask) -> list[Change]:
         )  # fmt: skip
     if row["pinned"]:
         raise PreconditionFailed(
-            str(ask.session_id), ask.trigger.value, "it is not pinned", "somebody holds it against being deleted",
-            "Let go of it first: `fntx unpin ID`.",
+            str(ask.session_id), ask.trigger.value, "it is not pinned",
+            "it is pinned: somebody holds it against being deleted", "Let go of it first: `fntx unpin ID`.",
         )  # fmt: skip
     return [Change(new_epoch=True, shreds=True, fields=_blanked(row, ask), extra={"erasing": True})]
 

@@ -70,7 +70,7 @@ def _pending_start(row: Row, ask: Ask, edits: dict[str, Any], missing: list[str]
             str(ask.session_id),
             ask.trigger.value,
             "required agents are ready",
-            f"not ready after {wait_s:g} s: {', '.join(missing)}",
+            f"agents were not ready after {wait_s:g} s: {', '.join(missing)}",
             "Start those agents, then start the session again.",
         )
     if waiting is not None:
