@@ -294,8 +294,8 @@ def test_filters_hold_together(world: World) -> None:
         listed(world, status=["open"])
 
 
-def test_children_and_backtest_days_are_left_out_until_asked_for(world: World) -> None:
-    """A list for people shows what they made; children come with their parent's name or when all are asked for."""
+def test_backtest_days_alone_are_left_out_until_asked_for(world: World) -> None:
+    """A list for people shows what trades, forks too; the days of a backtest come when all are asked for."""
     parent = world.create()
     child = world.create(parent_session_id=parent)
     day = world.create()
@@ -307,7 +307,7 @@ def test_children_and_backtest_days_are_left_out_until_asked_for(world: World) -
         date=OPEN.date(),
         id=day,
     )
-    assert listed(world) == [parent]
+    assert set(listed(world)) == {parent, child}
     assert listed(world, parent_session_id=parent) == [child]
     assert set(listed(world, include_children=True)) == {parent, child, day}
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from fntx_sessions.cli import details
 from fntx_sessions.database.engine import build_engine
-from fntx_sessions.exceptions import FntxError, Shredded, StaleEpoch, Unavailable
+from fntx_sessions.exceptions import FntxError, IllegalTransition, Shredded, StaleEpoch, Unavailable
 from fntx_sessions.lifecycle.arguments import CommandArguments
 from fntx_sessions.lifecycle.execute import Desk, command
 from fntx_sessions.lifecycle.reads import history

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
+from fntx_sessions.exceptions import Shredded
 from fntx_sessions.lifecycle.reads.rows import Row, one
 from fntx_sessions.schemas import SessionMetrics
 from fntx_sessions.trading.metrics import PAPER_NOTICE, error_rate, win_rate
@@ -55,18 +56,19 @@ SELECT s.session_id, s.session_type, s.status, s.version, s.epoch, s.started_at,
   equity.drawdown, equity.peak, equity.latest, recent.*, effort.*, spent.*, decisions.*,
   (SELECT count(*) FROM checkpoints c WHERE c.session_id = s.session_id) AS checkpoint_count,
   (SELECT a.contents -> 'metrics' FROM archives a WHERE a.session_id = s.session_id AND a.rows_dropped_at IS NOT NULL)
-    AS archived
+    AS archived,
+  (SELECT k.shredded_at FROM session_keys k WHERE k.session_id = s.session_id) AS shredded_at
 FROM sessions s, money, equity, recent, effort, spent, decisions WHERE s.session_id = :session_id
 """)
 
 
 def get_metrics(engine: Engine, session_id: UUID) -> SessionMetrics:
-    """Return the measures of a session; total_api_calls: orders sent to the broker. Raises NotFound."""
+    """Return the measures of a session; total_api_calls: orders sent to the broker. Raises NotFound and Shredded."""
     return _metrics(one(engine, _METRICS, session_id))
 
 
 def get_metrics_and_status(engine: Engine, session_id: UUID) -> dict[str, Any]:
-    """Return {"metrics", "session": {"session_id", "status", "version", "epoch"}} of one moment; raises NotFound."""
+    """Return {"metrics", "session": {"session_id", "status", "version", "epoch"}} of one moment; raises so too."""
     row = one(engine, _METRICS, session_id)
     return {
         "metrics": _metrics(row),
@@ -75,6 +77,9 @@ def get_metrics_and_status(engine: Engine, session_id: UUID) -> dict[str, Any]:
 
 
 def _metrics(row: Row) -> SessionMetrics:
+    # What they would be made of is erased: 0 would be an invention.
+    if row["shredded_at"] is not None:
+        raise Shredded(str(row["session_id"]), row["shredded_at"].isoformat())
     # What they would be made of has left with the archive; they were taken then.
     if row["archived"] is not None:
         return SessionMetrics.model_validate(row["archived"])

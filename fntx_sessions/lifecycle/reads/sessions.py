@@ -41,6 +41,7 @@ SELECT {COLUMNS},
   (SELECT jsonb_build_object('first_week', min(g.week), 'last_week', max(g.week), 'rows', sum(g.rows))
     FROM archive_segments g WHERE g.session_id = s.session_id AND g.verified_at IS NOT NULL
     HAVING count(*) > 0) AS sealed_weeks,
+  (SELECT k.shredded_at FROM session_keys k WHERE k.session_id = s.session_id) AS shredded_at,
   w.last_saved_at, {UNATTENDED} AS unattended
 FROM sessions s LEFT JOIN session_work w USING (session_id) WHERE s.session_id = :session_id
 """)  # fmt: skip
@@ -70,12 +71,15 @@ def get_session(engine: Engine, redis: Redis, settings: Settings, session_id: UU
     """Return a session whole: its row, states, money, last events (oldest first), checkpoints (newest first), metrics.
 
     Agents and market are what Redis holds live; where it holds nothing, or is out of reach, what was saved last;
-    `state_source` says which, and how old it is.
+    `state_source` says which, and how old it is. Of a shredded one (`shredded_at`) there is the row alone, no figures.
     Raises NotFound, Busy and Unavailable (Postgres).
     """
     row = one(engine, _GET, session_id, events=EVENTS_SHOWN, checkpoints=CHECKPOINTS_SHOWN)
-    parts, source = read_state(engine, redis, settings, session_id, row.pop("last_saved_at"))
+    saved_at = row.pop("last_saved_at")
     row["events"] = _events(Payloads(engine), row["events"])
+    if row["shredded_at"] is not None:
+        return to_session(row)
+    parts, source = read_state(engine, redis, settings, session_id, saved_at)
     checkpoints, agents = row["checkpoints"], _agents(parts)
     trading = trading_state(engine, session_id, row["status"], parts.get(TRADING))
     return to_session(
