@@ -3,6 +3,7 @@
 from typing import Any, Unpack
 from uuid import UUID
 
+from fntx_sessions.caller.fresh import learn_everywhere
 from fntx_sessions.caller.manager import Asking, Manager, as_id
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.lifecycle.change import Outcome
@@ -16,7 +17,9 @@ Session = TradingSession | Id
 class SessionStateManager(Manager):
     """Asks for checkpoints, recoveries and validations without blocking the loop.
 
-    Whatever takes a session takes its id too. Commands are asked, and raise, as `SessionLifecycleManager`'s are.
+    Whatever takes a session takes its id too. The `status`, `version` and `epoch` of a session that was given, or that
+    a manager of this process handed out, follow the outcomes. Commands are asked, and raise, as
+    `SessionLifecycleManager`'s are.
     """
 
     async def create_checkpoint(
@@ -49,7 +52,8 @@ class SessionStateManager(Manager):
     async def verify_checkpoint(self, session: Session, checkpoint_id: Id) -> SessionCheckpoint:
         """Read a checkpoint whole, wherever it lies, and return it; its `verified` says whether it is sound.
 
-        One that is not leaves an event that says what is wrong.
+        A damaged one is written again from a sound copy in another tier (`read_from`), with an event; where there is
+        none it stays unverified, with an event that says what is wrong.
         """
         found = await self._query("fntx.sessions.verify", _one(session, checkpoint_id))
         return SessionCheckpoint.model_validate(found["checkpoint"])
@@ -144,6 +148,7 @@ class SessionStateManager(Manager):
 
     async def _command(self, verb: str, session: Session, arguments: dict[str, Any], asking: Asking) -> Outcome:
         outcome = await self._outcome(verb, {"session_id": _id(session), **arguments}, asking)
+        learn_everywhere(outcome, session if isinstance(session, TradingSession) else None)
         return outcome.raise_for_refusal()
 
 

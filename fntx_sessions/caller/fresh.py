@@ -18,11 +18,25 @@ EDITABLE = ("config", "risk_parameters", "enabled_strategies", "strategy_paramet
 # What is only shown: large, and read from elsewhere than the session's row. A list does not bring it.
 SHOWN = frozenset(
     {"agent_states", "market_state", "trading_state", "events", "checkpoints", "metrics", "recovery_data",
-     "last_checkpoint_id", "child_session_ids"}
+     "last_checkpoint_id", "child_session_ids", "shredded_at"}
 )  # fmt: skip
 ROW = tuple(name for name in TradingSession.model_fields if name not in SHOWN)
 _FIX = "It was put back to what the desk holds. Edit config, risk_parameters or strategies, then start."
 Edits = dict[str, Any]
+_EVERY: "weakref.WeakSet[FreshSessions]" = weakref.WeakSet()
+
+
+def learn_everywhere(outcome: Outcome, session: TradingSession | None = None) -> None:
+    """Take in where a command left its session, in every manager of this process that handed it out.
+
+    session: an object of it that may be nobody's; older than what is known, nothing changes.
+    """
+    for each in list(_EVERY):
+        each.learn_outcome(outcome)
+    if session is None or outcome.status is None or outcome.version is None or outcome.epoch is None:
+        return
+    if session.session_id == outcome.session_id and session.version < outcome.version:
+        session.status, session.version, session.epoch = outcome.status, outcome.version, outcome.epoch
 
 
 class _Held:
@@ -41,6 +55,7 @@ class FreshSessions:
 
     def __init__(self) -> None:
         self._held: dict[UUID, _Held] = {}
+        _EVERY.add(self)
 
     def take_in(self, seen: TradingSession, *, whole: bool = True) -> TradingSession:
         """Return the session's one object, made like `seen` but for what its holder edited.

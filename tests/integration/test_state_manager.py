@@ -81,6 +81,7 @@ def test_the_example_of_checkpoint_and_recovery_runs_as_written(desk: RunningDes
         success = await state_manager.restore_from_checkpoint(session, checkpoint_id)
 
         assert success
+        assert (session.status, session.epoch) == (SessionStatus.PAUSED, 2)
         assert checkpoints == [checkpoint]
         assert checkpoint.verified
         assert note_of(await lifecycle_manager.get_session(session_id)) == "first"
@@ -92,6 +93,7 @@ def test_the_example_of_checkpoint_and_recovery_runs_as_written(desk: RunningDes
         success = await state_manager.execute_recovery_plan(plan)
 
         assert success
+        assert (session.status, session.epoch) == (SessionStatus.PAUSED, 3)
         session = await lifecycle_manager.get_session(session_id)
         assert (session.status, note_of(session)) == (SessionStatus.PAUSED, "first")
 
@@ -248,26 +250,34 @@ def test_the_command_line_keeps_lists_verifies_and_forks(
     assert fntx(["prune", given]) == 2
     assert fntx(["fork", given, "--quiet"]) == 0
     assert str(UUID(capsys.readouterr().out.split()[-1])) != given
-    _damage(at_the_desk, given)
+    _run(at_the_desk, _FLIP, given)
+    assert fntx(["verify", given]) == 0
+    assert "damaged in postgres, mended from" in " ".join(capsys.readouterr().out.split())
+    _run(at_the_desk, _FOREIGN, given)
     assert fntx(["verify", given]) == 1
     assert "does not open" in " ".join(capsys.readouterr().out.split())
 
     async def read(_: SessionLifecycleManager, state_manager: SessionStateManager) -> None:
-        [one] = await state_manager.list_checkpoints(given)
-        assert not one.verified
+        one, sound = await state_manager.list_checkpoints(given)
+        assert (one.verified, sound.verified) == (False, True)
         with pytest.raises(IntegrityError, match="does not open"):
             await state_manager.get_checkpoint(given, one.checkpoint_id)
 
     with_managers(at_the_desk, read)
 
 
-def _damage(desk: RunningDesk, session_id: str) -> None:
+_FLIP = "UPDATE checkpoints SET manifest = set_byte(manifest, 60, 255 - get_byte(manifest, 60)) WHERE session_id = %s"
+# Under a name of its own no tier holds a copy of it.
+_FOREIGN = """
+CREATE TEMP TABLE one AS SELECT * FROM checkpoints WHERE session_id = %s;
+UPDATE one SET checkpoint_id = gen_random_uuid(), timestamp = now();
+INSERT INTO checkpoints SELECT * FROM one;
+"""
+
+
+def _run(desk: RunningDesk, statements: str, session_id: str) -> None:
     import psycopg2  # noqa: PLC0415 - for this alone
 
     with psycopg2.connect(desk.database_url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE checkpoints SET manifest = set_byte(manifest, 60, 255 - get_byte(manifest, 60)) "
-            "WHERE session_id = %s",
-            (session_id,),
-        )
+        cursor.execute(statements, (session_id,))
     connection.close()
