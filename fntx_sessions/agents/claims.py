@@ -20,7 +20,7 @@ from fntx_sessions.state.payloads import Payloads
 # not.
 _CLAIM = text("""
 WITH due AS (
-  SELECT session_id, step_claimed_by AS interrupted FROM session_work w
+  SELECT session_id, step_claimed_by AS interrupted, host_id AS before FROM session_work w
   WHERE next_step_at <= now() AND status <> 'closed' AND (step_claimed_until IS NULL OR step_claimed_until < now())
     AND (host_id IS NULL OR host_id = :host_id OR (next_step_at < now() - make_interval(secs => :patience_s)
       AND EXISTS (SELECT 1 FROM hosts h WHERE h.host_id = w.host_id AND h.lease_until > now())))
@@ -30,7 +30,15 @@ WITH due AS (
     step_claimed_until = now() + make_interval(secs => :claim_s)
   FROM due WHERE w.session_id = due.session_id
   RETURNING w.session_id, w.epoch, w.saved_epoch, w.saved_revision, w.clock_at, w.agent_failures, w.step_interval_s,
-    due.interrupted
+    due.interrupted, due.before
+), told AS (
+  INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description,
+    requires_action)
+  SELECT gen_random_uuid(), session_id, clock_timestamp(), 'host_changed', 'lifecycle', 'warning', '',
+    'host ' || before || ' did not step it for ' || :patience_s || ' s or more; ' || :host_id
+      || ' goes on with it under epoch ' || epoch || CASE WHEN interrupted IS NULL THEN ''
+      ELSE ', after settling with the broker what its last step left in flight' END, false
+  FROM claimed WHERE before <> :host_id
 )
 SELECT c.*, s.status, s.version, s.session_type, s.config, s.risk_parameters, s.enabled_strategies,
   s.strategy_parameters, s.account_id, s.broker, s.pending, s.quiesced_at, s.started_at,

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from hosting import Hosting, S, T, forget_runtimes, make_hosting, shared
 
-from fntx_sessions.agents import claims
+from fntx_sessions.agents import claims, host
 from fntx_sessions.agents.registry import get_agent
 from fntx_sessions.automation import hosts
 from fntx_sessions.settings import get_settings
@@ -126,6 +126,31 @@ def test_killed_with_its_host(hosting, point):
     hosting.do(T.RESUME, session_id)
     forget_runtimes()
     ends_as_if_nothing_happened(hosting, session_id, "h2")
+
+
+@pytest.mark.parametrize("point", ["order.committed", "order.placed"])
+def test_killed_with_its_host_and_restarted_before_its_lease_ran_out(hosting, point):
+    """The next host adopts the session under the same epoch, settles the order's fate first, and says so once."""
+    session_id = before_entry(hosting)
+    killed(hosting, step, f"{point}:kill")
+    # Its claim lapses and it is overdue, while the dead host's lease still stands.
+    hosting.run(
+        "UPDATE session_work SET next_step_at = now() - interval '6 s', step_claimed_until = now() - interval '1 s' "
+        "WHERE session_id = :id",
+        id=session_id,
+    )
+    forget_runtimes()
+    hosts.renew(hosting.desk.engine, hosting.desk.settings, "h2", "agents")
+    assert host.step_due(hosting.desk, "h2") == 1
+    [name] = [name for name in hosting.states(session_id) if name.endswith("/1")]
+    assert hosting.states(session_id)[name] == ("filled" if point == "order.placed" else "rejected")
+    hosting.check_books(session_id)
+    row = hosting.row(session_id)
+    assert (row["epoch"], row["host_id"], row["status"]) == (1, "h2", S.ACTIVE)
+    ends_as_if_nothing_happened(hosting, session_id, "h2")
+    [told] = hosting.events(session_id, "host_changed")
+    assert "host h1 did not step it" in told["description"]
+    assert "h2 goes on with it under epoch 1, after settling" in told["description"]
 
 
 def test_only_the_agent_that_took_its_process_down_is_charged(hosting):
