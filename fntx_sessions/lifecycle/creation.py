@@ -81,7 +81,7 @@ def plan(
     names, parameters = templates.checked_strategies(
         names, _merged(template.strategy_parameters, arguments.strategy_parameters)
     )
-    _check_feed(arguments.session_type, config)
+    check_feed(arguments.session_type, config)
     if config["broker"] is not None:
         check_broker(config["broker"])
     return Plan(
@@ -102,7 +102,8 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return templates.merge_into(copied, changes)
 
 
-def _check_feed(session_type: SessionType, config: dict[str, Any]) -> None:
+def check_feed(session_type: SessionType, config: dict[str, Any]) -> None:
+    """Raise InvalidArgument where a session of this type cannot run on its config's feed."""
     feed = config["feed"]
     if config["calendar"] != SessionConfig.model_fields["calendar"].default:
         _calendar(config["calendar"])

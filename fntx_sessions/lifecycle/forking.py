@@ -84,11 +84,13 @@ def _plan(engine: Engine, arguments: ForkArguments) -> creation.Plan:
             raise NotFound("session", str(arguments.session_id), "See `fntx ls`.")
         parent = dict(found)
         template = templates.load(connection, parent["template_name"] or templates.BY_TYPE[arguments.session_type])
+    config = _config(parent["config"], arguments)
+    creation.check_feed(arguments.session_type, config)
     names, parameters = templates.checked_strategies(parent["enabled_strategies"], parent["strategy_parameters"])
     return creation.Plan(
         arguments.session_type,
         _as_then(template, parent),
-        _config(parent["config"], arguments),
+        config,
         templates.checked_risk(parent["risk_parameters"]),
         names,
         parameters,

@@ -100,6 +100,20 @@ def test_a_fork_is_paper_unless_a_risk_manager_says_otherwise(hosting):
     assert hosting.row(live)["session_type"] == "regular"
 
 
+def test_a_fork_cannot_be_a_backtest_of_a_feed_that_is_never_played_again(hosting):
+    """What another service published is gone: refused by name, as at a creation; a seeded day is played again."""
+    published = parent_on(hosting, {"kind": "published"})
+    with pytest.raises(InvalidArgument, match=r"config\.feed\.kind.*a backtest runs on a replayed or synthetic feed"):
+        fork(hosting, published, session_type="backtest")
+    assert fork(hosting, published).state == "done"
+    made = parent_on(hosting, {"kind": "synthetic", "seed": 7, "trade_date": "2018-02-06"})
+    assert fork(hosting, made, session_type="backtest").state == "done"
+
+
+def parent_on(hosting: Hosting, feed: dict) -> UUID:
+    return parent_of(hosting, config={"feed": feed})
+
+
 def test_a_fork_on_its_parents_account_shares_its_loss(hosting):
     """The loss used, and the limit that fired, are the account's: a fork there counts both once."""
     parent = parent_of(hosting)
