@@ -229,7 +229,9 @@ def test_servers_given_from_outside_are_used_and_none_started(
     with Stack(home, env=given, procfile=procfile) as stack:
         assert set(stack.processes()) == {"worker", "beat"}
         assert stack.environment()["FNTX_DATABASE_URL"] == database_url
-        assert "_URL" not in (home / "stack.json").read_text()
+        kept = (home / "stack.json").read_text()
+        assert "FNTX_DATABASE_URL" not in kept
+        assert "FNTX_REDIS_URL" not in kept
 
 
 def test_a_long_path_moves_the_sockets_only(home: Path, procfile: Path) -> None:
