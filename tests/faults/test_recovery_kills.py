@@ -17,6 +17,8 @@ from fntx_sessions.exceptions import FntxError, Unavailable
 from fntx_sessions.lifecycle.recovery import restoring
 from fntx_sessions.settings import get_settings
 from fntx_sessions.state.redis_client import build_redis
+from fntx_sessions.state.tiers.base import Ref
+from fntx_sessions.state.tiers.memory import get_memory
 from fntx_sessions.testing import failpoints_armed
 
 STEPS = (
@@ -238,6 +240,7 @@ def test_health_falls_back_and_then_calls_a_person(hosting):
     lose_redis(hosting, session_id, hot=True)
     flipped(hosting, "saves", session_id)
     flipped(hosting, "checkpoints", made.checkpoint_id)
+    get_memory().delete(Ref(session_id, made.checkpoint_id))
     hosting.run("INSERT INTO hosts (host_id, pid, node, lease_until) VALUES ('h9', 1, 'n', now() + interval '1 day')")
     hosting.lose("h1")
     watch = hosting.watch()

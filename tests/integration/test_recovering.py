@@ -272,3 +272,13 @@ def test_the_sweep_leaves_a_recovery_that_has_just_begun_to_whoever_asked(hostin
         hosting.ask(T.RECOVER, session_id)
     assert pending.finish_pending(hosting.desk, SYSTEM) == {}
     assert hosting.finish() == {"recover_done": 1}
+
+
+def test_down_counts_from_the_last_sign_of_the_agents(hosting):
+    """An hour passed before anybody recovered it: the recovery took a moment, the session was down an hour."""
+    session_id = suspended(hosting)
+    hosting.run("UPDATE sessions SET status_since = now() - interval '1 hour' WHERE session_id = :id", id=session_id)
+    hosting.desk.redis.flushdb()
+    measured = hosting.do(T.RECOVER, session_id).extra
+    assert measured["down_s"] > 3600 > measured["rto_s"]
+    assert hosting.row(session_id)["recovery_data"]["down_s"] == measured["down_s"]
