@@ -35,6 +35,8 @@ ELSEWHERE = {"order.before_commit", "order.committed"} | {
     # tests/faults/test_recovery_kills.py
     "recovery.fenced", "recovery.verified", "recovery.put_back", "recovery.compared", "recovery.cancelled",
     "recovery.asked", "recovery.reconciled", "recovery.finished", "recovery.called",
+    # tests/integration/test_shredding.py
+    "shred.committed",
 }  # fmt: skip
 COMMITTED = {"command.committed", "create.committed"}
 

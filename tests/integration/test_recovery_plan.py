@@ -305,13 +305,24 @@ def cold_layered(hosting, tmp_path):
     return session_id, made, gone, back
 
 
-@pytest.mark.parametrize("named", [False, True], ids=["newest", "named"])
-def test_a_person_is_told_what_was_out_of_reach(hosting, tmp_path, named):
+def test_a_named_checkpoint_in_a_store_that_is_away_is_refused_at_once(hosting, tmp_path):
+    """Whoever named it is told, and may ask again: no attempt is spent on waiting, the session stays as it was."""
+    session_id, made, gone, back = cold_layered(hosting, tmp_path)
+    hosting.do(T.RECOVER, session_id)
+    for _ in range(hosting.desk.settings.recovery_attempts_max + 1):
+        refused = gone.ask(T.RECOVER, session_id, checkpoint_id=made.checkpoint_id)
+        assert "the checkpoint lies in the cold store, out of reach" in refused.error["message"]
+    row = hosting.row(session_id)
+    assert (row["status"], row["pending"], row["requires_action"]) == (S.PAUSED, None, None)
+    assert back.ask(T.RECOVER, session_id, checkpoint_id=made.checkpoint_id).state == "done"
+
+
+def test_a_person_is_told_what_was_out_of_reach(hosting, tmp_path):
     """Given up after its attempts: why is in the call, not only that they failed."""
-    session_id, made, gone, _ = cold_layered(hosting, tmp_path)
+    session_id, _, gone, _ = cold_layered(hosting, tmp_path)
     flipped(hosting, "saves", session_id)
     with pytest.raises(Unavailable):
-        gone.ask(T.RECOVER, session_id, **({"checkpoint_id": made.checkpoint_id} if named else {}))
+        gone.ask(T.RECOVER, session_id)
     while gone.finish() != {"gave_up": 1}:
         assert hosting.row(session_id)["pending"]
     assert "the cold store is out of reach" in hosting.row(session_id)["requires_action"]

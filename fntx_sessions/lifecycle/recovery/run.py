@@ -11,7 +11,7 @@ import structlog
 from redis import Redis
 from sqlalchemy import Engine
 
-from fntx_sessions.exceptions import FntxError, IntegrityError, PreconditionFailed, Rejected, StaleEpoch
+from fntx_sessions.exceptions import FntxError, IntegrityError, PreconditionFailed, Rejected, StaleEpoch, Unavailable
 from fntx_sessions.lifecycle import commands, machine
 from fntx_sessions.lifecycle.change import Ask, Outcome
 from fntx_sessions.lifecycle.recovery.facts import Stores, read_facts
@@ -23,6 +23,7 @@ from fntx_sessions.lifecycle.told import sentence
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.settings import Settings
+from fntx_sessions.state.objects.base import COLD_STORE
 from fntx_sessions.state.parts import is_memory
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.brokers import get_broker
@@ -51,6 +52,11 @@ def recover(engine: Engine, redis: Redis, settings: Settings, ask: Ask) -> Outco
         return _refused(stores, ask, progress, _nothing_left(stores, ask, left.args[0]))
     except (Rejected, IntegrityError) as error:
         return _refused(stores, ask, progress, _for_good(ask, error))
+    except Unavailable as error:
+        if not ask.arguments.get("checkpoint_id") or error.args[0] != COLD_STORE:
+            raise
+        # Nothing else will do for whoever named it, and they are there to ask again: no attempt is spent on waiting.
+        return _refused(stores, ask, progress, _away(ask, error))
     failpoint("recovery.restored")
     outcome = machine.run(engine, ask, commands.finish_recovery(measured), finishing=True)
     failpoint("recovery.finished")
@@ -101,6 +107,12 @@ def _for_good(ask: Ask, error: Rejected | IntegrityError) -> Rejected:
         return error
     fix = "Look at what is left: `fntx plan ID`."
     return PreconditionFailed(str(ask.session_id), ask.trigger.value, "what is restored verifies", str(error), fix)
+
+
+def _away(ask: Ask, error: Unavailable) -> Rejected:
+    condition, detail = "the cold store answers", f"the checkpoint lies in {COLD_STORE}, out of reach: {error.args[1]}"
+    fix = "Recover it again once the store answers, or name another: `fntx checkpoints ID`."
+    return PreconditionFailed(str(ask.session_id), ask.trigger.value, condition, detail, fix)
 
 
 def _nothing_left(stores: Stores, ask: Ask, tried: list[dict[str, Any]]) -> Rejected:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+COLD_STORE = "the cold store"  # what Unavailable calls it
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:

@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.state.objects.base import COLD_STORE
 
 INCOMING = ".incoming"
 LOCK = "lock"
@@ -41,7 +42,7 @@ def folder_errors(root: Path) -> Iterator[None]:
     except OSError as error:
         fix = _FIXES.get(error.errno or 0, "Look at that disk; `fntx doctor` tries again.")
         detail = f"{root}: {(error.strerror or str(error)).lower()}"
-        raise Unavailable("the cold store", detail, fix) from error
+        raise Unavailable(COLD_STORE, detail, fix) from error
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def opened_root(root: Path, *, make: bool, ours: bool) -> Iterator[int]:
         if ours:
             raise
         fix = f"Mount its disk, or make it: mkdir -m 700 {root}"
-        raise Unavailable("the cold store", f"there is no folder {root}", fix) from None
+        raise Unavailable(COLD_STORE, f"there is no folder {root}", fix) from None
     try:
         yield descriptor
     finally:

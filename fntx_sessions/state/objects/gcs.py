@@ -14,7 +14,7 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption
 
 from fntx_sessions.exceptions import IntegrityError, Unavailable
-from fntx_sessions.state.objects.base import ObjectInfo
+from fntx_sessions.state.objects.base import COLD_STORE, ObjectInfo
 from fntx_sessions.state.objects.gcs_client import build_bucket, of_request
 from fntx_sessions.state.objects.gcs_errors import FOREIGN, gcs_errors
 from fntx_sessions.state.objects.probe import probe
@@ -77,7 +77,7 @@ class GcsStore:
                 if self._upload(name, data, metadata, 0 if blob is None else int(blob.generation)):
                     return True
         fix = "Try again; it is written by others without a pause."
-        raise Unavailable("the cold store", f"{name} was written by others {_RACES} times meanwhile", fix)
+        raise Unavailable(COLD_STORE, f"{name} was written by others {_RACES} times meanwhile", fix)
 
     def read(self, name: str) -> bytes | None:
         """Return an object's bytes, compared with its checksum; None: there is none. Raises IntegrityError.
@@ -120,7 +120,7 @@ class GcsStore:
                 gone.update(self._delete(blob) for blob in found)
         detail = f"bucket {self._name} still has {len(found)} generations of {name} after they were deleted"
         fix = f"Look for a retention policy or a hold: gcloud storage buckets describe gs://{self._name}"
-        raise Unavailable("the cold store", detail, fix)
+        raise Unavailable(COLD_STORE, detail, fix)
 
     def check(self) -> None:
         """Return when objects can be written and read here; raises Unavailable that says what is missing."""

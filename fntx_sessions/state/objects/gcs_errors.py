@@ -11,6 +11,7 @@ from google.auth import exceptions as auth
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
 from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.state.objects.base import COLD_STORE
 
 FOREIGN = (
     api.GoogleAPIError,
@@ -22,7 +23,6 @@ FOREIGN = (
     DataCorruption,
     InvalidResponse,
 )
-_WHAT = "the cold store"
 _LONGEST = 300
 
 _CREATE = "Make it: gcloud storage buckets create gs://{bucket} --uniform-bucket-level-access --soft-delete-duration=0"
@@ -71,7 +71,7 @@ def translate(error: Exception, bucket: str) -> Unavailable:
     cause = cause if isinstance(cause, Exception) else error
     detail, fix = next((detail, fix) for kind, detail, fix in _TABLE if isinstance(cause, kind))
     facts = {"bucket": bucket, "told": _told(cause)}
-    return Unavailable(_WHAT, detail.format(**facts), fix.format(**facts))
+    return Unavailable(COLD_STORE, detail.format(**facts), fix.format(**facts))
 
 
 def _told(error: Exception) -> str:

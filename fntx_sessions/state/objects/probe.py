@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 from fntx_sessions.exceptions import IntegrityError, Unavailable
-from fntx_sessions.state.objects.base import ObjectStore
+from fntx_sessions.state.objects.base import COLD_STORE, ObjectStore
 
 PROBE = "checks/"
 
@@ -15,9 +15,9 @@ def probe(store: ObjectStore) -> None:
     try:
         found = store.read(name)
     except IntegrityError as error:
-        raise Unavailable("the cold store", str(error), "Look at the disk or the network it is on.") from error
+        raise Unavailable(COLD_STORE, str(error), "Look at the disk or the network it is on.") from error
     finally:
         store.destroy(name)
     if found != data:
         problem = f"{store} did not give back what was written to it"
-        raise Unavailable("the cold store", problem, "See that nothing else deletes in it, as a lifecycle rule would.")
+        raise Unavailable(COLD_STORE, problem, "See that nothing else deletes in it, as a lifecycle rule would.")
