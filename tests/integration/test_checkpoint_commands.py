@@ -180,7 +180,7 @@ def test_pruning_keeps_the_newest_the_pinned_and_the_last_that_verifies(hosting)
     assert hosting.do(T.PRUNE, session_id, actor=ADMIN, keep=1).extra["pruned"] == []
     assert hosting.do(T.PRUNE, session_id, actor=ADMIN, older_than_s=3600).extra["pruned"] == []
     hosting.do(T.PIN, session_id)
-    assert "not pinned" in hosting.ask(T.PRUNE, session_id, actor=ADMIN, keep=1).error["message"]
+    assert "is pinned" in hosting.ask(T.PRUNE, session_id, actor=ADMIN, keep=1).error["message"]
 
 
 def test_the_final_checkpoint_of_a_closed_session_stays_until_it_is_archived(hosting):

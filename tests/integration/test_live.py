@@ -222,7 +222,7 @@ def test_a_full_redis_is_unavailable(live, session_id, settings):
     with make_world(settings) as world:
         world.client.config_set("maxmemory", 1)
         try:
-            with pytest.raises(Unavailable, match="more memory"):
+            with pytest.raises(Unavailable, match="memory is full"):
                 live.report(report(session_id, 3))
             assert live.read([session_id])[0].epoch == 3
         finally:
