@@ -18,6 +18,7 @@ from celery import Celery
 from redis import Redis
 from sqlalchemy import Engine, text
 
+from fntx_sessions.automation.hosts import renew
 from fntx_sessions.database.engine import build_engine, migrate
 from fntx_sessions.lifecycle import execute
 from fntx_sessions.lifecycle.arguments import CreateArguments, StartArguments
@@ -157,6 +158,8 @@ def own_desk() -> Iterator[Desk]:
         os.environ["FNTX_KEY_RING_FILE"] = str(home / "keys" / "ring.json")
         settings = Settings(home=home, database_url=postgres.url(), redis_url=valkey.url())
         desk = Desk(folder, postgres, settings)
+        # A host that lives, so that commands have nothing to warn of.
+        renew(desk.engine, settings.model_copy(update={"lease_s": 86_400.0}), "bench", "agents")
         ending.callback(desk.engine.dispose)
         ending.callback(desk.redis.close)
         yield desk
