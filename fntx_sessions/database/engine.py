@@ -33,6 +33,12 @@ CONSTRAINTS: dict[str, tuple[str, str]] = {
 }
 
 
+def driven(url: str) -> str:
+    """Return a Postgres URL that names the driver we ship; SQLAlchemy's own default for a bare one is another."""
+    bare = "postgresql://"
+    return f"postgresql+psycopg2://{url.removeprefix(bare)}" if url.startswith(bare) else url
+
+
 def build_engine(url: str, settings: Settings, *, application: str = "fntx") -> Engine:
     """Return an engine for `url` whose every wait is bounded by `settings`."""
     options = (
@@ -40,7 +46,7 @@ def build_engine(url: str, settings: Settings, *, application: str = "fntx") -> 
         f"-c idle_in_transaction_session_timeout={settings.db_idle_in_transaction_timeout_ms} -c timezone=UTC"
     )
     return create_engine(
-        url,
+        driven(url),
         pool_size=settings.db_pool_size,
         max_overflow=settings.db_pool_size,
         pool_pre_ping=False,

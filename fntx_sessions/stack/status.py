@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from fntx_sessions.database.engine import alembic_config
+from fntx_sessions.database.engine import alembic_config, driven
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.addresses import COLD, DATABASE, REDIS
@@ -179,7 +179,7 @@ def migration_sentence(found: DatabaseStatus) -> str:
 @contextlib.contextmanager
 def _connected(url: str) -> Iterator[Connection]:
     options = {"connect_timeout": CONNECT_S, "application_name": "fntx status", "options": "-c statement_timeout=3000"}
-    engine = create_engine(url, connect_args=options, pool_size=1)
+    engine = create_engine(driven(url), connect_args=options, pool_size=1)
     try:
         with engine.connect() as connection:
             yield connection

@@ -78,6 +78,9 @@ def test_a_person_can_hold_what_a_rule_paused(desk):
     assert execute.command(desk, Trigger.PAUSE, system, pause, uuid4()).state == "done"
     hold = UpdateArguments(session_id=session_id, add_hold=Hold.PERSON)
     assert execute.command(desk, Trigger.UPDATE, OPERATOR, hold, uuid4()).state == "done"
-    assert execute.command(desk, Trigger.RESUME, system, pause, uuid4()).error["facts"]["detail"] == "it is still held by person"
+    assert (
+        execute.command(desk, Trigger.RESUME, system, pause, uuid4()).error["facts"]["detail"]
+        == "it is still held by person"
+    )
     resume = HoldArguments(session_id=session_id)
     assert execute.command(desk, Trigger.RESUME, OPERATOR, resume, uuid4()).state == "done"

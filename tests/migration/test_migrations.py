@@ -12,10 +12,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 
 from fntx_sessions.database import models  # noqa: F401 - fills the metadata
-from fntx_sessions.database.engine import alembic_config, migrate
+from fntx_sessions.database.engine import alembic_config, build_engine, migrate
 from fntx_sessions.database.metadata import metadata
 from fntx_sessions.database.seeds import BUILT_IN
 from fntx_sessions.database.weeks import is_partition, layouts
+from fntx_sessions.settings import Settings
 
 MIGRATE = "import sys; from fntx_sessions.database.engine import migrate; migrate(sys.argv[1])"
 
@@ -157,3 +158,12 @@ def _history(connection: Connection) -> dict[str, list[str]]:
 
 def _rows_in(connection: Connection, table: str) -> int:
     return connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
+
+
+def test_an_address_that_names_no_driver_is_enough(new_database):
+    """`postgresql://...`, as people write it, migrates and connects with the driver that is installed with us."""
+    url = new_database().replace("+psycopg2", "")
+    assert url.startswith("postgresql://")
+    migrate(url)
+    with build_engine(url, Settings(database_url=url)).connect() as connection:
+        assert connection.dialect.driver == "psycopg2"

@@ -6,6 +6,7 @@ from alembic import context
 from sqlalchemy import create_engine, text
 
 from fntx_sessions.database import models, paper  # noqa: F401 - fills the metadata
+from fntx_sessions.database.engine import driven
 from fntx_sessions.database.metadata import metadata
 from fntx_sessions.database.weeks import is_partition
 
@@ -17,7 +18,7 @@ def _ours(name: str | None, kind: str, _parents: Any) -> bool:
     return not (kind == "table" and is_partition(name))
 
 
-engine = create_engine(context.config.get_main_option("sqlalchemy.url") or "")
+engine = create_engine(driven(context.config.get_main_option("sqlalchemy.url") or ""))
 with engine.begin() as connection:
     context.configure(
         connection=connection,
