@@ -65,11 +65,6 @@ def identity_under(template: str | None, version: int | None, config: Facts, ros
     return Identity({"template": named, "config": short, "roster": sorted(roster), "code": _code()})
 
 
-def identity_of(engine: Engine, session_id: UUID) -> str:
-    """Return the session's identity, 64 hex digits; raises NotFound."""
-    return identity(engine, session_id).hash
-
-
 def differences(engine: Engine, checkpoint: SessionCheckpoint) -> list[str]:
     """Return in words what changed since a checkpoint was made; empty: nothing did. Raises NotFound."""
     return _differences(engine, checkpoint.session_id, checkpoint.identity)

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from fntx_sessions.exceptions import Retryable
 from fntx_sessions.settings import Settings
-from fntx_sessions.state.changes import Changes, Marks, is_current, snapshot_of
+from fntx_sessions.state.changes import Changes, Marks, is_current
 from fntx_sessions.state.claims import Claim, DueWork
 from fntx_sessions.state.data_keys import DataKeys
 from fntx_sessions.state.hot_copies import HotCopies
@@ -29,8 +29,6 @@ from fntx_sessions.state.snapshot import Packed
 from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.memory import MemoryTier, get_memory
 from fntx_sessions.testing import failpoint
-
-__all__ = ["SAVES", "SaveReport", "Saver", "save_due", "save_owned", "save_sessions", "snapshot_of"]
 
 SAVES = DueWork("save")
 _LOOKS = 6

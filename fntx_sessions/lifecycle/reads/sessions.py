@@ -57,8 +57,6 @@ WHERE (CAST(:status AS text[]) IS NULL OR s.status = ANY(CAST(:status AS text[])
     BETWEEN CAST(rpad(:id_prefix, 32, '0') AS uuid) AND CAST(rpad(:id_prefix, 32, 'f') AS uuid))
   AND (CAST(:tag AS text) IS NULL OR s.tags @> ARRAY[CAST(:tag AS text)])
   AND (CAST(:parent_session_id AS uuid) IS NULL OR s.parent_session_id = CAST(:parent_session_id AS uuid))
-  AND (CAST(:id_prefix AS text) IS NULL OR s.session_id BETWEEN CAST(rpad(:id_prefix, 32, '0') AS uuid)
-    AND CAST(rpad(:id_prefix, 32, 'f') AS uuid))
   AND (:include_children OR NOT EXISTS (SELECT 1 FROM backtest_units u WHERE u.session_id = s.session_id))
 """
 _LIST = {

@@ -14,10 +14,10 @@ from fntx_sessions.exceptions import (
 )
 from fntx_sessions.lifecycle.recovery.candidates import Candidate
 from fntx_sessions.lifecycle.recovery.facts import Facts, Stores
+from fntx_sessions.state.changes import snapshot_of
 from fntx_sessions.state.identity import check_identity
 from fntx_sessions.state.live import LiveCut
 from fntx_sessions.state.parts import AGENT_PREFIX, checked, is_memory
-from fntx_sessions.state.saves import snapshot_of
 from fntx_sessions.state.snapshot import Packer, Snapshot
 from fntx_sessions.state.tiers.base import Ref
 from fntx_sessions.state.tiers.postgres import PostgresTier
