@@ -4,6 +4,7 @@ from fntx_sessions.agents import host
 from fntx_sessions.automation import backtests, liveness, pending, retaining, saving, weeks
 from fntx_sessions.automation.sweeps import note_run, until_done
 from fntx_sessions.lifecycle import outbox
+from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state import checkpoints, erasing
 from tasks.base import sweep
@@ -11,11 +12,17 @@ from tasks.desk import desk
 from tasks.signals import host_id
 
 
+def _noted(name: str) -> Desk:
+    """Return the desk, with it noted that this sweep runs now."""
+    at = desk()
+    note_run(at.engine, name)
+    return at
+
+
 @sweep("fntx.sweeps.relay")
 def relay() -> None:
     """Relay what follows commits and was not relayed at once."""
-    at = desk()
-    note_run(at.engine, "relay")
+    at = _noted("relay")
     outbox.relay_due(at.engine, at.redis, at.settings)
 
 
@@ -36,8 +43,7 @@ def save() -> None:
 @sweep("fntx.sweeps.checkpoint")
 def checkpoint() -> None:
     """Take the checkpoints that are due."""
-    at = desk()
-    note_run(at.engine, "checkpoint")
+    at = _noted("checkpoint")
     until_done(
         lambda: checkpoints.checkpoint_due(*at.parts()).claimed, at.settings.checkpoint_batch, at.settings.state_sweep_s
     )
@@ -46,8 +52,7 @@ def checkpoint() -> None:
 @sweep("fntx.sweeps.pending")
 def finish_pending(actor: Actor) -> None:
     """Finish pending starts, stops and recoveries."""
-    at = desk()
-    note_run(at.engine, "pending")
+    at = _noted("pending")
     pending.finish_pending(at, actor)
 
 
@@ -60,62 +65,54 @@ def watch(actor: Actor) -> None:
 @sweep("fntx.sweeps.backtest")
 def advance_backtests() -> None:
     """Hand out the days of backtests and collect their results."""
-    at = desk()
-    note_run(at.engine, "backtest")
+    at = _noted("backtest")
     backtests.advance(at)
 
 
 @sweep("fntx.sweeps.erase")
 def erase_shredded() -> None:
     """Erase what is left of shredded sessions."""
-    at = desk()
-    note_run(at.engine, "erase")
+    at = _noted("erase")
     erasing.erase_due(*at.parts())
 
 
 @sweep("fntx.sweeps.retention")
 def move_checkpoints() -> None:
     """Move old checkpoints to the cold store."""
-    at = desk()
-    note_run(at.engine, "retention")
+    at = _noted("retention")
     retaining.move_checkpoints(at)
 
 
 @sweep("fntx.sweeps.archive")
 def archive_sessions() -> None:
     """Archive closed sessions, and let go of those whose time in Postgres is over."""
-    at = desk()
-    note_run(at.engine, "archive")
+    at = _noted("archive")
     retaining.archive_sessions(at)
 
 
 @sweep("fntx.sweeps.archive_keys")
 def write_cold_keys() -> None:
     """Copy the wrapped keys of running sessions into the cold store."""
-    at = desk()
-    note_run(at.engine, "archive_keys")
+    at = _noted("archive_keys")
     retaining.write_cold_keys(at)
 
 
 @sweep("fntx.sweeps.archive_segments")
 def seal_weeks() -> None:
     """Seal old weeks of long sessions' history."""
-    at = desk()
-    note_run(at.engine, "archive_segments")
+    at = _noted("archive_segments")
     weeks.seal_weeks(at)
 
 
 @sweep("fntx.sweeps.prune_partitions")
 def turn_weeks() -> None:
     """Make the coming weeks' partitions, and drop old ones whose rows are proven to be elsewhere."""
-    at = desk()
-    note_run(at.engine, "prune_partitions")
+    at = _noted("prune_partitions")
     weeks.turn_weeks(at)
 
 
 @sweep("fntx.sweeps.prune_parts")
 def prune_parts() -> None:
     """Collect large parts that nobody names."""
-    at = desk()
-    note_run(at.engine, "prune_parts")
+    at = _noted("prune_parts")
     saving.prune_parts(at)
