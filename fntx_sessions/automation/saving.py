@@ -4,7 +4,7 @@ import time
 
 import structlog
 
-from fntx_sessions.automation.sweeps import note_run, until_done
+from fntx_sessions.automation.sweeps import last_run_s, note_run, until_done
 from fntx_sessions.exceptions import Retryable, Unavailable
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.state import part_rows
@@ -95,7 +95,7 @@ def prune_parts(desk: Desk) -> int:
 def last_backup(desk: Desk) -> BackupReport | None:
     """Back up what Postgres has not got, if it is away: a worker's last act in an outage. None: it is not away."""
     try:
-        note_run(desk.engine, SWEEP)
+        last_run_s(desk.engine, SWEEP)  # only to ask: no sweep runs here
     except Unavailable as error:
         if not is_postgres(error):
             return None

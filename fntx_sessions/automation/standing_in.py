@@ -8,17 +8,16 @@ import threading
 from time import monotonic
 
 import structlog
-from sqlalchemy import Engine, text
 
 from fntx_sessions.automation.saving import SWEEP, save_sweep
-from fntx_sessions.database.engine import build_engine, statements
+from fntx_sessions.automation.sweeps import last_run_s
+from fntx_sessions.database.engine import build_engine
 from fntx_sessions.exceptions import FntxError
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.redis_client import build_redis
 from fntx_sessions.state.tier_health import health_of
 
-_AGE = text("SELECT CAST(extract(epoch FROM now() - last_run) AS float8) FROM sweep_runs WHERE name = :name")
 _SAVES_MISSED = 3
 _TICK_S = 1.0
 _log = structlog.get_logger(__name__)
@@ -85,10 +84,3 @@ class StandIn:
                 _log.warning("saves.not_made", problem=str(error))
             except Exception:  # noqa: BLE001 -- logged whole; the next look may fare better, and nobody else saves
                 _log.exception("saves.not_made")
-
-
-def last_run_s(engine: Engine, name: str) -> float | None:
-    """Return how many seconds ago a sweep was sent and ran; None: never. Raises Unavailable."""
-    with statements(engine) as connection:
-        age_s: float | None = connection.execute(_AGE, {"name": name}).scalar_one_or_none()
-    return age_s
