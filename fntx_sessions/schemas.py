@@ -338,6 +338,8 @@ class SessionTemplate(Model):
     strategy_parameters: dict[str, Any] = {}
     auto_start_conditions: list[Condition] = []
     auto_stop_conditions: list[Condition] = []
+    auto_pause_conditions: list[Condition] = []
+    auto_resume_conditions: list[Condition] = []
     created_at: Time
     last_used: Time | None = None
     usage_count: int = 0

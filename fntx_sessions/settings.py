@@ -137,6 +137,20 @@ class Settings(BaseSettings):
     agent_failures_max: int = Field(default=3, ge=1)
     step_time_limit_s: int = Field(default=30, ge=1)
 
+    # Rules: how often they are evaluated on the wall, on how old data, and what becomes of those without any.
+    rule_interval_s: float = Field(default=5.0, gt=0)
+    rule_batch: int = Field(default=1000, ge=1)
+    rule_data_max_age_s: float = Field(default=30.0, gt=0)
+    rule_data_missing_s: float = Field(default=120.0, gt=0)
+    rule_retry_s: float = Field(default=30.0, gt=0)
+    rule_decisions_kept: int = Field(default=50, ge=1, le=10_000)
+    rule_depth_max: int = Field(default=4, ge=1, le=20)
+    rule_plugin_limit_ms: int = Field(default=200, ge=1)
+
+    # Health.
+    health_interval_s: float = Field(default=60.0, gt=0)
+    health_batch: int = Field(default=500, ge=1)
+
     # Backtest runs: how many of their sessions may trade at once, over all runs.
     backtest_in_flight: int = Field(default=32, ge=1, le=10_000)
 

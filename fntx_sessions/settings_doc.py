@@ -126,6 +126,20 @@ GROUPS: dict[str, dict[str, str]] = {
         "agent_failures_max": "failures after which an agent is quarantined and its session suspended",
         "step_time_limit_s": "after it, the process of a step sweep is killed; also the claim of a step",
     },
+    "Rules": {
+        "rule_interval_s": "how often the rules of a session on the wall's clock are evaluated",
+        "rule_batch": "sessions one rule sweep claims",
+        "rule_data_max_age_s": "older data is no data to a rule that sets no `max_age_s` of its own",
+        "rule_data_missing_s": "how long a stop rule may be without data before that counts as a failure of health",
+        "rule_retry_s": "pause before a rule asks again for what was refused; doubles up to sixteen times this",
+        "rule_decisions_kept": "decisions kept of each session, the newest ones",
+        "rule_depth_max": "how deep all_of, any_of and none_of may nest",
+        "rule_plugin_limit_ms": "how long one condition of another package may take",
+    },
+    "Health": {
+        "health_interval_s": "how often each started session is looked at",
+        "health_batch": "sessions one health sweep claims",
+    },
     "Backtests": {
         "backtest_in_flight": "sessions of all runs that may trade at once",
     },

@@ -1,5 +1,14 @@
 """Every table of this service on the one metadata: import this to have them all."""
 
+from fntx_sessions.database.automation_tables import (
+    alerts,
+    bulk_items,
+    bulk_runs,
+    halts,
+    rule_decisions,
+    rule_states,
+    session_health,
+)
 from fntx_sessions.database.metadata import metadata
 from fntx_sessions.database.money_tables import account_days, fills, order_intents, samples, session_days
 from fntx_sessions.database.session_tables import (
@@ -36,15 +45,19 @@ from fntx_sessions.database.work_tables import (
 __all__ = [
     "account_days",
     "accounts",
+    "alerts",
     "archive_segments",
     "archives",
     "audit",
     "backtest_units",
     "backtests",
+    "bulk_items",
+    "bulk_runs",
     "checkpoints",
     "commands",
     "events",
     "fills",
+    "halts",
     "hosts",
     "invalid_states",
     "metadata",
@@ -52,10 +65,13 @@ __all__ = [
     "outbox",
     "parts",
     "recovery_runs",
+    "rule_decisions",
+    "rule_states",
     "samples",
     "saves",
     "session_agents",
     "session_days",
+    "session_health",
     "session_keys",
     "session_work",
     "sessions",

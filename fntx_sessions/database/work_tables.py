@@ -32,6 +32,8 @@ hosts = Table(
     now("seen_at"),
     Column("lease_until", DateTime(timezone=True), nullable=False),
     Column("left", Boolean, nullable=False, server_default=text("false")),
+    # What its processes take of the machine, as the lease's thread measured it.
+    json("measures", "{}"),
     postgresql_with={"fillfactor": "50"},
 )
 
@@ -73,6 +75,14 @@ session_work = Table(
     # Retention: a closed session's archive, and a long session's next segment.
     at("archive_due_at"),
     at("archive_claimed_until"),
+    # Rules and health: due by Postgres's clock. measures: what the last step left for both.
+    at("next_rule_at"),
+    at("rule_claimed_until"),
+    at("next_health_at"),
+    at("health_claimed_until"),
+    json("measures", "{}"),
+    Index("ix_session_work_next_rule_at", "next_rule_at", postgresql_where=text("next_rule_at IS NOT NULL")),
+    Index("ix_session_work_next_health_at", "next_health_at", postgresql_where=text("next_health_at IS NOT NULL")),
     Index("ix_session_work_archive_due_at", "archive_due_at", postgresql_where=text("archive_due_at IS NOT NULL")),
     Index("ix_session_work_next_save_at", "next_save_at", postgresql_where=text("next_save_at IS NOT NULL")),
     Index(
@@ -104,6 +114,9 @@ sweep_runs = Table(
     Column("name", Text, primary_key=True),
     Column("last_run", DateTime(timezone=True), nullable=False),
     Column("previous_run", DateTime(timezone=True)),
+    # When beat sent the message of the last run, by beat's own clock, and how long the run took; None: still unknown.
+    at("sent_at"),
+    Column("took_s", Double),
     postgresql_with={"fillfactor": "50"},
 )
 

@@ -72,8 +72,7 @@ def plan(
     which the template and the caller decide.
     """
     base: dict[str, Any] = {
-        "auto_start_conditions": [item.model_dump(mode="json") for item in template.auto_start_conditions],
-        "auto_stop_conditions": [item.model_dump(mode="json") for item in template.auto_stop_conditions],
+        name: [item.model_dump(mode="json", exclude_none=True) for item in getattr(template, name)] for name in _RULES
     }
     base |= (defaults or {}) | template.default_config
     config = templates.checked_config(_merged(base, arguments.config))
@@ -261,9 +260,6 @@ def _warnings(planned: Plan, claimed: Row, account_id: str, broker: str) -> tupl
         warnings.append(f"account {account_id} is new; it was made as an exclusive {broker} account")
     if broker == "paper" and planned.session_type in (SessionType.REGULAR, SessionType.EXTENDED_HOURS):
         warnings.append(PAPER_NOTICE)
-    rules = [name for name in _RULES if planned.config[name]]
-    if rules:
-        warnings.append(f"{', '.join(rules)}: stored, not evaluated by this version; start and stop by hand")
     return tuple(warnings)
 
 
@@ -325,6 +321,7 @@ def _settings_values(planned: Plan) -> dict[str, Any]:
         "roster": to_json([item["agent"] for item in planned.agents]),
         "agents": to_json(planned.agents),
         "hosted": any(item["hosted"] for item in planned.agents),
+        "ruled": bool(config["auto_start_conditions"]),
         "save_interval_s": config["save_interval_s"],
         "checkpoint_interval_s": config["checkpoint_interval_s"],
         "step_interval_s": config["step_interval_s"],

@@ -89,6 +89,9 @@ WITH s AS (
       THEN CAST(:work_next_recovery_at AS timestamptz) ELSE next_recovery_at END,
     pending_due_at = CASE WHEN :work_pending THEN clock_timestamp() + make_interval(secs => :work_pending_in_s) END,
     pending_claimed_until = NULL,
+    next_rule_at = CASE WHEN :work_ruled THEN clock_timestamp() END,
+    next_health_at = CASE WHEN :work_watched
+      THEN coalesce(next_health_at, clock_timestamp() + make_interval(secs => :work_health_interval_s)) END,
     archive_due_at = CASE WHEN :work_closed THEN clock_timestamp() + make_interval(secs => :work_archive_after_s)
       ELSE archive_due_at END,
     relay_due_at = CASE WHEN CAST(:outbox AS jsonb) = '[]' THEN relay_due_at ELSE clock_timestamp() END,
@@ -195,6 +198,8 @@ WHERE session_id = :session_id FOR SHARE
 
 LIVE = frozenset({SessionStatus.ACTIVE, SessionStatus.PAUSED, SessionStatus.SUSPENDED, SessionStatus.CLOSING})
 STEPPED = LIVE | {SessionStatus.ERROR}
+# Whose rules and limits are evaluated; a session that is closing is past them.
+RULED = STEPPED - {SessionStatus.CLOSING}
 # Here the manager's own guard protects what is open, whoever the agents are; the host unschedules what is flat.
 GUARDED = frozenset({SessionStatus.SUSPENDED, SessionStatus.ERROR, SessionStatus.CLOSING})
 
@@ -221,6 +226,18 @@ def work_for(row: Row, change: Change) -> dict[str, Any]:
         "work_save_interval_s": config["save_interval_s"],
         "work_checkpoint_interval_s": config["checkpoint_interval_s"],
         "work_step_interval_s": config["step_interval_s"],
+        "work_ruled": _is_ruled(row, status, started=started),
+        "work_watched": status in STEPPED and started,
+        "work_health_interval_s": get_settings().health_interval_s,
         "work_recovery_attempts": change.work.get("recovery_attempts"),
         "work_next_recovery_at": change.work.get("next_recovery_at"),
     }
+
+
+def _is_ruled(row: Row, status: SessionStatus, *, started: bool) -> bool:
+    """Tell whether the rule sweep looks at a session; what steps on a simulated clock is judged at each bar instead."""
+    config = row["config"]
+    if status is SessionStatus.INITIALIZING:
+        return bool(config["auto_start_conditions"]) and row["pending"] is None
+    by_the_wall = config["feed"]["kind"] == "published" or not row["hosted"]
+    return started and by_the_wall and status in RULED

@@ -19,6 +19,10 @@ SWEEP = "sweep"
 FORK_LIVE = "fork_live"
 ARCHIVE = "archive"
 KEYS = "keys"
+HALT = "halt"
+RELEASE_HALT = "release_halt"
+EDIT_RULES = "edit_rules"
+LOOSEN_RULES = "loosen_rules"
 
 _DESK = frozenset({OPERATOR, ADMIN})
 _SAFETY = _DESK | {RISK_MANAGER}
@@ -52,6 +56,11 @@ ALLOWED: dict[str, frozenset[str]] = {
     FORK_LIVE: frozenset({RISK_MANAGER, ADMIN}),
     ARCHIVE: frozenset({ADMIN}),
     KEYS: frozenset({ADMIN}),
+    HALT: _SAFETY,
+    RELEASE_HALT: frozenset({RISK_MANAGER, ADMIN}),
+    # Rules of a template; of a started session, taking a stop rule away or making it wider.
+    EDIT_RULES: _SAFETY,
+    LOOSEN_RULES: frozenset({RISK_MANAGER, ADMIN}),
 }
 
 

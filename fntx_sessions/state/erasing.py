@@ -36,11 +36,12 @@ _COLD = ("sessions/{id}/", "archives/{id}/", "segments/{id}/")
 _TABLES = (
     "snapshot_parts", "saves", "checkpoints", "parts", "invalid_states", "recovery_runs", "order_intents", "outbox",
     "session_agents", "paper_orders", "paper_fills", "paper_rolls", "archive_segments", "archives",
+    "rule_states", "rule_decisions", "session_health",
 )  # fmt: skip
 _DELETES = [text(f"DELETE FROM {table} WHERE session_id = :session_id") for table in _TABLES]
 _DELETES.append(text("DELETE FROM paper_positions WHERE session_id = :session_id AND quantity = 0"))
 # An archive that was under way noted itself, and is not to be made again.
-_DELETES.append(text("UPDATE session_work SET archive_due_at = NULL WHERE session_id = :session_id"))
+_DELETES.append(text("UPDATE session_work SET archive_due_at = NULL, measures = '{}' WHERE session_id = :session_id"))
 _PATIENT = text(f"SET LOCAL statement_timeout = {_PATIENCE_MS}")
 
 _CLAIM = text("""

@@ -1,0 +1,1 @@
+"""Rules: conditions that start, stop, pause and resume sessions by themselves, and say why, or why not."""

@@ -1,0 +1,185 @@
+"""The values that rules are made of: what may be looked at, what was found, and what is to be done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+from fntx_sessions.schemas import SessionStatus
+from fntx_sessions.trading.calendars import Calendar
+
+
+class Action(StrEnum):
+    """What a rule set does when it fires."""
+
+    START = "start"
+    STOP = "stop"
+    PAUSE = "pause"
+    RESUME = "resume"
+
+
+@dataclass(frozen=True, slots=True)
+class MarketFacts:
+    """The market as it was last known. Every field None where unknown. age_s: seconds before the session's `now`.
+
+    stale: too old to trade on by the feed's own limit; halted: trading is stopped by the exchange.
+    """
+
+    age_s: float
+    spot: float | None = None
+    previous_close: float | None = None
+    vix: float | None = None
+    regime: str | None = None
+    liquidity: str | None = None
+    stale: bool = False
+    halted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """How a session does, as its last step, its ledger or its agents' report says; None where unknown.
+
+    age_s: seconds before `now`. daily_pnl: the account's counted P&L of the trade date, dollars after fees, negative
+    is a loss; loss_limit: dollars, positive. drawdown: dollars, <= 0. position_count: contracts and shares' lots open.
+    error_rate: failed / attempted over 5 min. decision_latency_ms: median.
+    """
+
+    age_s: float
+    daily_pnl: Decimal | None = None
+    loss_limit: Decimal | None = None
+    latched: bool = False
+    drawdown: Decimal | None = None
+    position_count: int | None = None
+    error_rate: float | None = None
+    decision_latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that one evaluation of one session's rules may look at. Times are UTC, aware.
+
+    now: the session's own clock (the wall by Postgres's clock, or simulated). extended: its market_open and
+    market_close are those of the extended hours. started_at: when it was started, by the same clock; None: not yet.
+    market, session: None where nothing ever came.
+    """
+
+    session_id: UUID
+    now: datetime
+    status: SessionStatus
+    calendar: Calendar
+    extended: bool = False
+    started_at: datetime | None = None
+    market: MarketFacts | None = None
+    session: SessionFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a condition read. value: plain JSON, None where unknown. age_s: of the data; None: it needs none."""
+
+    value: Any
+    age_s: float | None = None
+
+
+class Condition(Protocol):
+    """One kind of condition; another package adds its own through the entry point group `fntx_sessions.conditions`.
+
+    name: as rules write it.
+    ordered: +1 where it holds above its value, -1 where below, 0 where there is no above and below.
+    """
+
+    name: str
+    ordered: int
+
+    def check(self, value: Any) -> Any:
+        """Return the rule's value as it is kept; raises ValueError saying what is wrong with it and what to write."""
+
+    def read(self, facts: Facts, value: Any) -> Reading:
+        """Return what the condition looks at; a value of None, NaN or an infinity is taken as not known."""
+
+    def holds(self, found: Any, value: Any) -> bool:
+        """Tell whether what was found fulfils the rule's value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One condition of a rule set, checked. path: where it stands, such as ``stop.0`` or ``start.1.all_of.0``."""
+
+    path: str
+    condition: str
+    value: Any
+    for_s: float = 0.0
+    clear_value: Any = None
+    cooldown_s: float = 0.0
+    max_age_s: float | None = None
+    children: tuple["Rule", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSets:
+    """The four rule sets of a session. An empty one never fires."""
+
+    start: tuple[Rule, ...] = ()
+    stop: tuple[Rule, ...] = ()
+    pause: tuple[Rule, ...] = ()
+    resume: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """One condition as it was found. holds None: not known. since: when it began to hold (or not) so, session clock.
+
+    met: it holds, has held for `for_s`, and its cooldown is over. why: the sentence, "VIX 31.2 >= 30, quote 4 s old".
+    """
+
+    path: str
+    condition: str
+    value: Any
+    limit: Any
+    age_s: float | None
+    holds: bool | None
+    met: bool
+    since: datetime | None
+    why: str
+    children: tuple["Truth", ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form that decisions keep."""
+        return {
+            "path": self.path,
+            "condition": self.condition,
+            "value": self.value,
+            "limit": self.limit,
+            "age_s": self.age_s,
+            "holds": self.holds,
+            "met": self.met,
+            "since": self.since.isoformat() if self.since else None,
+            "why": self.why,
+            "children": [child.to_json() for child in self.children],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the engine remembers of a session between evaluations, by path; plain JSON, so that it can be stored."""
+
+    rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an evaluation came to. action None: nothing is to be done, and `why` says why not.
+
+    truths: of every rule set that was looked at, by its name. missing: paths of stop rules without usable data.
+    warnings: (key, sentence) of limits that are nearly reached. memory: to be kept for the next evaluation.
+    """
+
+    action: Action | None
+    why: str
+    truths: Mapping[str, tuple[Truth, ...]]
+    memory: Memory
+    missing: tuple[str, ...] = ()
+    warnings: tuple[tuple[str, str], ...] = ()
