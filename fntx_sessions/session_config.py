@@ -48,6 +48,9 @@ class SessionConfig(Model):
     close_positions_on_stop: bool = True
     allow_overnight_positions: bool = False
     max_position_hold_time: float | None = Field(default=None, gt=0, le=43_200, description="minutes")
+    on_breach: Literal["pause", "stop"] = Field(
+        default="pause", description="what a limit does that is broken by agents of other services"
+    )
     require_confirmation: bool = False
     use_limit_orders_only: bool = True
     auto_start_conditions: list[Condition] = Field(default_factory=list, max_length=50)

@@ -162,6 +162,8 @@ class Settings(BaseSettings):
     quote_max_age_s: float = Field(default=15.0, gt=0)
     quote_stale_mark_s: float = Field(default=30.0, gt=0)
     quote_stale_suspend_s: float = Field(default=60.0, gt=0)
+    market_clock_skew_s: float = Field(default=2.0, ge=0)
+    limit_grace_s: float = Field(default=60.0, ge=0)
     loss_warning_fraction: float = Field(default=0.8, gt=0, lt=1)
     expiry_buffer_fraction: float = Field(default=0.005, ge=0, lt=1)
     stress_move_fraction: float = Field(default=0.05, gt=0, lt=1)

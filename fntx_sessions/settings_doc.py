@@ -151,6 +151,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "quote_max_age_s": "older quotes open nothing",
         "quote_stale_mark_s": "older quotes are marked at the worse of last quote and model",
         "quote_stale_suspend_s": "older quotes with positions suspend the session",
+        "market_clock_skew_s": "how far in the future a published market's time may lie; further on it is not fresh",
+        "limit_grace_s": "what agents of other services have after flat-by or hold time before that is a breach",
         "loss_warning_fraction": "share of the day's loss limit at which a warning comes",
         "expiry_buffer_fraction": "distance to the strike, a share of it, within which nothing is carried into expiry",
         "stress_move_fraction": "move of the spot in the stress figure",

@@ -17,6 +17,9 @@ class TradingRules:
     quote_max_age_s: float = 15
     quote_stale_mark_s: float = 30
     quote_stale_suspend_s: float = 60
+    market_clock_skew_s: float = 2
+    limit_data_max_age_s: float = 30
+    limit_grace_s: float = 60
     loss_warning_fraction: Decimal = Decimal("0.8")
     expiry_buffer_fraction: Decimal = Decimal("0.005")
     stress_move_fraction: float = 0.05
@@ -37,6 +40,9 @@ class TradingRules:
             quote_max_age_s=settings.quote_max_age_s,
             quote_stale_mark_s=settings.quote_stale_mark_s,
             quote_stale_suspend_s=settings.quote_stale_suspend_s,
+            market_clock_skew_s=settings.market_clock_skew_s,
+            limit_data_max_age_s=settings.rule_data_max_age_s,
+            limit_grace_s=settings.limit_grace_s,
             loss_warning_fraction=_decimal(settings.loss_warning_fraction),
             expiry_buffer_fraction=_decimal(settings.expiry_buffer_fraction),
             stress_move_fraction=settings.stress_move_fraction,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
@@ -39,12 +39,26 @@ class MarketFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PositionFacts:
+    """One open leg, as it was reported. quantity < 0: short. strike, expiry: None for shares."""
+
+    trade_id: str
+    symbol: str
+    quantity: int
+    opened_at: datetime
+    right: str = "stock"
+    strike: Decimal | None = None
+    expiry: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SessionFacts:
     """How a session does, as its last step, its ledger or its agents' report says; None where unknown.
 
     age_s: seconds before `now`. daily_pnl: the account's counted P&L of the trade date, dollars after fees, negative
     is a loss; loss_limit: dollars, positive. drawdown: dollars, <= 0. position_count: contracts and shares' lots open.
-    error_rate: failed / attempted over 5 min. decision_latency_ms: median.
+    error_rate: failed / attempted over 5 min. decision_latency_ms: median. positions: None where not known leg by leg.
+    guarded: a hosted RiskManagerAgent keeps the session's limits itself, so that nobody else need judge them.
     """
 
     age_s: float
@@ -55,6 +69,8 @@ class SessionFacts:
     position_count: int | None = None
     error_rate: float | None = None
     decision_latency_ms: float | None = None
+    positions: tuple[PositionFacts, ...] | None = None
+    guarded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
