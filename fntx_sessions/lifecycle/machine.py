@@ -28,6 +28,7 @@ from fntx_sessions.exceptions import (
 )
 from fntx_sessions.lifecycle import transitions
 from fntx_sessions.lifecycle.change import Ask, Change, Decision, Outcome, Row
+from fntx_sessions.lifecycle.halting import ORDERED
 from fntx_sessions.lifecycle.machine_sql import (
     LOCK,
     REFUSE,
@@ -128,6 +129,7 @@ def _lock(connection: Connection, ask: Ask, args_hash: bytes) -> Row:
         "actor": ask.actor.name,
         "args_hash": args_hash,
         "expected_version": ask.expected_version,
+        "begins": ask.trigger in ORDERED,
     }
     row = dict(connection.execute(LOCK, bound).mappings().one())
     failpoint("command.locked")
@@ -324,7 +326,10 @@ def stored_outcome(engine: Engine, command_id: UUID) -> Outcome | None:
     return Outcome.from_dict(plain, repeated=True)
 
 
-def share(connection: Connection, session_id: UUID) -> Row | None:
-    """Lock the session row FOR SHARE within the caller's transaction, for the order gate; None: no such session."""
-    row = connection.execute(SHARE, {"session_id": session_id}).mappings().one_or_none()
+def share(connection: Connection, session_id: UUID, *, opening: bool = True) -> Row | None:
+    """Lock the session row FOR SHARE within the caller's transaction, for the order gate; None: no such session.
+
+    opening: order it with halts too, and put those that stand among the facts.
+    """
+    row = connection.execute(SHARE, {"session_id": session_id, "opening": opening}).mappings().one_or_none()
     return None if row is None else dict(row)

@@ -6,18 +6,21 @@ from sqlalchemy import text
 
 from fntx_sessions.database.hosting import NO_AGENT_HOST
 from fntx_sessions.lifecycle.change import Change, Row
+from fntx_sessions.lifecycle.halting import SHARED, STANDING
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.settings import get_settings
 
 # Several statements, one round trip; the last one's rows are returned. The command row comes first, so that two
 # deliveries of one command queue up on it and not, crosswise, on it and the session row. NO KEY UPDATE excludes other
 # commands and the order gate's FOR SHARE all the same, but not the foreign keys of saves, fills and checkpoints: their
-# writers hold the work row already, and waiting for the session row would close a circle.
+# writers hold the work row already, and waiting for the session row would close a circle. The halts' lock comes before
+# the row's: whoever waits for a row holds its share already, so that a halt never waits for one who waits for another.
 LOCK = text(f"""
 BEGIN ISOLATION LEVEL READ COMMITTED;
 INSERT INTO commands (command_id, session_id, trigger, actor, args_hash)
 VALUES (:command_id, :session_id, :trigger, :actor, :args_hash)
 ON CONFLICT (command_id) DO NOTHING;
+{SHARED} WHERE :begins;
 SELECT 1 FROM sessions WHERE session_id = :session_id FOR NO KEY UPDATE;
 SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS command_args_hash,
   c.trigger AS command_trigger, c.outcome AS command_outcome, c.session_id AS command_session_id,
@@ -34,6 +37,7 @@ SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS comman
   CASE WHEN s.exclusive_account AND s.started_at IS NULL THEN (SELECT x.session_id FROM sessions x
     WHERE x.account_id = s.account_id AND x.exclusive_account AND x.started_at IS NOT NULL AND x.status <> 'closed')
   END AS account_holder,
+  CASE WHEN :begins THEN {STANDING} END AS halts,
   CASE WHEN c.trigger IN ('recover_session', 'health_check_failed') THEN (SELECT count(*) FROM (
     SELECT 1 FROM fills f WHERE f.session_id = s.session_id GROUP BY f.trade_id, f.symbol
     HAVING sum(CASE f.side WHEN 'buy' THEN f.quantity ELSE -f.quantity END) <> 0) AS held) END AS positions,
@@ -191,9 +195,12 @@ COMMIT
 
 REPEAT = text("SELECT session_id, outcome FROM commands WHERE command_id = :command_id AND outcome IS NOT NULL")
 
-SHARE = text("""
-SELECT session_id, epoch, status, version, account_id, broker, risk_parameters, config FROM sessions
-WHERE session_id = :session_id FOR SHARE
+SHARE = text(f"""
+{SHARED} WHERE :opening;
+SELECT 1 FROM sessions WHERE session_id = :session_id FOR SHARE;
+SELECT s.session_id, s.epoch, s.status, s.version, s.account_id, s.broker, s.risk_parameters, s.config,
+  CASE WHEN :opening THEN {STANDING} END AS halts
+FROM sessions s WHERE s.session_id = :session_id
 """)
 
 LIVE = frozenset({SessionStatus.ACTIVE, SessionStatus.PAUSED, SessionStatus.SUSPENDED, SessionStatus.CLOSING})

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import NotFound, OrderRefused, StaleEpoch
-from fntx_sessions.lifecycle import machine
+from fntx_sessions.lifecycle import halting, machine
 from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.lifecycle.transitions import OPENING_ALLOWED, REDUCE_ONLY
 from fntx_sessions.schemas import SessionStatus
@@ -135,13 +135,13 @@ def commit_intent(
 ) -> OrderIntent:
     """Commit an order's intent and return it; only then may it be sent.
 
-    Raises StaleEpoch when the session has a newer epoch, OrderRefused when its status allows no opening, its account's
-    loss limit has fired, the loss to the order's stop would exceed what remains of the limit, or the epoch's sequence
+    Raises StaleEpoch when the session has a newer epoch, OrderRefused when its status allows no opening, a halt stands
+    for it, its account's loss limit has fired, the loss to the order's stop would exceed what remains of the limit, or the epoch's sequence
     number was used before.
     """
     name = f"{session_id}/{epoch}/{sequence}"
     with transaction(engine) as connection:
-        row = machine.share(connection, session_id)
+        row = machine.share(connection, session_id, opening=request.opening)
         if row is None:
             raise NotFound("session", str(session_id), "See `fntx ls`.")
         _check_status(row, name, epoch, request)
@@ -173,9 +173,15 @@ def _check_status(row: dict[str, Any], name: str, epoch: int, request: OrderRequ
         raise StaleEpoch(str(row["session_id"]), epoch, row["epoch"])
     status = SessionStatus(row["status"])
     if status in OPENING_ALLOWED or (status in REDUCE_ONLY and not request.opening):
+        _check_halts(row, name)
         return
     rule = "reduce-only" if status in REDUCE_ONLY else "status"
     raise OrderRefused(str(row["session_id"]), name, rule, f"the session is {status.value}")
+
+
+def _check_halts(row: dict[str, Any], name: str) -> None:
+    if row["halts"]:
+        raise OrderRefused(str(row["session_id"]), name, "halt", halting.told(row["halts"]))
 
 
 def _check_account(

@@ -478,7 +478,7 @@ def test_error_is_left_only_with_a_checkpoint_named_by_somebody_entitled(world):
 
 
 def test_a_rule_lifts_only_its_own_hold(world):
-    """A rule resumes what only a rule holds; a person resumes either; a halt's hold neither lifts."""
+    """A rule resumes what only a rule holds; a person lifts every hold, that of a halt that is over too."""
     session_id = world.in_status(S.ACTIVE)
     world.do(T.PAUSE, session_id, hold="rule")
     assert world.do(T.RESUME, session_id, hold="rule").state == "done"
@@ -486,7 +486,8 @@ def test_a_rule_lifts_only_its_own_hold(world):
     assert "person" in str(refusal(world.do(T.RESUME, session_id, hold="rule")))
     assert world.do(T.RESUME, session_id).state == "done"
     world.do(T.PAUSE, session_id, hold="halt")
-    assert "halt" in str(refusal(world.do(T.RESUME, session_id)))
+    assert "halt" in str(refusal(world.do(T.RESUME, session_id, hold="rule")))
+    assert world.do(T.RESUME, session_id).state == "done"
     check_session(world, session_id)
 
 

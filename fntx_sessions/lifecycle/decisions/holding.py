@@ -3,6 +3,7 @@
 from fntx_sessions.exceptions import PreconditionFailed
 from fntx_sessions.lifecycle.change import Ask, Change, Row
 from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, not_latched, unattended
+from fntx_sessions.lifecycle.halting import not_halted
 from fntx_sessions.lifecycle.machine import illegal
 from fntx_sessions.lifecycle.told import sentence
 from fntx_sessions.schemas import Hold, Trigger
@@ -37,13 +38,17 @@ def quiesce(row: Row, ask: Ask) -> list[Change]:
 
 
 def resume(row: Row, ask: Ask) -> list[Change]:
-    """Trade again. A person lifts every hold but a halt's; a rule lifts only its own and needs none left."""
+    """Trade again. A person lifts every hold; a rule lifts only its own and needs none left. Nobody while a halt stands.
+
+    The hold a halt left behind outlives the halt: it is a person who sends traders back to work.
+    """
     must_be_legal(row, ask)
+    not_halted(row, ask)
     not_latched(row, ask)
     _not_recovering(row, ask)
     _no_differences(row, ask)
     own = Hold(ask.arguments.get("hold", Hold.PERSON))
-    lifted = {Hold.PERSON, Hold.RULE, Hold.RECOVERY} if own is Hold.PERSON else {own}
+    lifted = set(Hold) if own is Hold.PERSON else {own}
     left = [hold for hold in row["holds"] if hold not in lifted]
     if left:
         raise PreconditionFailed(
@@ -67,7 +72,7 @@ def resume(row: Row, ask: Ask) -> list[Change]:
             ask,
             S.ACTIVE,
             fields={"holds": [], "quiesced_at": None},
-            pre={"no_hold_left": True},
+            pre={"no_hold_left": True, "no_halt_stands": True},
             warnings=unattended(row),
             work={"recovery_attempts": 0} if own is Hold.PERSON else {},
         )

@@ -7,6 +7,7 @@ from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed
 from fntx_sessions.lifecycle import templates
 from fntx_sessions.lifecycle.change import Ask, Change, Row
 from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, not_latched, unattended
+from fntx_sessions.lifecycle.halting import not_halted
 from fntx_sessions.lifecycle.machine import illegal
 from fntx_sessions.schemas import Hold, Trigger
 from fntx_sessions.security.roles import CLEAR_LATCH, authorize
@@ -19,6 +20,7 @@ _FIXED_AFTER_START = ("account", "broker", "agents", "calendar", "feed")
 def start(row: Row, ask: Ask) -> list[Change]:
     """Begin trading, or leave the start pending until the required agents are ready."""
     must_be_legal(row, ask)
+    not_halted(row, ask)
     not_latched(row, ask)
     _account_free(row, ask)
     edits = edited(row, ask)
@@ -34,7 +36,7 @@ def start(row: Row, ask: Ask) -> list[Change]:
             new_epoch=True,
             warnings=(*warnings, *unattended(row)),
             fields={"started_at": row["now"], "pending": None, "holds": [], **edits},
-            pre={"agents_ready": True, "loss_limit_not_fired": True, "account_free": True},
+            pre={"agents_ready": True, "loss_limit_not_fired": True, "account_free": True, "no_halt_stands": True},
             post={"epoch_raised": True},
             work={"recovery_attempts": 0},
             events=tuple(
