@@ -94,10 +94,21 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a condition read. value: plain JSON, None where unknown. age_s: of the data; None: it needs none."""
+    """What a condition read. value: plain JSON, None where unknown. age_s: of the data; None: it needs none.
+
+    note: in words what there is to say beside the value, or why there is none. limit: what is compared with, where that
+    is not the rule's own value. decided: it holds, or not, whatever the value. stale: too old to trade on by the feed's
+    own limit, which counts unless the rule sets `max_age_s`. expected: that there is no value is no fault of the data's
+    (the exchange is shut, too few attempts), so it is not reported as missing.
+    """
 
     value: Any
     age_s: float | None = None
+    note: str = ""
+    limit: Any = None
+    decided: bool | None = None
+    stale: bool = False
+    expected: bool = False
 
 
 class Condition(Protocol):
@@ -122,7 +133,11 @@ class Condition(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One condition of a rule set, checked. path: where it stands, such as ``stop.0`` or ``start.1.all_of.0``."""
+    """One condition of a rule set, checked. path: where it stands, such as ``stop.0`` or ``start.1.all_of.0``.
+
+    mark: stands for all that was written, so that what is remembered of a rule is not taken for its successor's.
+    problem: what makes a stored rule unusable here, such as a plug-in that is not installed; it then reads as unknown.
+    """
 
     path: str
     condition: str
@@ -132,6 +147,8 @@ class Rule:
     cooldown_s: float = 0.0
     max_age_s: float | None = None
     children: tuple["Rule", ...] = ()
+    mark: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +208,7 @@ class Verdict:
 
     truths: of every rule set that was looked at, by its name. missing: paths of stop rules without usable data.
     warnings: (key, sentence) of limits that are nearly reached. memory: to be kept for the next evaluation.
+    unfired: to be kept instead where the action was refused, so that no cooldown runs for what did not happen.
     """
 
     action: Action | None
@@ -199,3 +217,4 @@ class Verdict:
     memory: Memory
     missing: tuple[str, ...] = ()
     warnings: tuple[tuple[str, str], ...] = ()
+    unfired: Memory | None = None
