@@ -151,6 +151,21 @@ class Settings(BaseSettings):
     health_interval_s: float = Field(default=60.0, gt=0)
     health_batch: int = Field(default=500, ge=1)
 
+    # Beat and sweeps: from when on they count as late, and sessions as overdue.
+    beat_late_s: float = Field(default=15.0, gt=0)
+    sweep_late_s: float = Field(default=30.0, gt=0)
+    overdue_s: float = Field(default=15.0, gt=0)
+
+    # Bulk runs: one command on many sessions, in waves.
+    bulk_wave_size: int = Field(default=100, ge=1)
+    bulk_wave_pause_s: float = Field(default=1.0, ge=0)
+    bulk_sessions_max: int = Field(default=10_000, ge=1)
+    bulk_failures_max_fraction: float = Field(default=0.2, ge=0, le=1)
+    bulk_retry_s: float = Field(default=5.0, gt=0)
+    bulk_preview_s: float = Field(default=4.0, gt=0)
+    bulk_sweep_s: float = Field(default=8.0, gt=0)
+    bulk_keep_s: float = Field(default=90 * 86_400, ge=0)
+
     # Backtest runs: how many of their sessions may trade at once, over all runs.
     backtest_in_flight: int = Field(default=32, ge=1, le=10_000)
 

@@ -140,6 +140,24 @@ GROUPS: dict[str, dict[str, str]] = {
         "health_interval_s": "how often each started session is looked at",
         "health_batch": "sessions one health sweep claims",
     },
+    "Beat and sweeps": {
+        "beat_late_s": "nothing that beat sent has run for so long: an alert, and an event on sessions with positions",
+        "sweep_late_s": "how far behind its interval a sweep may be before that is an alert",
+        "overdue_s": "how long a session may wait for a save, checkpoint, step, rule, health check or the end of what "
+        "is pending before that is an alert",
+    },
+    "Many sessions at once": {
+        "bulk_wave_size": "sessions of a wave, where the asker says nothing",
+        "bulk_wave_pause_s": "pause between the waves of a resume, where the asker says nothing; pause and stop have "
+        "none",
+        "bulk_sessions_max": "most sessions one run may mean; a halt may mean any number",
+        "bulk_failures_max_fraction": "share of a wave that could not be asked, above which the run stops for a person",
+        "bulk_retry_s": "pause before a halt's run asks again those that could not be asked",
+        "bulk_preview_s": "how long a preview of a resume looks into locked sessions; of those after it, it tells what "
+        "their status says",
+        "bulk_sweep_s": "longest time one bulk sweep goes on beginning items while more is due",
+        "bulk_keep_s": "how long an ended run is kept",
+    },
     "Backtests": {
         "backtest_in_flight": "sessions of all runs that may trade at once",
     },

@@ -22,6 +22,9 @@ import structlog
 from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 
+from beat_schedule import PREFIX
+from fntx_sessions.automation.sweeps import note_end, sent_at
+from fntx_sessions.database.engine import get_engine
 from fntx_sessions.exceptions import Fatal, Rejected, Retryable, Unauthenticated, Unavailable
 from fntx_sessions.security.actor import Actor, system_actor
 from fntx_sessions.security.denials import denials
@@ -31,6 +34,7 @@ from fntx_sessions.settings import get_settings
 from tasks import routes
 from tasks.celery import app
 from tasks.handlers import Handler
+from tasks.sent_at import moment_of
 from tasks.signals import TOKEN_HEADER, host_id
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -138,6 +142,7 @@ def _query(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict
 
 
 def _sweep(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    sent_at.set(moment_of(task.request.headers))
     try:
         authorize(task.caller(), SWEEP)
         call = handler.parse(args, kwargs, task.request.id or "", get_settings().command_max_argument_bytes)
@@ -148,6 +153,15 @@ def _sweep(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict
         log.warning("sweep_refused", error=str(error))
     except Retryable as error:
         log.warning("sweep_skipped", error=str(error))  # beat sends the next one soon
+    finally:
+        _note_end(task)
+
+
+def _note_end(task: FntxTask) -> None:
+    try:
+        note_end(get_engine, task.name.removeprefix(PREFIX))
+    except Retryable as error:
+        log.warning("sweep_end_not_noted", error=str(error))
 
 
 def _answered(task: FntxTask, kwargs: dict[str, Any], act: Callable[[], Answer]) -> Answer:

@@ -125,5 +125,5 @@ def _beat(settings: Settings) -> dict[str, Any]:
 
 
 def _scheduled(entry: beat_schedule.Entry, settings: Settings) -> dict[str, Any]:
-    interval_s = getattr(settings, entry.interval) if isinstance(entry.interval, str) else entry.interval
-    return {"task": entry.task, "schedule": interval_s, "options": {"expires": interval_s, "ignore_result": True}}
+    options = {"expires": entry.expires_s(settings), "ignore_result": True}
+    return {"task": entry.task, "schedule": entry.interval_s(settings), "options": options}

@@ -19,6 +19,7 @@ from fntx_sessions.security.local import process_token
 from fntx_sessions.settings import get_settings
 from tasks import routes
 from tasks.configuration import transport_options
+from tasks.sent_at import SENT_AT_HEADER, now_as_header
 
 TOKEN_HEADER = "fntx_token"  # noqa: S105 - the header's name
 HOST_ID = "FNTX_HOST_ID"
@@ -30,6 +31,7 @@ class _Process:
     """What this process is: only workers and beat speak for the system."""
 
     speaks_for_system = False
+    is_beat = False
 
 
 def host_id() -> str:
@@ -61,7 +63,7 @@ def _must_have_a_ring() -> None:
 
 @signals.beat_init.connect
 def _beat_speaks_for_system(**_: Any) -> None:
-    _Process.speaks_for_system = True
+    _Process.speaks_for_system = _Process.is_beat = True
 
 
 @signals.celeryd_after_setup.connect
@@ -129,6 +131,8 @@ def _leave(**_: Any) -> None:
 @signals.before_task_publish.connect
 def _sign_and_hide(headers: dict[str, Any], body: Any, **_: Any) -> None:
     """Sign what workers and beat send, and keep secrets out of what events and Flower show of arguments."""
+    if _Process.is_beat:
+        headers[SENT_AT_HEADER] = now_as_header()
     if _Process.speaks_for_system and not headers.get(TOKEN_HEADER):
         token = process_token(host=host_id())
         if token is not None:

@@ -1,7 +1,7 @@
 """fntx.sweeps.*: what beat sends. Each brings one part of the desk up to now."""
 
 from fntx_sessions.agents import host
-from fntx_sessions.automation import backtests, liveness, pending, retaining, saving, weeks
+from fntx_sessions.automation import backtests, bulk, liveness, pending, retaining, saving, weeks
 from fntx_sessions.automation.sweeps import note_run, until_done
 from fntx_sessions.lifecycle import outbox
 from fntx_sessions.lifecycle.execute import Desk
@@ -29,7 +29,7 @@ def relay() -> None:
 @sweep("fntx.sweeps.step")
 def step() -> None:
     """Step the hosted agents of the sessions that are due."""
-    at = desk()
+    at = _noted("step")
     saving.come_in(at, for_others=True)
     host.step_due(at, host_id(), stay_s=at.settings.step_stay_s)
 
@@ -69,6 +69,13 @@ def advance_backtests() -> None:
     backtests.advance(at)
 
 
+@sweep("fntx.sweeps.bulk")
+def advance_bulk_runs() -> None:
+    """Do the waves of bulk runs that are due."""
+    at = _noted("bulk")
+    bulk.advance_due(at, at.settings.bulk_sweep_s)
+
+
 @sweep("fntx.sweeps.erase")
 def erase_shredded() -> None:
     """Erase what is left of shredded sessions."""
@@ -106,9 +113,10 @@ def seal_weeks() -> None:
 
 @sweep("fntx.sweeps.prune_partitions")
 def turn_weeks() -> None:
-    """Make the coming weeks' partitions, and drop old ones whose rows are proven to be elsewhere."""
+    """Make the coming weeks' partitions, drop old ones whose rows are proven to be elsewhere, forget old bulk runs."""
     at = _noted("prune_partitions")
     weeks.turn_weeks(at)
+    bulk.forget_old(at.engine, at.settings)
 
 
 @sweep("fntx.sweeps.prune_parts")
