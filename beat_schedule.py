@@ -55,7 +55,7 @@ ENTRIES = (
     Entry(
         "fntx.sweeps.liveness", "liveness_interval_s", "liveness_interval_s", "sessions of a dead worker are taken over"
     ),
-    Entry("fntx.sweeps.bulk", 1.0, "the next wave of a bulk run, and runs whose asker went away"),
+    Entry("fntx.sweeps.bulk", 1.0, 1.0, "the next wave of a bulk run, and runs whose asker went away"),
     Entry("fntx.sweeps.backtest", 1.0, 1.0, "days of a backtest are handed out as workers become free"),
     Entry(
         "fntx.sweeps.retention",
