@@ -31,7 +31,15 @@ def _no_redis() -> Unavailable:
 
 app = Desk(
     "fntx",
-    include=["tasks.agents", "tasks.commands", "tasks.queries", "tasks.sweeps", "tasks.backtests", "tasks.state"],
+    include=[
+        "tasks.agents",
+        "tasks.commands",
+        "tasks.queries",
+        "tasks.sweeps",
+        "tasks.backtests",
+        "tasks.bulk",
+        "tasks.state",
+    ],
     set_as_current=True,
 )
 app.add_defaults(lambda: celery_settings(get_settings()))

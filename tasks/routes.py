@@ -19,6 +19,8 @@ _QUERY_VERBS = frozenset(
 _TEMPLATES = "fntx.templates."
 _BACKTESTS = "fntx.backtests."
 _BACKTEST_QUERIES = frozenset({"status", "report", "list"})
+_BULK = "fntx.bulk."
+_BULK_QUERIES = frozenset({"preview", "report", "list"})
 _SWEEPS = "fntx.sweeps."
 _SWEEP_QUEUES = {
     "step": AGENTS,
@@ -38,6 +40,8 @@ def queue_for(name: str) -> str:
         return QUERIES
     if name.startswith(_BACKTESTS):
         return QUERIES if name.removeprefix(_BACKTESTS) in _BACKTEST_QUERIES else COMMANDS
+    if name.startswith(_BULK):
+        return QUERIES if name.removeprefix(_BULK) in _BULK_QUERIES else COMMANDS
     if name.startswith(_SWEEPS):
         return _SWEEP_QUEUES.get(name.removeprefix(_SWEEPS).split("_")[0], SWEEPS)
     return COMMANDS

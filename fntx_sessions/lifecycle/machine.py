@@ -316,6 +316,24 @@ def _refuse(connection: Connection, row: Row, ask: Ask, error: Rejected, sealing
     return outcome
 
 
+def rehearse(engine: Engine, ask: Ask, decide: Decision) -> Rejected | None:
+    """Return what a command would be refused with now, None when it would be done; nothing stays of it.
+
+    Raises Busy and Unavailable.
+    """
+    with door(engine) as connection:
+        row = _lock(connection, ask, chain_hash(None, {"ask": ask.canonical().decode()}))
+        try:
+            check(row, ask)
+            for change in decide(row, ask):
+                _check_table(row, ask, change.trigger or ask.trigger, change)
+        except Rejected as error:
+            return error
+        finally:
+            connection.exec_driver_sql("ROLLBACK")
+    return None
+
+
 def stored_outcome(engine: Engine, command_id: UUID) -> Outcome | None:
     """Return what became of a command, or None when no such command was ever committed."""
     with statements(engine) as connection:

@@ -42,6 +42,8 @@ _DELETES = [text(f"DELETE FROM {table} WHERE session_id = :session_id") for tabl
 _DELETES.append(text("DELETE FROM paper_positions WHERE session_id = :session_id AND quantity = 0"))
 # An archive that was under way noted itself, and is not to be made again.
 _DELETES.append(text("UPDATE session_work SET archive_due_at = NULL, measures = '{}' WHERE session_id = :session_id"))
+# Why a session was refused quotes who had set its status, and why.
+_DELETES.append(text("UPDATE bulk_items SET problem = NULL WHERE session_id = :session_id AND problem IS NOT NULL"))
 _PATIENT = text(f"SET LOCAL statement_timeout = {_PATIENCE_MS}")
 
 _CLAIM = text("""

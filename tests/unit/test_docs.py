@@ -83,7 +83,7 @@ def _headings(page: Path) -> set[str]:
 def test_every_task_and_make_target_a_page_names_exists(page):
     """Tasks and targets are spelled on the pages as they are registered."""
     code = _code(page)
-    tasks = set(re.findall(r"\bfntx\.(?:sessions|sweeps|backtests|templates)\.[a-z_]+", code))
+    tasks = set(re.findall(r"\bfntx\.(?:sessions|sweeps|backtests|bulk|templates)\.[a-z_]+", code))
     assert tasks <= TASKS, f"{_named(page)}: {tasks - TASKS}"
     assert set(re.findall(r"\bmake ([a-z]+)\b", code)) <= MAKE_TARGETS
 

@@ -80,8 +80,8 @@ class Item(Model):
     """One session of a run, or of a preview.
 
     state: `waiting` (its turn has not come; in a preview: it would be done), `done`, `pending`, `refused` (as the
-    command's own outcome), `failed` (could not be asked; tried again), `cancelled`. problem: the sentence that says why.
-    positions: what is open, in previews alone.
+    command's own outcome), `failed` (could not be asked; tried again), `cancelled`. problem: the sentence that says
+    why. positions: what is open, in previews alone.
     """
 
     session_id: UUID

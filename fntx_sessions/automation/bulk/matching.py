@@ -1,0 +1,127 @@
+"""Which sessions a selector means, and what each of them would answer: what a preview shows, and a run stores."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine
+
+from fntx_sessions.automation.bulk import rows
+from fntx_sessions.automation.bulk.request import BulkArguments, Item, Selector
+from fntx_sessions.database.engine import transaction
+from fntx_sessions.exceptions import Busy, Forbidden, InvalidArgument, NotFound
+from fntx_sessions.lifecycle import machine, transitions
+from fntx_sessions.lifecycle.change import Ask
+from fntx_sessions.lifecycle.commands import DECISIONS
+from fntx_sessions.schemas import SessionStatus, Trigger
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.roles import authorize
+from fntx_sessions.settings import get_settings
+
+Row = dict[str, Any]
+_NO_LIMIT = 10_000_000
+_ENDED = frozenset({SessionStatus.CLOSING, SessionStatus.CLOSED})
+
+
+def may_ask(actor: Actor, action: str) -> None:
+    """Return when the actor's roles may ask for this of some session; raises Forbidden."""
+    authorize(replace(actor, sessions=frozenset()), action)
+
+
+def matching(
+    connection: Connection, actor: Actor, selector: Selector, *, positions: bool = False, limited: bool = True
+) -> list[Row]:
+    """Return the sessions a selector means, oldest first; whom its token names no id of, it shows no others.
+
+    Raises NotFound for an id, InvalidArgument for a template there is not, and for more than `bulk_sessions_max`.
+    """
+    _check_names(connection, selector)
+    most = get_settings().bulk_sessions_max if limited else _NO_LIMIT
+    # Who names a session outside the token's scope is refused there, as by the single command.
+    scope = [UUID(one) for one in actor.sessions] if actor.sessions and selector.session_ids is None else None
+    found = rows.match(connection, selector.given, scope, most + 1, positions=positions)
+    if len(found) > most:
+        fix = "Narrow it, or raise FNTX_BULK_SESSIONS_MAX."
+        raise InvalidArgument("selector", f"means more than {most:,} sessions", fix)
+    return found
+
+
+def _check_names(connection: Connection, selector: Selector) -> None:
+    if selector.session_ids is not None:
+        for missing in rows.unknown_ids(connection, selector.session_ids):
+            raise NotFound("session", str(missing), "See `fntx ls`.")
+    if selector.template_name is not None:
+        known = rows.template_names(connection, selector.template_name)
+        if known is not None:
+            problem = f"there is no template {selector.template_name!r}"
+            raise InvalidArgument("selector.template_name", problem, f"Known: {', '.join(known)}.")
+
+
+def preview(engine: Engine, actor: Actor, request: BulkArguments) -> list[Item]:
+    """Return what a run would come to now, session by session; changes nothing.
+
+    `waiting` would be done, to `status_after`; `refused` says why. Raises as `begin` does.
+    """
+    may_ask(actor, request.trigger)
+    request.command(UUID(int=0))
+    with transaction(engine) as connection:
+        found = matching(connection, actor, request.selector, positions=True)
+    until = monotonic() + get_settings().bulk_preview_s
+    return [_foreseen(engine, actor, request, row, until) for row in found]
+
+
+def _foreseen(engine: Engine, actor: Actor, request: BulkArguments, row: Row, until: float) -> Item:
+    status = SessionStatus(row["status"])
+    problem = (
+        _out_of_scope(actor, request.trigger, row["session_id"])
+        or _illegal(request, status)
+        or _rehearsed(engine, actor, request, row["session_id"], until)
+    )
+    after = None if problem else transitions.target(request.trigger, status)
+    return Item(
+        session_id=row["session_id"],
+        state="refused" if problem else "waiting",
+        status_before=status,
+        status_after=after,
+        problem=problem,
+        positions=row["positions"],
+        **{name: row[name] for name in ("session_type", "template_name", "account_id")},
+    )
+
+
+def _out_of_scope(actor: Actor, trigger: Trigger, session_id: UUID) -> str | None:
+    return _refusal(lambda: authorize(actor, trigger.value, session_id))
+
+
+def _refusal(act: Callable[[], None]) -> str | None:
+    try:
+        act()
+    except Forbidden as error:
+        return str(error)
+    return None
+
+
+def _illegal(request: BulkArguments, status: SessionStatus) -> str | None:
+    """Return why the state table refuses, None where it does not."""
+    if transitions.target(request.trigger, status) is not None:
+        return None
+    reached = transitions.TABLE[request.trigger][1]
+    if status is reached or status in _ENDED:
+        return f"already {status}"
+    sources = sorted(str(one) for one in transitions.TABLE[request.trigger][0])
+    return f"{status}; {request.action} takes {' or '.join(sources)}"
+
+
+def _rehearsed(engine: Engine, actor: Actor, request: BulkArguments, session_id: UUID, until: float) -> str | None:
+    """Return what only the locked row can tell: a resume has more to ask than the state table."""
+    if request.trigger is not Trigger.RESUME or monotonic() >= until:
+        return None
+    arguments = request.command(session_id).model_dump(mode="json", exclude={"session_id", "reason"}, exclude_none=True)
+    ask = Ask(request.trigger, session_id, actor, request.reason, arguments=arguments)
+    try:
+        refused = machine.rehearse(engine, ask, DECISIONS[request.trigger])
+    except Busy:
+        return None
+    return None if refused is None else str(refused)

@@ -1,0 +1,180 @@
+"""A run as it is stored: begun once, reported, cancelled, gone on with, forgotten."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine
+
+from fntx_sessions.automation.bulk import rows
+from fntx_sessions.automation.bulk.matching import matching, may_ask
+from fntx_sessions.automation.bulk.request import (
+    TRIGGERS,
+    BulkRequest,
+    Item,
+    Report,
+    RunState,
+    Selector,
+    item_command_id,
+)
+from fntx_sessions.database.engine import transaction
+from fntx_sessions.exceptions import CommandConflict, NotFound
+from fntx_sessions.lifecycle import machine
+from fntx_sessions.schemas import Trigger
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.roles import VIEW
+from fntx_sessions.settings import Settings, get_settings
+from fntx_sessions.state.payloads import ARGUMENTS, DESK, Payloads
+
+Row = dict[str, Any]
+_FORGOTTEN_AT_ONCE = 100
+_SAME = ("bulk_id", "action", "actor", "reason", "wave_size", "wave_pause_s", "created_at", "next_wave_at",
+         "finished_at", "cancelled_at", "halt_id", "counts", "waves")  # fmt: skip
+_ITEM = ("session_id", "state", "status_before", "status_after", "problem", "wave", "command_id", "session_type",
+         "template_name", "account_id", "finished_at")  # fmt: skip
+
+
+def begin(engine: Engine, actor: Actor, request: BulkRequest) -> UUID:
+    """Store a run with the sessions that match now as its items; return its id. Nothing is asked of them yet.
+
+    Asked twice under one id, it is there once; where nothing matches it is finished at once. Raises Forbidden,
+    InvalidArgument, NotFound for an id, CommandConflict when the id stands for another run.
+    """
+    may_ask(actor, request.trigger)
+    request.command(UUID(int=0))
+    payloads = Payloads(engine)
+    sealed = payloads.seal_some(DESK, ARGUMENTS, request.bulk_id, request.arguments)
+    with transaction(engine) as connection:
+        found = rows.load(connection, request.bulk_id)
+        if found is None:
+            found = _registered(connection, actor, request, sealed)
+    _must_be_same(found, request, payloads)
+    return request.bulk_id
+
+
+def _registered(connection: Connection, actor: Actor, request: BulkRequest, sealed: bytes | None) -> Row:
+    found = matching(connection, actor, request.selector, limited=request.halt_id is None)
+    ids = [row["session_id"] for row in found]
+    items = {
+        "ids": ids,
+        "commands": [item_command_id(request.bulk_id, one) for one in ids],
+        "statuses": [row["status"] for row in found],
+    }
+    rows.register(connection, _run(actor, request, sealed, len(ids)), items)
+    row = rows.load(connection, request.bulk_id)
+    if row is None:
+        msg = "a run was stored and is not there"
+        raise RuntimeError(msg)
+    return row
+
+
+def _run(actor: Actor, request: BulkRequest, sealed: bytes | None, items: int) -> Row:
+    settings = get_settings()
+    pause_s = settings.bulk_wave_pause_s if request.trigger is Trigger.RESUME else 0.0
+    return {
+        "bulk_id": request.bulk_id,
+        "action": request.action,
+        "selector": request.selector.model_dump_json(exclude_none=True),
+        "arguments": sealed,
+        "reason": request.reason,
+        "actor": actor.name,
+        "roles": sorted(actor.roles),
+        "token_sessions": sorted(actor.sessions),
+        "halt_id": request.halt_id,
+        "wave_size": request.wave_size or settings.bulk_wave_size,
+        "wave_pause_s": pause_s if request.wave_pause_s is None else request.wave_pause_s,
+        "items": items,
+    }
+
+
+def _must_be_same(row: Row, request: BulkRequest, payloads: Payloads) -> None:
+    stored = (row["action"], Selector.model_validate(row["selector"]), row["reason"], arguments_of(row, payloads))
+    if stored != (request.action, request.selector, request.reason, request.arguments):
+        raise CommandConflict(str(request.bulk_id), f"a bulk {row['action']}")
+
+
+def arguments_of(row: Row, payloads: Payloads) -> dict[str, Any]:
+    """Return what each of a run's commands is asked with."""
+    found: dict[str, Any] = payloads.open(DESK, ARGUMENTS, row["bulk_id"], row["arguments"])
+    return found
+
+
+def report(engine: Engine, bulk_id: UUID, *, items: bool = True, actor: Actor | None = None) -> Report:
+    """Return how far a run is; raises NotFound. actor: who asks; with a token for some sessions, it sees its own runs.
+
+    None: the desk itself asks.
+    """
+    if actor is not None:
+        may_ask(actor, VIEW)
+    with transaction(engine) as connection:
+        row = rows.load(connection, bulk_id)
+        found = rows.items_of(connection, bulk_id) if items and row is not None else []
+    if row is None or (actor is not None and not _may_see(actor, row)):
+        raise unknown(bulk_id)
+    return _report(row, [_item(engine, one) for one in found])
+
+
+def unknown(bulk_id: UUID) -> NotFound:
+    """Return the error for a run there is not."""
+    return NotFound("bulk run", str(bulk_id), "See `fntx bulk ls`.")
+
+
+def _may_see(actor: Actor, row: Row) -> bool:
+    return not actor.sessions or (row["actor"] == actor.name and set(row["token_sessions"]) == set(actor.sessions))
+
+
+def _report(row: Row, items: list[Item]) -> Report:
+    same = {name: row[name] for name in _SAME}
+    return Report(**same, selector=Selector.model_validate(row["selector"]), state=_state(row), items=items)
+
+
+def _state(row: Row) -> RunState:
+    if row["cancelled_at"] is not None:
+        return "cancelled"
+    if row["finished_at"] is not None:
+        return "finished"
+    return "stopped" if row["next_wave_at"] is None else "running"
+
+
+def _item(engine: Engine, row: Row) -> Item:
+    if row["asked_state"] == "pending" and row["state"] == "refused":
+        outcome = machine.stored_outcome(engine, row["command_id"])
+        row["problem"] = None if outcome is None else (outcome.error or {}).get("message")
+    return Item(**{name: row[name] for name in _ITEM})
+
+
+def recent(engine: Engine, limit: int, actor: Actor | None = None) -> list[Report]:
+    """Return the newest runs, without their items; of an actor with a scoped token, its own."""
+    if actor is not None:
+        may_ask(actor, VIEW)
+    with transaction(engine) as connection:
+        found = rows.recent(connection, limit)
+    return [_report(row, []) for row in found if actor is None or _may_see(actor, row)]
+
+
+def cancel(engine: Engine, actor: Actor, bulk_id: UUID) -> Report:
+    """Ask nothing more of those whose turn has not come; raises NotFound, Forbidden."""
+    return _changed(engine, actor, bulk_id, rows.cancel)
+
+
+def resume(engine: Engine, actor: Actor, bulk_id: UUID) -> Report:
+    """Go on with a run that waits for a person, in the name of who asked for it; raises NotFound, Forbidden."""
+    return _changed(engine, actor, bulk_id, rows.resume)
+
+
+def _changed(engine: Engine, actor: Actor, bulk_id: UUID, change: Any) -> Report:
+    found = report(engine, bulk_id, items=False, actor=actor)
+    may_ask(actor, TRIGGERS[found.action])
+    with transaction(engine) as connection:
+        change(connection, bulk_id)
+    return report(engine, bulk_id)
+
+
+def forget_old(engine: Engine, settings: Settings) -> int:
+    """Delete runs that ended longer ago than `bulk_keep_s`; return how many."""
+    done = 0
+    while True:
+        with transaction(engine) as connection:
+            found = rows.forget(connection, settings.bulk_keep_s, _FORGOTTEN_AT_ONCE)
+        done += found
+        if found < _FORGOTTEN_AT_ONCE:
+            return done
