@@ -116,7 +116,7 @@ def _worker() -> dict[str, Any]:
 
 def _beat(settings: Settings) -> dict[str, Any]:
     return {
-        "beat_scheduler": "celery.beat:Scheduler",  # in memory: nothing to lose, nothing to lock
+        "beat_scheduler": "tasks.beat:Scheduler",  # in memory: nothing to lose, nothing to lock
         "beat_max_loop_interval": 1,
         "beat_enable_remote_control": True,  # `celery inspect ping -d celerybeat@host` tells whether it lives
         "beat_remote_control_max_tick_age": 20.0,

@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy import Engine, text
 
 from fntx_sessions.automation import saving
+from fntx_sessions.automation.lookout import Lookout
 from fntx_sessions.database.engine import build_engine, get_engine, transaction
 from fntx_sessions.exceptions import FntxError
 from fntx_sessions.lifecycle.execute import Desk
@@ -57,11 +58,13 @@ class Lease:
         self._engine = build_engine(url, settings, application="fntx lease")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fntx-lease", daemon=True)
+        self._lookout = Lookout(self._engine, settings)
 
     def start(self) -> None:
         """Take the lease now, then renew it every `lease_renew_s`."""
         self._renew()
         self._thread.start()
+        self._lookout.start()
 
     def back_up(self) -> None:
         """Save this host's sessions into its backup folder: Postgres is away, and knows them only as they were."""
@@ -73,6 +76,7 @@ class Lease:
     def leave(self) -> None:
         """Stop renewing and give this host's sessions back at once."""
         self._stop.set()
+        self._lookout.end()
         if self._thread.is_alive():
             self._thread.join(timeout=self._settings.lease_renew_s + 1)
         leave(self._engine, self.host_id)

@@ -8,7 +8,7 @@ import pytest
 from hosting import Hosting, make_hosting, shared
 
 import beat_schedule
-from fntx_sessions.automation import alerts, lag, sweeps
+from fntx_sessions.automation import alerts, lag, lookout, sweeps
 from fntx_sessions.automation.alerts import Found
 from fntx_sessions.automation.lag import Lag, Overdue
 from fntx_sessions.schemas import Severity
@@ -148,3 +148,54 @@ def test_alerts_of_a_name_become_what_was_found(hosting):
     changes = alerts.settle(engine, ["sweep"], found[:1])
     assert (changes.raised, [alert.subject for alert in changes.cleared]) == ([], ["step"])
     assert [alert.name for alert in alerts.standing(engine)] == ["other", "sweep"]
+
+
+def look(hosting: Hosting) -> dict[str, list[tuple[str, str]]]:
+    changes = lookout.look(hosting.desk.engine, hosting.desk.settings)
+    return {word: [(alert.name, alert.subject) for alert in getattr(changes, word)] for word in ("raised", "cleared")}
+
+
+def test_a_dead_beat_is_an_alert_and_an_event_on_who_holds_positions_once_an_outage(hosting):
+    """Seen again nothing more is told; when beat is back it is cleared; the next outage is another."""
+    holding, flat = hosting.holding(hosting.started()), hosting.started()
+    quiet(hosting)
+    ran(hosting, "save", ago_s=60, sent_ago_s=60)
+    ran(hosting, "relay", ago_s=60, sent_ago_s=60)
+    beat = [("beat_late", "beat")]
+    assert look(hosting) == {"raised": beat, "cleared": []}
+    assert look(hosting) == {"raised": [], "cleared": []}
+    [event] = hosting.events(holding, "beat_late")
+    assert (event["severity"], event["requires_action"]) == ("critical", True)
+    assert "no exit runs" in event["description"]
+    assert hosting.events(flat, "beat_late") == []
+    ran(hosting, "save", ago_s=0, sent_ago_s=0)
+    assert look(hosting) == {"raised": [("sweep_late", "relay")], "cleared": beat}
+    ran(hosting, "relay", ago_s=0, sent_ago_s=0)
+    assert look(hosting) == {"raised": [], "cleared": [("sweep_late", "relay")]}
+    for name in ("save", "relay"):
+        ran(hosting, name, ago_s=60, sent_ago_s=60)
+    assert look(hosting)["raised"] == beat
+    assert len(hosting.events(holding, "beat_late")) == 2
+
+
+def quiet(hosting: Hosting) -> None:
+    """Let nothing be due."""
+    hosting.run("UPDATE session_work SET " + ", ".join(f"{column} = NULL" for column in DUE.values()))
+
+
+def test_overdue_sessions_are_an_alert_until_they_are_not(hosting):
+    """By kind, naming the sweep that is behind."""
+    session_id = hosting.create()
+    ran(hosting, "save", ago_s=0, sent_ago_s=0)
+    hosting.run("UPDATE session_work SET next_save_at = now() - interval '1 min' WHERE session_id = :id", id=session_id)
+    assert look(hosting)["raised"] == [("sessions_overdue", "saves")]
+    assert "The sweep save is behind" in alerts.standing(hosting.desk.engine)[0].description
+    quiet(hosting)
+    assert look(hosting)["cleared"] == [("sessions_overdue", "saves")]
+
+
+def test_one_worker_looks_for_all(hosting):
+    """Whoever comes within the interval leaves it at that."""
+    engine, settings = hosting.desk.engine, hosting.desk.settings
+    assert lookout.look(engine, settings, every_s=60) is not None
+    assert lookout.look(engine, settings, every_s=60) is None

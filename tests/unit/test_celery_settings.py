@@ -34,7 +34,7 @@ RELIED_ON = {
     "timezone": "UTC",
     "enable_utc": True,
     "worker_enable_remote_control": True,
-    "beat_scheduler": "celery.beat:Scheduler",
+    "beat_scheduler": "tasks.beat:Scheduler",
     "beat_max_loop_interval": 1,
 }
 

@@ -1,0 +1,48 @@
+"""Beat's scheduler: in memory, and aware of what still waits.
+
+Of one sweep at most one message waits: what the next would ask for, that one asks for. Expiry alone would not do,
+since a message that has expired still lies in its queue until a worker comes by, a night long where none does.
+Every sweep is sent as beat starts: what it missed while it was dead is caught up once, and what runs each hour also
+runs where no beat lives for an hour.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from celery.beat import ScheduleEntry
+from celery.beat import Scheduler as InMemory
+from redis.exceptions import RedisError
+
+from fntx_sessions.state.redis_client import get_redis
+from tasks.routes import queue_for
+
+_log = structlog.get_logger(__name__)
+# Far more than all sweeps of a queue; somebody who filled it with something else does not make beat read it all.
+_LOOKED_AT = 100
+
+
+class Scheduler(InMemory):
+    """Sends each sweep as it is due, unless it still waits to be taken."""
+
+    def setup_schedule(self) -> None:
+        """Make every entry due at once."""
+        super().setup_schedule()
+        for entry in self.schedule.values():
+            entry.last_run_at = entry.default_now() - timedelta(days=1)
+
+    def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
+        """Send a sweep, but where the one before was not taken yet."""
+        if self._waits(entry.task):
+            _log.debug("sweep_still_waits", sweep=entry.task)
+        else:
+            super().apply_entry(entry, producer=producer)
+
+    def _waits(self, task: str) -> bool:
+        """Tell whether a message of this task lies in its queue; where Redis does not say, none does."""
+        try:
+            lying = get_redis().lrange(queue_for(task), 0, _LOOKED_AT - 1)
+        except RedisError:
+            return False
+        name = f'"task": "{task}"'.encode()
+        return len(lying) == _LOOKED_AT or any(name in message for message in lying)
