@@ -147,9 +147,25 @@ class Settings(BaseSettings):
     rule_depth_max: int = Field(default=4, ge=1, le=20)
     rule_plugin_limit_ms: int = Field(default=200, ge=1)
 
-    # Health.
+    # Health: what counts as ill, which failed checks suspend, and how healing is bounded.
     health_interval_s: float = Field(default=60.0, gt=0)
     health_batch: int = Field(default=500, ge=1)
+    agent_quiet_s: float = Field(default=30.0, gt=0)
+    agent_dead_s: float = Field(default=120.0, gt=0)
+    agent_hung_s: float = Field(default=60.0, gt=0)
+    agent_memory_max_bytes: int = Field(default=1_000_000_000, ge=1)
+    worker_memory_max_bytes: int = Field(default=2_000_000_000, ge=1)
+    worker_cpu_max_fraction: float = Field(default=0.95, gt=0, le=1)
+    save_overdue_s: float = Field(default=120.0, gt=0)
+    step_overdue_s: float = Field(default=60.0, gt=0)
+    error_rate_max_fraction: float = Field(default=0.5, gt=0, le=1)
+    decision_latency_max_ms: float = Field(default=5000.0, gt=0)
+    health_suspends: str = "agent_dead,agent_hung,agent_quarantined,save_age,state_valid,rules_data"
+    health_suspends_repeated: str = "error_rate"
+    health_suspensions_per_sweep: int = Field(default=20, ge=0)
+    health_storm_fraction: float = Field(default=0.5, gt=0, le=1)
+    health_storm_sessions: int = Field(default=5, ge=2)
+    recovery_backoff_s: float = Field(default=30.0, gt=0)
 
     # Beat and sweeps: from when on they count as late, and sessions as overdue.
     beat_late_s: float = Field(default=15.0, gt=0)
@@ -165,6 +181,13 @@ class Settings(BaseSettings):
     bulk_preview_s: float = Field(default=4.0, gt=0)
     bulk_sweep_s: float = Field(default=8.0, gt=0)
     bulk_keep_s: float = Field(default=90 * 86_400, ge=0)
+
+    # Halts: how long one waits for those who begin to trade right now, how long the command line looks for a desk that
+    # answers before it acts by itself, and how long it then goes on closing positions.
+    halt_lock_timeout_ms: int = Field(default=5000, ge=1)
+    halt_look_s: float = Field(default=1.0, gt=0)
+    halt_patience_s: float = Field(default=5.0, gt=0)
+    halt_flatten_s: float = Field(default=120.0, gt=0)
 
     # Backtest runs: how many of their sessions may trade at once, over all runs.
     backtest_in_flight: int = Field(default=32, ge=1, le=10_000)

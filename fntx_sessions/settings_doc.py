@@ -138,7 +138,26 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Health": {
         "health_interval_s": "how often each started session is looked at",
-        "health_batch": "sessions one health sweep claims",
+        "health_batch": "sessions one health sweep claims at a time",
+        "agent_quiet_s": "an agent without a heartbeat for so long is quiet; for a hosted one at least three steps",
+        "agent_dead_s": "a remote agent without a heartbeat for so long is dead",
+        "agent_hung_s": "an agent that lives, and whose step takes so long or whose own part does not move, is hung",
+        "agent_memory_max_bytes": "memory of an agent, as it reports it, from which on its session is degraded",
+        "worker_memory_max_bytes": "memory of a worker with all its processes, from which on it is degraded",
+        "worker_cpu_max_fraction": "share of its machine's processors from which on a worker is degraded",
+        "save_overdue_s": "how much later than its own interval a save may be before that is a failure",
+        "step_overdue_s": "how late a step may be before that is a failure",
+        "error_rate_max_fraction": "share of steps and broker calls that failed over 5 minutes, from which on that is a "
+        "failure",
+        "decision_latency_max_ms": "median time from quote to order intent from which on a session is degraded",
+        "health_suspends": "checks whose failure suspends a running session, comma-separated; names in "
+        "[operations.md](operations.md#health)",
+        "health_suspends_repeated": "the same, where they failed the time before too",
+        "health_suspensions_per_sweep": "sessions one health sweep suspends at most; 0: none, it only tells",
+        "health_storm_fraction": "share of running sessions whose failing together is taken for the desk's own fault: "
+        "none is suspended",
+        "health_storm_sessions": "how many have to fail for that at least",
+        "recovery_backoff_s": "pause between recoveries of a session whose health goes on failing; doubles each time",
     },
     "Beat and sweeps": {
         "beat_late_s": "nothing that beat sent has run for so long: an alert, and an event on sessions with positions",
@@ -157,6 +176,12 @@ GROUPS: dict[str, dict[str, str]] = {
         "their status says",
         "bulk_sweep_s": "longest time one bulk sweep goes on beginning items while more is due",
         "bulk_keep_s": "how long an ended run is kept",
+    },
+    "Halts": {
+        "halt_lock_timeout_ms": "wait for starts, resumes and openings that are under way as a halt is placed",
+        "halt_look_s": "how long `fntx halt` waits for Redis before it goes straight to Postgres and the broker",
+        "halt_patience_s": "how long it waits for a worker's answer before it does so",
+        "halt_flatten_s": "how long it then goes on closing positions by itself",
     },
     "Backtests": {
         "backtest_in_flight": "sessions of all runs that may trade at once",
