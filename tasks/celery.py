@@ -38,6 +38,7 @@ app = Desk(
         "tasks.sweeps",
         "tasks.backtests",
         "tasks.bulk",
+        "tasks.halts",
         "tasks.state",
     ],
     set_as_current=True,

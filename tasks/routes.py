@@ -21,6 +21,10 @@ _BACKTESTS = "fntx.backtests."
 _BACKTEST_QUERIES = frozenset({"status", "report", "list"})
 _BULK = "fntx.bulk."
 _BULK_QUERIES = frozenset({"preview", "report", "list"})
+_HALTS = "fntx.halts."
+_HALT_QUERIES = frozenset({"list"})
+_RULES = "fntx.rules."
+_RULES_QUERIES = frozenset({"explain", "rehearse"})
 _SWEEPS = "fntx.sweeps."
 _SWEEP_QUEUES = {
     "step": AGENTS,
@@ -42,6 +46,10 @@ def queue_for(name: str) -> str:
         return QUERIES if name.removeprefix(_BACKTESTS) in _BACKTEST_QUERIES else COMMANDS
     if name.startswith(_BULK):
         return QUERIES if name.removeprefix(_BULK) in _BULK_QUERIES else COMMANDS
+    if name.startswith(_HALTS):
+        return QUERIES if name.removeprefix(_HALTS) in _HALT_QUERIES else COMMANDS
+    if name.startswith(_RULES):
+        return QUERIES if name.removeprefix(_RULES) in _RULES_QUERIES else COMMANDS
     if name.startswith(_SWEEPS):
         return _SWEEP_QUEUES.get(name.removeprefix(_SWEEPS).split("_")[0], SWEEPS)
     return COMMANDS

@@ -1,5 +1,7 @@
 """EnvironmentWatcherAgent: what the market is like, from the bars seen so far."""
 
+from datetime import timedelta
+
 from fntx_sessions.agents.base import State, StepContext
 from fntx_sessions.schemas import Severity
 from fntx_sessions.trading.market import MarketTick
@@ -48,7 +50,8 @@ def market_state(levels: State, tick: MarketTick, regime: str) -> State:
     """Return the MarketState of a moment as JSON."""
     below = tick.spot // _ROUND_DOLLARS * _ROUND_DOLLARS
     return {
-        "timestamp": tick.now.isoformat(),
+        # Of the data, not of the look at it: whoever finds it in a save has to know how old it is.
+        "timestamp": (tick.now - timedelta(seconds=tick.age_s)).isoformat(),
         "spy_price": round(tick.spot, 4),
         "vix_level": tick.vix,
         "market_regime": regime,

@@ -13,12 +13,23 @@ ORDERED = frozenset({Trigger.START, Trigger.RESUME})
 SHARED = f"SELECT pg_advisory_xact_lock_shared({LOCK_KEY})"
 ALONE = f"SELECT pg_advisory_xact_lock({LOCK_KEY})"
 
+
+
+def matches(halt: str) -> str:
+    """Return the SQL that tells whether the halt whose row is `halt` is about the session whose row is ``s``.
+
+    One of everything leaves out what plays the past on paper: to end it protects nobody, and spoils a backtest's days.
+    """
+    return f"""({halt}.scope = 'all' AND NOT (s.session_type = 'backtest' AND s.broker = 'paper')
+    OR ({halt}.scope, {halt}.scope_name) IN (
+      ('account', s.account_id), ('template', s.template_name), ('session', s.session_id::text)))"""
+
+
 # Halts that stand for the session whose row is `s`, oldest first, as JSON.
-STANDING = """(SELECT coalesce(jsonb_agg(jsonb_build_object('halt_id', x.halt_id, 'scope', x.scope,
+STANDING = f"""(SELECT coalesce(jsonb_agg(jsonb_build_object('halt_id', x.halt_id, 'scope', x.scope,
     'scope_name', x.scope_name, 'reason', x.reason, 'actor', x.actor, 'created_at', x.created_at)
     ORDER BY x.created_at), '[]')
-  FROM halts x WHERE x.released_at IS NULL AND (x.scope = 'all' OR (x.scope, x.scope_name) IN (
-    ('account', s.account_id), ('template', s.template_name), ('session', s.session_id::text))))"""
+  FROM halts x WHERE x.released_at IS NULL AND {matches('x')})"""
 
 
 def scope_text(halt: dict[str, Any]) -> str:

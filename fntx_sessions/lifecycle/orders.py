@@ -136,8 +136,8 @@ def commit_intent(
     """Commit an order's intent and return it; only then may it be sent.
 
     Raises StaleEpoch when the session has a newer epoch, OrderRefused when its status allows no opening, a halt stands
-    for it, its account's loss limit has fired, the loss to the order's stop would exceed what remains of the limit, or the epoch's sequence
-    number was used before.
+    for it, its account's loss limit has fired, the loss to the order's stop would exceed what remains of the limit, or
+    the epoch's sequence number was used before.
     """
     name = f"{session_id}/{epoch}/{sequence}"
     with transaction(engine) as connection:

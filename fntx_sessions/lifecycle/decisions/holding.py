@@ -38,7 +38,7 @@ def quiesce(row: Row, ask: Ask) -> list[Change]:
 
 
 def resume(row: Row, ask: Ask) -> list[Change]:
-    """Trade again. A person lifts every hold; a rule lifts only its own and needs none left. Nobody while a halt stands.
+    """Trade again, unless a halt stands. A person lifts every hold; a rule lifts only its own and needs none left.
 
     The hold a halt left behind outlives the halt: it is a person who sends traders back to work.
     """
