@@ -3,6 +3,7 @@
 from typing import Any
 
 from fntx_sessions.monitoring.logs import redact_text
+from fntx_sessions.monitoring.prometheus import show_desk
 from fntx_sessions.security.pages import flower_login
 from fntx_sessions.settings import get_settings
 
@@ -15,6 +16,8 @@ read_only = True
 max_tasks = 10_000
 persistent = False
 purge_offline_workers = 3600
+# Beside Flower's own figures on /metrics.
+show_desk(get_settings())
 
 
 def format_task(task: Any) -> Any:

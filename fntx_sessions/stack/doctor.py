@@ -15,6 +15,7 @@ from fntx_sessions.stack.control import GIVEN_UP, Process
 from fntx_sessions.stack.doctor_cold import diagnose_cold
 from fntx_sessions.stack.folder import MINIMUM_FREE_BYTES
 from fntx_sessions.stack.host_status import diagnose_hosts
+from fntx_sessions.stack.lag_status import diagnose_lag
 from fntx_sessions.stack.orphans import find_orphans
 from fntx_sessions.stack.redis_status import STANDS_STILL, RedisStatus
 from fntx_sessions.stack.stack import Stack
@@ -135,6 +136,7 @@ def _database(stack: Stack, status: Status) -> Iterator[Check]:
     if status.running:
         yield _beat(found, status)
         yield from diagnose_hosts(found.hosts) if found.hosts else ()
+        yield from diagnose_lag(found.behind) if found.behind else ()
     late = found.latest_save_s is not None
     yield Check("saves", "warn" if late else "ok", found.saves, "read worker_sweeps.log" if late else "")
 

@@ -21,6 +21,7 @@ from fntx_sessions.stack.backup_status import BackupStatus, read_backups
 from fntx_sessions.stack.check import first_line
 from fntx_sessions.stack.control import Process
 from fntx_sessions.stack.host_status import HostsFound, read_hosts
+from fntx_sessions.stack.lag_status import LagFound, read_lag_status
 from fntx_sessions.stack.redis_status import CONNECT_S, RedisStatus, read_redis
 from fntx_sessions.stack.stack import Stack
 from fntx_sessions.stack.tiers import TierFound, read_tiers, tiers_sentence
@@ -51,6 +52,7 @@ class DatabaseStatus:
     latest_save_s: float | None = None
     tiers: list[TierFound] = field(default_factory=list)
     hosts: HostsFound | None = None
+    behind: LagFound | None = None
     unerased: Unerased = field(default_factory=lambda: Unerased(0))
 
     @property
@@ -88,6 +90,10 @@ class Status:
             facts["last beat"] = "unknown" if self.database.error else _age(self.database.last_sweep_age_s)
             facts["saves"] = "into the backup folder" if self.database.error else self.database.saves
             facts["tiers"] = self._tiers()
+            if self.database.behind:
+                facts["beat"] = self.database.behind.beat
+                facts["sweeps"] = str(self.database.behind.lag)
+                facts["alerts"] = self.database.behind.told
             if self.database.hosts:
                 facts["agents"] = str(self.database.hosts)
         if self.backups and (self.backups.files or (self.database and self.database.error)):
@@ -156,6 +162,7 @@ def read_database(url: str) -> DatabaseStatus:
                 latest_save_s=late[1],
                 tiers=read_tiers(connection) if revision == newest_revision(url) else [],
                 hosts=read_hosts(connection) if revision == newest_revision(url) else None,
+                behind=read_lag_status(connection) if revision == newest_revision(url) else None,
                 unerased=read_unerased(connection) if revision == newest_revision(url) else Unerased(0),
             )
     except SQLAlchemyError as error:

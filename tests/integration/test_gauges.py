@@ -1,0 +1,104 @@
+"""The desk's gauges: what they say, how seldom they ask, and that the page stands when Postgres does not."""
+
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+import prometheus_client
+import pytest
+from hosting import Hosting, make_hosting, shared
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import event
+
+from fntx_sessions.automation import alerts, sweeps
+from fntx_sessions.database.engine import build_engine
+from fntx_sessions.monitoring import prometheus
+from fntx_sessions.schemas import Severity
+from fntx_sessions.settings import get_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def hosting(tmp_path: Path, database_url: str, redis_url: str) -> Iterator[Hosting]:
+    with make_hosting(shared(tmp_path, database_url, redis_url)) as made:
+        yield made
+
+
+@pytest.fixture
+def collector(hosting: Hosting) -> Iterator[prometheus.DeskCollector]:
+    settings = hosting.desk.settings
+    engine = build_engine(settings.database_url.get_secret_value(), settings)
+    yield prometheus.DeskCollector(lambda: engine, settings)
+    engine.dispose()
+
+
+def page(collector: prometheus.DeskCollector) -> dict[tuple[str, ...], float]:
+    registry = CollectorRegistry()
+    registry.register(collector)
+    families = text_string_to_metric_families(generate_latest(registry).decode())
+    return {(one.name, *one.labels.values()): one.value for family in families for one in family.samples}
+
+
+def test_the_page_says_how_far_behind_the_desk_is(hosting, collector):
+    """Beat's lag, each sweep's that has run, overdue sessions by kind, standing alerts."""
+    engine = hosting.desk.engine
+    sweeps.note_run(engine, "save")
+    hosting.run("UPDATE sweep_runs SET last_run = now() - interval '60 s', sent_at = now() - interval '60 s'")
+    alerts.raise_alert(engine, "disk", "node", Severity.WARNING, "full")
+    session_id = hosting.create()
+    hosting.run("UPDATE session_work SET next_save_at = now() - interval '1 h' WHERE session_id = :id", id=session_id)
+    found = page(collector)
+    assert found[("fntx_desk_readable",)] == 1
+    assert found[("fntx_beat_lag_seconds",)] == pytest.approx(60, abs=10)
+    assert found[("fntx_sweep_lag_seconds", "save")] == pytest.approx(59, abs=10)
+    assert ("fntx_sweep_lag_seconds", "retention") not in found
+    assert found[("fntx_sessions_overdue", "saves")] == 1
+    assert found[("fntx_sessions_overdue", "rules")] == 0
+    assert found[("fntx_alerts", "disk", "warning")] == 1
+
+
+def test_postgres_is_asked_once_in_a_few_seconds(hosting, collector, monkeypatch):
+    """However often the page is shown."""
+    asked = []
+    monkeypatch.setattr(prometheus, "read_standing", lambda _: asked.append(1) or [])
+    for _ in range(5):
+        page(collector)
+    assert len(asked) == 1
+    monkeypatch.setattr(prometheus, "FRESH_S", 0.0)
+    page(collector)
+    assert len(asked) == 2
+
+
+def test_the_page_stands_while_postgres_is_away(hosting, monkeypatch):
+    """It says so, leaves the desk's gauges out, and asks again no sooner than it would otherwise."""
+    asked = []
+
+    def refuse(_dialect, _record, _args, params) -> None:
+        asked.append(1)
+        params["host"], params["port"] = "127.0.0.1", 1
+
+    engine = build_engine(hosting.desk.settings.database_url.get_secret_value(), hosting.desk.settings)
+    event.listen(engine, "do_connect", refuse)
+    collector = prometheus.DeskCollector(lambda: engine, hosting.desk.settings)
+    for _ in range(3):
+        assert page(collector) == {("fntx_desk_readable",): 0}
+    assert len(asked) == 1
+
+
+def test_flower_shows_them(hosting, monkeypatch):
+    """`flowerconfig.py`, which every Flower reads, puts them on its page; read again it does so once."""
+    registry = CollectorRegistry()
+    monkeypatch.setattr(prometheus.show_desk, "__defaults__", (registry,))
+    monkeypatch.setenv("FNTX_DATABASE_URL", hosting.desk.settings.database_url.get_secret_value())
+    monkeypatch.setenv("FNTX_HOME", str(hosting.desk.settings.home))
+    get_settings.cache_clear()
+    try:
+        for _ in range(2):
+            runpy.run_path(str(ROOT / "flowerconfig.py"))
+    finally:
+        get_settings.cache_clear()
+    assert prometheus_client.generate_latest(registry).count(b"\nfntx_desk_readable ") == 1
+    for collector in list(registry._collector_to_names):
+        collector._engine.dispose()
