@@ -10,6 +10,8 @@ from typer.exceptions import TyperException
 from fntx_sessions.cli import (
     archive,
     backtest,
+    bulk,
+    calendars,
     checkpoints,
     demo,
     keys,
@@ -39,7 +41,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (stack, sessions, checkpoints, recovery, queries, watch, templates, backtest, demo, archive, keys, shred):
+for group in (
+    stack,
+    sessions,
+    checkpoints,
+    recovery,
+    queries,
+    watch,
+    templates,
+    backtest,
+    bulk,
+    calendars,
+    demo,
+    archive,
+    keys,
+    shred,
+):
     group.register(app)
 
 

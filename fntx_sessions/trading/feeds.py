@@ -128,8 +128,8 @@ def build_tick(
     max_age_s: float = DEFAULT_RULES.quote_max_age_s,
 ) -> MarketTick:
     """Return the tick for known prices: the calendar decides what is open, the age what is stale."""
-    hours = calendar.hours(calendar.local_date(now))
-    stock_open = hours is not None and hours.open <= now < hours.close
+    hours = calendar.hours_at(now)
+    stock_open = hours is not None and hours.stock_open(now)
     stale = age_s > max_age_s
     return MarketTick(
         now=now,
@@ -142,9 +142,9 @@ def build_tick(
         age_s=age_s,
         stale=stale,
         market_open=stock_open and not halted and not stale,
-        option_open=hours is not None and hours.open <= now < hours.option_close and not halted,
+        option_open=hours is not None and hours.options_open(now) and not halted,
         stock_open=stock_open and not halted,
-        extended_hours=hours is not None and hours.extended_open <= now < hours.extended_close and not stock_open,
+        extended_hours=hours is not None and hours.extended(now) and not stock_open,
         half_day=hours is not None and hours.half_day,
         halted=halted,
         minutes_to_close=_minutes_left(now, hours),
