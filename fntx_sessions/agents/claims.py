@@ -13,12 +13,18 @@ from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.state.payloads import Payloads
 
+_TAKEN = """w.session_id, w.epoch, w.saved_epoch, w.saved_revision, w.clock_at, w.agent_failures, w.step_interval_s,
+  due.interrupted, due.before"""
+_FACTS = """SELECT c.*, s.status, s.version, s.session_type, s.config, s.risk_parameters, s.enabled_strategies,
+  s.strategy_parameters, s.account_id, s.broker, s.pending, s.quiesced_at, s.started_at,
+  (SELECT jsonb_agg(g.agent) FROM session_agents g WHERE g.session_id = s.session_id AND g.hosted) AS hosted_agents
+FROM claimed c JOIN sessions s USING (session_id) WHERE s.epoch = c.epoch"""
 # A session is stepped by the host that has it, or by whoever comes first where nobody has it. Hosts read their ticks
 # from one queue, which may pass a host over for long: what waits in vain is taken by another, under the same epoch. A
 # session whose host is lost is not: it goes through recovery, under a new one.
 # interrupted: the step before this one never ended, so that the broker may know orders and fills that the ledger does
 # not.
-_CLAIM = text("""
+_CLAIM = text(f"""
 WITH due AS (
   SELECT session_id, step_claimed_by AS interrupted, host_id AS before FROM session_work w
   WHERE next_step_at <= now() AND status <> 'closed' AND (step_claimed_until IS NULL OR step_claimed_until < now())
@@ -29,8 +35,7 @@ WITH due AS (
   UPDATE session_work w SET host_id = :host_id, step_claimed_by = :claimant,
     step_claimed_until = now() + make_interval(secs => :claim_s)
   FROM due WHERE w.session_id = due.session_id
-  RETURNING w.session_id, w.epoch, w.saved_epoch, w.saved_revision, w.clock_at, w.agent_failures, w.step_interval_s,
-    due.interrupted, due.before
+  RETURNING {_TAKEN}
 ), told AS (
   INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description,
     requires_action)
@@ -40,10 +45,22 @@ WITH due AS (
       ELSE ', after settling with the broker what its last step left in flight' END, false
   FROM claimed WHERE before <> :host_id
 )
-SELECT c.*, s.status, s.version, s.session_type, s.config, s.risk_parameters, s.enabled_strategies,
-  s.strategy_parameters, s.account_id, s.broker, s.pending, s.quiesced_at, s.started_at,
-  (SELECT jsonb_agg(g.agent) FROM session_agents g WHERE g.session_id = s.session_id AND g.hosted) AS hosted_agents
-FROM claimed c JOIN sessions s USING (session_id) WHERE s.epoch = c.epoch
+{_FACTS}
+""")
+# By name, due or not: what nobody has or steps, and what is this host's.
+_CLAIM_THESE = text(f"""
+WITH due AS (
+  SELECT session_id, step_claimed_by AS interrupted, host_id AS before FROM session_work
+  WHERE session_id = ANY(:ids) AND status <> 'closed' AND (host_id IS NULL OR host_id = :host_id)
+    AND (step_claimed_until IS NULL OR step_claimed_until < now())
+  FOR UPDATE SKIP LOCKED
+), claimed AS (
+  UPDATE session_work w SET host_id = :host_id, step_claimed_by = :claimant,
+    step_claimed_until = now() + make_interval(secs => :claim_s)
+  FROM due WHERE w.session_id = due.session_id
+  RETURNING {_TAKEN}
+)
+{_FACTS}
 """)
 # What a step leaves behind is written only while its epoch and its claim still stand. A step that was unscheduled while
 # it ran stays so: the session may have closed.
@@ -139,6 +156,13 @@ def claim_steps(engine: Engine, host_id: str, limit: int, claim_s: float) -> lis
     bound = {"host_id": host_id, "claimant": claimant(), "limit": limit, "claim_s": claim_s, "patience_s": PATIENCE_S}
     with transaction(engine) as connection:
         return rows(connection.execute(_CLAIM, bound))
+
+
+def claim_these(engine: Engine, host_id: str, ids: Sequence[UUID], claim_s: float) -> list[dict[str, Any]]:
+    """Claim those of the named sessions that no other host has, due or not, as `claim_steps` does."""
+    bound = {"host_id": host_id, "claimant": claimant(), "ids": list(ids), "claim_s": claim_s}
+    with transaction(engine) as connection:
+        return rows(connection.execute(_CLAIM_THESE, bound))
 
 
 def next_step_in(engine: Engine, host_id: str, within_s: float) -> float | None:

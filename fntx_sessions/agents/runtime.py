@@ -34,7 +34,7 @@ from fntx_sessions.trading.broker import Broker
 from fntx_sessions.trading.brokers import get_broker
 from fntx_sessions.trading.calendars import Calendar, get_calendar
 from fntx_sessions.trading.clock import SessionClock
-from fntx_sessions.trading.feeds import Feed, session_clock, session_feed
+from fntx_sessions.trading.feeds import Feed, MarketSource, session_clock, session_feed
 from fntx_sessions.trading.ledger import AccountView
 from fntx_sessions.trading.orders import ZERO
 from fntx_sessions.trading.rules import TradingRules
@@ -122,19 +122,19 @@ class Runtime:
         return self.guards if self.guarded else self.slots
 
 
-def load_runtime(desk: Desk, row: dict[str, Any]) -> Runtime:
+def load_runtime(desk: Desk, row: dict[str, Any], *, instead: MarketSource | None = None) -> Runtime:
     """Build a claimed session's runtime from the stores; raises InvalidArgument where its feed cannot be played.
 
     Where the step before never ended, the ledger is first brought up to the broker: a process may have died between
-    an order and its record.
+    an order and its record. instead: Redis is away; nothing is asked of it, agents remember nothing, and this is where
+    a published market comes from.
     """
     config = SessionConfig.model_validate(row["config"])
     calendar, rules = get_calendar(config.calendar), TradingRules.from_settings(desk.settings)
     session_type = SessionType(row["session_type"])
-    feed, clock = _market(desk, row, config, calendar, session_type, rules)
-    live = LiveState(desk.redis, desk.settings)
-    live.raise_fence(row["session_id"], row["epoch"])
-    cut = live.read([row["session_id"]])[0]
+    source = instead or (lambda: published_market(desk))
+    feed, clock = _market(desk, row, config, calendar, session_type, source)
+    cut = None if instead else _live_cut(desk, row)
     trade_date = calendar.trade_date(clock.now)
     broker = get_broker(row["broker"], desk.engine)
     if row["interrupted"]:
@@ -207,11 +207,17 @@ def account_view(desk: Desk, broker: Broker, account_id: str, session_id: UUID, 
     )
 
 
+def _live_cut(desk: Desk, row: dict[str, Any]) -> LiveCut | None:
+    live = LiveState(desk.redis, desk.settings)
+    live.raise_fence(row["session_id"], row["epoch"])
+    return live.read([row["session_id"]])[0]
+
+
 def _market(
-    desk: Desk, row: dict[str, Any], config: SessionConfig, calendar: Calendar, kind: SessionType, rules: TradingRules
+    desk: Desk, row: dict[str, Any], config: SessionConfig, calendar: Calendar, kind: SessionType, source: MarketSource
 ) -> tuple[Feed, SessionClock]:
-    today = calendar.local_date(row["started_at"])
-    feed = session_feed(config.feed, calendar, today=today, source=lambda: published_market(desk), rules=rules)
+    today, rules = calendar.local_date(row["started_at"]), TradingRules.from_settings(desk.settings)
+    feed = session_feed(config.feed, calendar, today=today, source=source, rules=rules)
     return feed, session_clock(feed, calendar, config.feed, kind, _last_known(desk, row))
 
 
