@@ -1,4 +1,4 @@
-"""`fntx create|start|pause|resume|suspend|stop|update`: one lifecycle command each."""
+"""`fntx create|start|pause|resume|suspend|stop|update`: one lifecycle command each; some of many sessions at once."""
 
 import time
 from typing import Annotated, Any
@@ -8,6 +8,8 @@ import typer
 
 from fntx_sessions.cli import output
 from fntx_sessions.cli.asking import Answer, line
+from fntx_sessions.cli.bulk import ask_many
+from fntx_sessions.cli.choosing import Chosen, choosing
 from fntx_sessions.cli.ids import AsJson, Ids, over
 from fntx_sessions.cli.values import pairs
 from fntx_sessions.exceptions import InvalidArgument, OutcomeUnknown
@@ -26,6 +28,7 @@ Parameters = Annotated[
     list[str] | None, typer.Option("--strategy-set", help="strategy.key=value, such as sell_put.delta=0.1.")
 ]
 HoldOption = Annotated[Hold, typer.Option("--hold", help="Whose hold is set, or lifted.")]
+_IDS_ALONE = Chosen()
 _POLL_S = 0.2
 _DONE = "done"
 
@@ -83,6 +86,7 @@ def start(
     ask_each("start", ids, common(reason, version) | edits, command_id, as_json, SessionStatus.ACTIVE if wait else None)
 
 
+@choosing
 def pause(
     ids: Ids = None,
     reason: Reason = "",
@@ -90,11 +94,17 @@ def pause(
     version: Version = None,
     command_id: CommandId = None,
     as_json: AsJson = False,
+    chosen: Chosen = _IDS_ALONE,
 ) -> None:
     """Halt trading: what is open may only be reduced. Says which orders are still in flight."""
-    ask_each("pause", ids, common(reason, version) | {"hold": hold.value}, command_id, as_json)
+    arguments = common(reason, version) | {"hold": hold.value}
+    if chosen.many:
+        ask_many("pause", chosen, ids, arguments, command_id, as_json=as_json)
+    else:
+        ask_each("pause", ids, arguments, command_id, as_json)
 
 
+@choosing
 def resume(
     ids: Ids = None,
     reason: Reason = "",
@@ -102,9 +112,14 @@ def resume(
     version: Version = None,
     command_id: CommandId = None,
     as_json: AsJson = False,
+    chosen: Chosen = _IDS_ALONE,
 ) -> None:
     """Trade again."""
-    ask_each("resume", ids, common(reason, version) | {"hold": hold.value}, command_id, as_json)
+    arguments = common(reason, version) | {"hold": hold.value}
+    if chosen.many:
+        ask_many("resume", chosen, ids, arguments, command_id, as_json=as_json)
+    else:
+        ask_each("resume", ids, arguments, command_id, as_json)
 
 
 def suspend(
@@ -118,6 +133,7 @@ def suspend(
     ask_each("suspend", ids, common(reason, version), command_id, as_json)
 
 
+@choosing
 def stop(
     ids: Ids = None,
     close: Annotated[
@@ -130,13 +146,20 @@ def stop(
     command_id: CommandId = None,
     wait: Wait = False,
     as_json: AsJson = False,
+    chosen: Chosen = _IDS_ALONE,
 ) -> None:
     """Close a session: cancel, flatten or leave, take the final checkpoint, end."""
     if to is not None and close:
         raise InvalidArgument("--to", "names who takes positions over, but --close leaves none", "Use --leave --to.")
     own = {"close_positions": close, "leave_positions_with": to, "stop_deadline_s": deadline_s}
     given = {key: value for key, value in own.items() if value is not None}
-    ask_each("stop", ids, common(reason, version) | given, command_id, as_json, SessionStatus.CLOSED if wait else None)
+    arguments = common(reason, version) | given
+    if chosen.many and wait:
+        raise InvalidArgument("--wait", "is for ids alone", "Leave it out; `fntx ls --status closing` shows who is.")
+    if chosen.many:
+        ask_many("stop", chosen, ids, arguments, command_id, as_json=as_json)
+    else:
+        ask_each("stop", ids, arguments, command_id, as_json, SessionStatus.CLOSED if wait else None)
 
 
 def update(
