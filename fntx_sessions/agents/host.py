@@ -149,7 +149,7 @@ def _keep(desk: Desk, batch: Batch) -> None:
         batch.out_of_reach = error
     failpoint("step.reported")
     unreported = batch.out_of_reach is not None
-    results = [_result(done, unreported=unreported) for done in batch.slices if not done.stale]
+    results = [step_result(done, unreported=unreported) for done in batch.slices if not done.stale]
     results += [_untouched(row, "never") for row, _ in batch.broken]
     results += [_untouched(row, "interval") for row in batch.faulty]
     finish_steps(desk.engine, results)
@@ -217,7 +217,8 @@ def _report(live: LiveState, slices: Sequence[Slice]) -> None:
             done.runtime.revision = answer
 
 
-def _result(done: Slice, *, unreported: bool) -> StepResult:
+def step_result(done: Slice, *, unreported: bool) -> StepResult:
+    """Return what a slice leaves behind; unreported: Redis does not know of it."""
     runtime = done.runtime
     return StepResult(
         runtime.session_id,

@@ -79,6 +79,18 @@ class Caller:
         outcome = Outcome.from_dict(answer if "trigger" in answer else _raised(answer))
         return await self._settled(outcome, asking, extend=deadline_s is None)
 
+    async def ask(
+        self, task: str, arguments: dict[str, Any], *, command_id: UUID, deadline_s: float | None = None
+    ) -> Any:
+        """Do a command of the desk, not of one session, and return its `result`; asked again, it acts once.
+
+        Raises what it was refused with, OutcomeUnknown and Unavailable, as `command` does.
+        """
+        message = Message(task, _plain(arguments), command_id, COMMANDS)
+        await self._answers.forget(command_id)
+        asking = _Asking(self, message, deadline_s or self.settings.command_deadline_s)
+        return _raised(await asking.answer())["result"]
+
     async def query(self, task: str, arguments: dict[str, Any], *, deadline_s: float | None = None) -> Any:
         """Ask a question and return the answer's `result`; raises NotFound and the like, or Unavailable.
 

@@ -31,6 +31,11 @@ class Line:
         asked = self._caller.command(f"fntx.sessions.{verb}", arguments, command_id=command_id)
         return self._runner.run(asked).raise_for_refusal().to_dict()
 
+    def ask(self, task: str, arguments: dict[str, Any], command_id: UUID, deadline_s: float | None = None) -> Any:
+        """Do ``fntx.<task>``, a command of the desk, and return its result; raises as `Caller.ask` does."""
+        asked = self._caller.ask(f"fntx.{task}", arguments, command_id=command_id, deadline_s=deadline_s)
+        return self._runner.run(asked)
+
     def query(self, task: str, **arguments: Any) -> Any:
         """Ask ``fntx.<task>`` and return what it answers; raises as `Caller.query` does."""
         return self._runner.run(self._caller.query(f"fntx.{task}", arguments))
