@@ -1,0 +1,81 @@
+"""The market a session's rules look at: what is published, what its own agents report, or its simulated day."""
+
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+import structlog
+
+from fntx_sessions.agents.runtime import published_market
+from fntx_sessions.automation.rules.model import MarketFacts
+from fntx_sessions.automation.rules.moments import market_facts
+from fntx_sessions.exceptions import InvalidArgument, Unavailable
+from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.schemas import FeedConfig, MarketState, SessionType
+from fntx_sessions.settings import Settings
+from fntx_sessions.trading.calendars import get_calendar
+from fntx_sessions.trading.feeds import session_clock, session_feed
+
+log = structlog.get_logger(__name__)
+HALTED = "halted"
+
+
+def published(desk: Desk, now: datetime) -> MarketFacts | None:
+    """Return the published market as of `now`, Postgres's clock; None before the first, and while Redis is away.
+
+    Without Redis the rules of the clock and of the ledger are judged all the same.
+    """
+    try:
+        state = published_market(desk)
+    except Unavailable as error:
+        log.warning("rules_without_market", problem=str(error))
+        return None
+    return None if state is None else facts_of(state, now, desk.settings)
+
+
+def facts_of(state: MarketState, now: datetime, settings: Settings) -> MarketFacts:
+    """Return what rules may know of a MarketState; one from the future is as old as it is early, beyond the skew."""
+    early_s = (state.timestamp - now).total_seconds()
+    age_s = early_s if early_s > settings.market_clock_skew_s else max(-early_s, 0.0)
+    return MarketFacts(
+        age_s=age_s,
+        spot=state.spy_price,
+        previous_close=state.key_levels.get("previous_close"),
+        vix=state.vix_level,
+        regime=state.market_regime,
+        liquidity=state.liquidity_status,
+        stale=age_s > settings.quote_max_age_s,
+        halted=state.liquidity_status == HALTED,
+    )
+
+
+def market_of(row: dict[str, Any], wall: MarketFacts | None, own: MarketFacts | None) -> MarketFacts | None:
+    """Return the market of a session: own is what its remote agents report, wall what is published."""
+    if row["feed_kind"] == "published":
+        return wall
+    if row["started_at"] is not None and not row["hosted"]:
+        return own or wall
+    calendar = get_calendar(row["calendar"])
+    today = calendar.local_date(row["started_at"] or row["now"])
+    at = row["clock_at"] if row["started_at"] is not None else None
+    feed = orjson.dumps(row["config"]["feed"], option=orjson.OPT_SORT_KEYS)
+    return _simulated(feed, row["calendar"], today, SessionType(row["session_type"]), at)
+
+
+@lru_cache(maxsize=1024)
+def _simulated(
+    feed: bytes, calendar: str, today: date, session_type: SessionType, at: datetime | None
+) -> MarketFacts | None:
+    """Return the market of a simulated day at its clock, at its first moment where it has not begun.
+
+    Not later: what has not begun must not know how its day will go. None where the feed cannot be played.
+    """
+    hours, config = get_calendar(calendar), FeedConfig.model_validate_json(feed)
+    try:
+        played = session_feed(config, hours, today=today)
+        clock = session_clock(played, hours, config, session_type, at)
+    except InvalidArgument:
+        return None
+    tick = played.tick(clock.now)
+    return None if tick is None else market_facts(tick)
