@@ -10,13 +10,15 @@ so that the retry after a kill goes through)::
 
     FNTX_FAILPOINTS=command.before_commit:kill@/tmp/once,save.after_write:raise
 
-Actions: ``kill`` (SIGKILL of the process itself, as a power cut would), ``raise`` (FailpointReached) and ``hang``
-(never returns, as a stalled disk would). Inside one process, ``failpoints_armed`` arms them for a block.
+Actions: ``kill`` (SIGKILL of the process itself, as a power cut would), ``raise`` (FailpointReached), ``hang``
+(never returns, as a stalled disk would) and ``hold`` (as a slow one: until somebody writes into its @file, which it
+must have). Inside one process, ``failpoints_armed`` arms them for a block.
 """
 
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,8 +30,9 @@ from typing import Protocol
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.settings import get_settings
 
-_ACTIONS = ("kill", "raise", "hang")
-_FIX = "Write name:kill, name:raise or name:hang, separated by commas, each with an optional @file."
+_ACTIONS = ("kill", "raise", "hang", "hold")
+_FIX = "Write name:kill, name:raise, name:hang or name:hold, separated by commas, each with an @file; hold needs it."
+_HELD_POLL_S = 0.02
 _overrides: list[dict[str, "Failpoint"]] = []
 
 
@@ -53,7 +56,10 @@ class Failpoint:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.action == "raise":
             raise FailpointReached(self.name)
-        threading.Event().wait()
+        if self.action == "hold" and self.once is not None:
+            _hold(self.once)
+        else:
+            threading.Event().wait()
 
 
 def failpoint(name: str) -> None:
@@ -87,7 +93,7 @@ def _from_settings() -> dict[str, Failpoint]:
 def _parse_one(item: str) -> Failpoint:
     name, _, rest = item.partition(":")
     action, _, once = rest.partition("@")
-    if not name or action not in _ACTIONS:
+    if not name or action not in _ACTIONS or (action == "hold" and not once):
         raise InvalidArgument("FNTX_FAILPOINTS", f"{item!r} is not a failpoint", _FIX)
     return Failpoint(name, action, Path(once) if once else None)
 
@@ -98,6 +104,11 @@ def _first(marker: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def _hold(marker: Path) -> None:
+    while marker.exists() and not marker.stat().st_size:
+        time.sleep(_HELD_POLL_S)
 
 
 class Clock(Protocol):

@@ -30,6 +30,21 @@ def raw_app(url: str) -> Celery:
 
 
 @contextmanager
+def beat(environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen]:
+    """Run a beat; end it however the test ended."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FNTX_")}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", "tasks", "beat", "--pidfile="],
+            env=inherited | environment, cwd=TESTS.parent, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+@contextmanager
 def worker(
     environment: dict[str, str], log: Path, *arguments: str, app: str = "edge_app"
 ) -> Iterator[subprocess.Popen]:

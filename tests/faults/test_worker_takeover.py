@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import pytest
 import redis
 from conftest import DatabaseServer
 from hosting import FEED, Hosting, S, T, make_hosting
-from worker_process import end, wait_until, worker
+from worker_process import beat, end, wait_until, worker
 
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.live import LiveState
@@ -42,13 +41,7 @@ class Workers:
 
     def begin(self) -> None:
         self._worker("sweeps", "-Q", "sweeps,checkpoints", "-c", "1")
-        command = [sys.executable, "-m", "celery", "-A", "tasks", "beat"]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FNTX_")}
-        with (self.folder / "beat.log").open("wb") as output:
-            beat = subprocess.Popen(
-                command, env=inherited | self.environment, stdout=output, stderr=output, start_new_session=True
-            )
-        self.stack.callback(end, beat)
+        self.stack.enter_context(beat(self.environment, self.folder / "beat.log"))
 
     def at_least(self, count: int) -> None:
         """Have `count` agents workers that live."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from worker_process import wait_until
 
 import fntx_sessions
 from fntx_sessions.exceptions import InvalidArgument
@@ -66,7 +67,21 @@ def test_kill_is_a_sigkill_told_by_the_environment():
     assert (done.returncode, done.stdout) == (-9, b"")
 
 
-@pytest.mark.parametrize("spec", ["name", "name:explode", ":kill"])
+def test_hold_lets_go_when_its_file_is_written_to(tmp_path):
+    """The first to arrive waits, as for a slow disk; everybody after it passes."""
+    marker = tmp_path / "held"
+    spec = f"here:hold@{marker}"
+    code = "from fntx_sessions.testing import failpoint; failpoint('here'); print('let go')"
+    with subprocess.Popen([sys.executable, "-c", code], env={"FNTX_FAILPOINTS": spec}, stdout=subprocess.PIPE) as held:
+        wait_until(marker.exists, "it is held")
+        with failpoints_armed(spec):
+            failpoint("here")
+        assert held.poll() is None
+        marker.write_text("go on")
+        assert held.communicate()[0] == b"let go\n"
+
+
+@pytest.mark.parametrize("spec", ["name", "name:explode", ":kill", "name:hold"])
 def test_a_malformed_spec_is_refused(spec):
     """A failpoint that would never strike is refused, with the fix."""
     with pytest.raises(InvalidArgument, match="FNTX_FAILPOINTS"):
