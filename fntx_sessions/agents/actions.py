@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from fntx_sessions.agents.runtime import Runtime
@@ -12,6 +11,7 @@ from fntx_sessions.lifecycle import orders
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import Severity
 from fntx_sessions.testing import failpoint
+from fntx_sessions.trading.clock import WALL
 from fntx_sessions.trading.market import Board
 from fntx_sessions.trading.orders import OrderRequest, Placed, Working
 
@@ -88,7 +88,7 @@ class HostedDesk:
         """Keep an event for the end of the step."""
         self.events.append(
             {
-                "timestamp": datetime.now(UTC),
+                "timestamp": WALL.now(),
                 "event_type": event_type,
                 "event_category": category,
                 "severity": severity.value,

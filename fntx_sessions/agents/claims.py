@@ -12,12 +12,14 @@ from sqlalchemy import Engine, text
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.state.payloads import Payloads
+from fntx_sessions.trading.clock import WALL
 
 _TAKEN = """w.session_id, w.epoch, w.saved_epoch, w.saved_revision, w.clock_at, w.agent_failures, w.step_interval_s,
   due.interrupted, due.before"""
 _FACTS = """SELECT c.*, s.status, s.version, s.session_type, s.config, s.risk_parameters, s.enabled_strategies,
   s.strategy_parameters, s.account_id, s.broker, s.pending, s.quiesced_at, s.started_at,
-  (SELECT jsonb_agg(g.agent) FROM session_agents g WHERE g.session_id = s.session_id AND g.hosted) AS hosted_agents
+  (SELECT jsonb_agg(g.agent) FROM session_agents g WHERE g.session_id = s.session_id AND g.hosted) AS hosted_agents,
+  clock_timestamp() AS desk_now
 FROM claimed c JOIN sessions s USING (session_id) WHERE s.epoch = c.epoch"""
 # A session is stepped by the host that has it, or by whoever comes first where nobody has it. Hosts read their ticks
 # from one queue, which may pass a host over for long: what waits in vain is taken by another, under the same epoch. A
@@ -155,14 +157,21 @@ def claim_steps(engine: Engine, host_id: str, limit: int, claim_s: float) -> lis
     """Claim up to `limit` due sessions for this process and return what their steps need; committed before any work."""
     bound = {"host_id": host_id, "claimant": claimant(), "limit": limit, "claim_s": claim_s, "patience_s": PATIENCE_S}
     with transaction(engine) as connection:
-        return rows(connection.execute(_CLAIM, bound))
+        return _on_the_wall(rows(connection.execute(_CLAIM, bound)))
 
 
 def claim_these(engine: Engine, host_id: str, ids: Sequence[UUID], claim_s: float) -> list[dict[str, Any]]:
     """Claim those of the named sessions that no other host has, due or not, as `claim_steps` does."""
     bound = {"host_id": host_id, "claimant": claimant(), "ids": list(ids), "claim_s": claim_s}
     with transaction(engine) as connection:
-        return rows(connection.execute(_CLAIM_THESE, bound))
+        return _on_the_wall(rows(connection.execute(_CLAIM_THESE, bound)))
+
+
+def _on_the_wall(claimed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Set this process's wall by Postgres's clock, as every claim does."""
+    if claimed:
+        WALL.sync(max(row["desk_now"] for row in claimed))
+    return claimed
 
 
 def next_step_in(engine: Engine, host_id: str, within_s: float) -> float | None:

@@ -1,7 +1,7 @@
 """What a step reports: the agents' parts, the market, and the money view, as the JSON other services know."""
 
 import resource
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +11,7 @@ from fntx_sessions.agents.base import StepContext
 from fntx_sessions.agents.runtime import Runtime, Slot
 from fntx_sessions.schemas import SessionStatus
 from fntx_sessions.state.parts import MARKET, TRADING, agent_part
+from fntx_sessions.trading.clock import WALL
 from fntx_sessions.trading.view import trading_state
 
 
@@ -46,7 +47,7 @@ def session_parts(runtime: Runtime, context: StepContext) -> dict[str, bytes]:
 
 def slot_report(slot: Slot) -> tuple[str, bytes]:
     """Return the name and bytes of an agent's own part."""
-    return agent_part(slot.name), agent_bytes(slot, datetime.now(UTC))
+    return agent_part(slot.name), agent_bytes(slot, WALL.now())
 
 
 def resident_mb() -> float:

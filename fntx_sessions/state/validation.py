@@ -1,7 +1,6 @@
 """Whether a session's state is sound at this moment: what is live, what is saved, who may write, the money view."""
 
 import re
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +25,7 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[([^\]]*)\]")
 _READ = text("""
 SELECT w.status, s.broker, s.epoch AS session_epoch, w.epoch, w.saved_epoch, w.saved_revision, w.save_interval_s,
   extract(epoch FROM now() - w.last_saved_at)::float8 AS saved_ago_s,
+  extract(epoch FROM clock_timestamp())::float8 * 1000 AS now_ms,
   (SELECT coalesce(jsonb_object_agg(g.agent, g.required), '{}') FROM session_agents g
     WHERE g.session_id = s.session_id) AS agents
 FROM sessions s JOIN session_work w USING (session_id) WHERE s.session_id = :session_id
@@ -132,7 +132,6 @@ def _check_fence(row: dict[str, Any], cut: LiveCut, findings: Findings) -> None:
 
 
 def _check_agents(settings: Settings, row: dict[str, Any], cut: LiveCut, findings: Findings) -> None:
-    now_ms = time.time() * 1000
     for agent, required in sorted(row["agents"].items()):
         path = AGENT_PREFIX + agent
         if path not in cut.parts:
@@ -140,7 +139,7 @@ def _check_agents(settings: Settings, row: dict[str, Any], cut: LiveCut, finding
             tell(path, "it is on the roster and has no state here")
             continue
         beat = cut.beats.get(agent)
-        silent_s = None if beat is None else (now_ms - beat) / 1000
+        silent_s = None if beat is None else (row["now_ms"] - beat) / 1000
         if row["status"] == SessionStatus.ACTIVE and (silent_s is None or silent_s > settings.lease_s):
             findings.odd(path, "no heartbeat" if silent_s is None else f"no heartbeat for {silent_s:.0f} s")
 

@@ -1,6 +1,44 @@
-"""The clock of a session: the wall, or a simulated day that each step moves on. All judging of time reads it."""
+"""The clock of a session: the desk's wall, or a simulated day that each step moves on. All judging of time reads it.
 
+The desk's wall is Postgres's clock, and nobody else's: a worker whose own clock is wrong, jumps, or stands in another
+time zone judges hold times, flat-by and quotes as any other worker does.
+"""
+
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+
+_JITTER_S = 1.0  # what an answer's way through the network may take; further back than that, Postgres's clock was set
+
+
+class WallClock:
+    """Postgres's time in this process: what it said last, carried on by the monotonic clock, which nobody sets."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._at_zero: float | None = None
+        self._last = 0.0
+
+    def sync(self, now: datetime) -> None:
+        """Take what Postgres has just answered as its `clock_timestamp()`; call it as soon as the answer is there."""
+        self._at_zero = now.timestamp() - self._monotonic()
+
+    def now(self) -> datetime:
+        """Return the moment, aware, UTC; never back by less than a second, as the way of an answer may vary.
+
+        Raises RuntimeError while nobody in this process has asked Postgres: its own clock is not to be trusted.
+        """
+        if self._at_zero is None:
+            msg = "no session was claimed in this process yet, so Postgres's time is not known here"
+            raise RuntimeError(msg)
+        found = self._at_zero + self._monotonic()
+        if self._last - _JITTER_S < found < self._last:
+            found = self._last
+        self._last = found
+        return datetime.fromtimestamp(found, UTC)
+
+
+WALL = WallClock()
 
 
 class SessionClock:
@@ -9,11 +47,14 @@ class SessionClock:
     The last moment of a simulated day is exactly `end`, so that what happens at the close has a step of its own.
     """
 
-    def __init__(self, start: datetime | None = None, end: datetime | None = None, step_s: int = 300) -> None:
+    def __init__(
+        self, start: datetime | None = None, end: datetime | None = None, step_s: int = 300, *, wall: WallClock = WALL
+    ) -> None:
         self._now = start
         self._end = end
         self._step = timedelta(seconds=step_s)
         self._finished = start is not None and end is not None and start > end
+        self._wall = wall
 
     @property
     def simulated(self) -> bool:
@@ -23,7 +64,7 @@ class SessionClock:
     @property
     def now(self) -> datetime:
         """Return the moment, aware, UTC."""
-        return datetime.now(UTC) if self._now is None else self._now
+        return self._wall.now() if self._now is None else self._now
 
     @property
     def finished(self) -> bool:

@@ -42,7 +42,7 @@ SELECT {COLUMNS},
     FROM archive_segments g WHERE g.session_id = s.session_id AND g.verified_at IS NOT NULL
     HAVING count(*) > 0) AS sealed_weeks,
   (SELECT k.shredded_at FROM session_keys k WHERE k.session_id = s.session_id) AS shredded_at,
-  w.last_saved_at, {UNATTENDED} AS unattended
+  w.last_saved_at, clock_timestamp() AS desk_now, {UNATTENDED} AS unattended
 FROM sessions s LEFT JOIN session_work w USING (session_id) WHERE s.session_id = :session_id
 """)  # fmt: skip
 
@@ -73,11 +73,11 @@ def get_session(engine: Engine, redis: Redis, settings: Settings, session_id: UU
     Raises NotFound, Busy and Unavailable (Postgres).
     """
     row = one(engine, _GET, session_id, events=EVENTS_SHOWN, checkpoints=CHECKPOINTS_SHOWN)
-    saved_at = row.pop("last_saved_at")
+    saved_at, now = row.pop("last_saved_at"), row.pop("desk_now")
     row["events"] = _events(Payloads(engine), row["events"])
     if row["shredded_at"] is not None:
         return to_session(row)
-    parts, source = read_state(engine, redis, settings, session_id, saved_at)
+    parts, source = read_state(engine, redis, settings, session_id, saved_at, now)
     checkpoints, agents = row["checkpoints"], _agents(parts)
     trading = trading_state(engine, session_id, row["status"], parts.get(TRADING))
     return to_session(

@@ -29,16 +29,17 @@ class _Shown(Container[str]):
 
 
 def read_state(
-    engine: Engine, redis: Redis, settings: Settings, session_id: UUID, saved_at: datetime | None
+    engine: Engine, redis: Redis, settings: Settings, session_id: UUID, saved_at: datetime | None, now: datetime
 ) -> tuple[dict[str, bytes], StateSource | None]:
     """Return the parts to show, and where they come from; None: there is no state yet.
 
-    saved_at: when the session was saved last; None: never. Nothing is raised: a row is worth showing without states.
+    saved_at: when the session was saved last; None: never. now: Postgres's time. Nothing is raised: a row is worth
+    showing without states.
     """
     problems: list[str] = []
     cut = _live(engine, redis, settings, session_id, problems)
     if cut is not None and cut.parts and (saved_at is None or any(map(is_memory, cut.parts))):
-        return cut.parts, _of_live(cut, saved_at, problems)
+        return cut.parts, _of_live(cut, saved_at, now, problems)
     if cut is not None and cut.parts:
         problems.append(f"{LIVE}: it holds no agent's memory; where the save does, Redis lost it")
     if saved_at is None:
@@ -54,7 +55,7 @@ def read_state(
         epoch=snapshot.epoch,
         revision=snapshot.revision,
         saved_at=snapshot.created_at,
-        age_s=_age(snapshot.created_at),
+        age_s=_age(snapshot.created_at, now),
         problems=[*problems, *found.problems],
     )
     return dict(snapshot.parts), source
@@ -70,13 +71,13 @@ def _live(engine: Engine, redis: Redis, settings: Settings, session_id: UUID, pr
         return None
 
 
-def _of_live(cut: LiveCut, saved_at: datetime | None, problems: list[str]) -> StateSource:
+def _of_live(cut: LiveCut, saved_at: datetime | None, now: datetime, problems: list[str]) -> StateSource:
     beat = max(cut.beats.values(), default=None)
-    age = None if beat is None else _age(datetime.fromtimestamp(beat / 1000, UTC))
+    age = None if beat is None else _age(datetime.fromtimestamp(beat / 1000, UTC), now)
     return StateSource(
         tier=LIVE, epoch=cut.epoch, revision=cut.revision, saved_at=saved_at, age_s=age, problems=problems
     )
 
 
-def _age(moment: datetime) -> float:
-    return round(max((datetime.now(UTC) - moment).total_seconds(), 0.0), 3)
+def _age(moment: datetime, now: datetime) -> float:
+    return round(max((now - moment).total_seconds(), 0.0), 3)
