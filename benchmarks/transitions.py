@@ -108,12 +108,12 @@ def _captured(engine: Engine, trigger: Trigger, session_id: UUID) -> dict[str, A
     """Do one command and return all it bound."""
     bound: dict[str, Any] = {}
 
-    def note(_connection: Connection, _clause: Any, _many: Any, values: dict[str, Any], _options: Any) -> None:
+    def note(_connection: Connection, _cursor: Any, _statement: str, values: Any, *_rest: Any) -> None:
         bound.update(values)
 
-    event.listen(engine, "before_execute", note)
+    event.listen(engine, "before_cursor_execute", note)
     _one(engine, trigger, session_id)
-    event.remove(engine, "before_execute", note)
+    event.remove(engine, "before_cursor_execute", note)
     return bound
 
 

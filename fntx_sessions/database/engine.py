@@ -127,7 +127,9 @@ def translate(error: DBAPIError | PoolTimeout) -> FntxError | DBAPIError | PoolT
     told = _first_line(original or error)
     if isinstance(original, pg.DiskFull | pg.OutOfMemory | pg.TooManyConnections | pg.QueryCanceled):
         return Unavailable("Postgres", told, way_out(told, "See `fntx doctor`."))
-    if isinstance(original, psycopg2.OperationalError | psycopg2.InterfaceError):
+    # A statement that the server's connection does not know is for whoever prepared it.
+    prepared = isinstance(original, pg.InvalidSqlStatementName)
+    if isinstance(original, psycopg2.OperationalError | psycopg2.InterfaceError) and not prepared:
         return Unavailable("Postgres", told, way_out(told, _START_POSTGRES))
     return _not_migrated(told) if isinstance(original, pg.UndefinedTable | pg.UndefinedColumn) else error
 

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, TextClause
 from sqlalchemy.exc import DBAPIError
 
 from fntx_sessions.database.engine import statements
+from fntx_sessions.database.prepared import is_outdated
 from fntx_sessions.exceptions import (
     Busy,
     CommandConflict,
@@ -30,13 +31,13 @@ from fntx_sessions.lifecycle import transitions
 from fntx_sessions.lifecycle.change import Ask, Change, Decision, Outcome, Row
 from fntx_sessions.lifecycle.halting import ORDERED
 from fntx_sessions.lifecycle.machine_sql import (
-    LOCK,
     REFUSE,
     REPEAT,
+    SEND_LOCK,
+    SEND_WRITE_COMMIT,
     SHARE,
     WRITE,
     WRITE_BOOK_COMMIT,
-    WRITE_COMMIT,
     WRITE_SHRED_COMMIT,
     work_for,
 )
@@ -103,6 +104,9 @@ def run(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool = False, 
             # A unique index said no at the write: somebody took the account while we decided. Look again: whoever
             # it was has committed, and the decision finds and names them.
             continue
+        except DBAPIError as error:
+            if not is_outdated(error):
+                raise
     raise Busy(f"the account of session {ask.session_id}", get_settings().db_lock_timeout_ms)
 
 
@@ -131,7 +135,7 @@ def _lock(connection: Connection, ask: Ask, args_hash: bytes) -> Row:
         "expected_version": ask.expected_version,
         "begins": ask.trigger in ORDERED,
     }
-    row = dict(connection.execute(LOCK, bound).mappings().one())
+    row = dict(SEND_LOCK.run(connection, bound).mappings().one())
     failpoint("command.locked")
     return row
 
@@ -246,16 +250,21 @@ def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: 
         bound["booked"] = to_json(list(change.booked))
     failpoint("command.before_commit")
     with committing(ask):
-        connection.execute(_statement(change, commit=commit), bound)
+        _send_write(connection, change, bound, commit=commit)
     return outcome
 
 
-def _statement(change: Change, *, commit: bool) -> TextClause:
+def _send_write(connection: Connection, change: Change, bound: Row, *, commit: bool) -> None:
+    if commit and not change.booked and not change.shreds:
+        SEND_WRITE_COMMIT.run(connection, bound, within=True)
+    else:
+        connection.execute(_rare(change, commit=commit), bound)
+
+
+def _rare(change: Change, *, commit: bool) -> TextClause:
     if not commit:
         return WRITE
-    if change.booked:
-        return WRITE_BOOK_COMMIT
-    return WRITE_SHRED_COMMIT if change.shreds else WRITE_COMMIT
+    return WRITE_BOOK_COMMIT if change.booked else WRITE_SHRED_COMMIT
 
 
 def _overtaken(before: Row, row: Row, ask: Ask) -> Outcome | None:

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import text
 
 from fntx_sessions.database.hosting import NO_AGENT_HOST
+from fntx_sessions.database.prepared import Prepared
 from fntx_sessions.lifecycle.change import Change, Row
 from fntx_sessions.lifecycle.halting import SHARED, STANDING
 from fntx_sessions.schemas import SessionStatus, Trigger
@@ -192,6 +193,26 @@ UPDATE commands SET state = 'refused', arguments = CAST(:arguments AS bytea), ou
 WHERE command_id = :command_id;
 COMMIT
 """)
+
+_TYPES = {
+    "boolean": "begins clear_latch pin_to pinned relay_claimed work_closed work_guarded work_kept work_live work_moved "
+    "work_new_epoch work_pending work_recovering work_ruled work_stepped work_watched",
+    "uuid": "command_id overtaken_id pin_id session_id",
+    "bigint": "audit_seq epoch expected_version version",
+    "integer": "work_recovery_attempts",
+    "float8": "work_archive_after_s work_checkpoint_interval_s work_health_interval_s work_pending_in_s "
+    "work_save_interval_s work_step_interval_s",
+    "timestamptz": "ended_at quiesced_at started_at status_since work_next_recovery_at",
+    "bytea": "args_hash arguments audit_head outcome overtaken_outcome",
+    "jsonb": "audit booked config enabled_strategies events outbox pending recovery_data risk_parameters "
+    "strategy_parameters transitions",
+    "text[]": "holds tags",
+    "text": "actor asked_by asked_why command_state requires_action status status_actor status_reason trigger",
+}
+_TYPE_OF = {name: kind for kind, names in _TYPES.items() for name in names.split()}
+# What every command sends; rare ones are planned each time.
+SEND_LOCK = Prepared("fntx_lock", LOCK, _TYPE_OF)
+SEND_WRITE_COMMIT = Prepared("fntx_write_commit", WRITE_COMMIT, _TYPE_OF)
 
 REPEAT = text("SELECT session_id, outcome FROM commands WHERE command_id = :command_id AND outcome IS NOT NULL")
 

@@ -14,6 +14,7 @@ from redis import Redis
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, statements
+from fntx_sessions.database.prepared import Prepared
 from fntx_sessions.schemas import SessionStatus
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.live import LiveState
@@ -69,6 +70,7 @@ UPDATE session_work SET relay_claimed_until = NULL,
   relay_due_at = CASE WHEN EXISTS (SELECT 1 FROM outbox WHERE session_id = :session_id) THEN now() END
 WHERE session_id = :session_id
 """)
+_SEND_DONE_CLAIMED = Prepared("fntx_relayed", _DONE_CLAIMED, {"session_id": "uuid", "version": "bigint"})
 
 
 def relay_due(engine: Engine, redis: Redis, settings: Settings) -> int:
@@ -89,7 +91,7 @@ def relay_claimed(engine: Engine, redis: Redis, settings: Settings, claimed: Seq
     if stuck:
         return 0
     with statements(engine) as connection:
-        connection.execute(_DONE_CLAIMED, {name: claimed[-1][name] for name in ("session_id", "version")})
+        _SEND_DONE_CLAIMED.run(connection, {name: claimed[-1][name] for name in ("session_id", "version")})
     return len(claimed)
 
 
