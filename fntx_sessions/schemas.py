@@ -344,6 +344,8 @@ class SessionTemplate(Model):
     last_used: Time | None = None
     usage_count: int = 0
     version: int = 1
+    # Who changed its rules when and why, and what they were, oldest first.
+    rules_history: list[dict[str, Any]] = []
 
     @model_validator(mode="after")
     def _agents_are_listed_once(self) -> Self:

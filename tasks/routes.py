@@ -25,6 +25,7 @@ _HALTS = "fntx.halts."
 _HALT_QUERIES = frozenset({"list"})
 _RULES = "fntx.rules."
 _RULES_QUERIES = frozenset({"explain", "rehearse"})
+_HEALTH = "fntx.health."
 _SWEEPS = "fntx.sweeps."
 _SWEEP_QUEUES = {
     "step": AGENTS,
@@ -40,7 +41,7 @@ def queue_for(name: str) -> str:
     """Return the queue of a task. ``fntx.sweeps.prune_events`` goes where ``fntx.sweeps.prune`` goes."""
     if name.startswith(_SESSIONS):
         return QUERIES if name.removeprefix(_SESSIONS) in _QUERY_VERBS else COMMANDS
-    if name.startswith(_TEMPLATES):
+    if name.startswith((_TEMPLATES, _HEALTH)):
         return QUERIES
     if name.startswith(_BACKTESTS):
         return QUERIES if name.removeprefix(_BACKTESTS) in _BACKTEST_QUERIES else COMMANDS

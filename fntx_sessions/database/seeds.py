@@ -85,12 +85,12 @@ BUILT_IN: tuple[SessionTemplate, ...] = (
 _SEED = text("""
 INSERT INTO templates (template_id, template_name, version, body) VALUES (:id, :name, :version, CAST(:body AS jsonb))
 ON CONFLICT (template_name) DO UPDATE SET body = excluded.body, version = excluded.version
-WHERE templates.version < excluded.version
+WHERE templates.version < excluded.version AND coalesce(templates.body -> 'rules_history', '[]') = '[]'
 """)
 
 
 def seed(connection: Connection) -> None:
-    """Put the shipped templates into the database; a newer stored version is left alone."""
+    """Put the shipped templates into the database; a newer one, and one with rules of the desk's, stays."""
     for template in BUILT_IN:
         body = orjson.dumps(template.model_dump(mode="json")).decode()
         connection.execute(

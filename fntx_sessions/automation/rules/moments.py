@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from fntx_sessions.agents.watcher import liquidity, market_regime
 from fntx_sessions.automation.rules.model import MarketFacts, SessionFacts
@@ -62,3 +63,9 @@ def market_facts(tick: MarketTick) -> MarketFacts:
         stale=tick.stale,
         halted=tick.halted,
     )
+
+
+def times(calendar: Calendar, at: datetime) -> dict[str, Any]:
+    """Return a moment in UTC, in the exchange's time, and as a person of the exchange writes it."""
+    local = at.astimezone(calendar.zone)
+    return {"at": at.isoformat(), "exchange_time": local.isoformat(), "clock": f"{local:%H:%M:%S %Z}"}

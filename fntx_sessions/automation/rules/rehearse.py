@@ -1,9 +1,8 @@
-"""Rehearsal: a rule set run over what was, on a status of its own that begins anew every day. Touches nothing."""
+"""Rehearsal: a rule set run over what was, on a status of its own that begins anew every day. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
 from uuid import UUID
 
 from fntx_sessions.automation.rules.engine import evaluate
@@ -24,7 +23,6 @@ _BECOMES = {
 }
 # One moment may start, pause and stop: more than the table allows cannot follow at once.
 _AT_ONCE = len(Action)
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,80 +191,3 @@ def _move(run: _Run, moment: Moment, firing: Firing) -> None:
     run.status = _BECOMES[firing.action]
     if firing.action is Action.START:
         run.started_at = moment.at
-
-
-def report(course: Course, over: str, days: list[DayReport], notes: Iterable[str] = (), **more: Any) -> Json:
-    """Return a rehearsal as JSON: each day with its firings, and each rule with when it was met. Times also as the
-    exchange's.
-    """
-    return {
-        "over": over,
-        "calendar": course.calendar.name,
-        "extended": course.extended,
-        "days": [_day_json(course, day) for day in days],
-        "rules": _rules_json(course, days),
-        "notes": list(notes),
-        **more,
-    }
-
-
-def _day_json(course: Course, day: DayReport) -> Json:
-    return {
-        "day": day.day.isoformat(),
-        "half_day": day.half_day,
-        "status": day.status.value,
-        "moments": day.moments,
-        "idle_why": day.idle_why,
-        "never_known": sorted(path for path, sight in day.sights.items() if sight.never_known),
-        "firings": [_firing_json(course, firing) for firing in day.firings],
-        "counts": {action.value: day.count(action) for action in Action},
-    }
-
-
-def _firing_json(course: Course, firing: Firing) -> Json:
-    return {
-        **times(course.calendar, firing.at),
-        "action": firing.action.value,
-        "by": firing.by,
-        "why": firing.why,
-        "rules": list(firing.paths),
-    }
-
-
-def times(calendar: Calendar, at: datetime) -> Json:
-    """Return a moment in UTC, in the exchange's time, and as a person of the exchange writes it."""
-    local = at.astimezone(calendar.zone)
-    return {"at": at.isoformat(), "exchange_time": local.isoformat(), "clock": f"{local:%H:%M:%S %Z}"}
-
-
-def _rules_json(course: Course, days: list[DayReport]) -> list[Json]:
-    paths = sorted({path for day in days for path in day.sights}, key=_in_order)
-    return [_rule_json(course, path, [day for day in days if path in day.sights]) for path in paths]
-
-
-_ORDER = {action.value: number for number, action in enumerate(Action)}
-
-
-def _in_order(path: str) -> tuple[int, int]:
-    name, _, number = path.partition(".")
-    return _ORDER[name], int(number)
-
-
-def _rule_json(course: Course, path: str, days: list[DayReport]) -> Json:
-    sights = [(day, day.sights[path]) for day in days]
-    met = [(day, sight) for day, sight in sights if sight.first_met is not None]
-    truth = sights[0][1].truth
-    return {
-        "path": path,
-        "condition": truth.condition,
-        "limit": truth.limit,
-        "days_looked": len(sights),
-        "days_met": len(met),
-        "days_never_known": sum(sight.never_known for _, sight in sights),
-        "unknown_why": next((sight.truth.why for _, sight in sights if sight.never_known), None),
-        "met": [
-            {"day": day.day.isoformat(), "why": sight.why_met, **times(course.calendar, sight.first_met)}
-            for day, sight in met
-            if sight.first_met is not None
-        ],
-    }
