@@ -16,22 +16,22 @@ _LARGEST = 2**63 - 1
 
 def parse(model: type[M], data: Any, where: str = "") -> M:
     """Return `data` as `model`; raises InvalidArgument for the first wrong field, its path led by `where`."""
-    _refuse_unstorable(data, where)
+    refuse_unstorable(data, where)
     try:
         return model.model_validate(data)
     except ValidationError as error:
         raise invalid(error, model, where) from None
 
 
-def _refuse_unstorable(data: Any, path: str) -> None:
+def refuse_unstorable(data: Any, path: str) -> None:
     """Refuse what JSON text can say and Postgres cannot store, wherever it hides in free-form fields."""
     if isinstance(data, dict):
         for key, value in data.items():
-            _refuse_unstorable(str(key), path)
-            _refuse_unstorable(value, f"{path}.{key}" if path else str(key))
+            refuse_unstorable(str(key), path)
+            refuse_unstorable(value, f"{path}.{key}" if path else str(key))
     elif isinstance(data, list):
         for index, value in enumerate(data):
-            _refuse_unstorable(value, f"{path}.{index}")
+            refuse_unstorable(value, f"{path}.{index}")
     elif isinstance(data, str) and _UNSTORABLE.search(data):
         raise InvalidArgument(path or "arguments", "holds a character that is no text", "Remove NUL and surrogates.")
     elif isinstance(data, int) and not -_LARGEST <= data <= _LARGEST:

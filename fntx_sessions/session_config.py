@@ -8,15 +8,14 @@ from fntx_sessions.values import Finite, Model
 
 
 class Condition(Model):
-    """One rule condition in the spec's form: ``{"condition": "vix_below", "value": 30}``."""
+    """One rule condition in the spec's form: ``{"condition": "vix_below", "value": 30}``.
 
-    condition: Literal[
-        "market_open", "market_close", "time_after", "time_before", "minutes_after_open_above",
-        "minutes_to_close_below", "day_of_week", "vix_below", "vix_above", "spy_change_above", "spy_change_below",
-        "market_regime", "liquidity_status", "daily_loss_exceeded", "daily_profit_reached", "drawdown_above",
-        "error_rate_above", "position_count_above", "decision_latency_above", "duration_above",
-        "all_of", "any_of", "none_of",
-    ]  # fmt: skip
+    condition: any name, so that what is stored can be read where a plug-in is missing; which names there are, and what
+    their values may be, is checked where a config comes in (`automation.rules.checking`). The value of all_of, any_of
+    and none_of is a list of such conditions.
+    """
+
+    condition: str = Field(min_length=1, max_length=100)
     value: Any = True
     for_s: float | None = Field(default=None, ge=0)
     clear_value: Any = None

@@ -146,6 +146,10 @@ class Settings(BaseSettings):
     rule_decisions_kept: int = Field(default=50, ge=1, le=10_000)
     rule_depth_max: int = Field(default=4, ge=1, le=20)
     rule_plugin_limit_ms: int = Field(default=200, ge=1)
+    rule_plugin_start_s: float = Field(default=10.0, gt=0)
+    rule_plugin_budget_s: float = Field(default=1.0, gt=0)
+    rule_plugin_failures_max: int = Field(default=3, ge=1)
+    rule_plugin_aside_s: float = Field(default=60.0, gt=0)
 
     # Health: what counts as ill, which failed checks suspend, and how healing is bounded.
     health_interval_s: float = Field(default=60.0, gt=0)

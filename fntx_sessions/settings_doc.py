@@ -135,6 +135,10 @@ GROUPS: dict[str, dict[str, str]] = {
         "rule_decisions_kept": "decisions kept of each session, the newest ones",
         "rule_depth_max": "how deep all_of, any_of and none_of may nest",
         "rule_plugin_limit_ms": "how long one condition of another package may take",
+        "rule_plugin_start_s": "how long a package of conditions may take to be imported, in its own process",
+        "rule_plugin_budget_s": "how long all such conditions together may take of each `rule_interval_s`, in one process",
+        "rule_plugin_failures_max": "failures in a row after which a condition of another package is set aside",
+        "rule_plugin_aside_s": "for how long",
     },
     "Health": {
         "health_interval_s": "how often each started session is looked at",

@@ -75,7 +75,7 @@ def plan(
         name: [item.model_dump(mode="json", exclude_none=True) for item in getattr(template, name)] for name in _RULES
     }
     base |= (defaults or {}) | template.default_config
-    config = templates.checked_config(_merged(base, arguments.config))
+    config = templates.checked_config(_merged(base, arguments.config), arguments.session_type)
     names = template.enabled_strategies if arguments.enabled_strategies is None else arguments.enabled_strategies
     names, parameters = templates.checked_strategies(
         names, _merged(template.strategy_parameters, arguments.strategy_parameters)

@@ -12,7 +12,8 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from fntx_sessions.agents.registry import known_agents
-from fntx_sessions.exceptions import Forbidden, Unavailable
+from fntx_sessions.automation.rules.checking import check_rules
+from fntx_sessions.exceptions import Forbidden, InvalidArgument, Unavailable
 from fntx_sessions.lifecycle import (
     accepting,
     checkpointing,
@@ -73,7 +74,8 @@ def command(desk: Desk, trigger: Trigger, actor: Actor, arguments: CommandArgume
     ask = _ask(trigger, actor, arguments, command_id)
     try:
         authorize(actor, trigger.value, ask.session_id)
-    except Forbidden as error:
+        check_rules(ask.arguments.get("config") or {})  # now: no plug-in is waited for under a lock
+    except (Forbidden, InvalidArgument) as error:
         return machine.run(desk.engine, ask, commands.refuse(error))
     if trigger in _STEPWISE:
         outcome = _STEPWISE[trigger](desk.engine, desk.redis, desk.settings, ask)

@@ -109,7 +109,7 @@ def _config(config: dict[str, Any], arguments: ForkArguments) -> dict[str, Any]:
     own = {"account": arguments.account}
     if arguments.session_type in _SAFE:
         own["broker"] = _PAPER
-    return templates.checked_config(config | own)
+    return templates.checked_config(config | own, changed=own)
 
 
 def fork_id(command_id: UUID) -> UUID:

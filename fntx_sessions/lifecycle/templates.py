@@ -1,18 +1,21 @@
 """Templates, and how a template and its overrides become a session's settings."""
 
+from collections.abc import Collection
 from copy import deepcopy
 from typing import Any
 
 from sqlalchemy import Connection, text
 
+from fntx_sessions.automation.rules.checking import check_rules, rules_of
 from fntx_sessions.database.seeds import BUILT_IN
 from fntx_sessions.exceptions import InvalidArgument, NotFound
-from fntx_sessions.parsing import parse
+from fntx_sessions.parsing import parse, refuse_unstorable
 from fntx_sessions.schemas import (
     STRATEGIES,
     RiskParameters,
     SessionConfig,
     SessionTemplate,
+    SessionType,
     StrategyParameters,
 )
 
@@ -69,8 +72,16 @@ def merge_into(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return base
 
 
-def checked_config(data: dict[str, Any]) -> dict[str, Any]:
-    """Return a whole session config with defaults filled in; raises InvalidArgument by path."""
+def checked_config(
+    data: dict[str, Any], session_type: SessionType | None = None, *, changed: Collection[str] | None = None
+) -> dict[str, Any]:
+    """Return a whole session config with defaults filled in; raises InvalidArgument by path.
+
+    session_type: whose hours its rules are held against. changed: the keys that are new, so that rules that were stored
+    long ago, of a plug-in that is gone perhaps, stand in nobody's way; None: all are.
+    """
+    refuse_unstorable(data, "config")
+    check_rules(data if changed is None else rules_of(data, changed), session_type=session_type)
     return parse(SessionConfig, data, "config").model_dump(mode="json")
 
 

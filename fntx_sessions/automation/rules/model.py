@@ -59,6 +59,7 @@ class SessionFacts:
     is a loss; loss_limit: dollars, positive. drawdown: dollars, <= 0. position_count: contracts and shares' lots open.
     error_rate: failed / attempted over 5 min. decision_latency_ms: median. positions: None where not known leg by leg.
     guarded: a hosted RiskManagerAgent keeps the session's limits itself, so that nobody else need judge them.
+    pnl_age_s: of daily_pnl, where that is the ledger's: what is realised does not age; None: it is as old as the rest.
     """
 
     age_s: float
@@ -71,6 +72,7 @@ class SessionFacts:
     decision_latency_ms: float | None = None
     positions: tuple[PositionFacts, ...] | None = None
     guarded: bool = False
+    pnl_age_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +116,16 @@ class Reading:
 class Condition(Protocol):
     """One kind of condition; another package adds its own through the entry point group `fntx_sessions.conditions`.
 
-    name: as rules write it.
-    ordered: +1 where it holds above its value, -1 where below, 0 where there is no above and below.
+    Plain attributes `name` and `ordered` will do. A Reading of None, NaN or an infinity is taken as not known.
     """
 
-    name: str
-    ordered: int
+    @property
+    def name(self) -> str:
+        """Return its name, as rules write it."""
+
+    @property
+    def ordered(self) -> int:
+        """Return +1 where it holds above its value, -1 below it, 0 where no clear_value makes sense."""
 
     def check(self, value: Any) -> Any:
         """Return the rule's value as it is kept; raises ValueError saying what is wrong with it and what to write."""

@@ -1,0 +1,97 @@
+"""Whether the rules of a config can work: asked where configs come in, never where stored ones are read."""
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, date, datetime, time
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from fntx_sessions.automation.rules.compile import SETS, compile_rules
+from fntx_sessions.automation.rules.impossible import field_of, required
+from fntx_sessions.automation.rules.model import Rule, RuleSets
+from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.schemas import SessionType
+from fntx_sessions.session_config import SessionConfig
+from fntx_sessions.settings import get_settings
+from fntx_sessions.trading.calendars import Calendar, Hours, get_calendar
+
+_KEYS = tuple(f"auto_{name}_conditions" for name in SETS)
+_DEFAULT_CALENDAR = SessionConfig.model_fields["calendar"].default
+# No stock exchange closes before noon: a rule up to then needs no calendar, which takes a second to load.
+_NOON = "12:00:00"
+
+
+def check_rules(config: Mapping[str, Any], field: str = "config", *, session_type: SessionType | None = None) -> None:
+    """Raise InvalidArgument, with the path to the field and what to write, where a rule of a config cannot work.
+
+    config: as it was written, or whole; keys that are missing have their defaults. session_type: what the session is,
+    for its hours; None: not known, then the longer hours count.
+    """
+    lists = {key: config.get(key) or [] for key in _KEYS if config.get(key) is not None}
+    for key, found in lists.items():
+        if not isinstance(found, list):
+            raise InvalidArgument(f"{field}.{key}", "should be a list of conditions", "Write a list, empty for none.")
+    if any(lists.values()):
+        sets = compile_rules(orjson.dumps(lists).decode(), get_settings(), field)
+        _check_hours(sets, config, field, session_type)
+
+
+def rules_of(config: Mapping[str, Any], changed: Collection[str]) -> dict[str, Any]:
+    """Return a config without the rule sets that did not change."""
+    return {key: value for key, value in config.items() if key not in _KEYS or key in changed}
+
+
+def _check_hours(sets: RuleSets, config: Mapping[str, Any], field: str, session_type: SessionType | None) -> None:
+    extended = session_type in (None, SessionType.EXTENDED_HOURS)
+    for rule in (*required(sets.start), *required(sets.resume)):
+        if rule.condition == "time_after" and rule.value > _NOON:
+            _check_before_close(rule, config, field, extended=extended)
+
+
+def _check_before_close(rule: Rule, config: Mapping[str, Any], field: str, *, extended: bool) -> None:
+    calendar = _calendar(config, field)
+    close = _close(calendar, _day(config), extended=extended)
+    if close is not None and rule.value >= close.isoformat():
+        problem = f"time_after {rule.value} never holds while {calendar.name} is open: it closes at {close.isoformat()}"
+        raise InvalidArgument(field_of(rule, field), problem, "Write an earlier time.")
+
+
+def _calendar(config: Mapping[str, Any], field: str) -> Calendar:
+    try:
+        return get_calendar(str(config.get("calendar") or _DEFAULT_CALENDAR))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{field}.calendar", *error.args[1:]) from None
+
+
+def _day(config: Mapping[str, Any]) -> date | None:
+    """Return the one day a simulated feed plays, None where there is none, or nonsense that is refused elsewhere."""
+    feed = config.get("feed")
+    feed = feed if isinstance(feed, dict) else {}
+    day = feed.get("day")
+    told = day.get("date") if isinstance(day, dict) else feed.get("trade_date")
+    try:
+        return date.fromisoformat(told) if isinstance(told, str) else None
+    except ValueError:
+        return None
+
+
+def _close(calendar: Calendar, day: date | None, *, extended: bool) -> time | None:
+    hours = None if day is None else calendar.hours(day)
+    if hours is not None:
+        return _local_close(calendar, hours, extended=extended)
+    return _latest_close(calendar.name, datetime.now(UTC).year, extended)
+
+
+@lru_cache(maxsize=64)
+def _latest_close(name: str, year: int, extended: bool) -> time | None:  # noqa: FBT001 - a key of the cache
+    """Return the latest time of day at which the exchange closes, None where it trades past midnight."""
+    calendar = get_calendar(name)
+    days = calendar.trading_days(date(year, 1, 1), date(year, 12, 31))
+    closes = [_local_close(calendar, hours, extended=extended) for day in days if (hours := calendar.hours(day))]
+    return None if None in closes else max((close for close in closes if close), default=None)
+
+
+def _local_close(calendar: Calendar, hours: Hours, *, extended: bool) -> time | None:
+    close = (hours.extended_close if extended else hours.close).astimezone(calendar.zone)
+    return close.time() if close.date() == hours.day else None
