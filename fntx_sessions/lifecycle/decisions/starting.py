@@ -9,7 +9,7 @@ from fntx_sessions.lifecycle.change import Ask, Change, Row
 from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, not_latched, unattended
 from fntx_sessions.lifecycle.halting import not_halted
 from fntx_sessions.lifecycle.machine import illegal
-from fntx_sessions.schemas import Hold, Trigger
+from fntx_sessions.schemas import Hold, SessionType, Trigger
 from fntx_sessions.security.roles import CLEAR_LATCH, authorize
 from fntx_sessions.trading.calendars import get_calendar
 from fntx_sessions.trading.metrics import PAPER_NOTICE
@@ -143,7 +143,10 @@ def edited(row: Row, ask: Ask) -> dict[str, Any]:
     """Return the columns that the ask's edits set, checked whole; empty where nothing differs."""
     edits: dict[str, Any] = {}
     if ask.arguments.get("config") is not None:
-        edits["config"] = templates.checked_config(row["config"] | ask.arguments["config"])
+        asked = ask.arguments["config"]
+        edits["config"] = templates.checked_config(
+            row["config"] | asked, SessionType(row["session_type"]), changed=asked
+        )
         _check_fixed(row, edits["config"])
     if ask.arguments.get("risk_parameters") is not None:
         edits["risk_parameters"] = templates.checked_risk(row["risk_parameters"] | ask.arguments["risk_parameters"])
