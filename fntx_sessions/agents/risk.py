@@ -72,8 +72,12 @@ def _watch_data(state: State, context: StepContext, board: Board) -> None:
     tick, rules = board.tick, context.rules
     if context.book.flat or not tick.stale or tick.age_s <= rules.quote_stale_mark_s:
         return
-    text = f"market data is {tick.age_s:.0f} s old with positions open: marked at the worse of last ask and model"
-    if first_time(state, f"stale/{(tick.now.timestamp() - tick.age_s):.0f}", context):
+    ahead = f"market data is dated {tick.ahead_s:.0f} s in the future, so its publisher's clock is wrong,"
+    old = f"market data is {tick.age_s:.0f} s old" if tick.ahead_s <= rules.market_clock_skew_s else ahead
+    text = f"{old} with positions open: marked at the worse of last ask and model"
+    # Stale data is told once, however long it goes on; every message of a wrong clock has a date of its own.
+    which = "ahead" if tick.ahead_s else f"{(tick.now.timestamp() - tick.age_s):.0f}"
+    if first_time(state, f"stale/{which}", context):
         context.desk.emit("market_data_stale", "market", Severity.ERROR, text, requires_action=True)
     if tick.age_s > rules.quote_stale_suspend_s and context.status in {SessionStatus.ACTIVE, SessionStatus.PAUSED}:
         context.desk.request_suspend(text)

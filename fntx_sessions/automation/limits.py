@@ -82,6 +82,8 @@ def breaches(
 
 def _loss(judged: _Judged) -> Iterator[Breach]:
     loss, limit = judged.session.daily_pnl, judged.session.loss_limit
+    if not 0 <= (judged.session.pnl_age_s or 0) <= judged.rules.limit_data_max_age_s:
+        return
     if loss is None or limit is None or not loss.is_finite() or not limit.is_finite() or loss > -limit:
         return
     why = f"day's loss ${-loss:.2f} reached the limit ${limit:.2f}, which is where trading stops"

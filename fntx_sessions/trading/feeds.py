@@ -96,7 +96,10 @@ class PublishedFeed:
         self._rules = rules
 
     def tick(self, now: datetime, *, halted: bool = False) -> MarketTick | None:
-        """Return the published market aged to `now`, marked stale past `quote_max_age_s`; None before the first."""
+        """Return the published market aged to `now`, marked stale past `quote_max_age_s`; None before the first.
+
+        One dated in the future, beyond the skew, is stale: see `market_age`.
+        """
         state = self._source()
         if state is None:
             return None
@@ -109,9 +112,20 @@ class PublishedFeed:
             beta=self._beta,
             kind=self.kind,
             halted=halted,
-            age_s=max((now - state.timestamp).total_seconds(), 0.0),
+            age_s=market_age(state.timestamp, now, self._rules),
             max_age_s=self._rules.quote_max_age_s,
+            ahead_s=max((state.timestamp - now).total_seconds(), 0.0),
         )
+
+
+def market_age(published_at: datetime, now: datetime, rules: TradingRules) -> float:
+    """Return how old a published market is taken to be, seconds.
+
+    One dated up to `market_clock_skew_s` in the future is new. Further on its publisher's clock is wrong, and how old
+    it is nobody knows: it is never fresh, and the older the further its date is off.
+    """
+    ahead_s = (published_at - now).total_seconds()
+    return rules.quote_max_age_s + ahead_s if ahead_s > rules.market_clock_skew_s else max(-ahead_s, 0.0)
 
 
 def build_tick(
@@ -125,6 +139,7 @@ def build_tick(
     kind: str,
     halted: bool = False,
     age_s: float = 0.0,
+    ahead_s: float = 0.0,
     max_age_s: float = DEFAULT_RULES.quote_max_age_s,
 ) -> MarketTick:
     """Return the tick for known prices: the calendar decides what is open, the age what is stale."""
@@ -140,6 +155,7 @@ def build_tick(
         beta=beta,
         share_left=_share_left(now, hours),
         age_s=age_s,
+        ahead_s=ahead_s,
         stale=stale,
         market_open=stock_open and not halted and not stale,
         option_open=hours is not None and hours.options_open(now) and not halted,
