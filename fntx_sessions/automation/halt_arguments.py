@@ -105,7 +105,7 @@ class Halt(Model):
 class Placed(Model):
     """What a halt has come to.
 
-    standing: it stood before this was asked. left: sessions that still have to be paused or stopped; while there are
+    standing: it is one that stood before, under an id of its own. left: sessions that still have to be paused or stopped; while there are
     any, ask again. items: what became of each session, by its latest command.
     """
 

@@ -98,7 +98,7 @@ def _id_prefix(given: str) -> str:
 
 
 def place(connection: Connection, asked: dict[str, Any]) -> tuple[Halt, bool]:
-    """Store a halt, alone among all that begin to trade; return the one that stands and whether it stood before.
+    """Store a halt, alone among all that begin to trade; return the one that stands, and whether that is another.
 
     asked: halt_id, scope, name, reason, flatten, actor, and lock_ms, how long to wait for those who begin right now.
     """
@@ -110,7 +110,7 @@ def place(connection: Connection, asked: dict[str, Any]) -> tuple[Halt, bool]:
         connection.execute(_FLATTEN, {"halt_id": found["halt_id"]})
     halt_id = asked["halt_id"] if found is None else found["halt_id"]
     stored = connection.execute(_ONE, {"halt_id": halt_id}).mappings().one()
-    return Halt.model_validate(dict(stored)), found is not None
+    return Halt.model_validate(dict(stored)), halt_id != asked["halt_id"]
 
 
 def load(engine: Engine, halt_id: UUID) -> Halt:

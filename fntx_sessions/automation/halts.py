@@ -46,7 +46,7 @@ def halt(desk: Desk, actor: Actor, arguments: HaltArguments, halt_id: UUID, *, w
 
 
 def place(desk: Desk, actor: Actor, arguments: HaltArguments, halt_id: UUID) -> tuple[Halt, bool]:
-    """Store a halt and return it with whether it stood before: of one scope there is one.
+    """Store a halt and return it, or the one that stands for the scope already, and whether it is that one.
 
     Raises Forbidden, NotFound and InvalidArgument for its scope, CommandConflict where the id is another halt's, and
     Busy: then nothing was halted.

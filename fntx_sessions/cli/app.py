@@ -14,10 +14,13 @@ from fntx_sessions.cli import (
     calendars,
     checkpoints,
     demo,
+    halts,
+    health,
     keys,
     output,
     queries,
     recovery,
+    rules,
     sessions,
     shred,
     stack,
@@ -31,7 +34,7 @@ from fntx_sessions.exceptions import FntxError
 HELP = """Trading sessions: start, watch, stop and recover them.
 
 Exit codes: 0 done, 1 unexpected, 2 usage or an invalid argument, 3 refused, 4 not found, 5 unavailable or outcome
-unknown. With several ids, the worst of them.
+unknown, 6 looked at and not healthy. With several ids, the worst of them.
 """
 
 app = typer.Typer(
@@ -49,9 +52,12 @@ for group in (
     queries,
     watch,
     templates,
+    rules,
     backtest,
     bulk,
+    halts,
     calendars,
+    health,
     demo,
     archive,
     keys,

@@ -51,3 +51,16 @@ def adopt_local_stack(environ: MutableMapping[str, str] = os.environ) -> bool:
     for name, value in told.items():
         environ.setdefault(name, value)
     return True
+
+
+def adopt_last_known(environ: MutableMapping[str, str] = os.environ) -> bool:
+    """Let this process try the addresses that the stack in FNTX_HOME had, although nobody supervises it any more.
+
+    For what must work when everything else is down. Returns whether there were any; nobody says that they answer.
+    """
+    folder = Folder(Path(environ.get("FNTX_HOME") or Settings().home).expanduser().resolve())
+    told: dict[str, str] = dict(folder.read_state().get("environment", {}))
+    for name in (DATABASE, REDIS):
+        if name in told:
+            environ.setdefault(name, told[name])
+    return DATABASE in told
