@@ -27,10 +27,10 @@ class TacticalExecutorAgent:
 
 
 def _cancel_stale(context: StepContext) -> None:
-    """Cancel openings that may not or did not fill, and exit limits of an earlier bar; stops stay."""
+    """Cancel openings that may not or did not fill, and exits with a limit of an earlier bar; market stops stay."""
     for order in list(context.book.working.values()):
         request = order.intent.request
-        if request.kind == "limit" and (order.intent.created_at < context.now or not context.may_open):
+        if request.limit is not None and (order.intent.created_at < context.now or not context.may_open):
             context.desk.cancel(order.intent.client_order_id)
 
 
@@ -39,7 +39,8 @@ def _exit(found: Exit, state: State, context: StepContext, board: Board) -> None
     if not trade.legs or context.book.working_for(found.trade_id, opening=False):
         return
     rung = state["rungs"].get(found.trade_id, 0)
-    request = exit_request(trade, found, board, context.risk, rung)
+    limits_only = context.config.use_limit_orders_only
+    request = exit_request(trade, found, board, context.risk, rung, limits_only=limits_only)
     if request is None:
         _ask_person(found, "there is no quote to trade at; tried again at every step", state, context)
         return
@@ -49,7 +50,7 @@ def _exit(found: Exit, state: State, context: StepContext, board: Board) -> None
         _ask_person(found, f"the order was refused: {error}", state, context)
         return
     context.outputs.placed.append(placed)
-    if placed.status == "working" and request.kind == "limit":
+    if placed.status == "working" and request.limit is not None:
         state["rungs"][found.trade_id] = rung + 1
         if rung + 1 >= len(LADDER):
             _ask_person(found, "it did not fill up to its cap; tried again at every step", state, context)

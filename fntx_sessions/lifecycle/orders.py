@@ -136,8 +136,8 @@ def commit_intent(
     """Commit an order's intent and return it; only then may it be sent.
 
     Raises StaleEpoch when the session has a newer epoch, OrderRefused when its status allows no opening, a halt stands
-    for it, its account's loss limit has fired, the loss to the order's stop would exceed what remains of the limit, or
-    the epoch's sequence number was used before.
+    for it, its account's loss limit has fired, the loss to the order's stop would exceed what remains of the limit, it
+    has no limit where `use_limit_orders_only` asks for one, or the epoch's sequence number was used before.
     """
     name = f"{session_id}/{epoch}/{sequence}"
     with transaction(engine) as connection:
@@ -145,6 +145,7 @@ def commit_intent(
         if row is None:
             raise NotFound("session", str(session_id), "See `fntx ls`.")
         _check_status(row, name, epoch, request)
+        _check_kind(row, name, request)
         if request.opening:
             _check_account(connection, row, name, request, trade_date)
         bound = {"session_id": session_id, "epoch": epoch, "seq": sequence, "account_id": row["account_id"]}
@@ -182,6 +183,13 @@ def _check_status(row: dict[str, Any], name: str, epoch: int, request: OrderRequ
 def _check_halts(row: dict[str, Any], name: str) -> None:
     if row["halts"]:
         raise OrderRefused(str(row["session_id"]), name, "halt", halting.told(row["halts"]))
+
+
+def _check_kind(row: dict[str, Any], name: str, request: OrderRequest) -> None:
+    """Refuse a market order where only limits may be sent; a stop that carries a limit is none."""
+    if request.limit is None and row["config"]["use_limit_orders_only"]:
+        detail = "it has no limit; give it one, or allow market orders with `use_limit_orders_only` false"
+        raise OrderRefused(str(row["session_id"]), name, "use_limit_orders_only", detail)
 
 
 def _check_account(

@@ -102,16 +102,22 @@ def _dangerous_at_expiry(trade: Trade, context: ExitContext) -> bool:
     )
 
 
-def exit_request(trade: Trade, found: Exit, board: Board, risk: RiskParameters, rung: int = 0) -> OrderRequest | None:
+def exit_request(
+    trade: Trade, found: Exit, board: Board, risk: RiskParameters, rung: int = 0, *, limits_only: bool = True
+) -> OrderRequest | None:
     """Return the order that carries out an exit, None while no ask (or bid for shares held) is there to trade at.
 
-    Loss limit and stop: a stop order, filled on the next bar. Profit: a limit at the profit price. Hold time,
-    flat-by, expiry: a limit at the ask. A stop of the session climbs `LADDER` with each `rung`: mid, ask, ask +
-    flatten_cap. From the third rung on every exit may pay up to the cap, and the executor asks for a person.
+    Loss limit and stop: a stop order, filled on the next bar, at most at the ask + flatten_cap of now; unless
+    `limits_only`, at whatever the market is then. Profit: a limit at the profit price. Hold time, flat-by, expiry: a
+    limit at the ask. A stop of the session climbs `LADDER` with each `rung`: mid, ask, ask + flatten_cap. From the
+    third rung on every exit may pay up to the cap, and the executor asks for a person.
     """
     legs = closing_legs(trade, board)
     if found.reason in AT_STOP and trade.options:
-        return _request(trade, legs, found.reason, kind="stop", limit=None)
+        worst = _ladder_price(legs, board, len(LADDER) - 1) if limits_only else None
+        if limits_only and worst is None:
+            return None
+        return _request(trade, legs, found.reason, kind="stop", limit=worst)
     if found.reason == "profit":
         return _request(trade, legs, found.reason, limit=profit_cost(risk, trade.credit))
     limit = _ladder_price(legs, board, rung if found.reason == "session_stop" else rung + 1)

@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from fntx_sessions.trading.market import Board
-from fntx_sessions.trading.orders import STOCK, ZERO, Contract, Fill, Leg, OrderIntent, Side
+from fntx_sessions.trading.orders import CENT, STOCK, ZERO, Contract, Fill, Leg, OrderIntent, Side
 from fntx_sessions.trading.rules import TradingRules
 
 Priced = list[tuple[Leg, Decimal]]
@@ -35,7 +35,8 @@ def fill_resting(intent: OrderIntent, board: Board, now: datetime) -> list[Fill]
     """Return the fills of a resting order at this bar, None when it goes on resting.
 
     A limit fills only when the touch is at the limit or better. A stop fills on any bar after its own, at the ask
-    plus `stop_slippage` (sold legs: the bid less it, never below zero).
+    plus `stop_slippage` (sold legs: the bid less it, never below zero); one with a limit when the touch is within it,
+    and then slips no further than to it.
     """
     if intent.request.kind == "stop":
         return _fill_stop(intent, board, now) if now > intent.created_at else None
@@ -52,9 +53,17 @@ def _fill_limit(intent: OrderIntent, board: Board, now: datetime) -> list[Fill] 
 
 
 def _fill_stop(intent: OrderIntent, board: Board, now: datetime) -> list[Fill] | None:
-    if package_price(intent.request.legs, board, intent.request.side) is None:
+    request = intent.request
+    price = package_price(request.legs, board, request.side)
+    if price is None:
         return None
-    return _fills(intent, _touch(intent.request.legs, board, board.rules.stop_slippage), board.rules, now)
+    slippage = board.rules.stop_slippage
+    if request.limit is not None:
+        room = request.limit - price if request.side == "buy" else price - request.limit
+        if room < ZERO:
+            return None
+        slippage = min(slippage, (room / len(request.legs)).quantize(CENT, rounding="ROUND_FLOOR"))
+    return _fills(intent, _touch(request.legs, board, slippage), board.rules, now)
 
 
 def _touch(legs: Iterable[Leg], board: Board, slippage: Decimal) -> Priced:

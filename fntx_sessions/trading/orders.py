@@ -98,10 +98,10 @@ def leg_from_json(data: dict[str, Any]) -> Leg:
 class OrderRequest:
     """What an agent wants done; the legs fill together or not at all.
 
-    kind `limit`: fills when the package can be had at `limit` or better; `stop`: fills on the next bar at the
-    market (docs/trading.md). limit: dollars per share of one package, the least credit (side sell) or the most
-    debit (side buy); None only for stops. risk: dollars lost if its stop is reached, for openings. reason: why, in
-    the words of the exit rules.
+    kind `limit`: fills when the package can be had at `limit` or better; `stop`: fills on the next bar, at the market
+    or, with a limit, where that allows it (docs/trading.md). limit: dollars per share of one package, the least credit
+    (side sell) or the most debit (side buy); None: a market order, which only a stop may be. risk: dollars lost if its
+    stop is reached, for openings. reason: why, in the words of the exit rules.
     """
 
     trade_id: str
