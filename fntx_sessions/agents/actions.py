@@ -52,6 +52,7 @@ class HostedDesk:
             latency_ms=latency,
         )
         runtime.sequence += 1
+        runtime.recent.latencies.append(latency)
         with self._unsure():
             placed = runtime.broker.place(intent, board, runtime.clock.now)
             failpoint("order.placed")

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
+from fntx_sessions.automation.rules import rows as rule_rows
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.state.payloads import Payloads
@@ -17,7 +18,7 @@ from fntx_sessions.trading.clock import WALL
 _TAKEN = """w.session_id, w.epoch, w.saved_epoch, w.saved_revision, w.clock_at, w.agent_failures, w.step_interval_s,
   due.interrupted, due.before"""
 _FACTS = """SELECT c.*, s.status, s.version, s.session_type, s.config, s.risk_parameters, s.enabled_strategies,
-  s.strategy_parameters, s.account_id, s.broker, s.pending, s.quiesced_at, s.started_at,
+  s.strategy_parameters, s.account_id, s.broker, s.pending, s.quiesced_at, s.started_at, s.holds,
   (SELECT jsonb_agg(g.agent) FROM session_agents g WHERE g.session_id = s.session_id AND g.hosted) AS hosted_agents,
   clock_timestamp() AS desk_now
 FROM claimed c JOIN sessions s USING (session_id) WHERE s.epoch = c.epoch"""
@@ -66,17 +67,24 @@ WITH due AS (
 """)
 # What a step leaves behind is written only while its epoch and its claim still stand. A step that was unscheduled while
 # it ran stays so: the session may have closed.
-_FINISH = text("""
+# Rows are locked in order, as saves and rules do, so that two batches never wait for each other crosswise.
+_DONE = """
 WITH r AS (
   SELECT * FROM jsonb_to_recordset(CAST(:steps AS jsonb)) AS x(session_id uuid, epoch bigint, clock_at timestamptz,
-    again text, unreported boolean, agent_failures jsonb, day jsonb, samples jsonb, events jsonb)
+    again text, unreported boolean, agent_failures jsonb, day jsonb, samples jsonb, events jsonb, measures jsonb,
+    rules jsonb)
+), locked AS (
+  SELECT w.session_id FROM session_work w JOIN r USING (session_id) ORDER BY w.session_id FOR NO KEY UPDATE OF w
 ), mine AS (
   UPDATE session_work w SET clock_at = coalesce(r.clock_at, w.clock_at), agent_failures = r.agent_failures,
     step_claimed_until = NULL, step_claimed_by = CASE WHEN r.unreported THEN 'interrupted' END,
+    measures = CASE WHEN jsonb_typeof(r.measures) = 'object'
+      THEN r.measures || jsonb_build_object('stored_at', clock_timestamp()) ELSE w.measures END,
     next_step_at = CASE WHEN w.next_step_at IS NULL OR r.again = 'never' THEN NULL
       WHEN r.again = 'now' THEN now() WHEN r.again = 'later' THEN now() + make_interval(secs => 10)
       ELSE greatest(now(), w.next_step_at + make_interval(secs => w.step_interval_s)) END
-  FROM r WHERE w.session_id = r.session_id AND w.epoch = r.epoch AND w.step_claimed_by = :claimant
+  FROM r JOIN locked USING (session_id)
+  WHERE w.session_id = r.session_id AND w.epoch = r.epoch AND w.step_claimed_by = :claimant
     AND w.status <> 'closed'
   RETURNING w.session_id
 ), kept AS (SELECT r.* FROM r JOIN mine USING (session_id)),
@@ -96,14 +104,21 @@ d AS (
   FROM kept, jsonb_to_recordset(kept.samples) AS x(timestamp timestamptz, net_pnl numeric, exposure numeric,
     spot double precision, steps jsonb)
   ON CONFLICT (session_id, timestamp) DO NOTHING
-)
+)"""
+_EVENTS = """
 INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description,
   data, requires_action)
 SELECT x.event_id, kept.session_id, x.timestamp, x.event_type, x.event_category, x.severity, x.source_agent,
   x.description, decode(x.data, 'hex'), coalesce(x.requires_action, false)
 FROM kept, jsonb_to_recordset(kept.events) AS x(event_id uuid, timestamp timestamptz, event_type text,
   event_category text, severity text, source_agent text, description text, data text, requires_action boolean)
-""")
+"""
+_FINISH = text(_DONE + _EVENTS)
+# Where rules were judged at the bars of a simulated day.
+_FINISH_JUDGED = text(f"""{_DONE}, rule_kept AS (
+  SELECT kept.session_id, k.* FROM kept, jsonb_to_record(kept.rules) AS k({rule_rows.COLUMNS})
+  WHERE jsonb_typeof(kept.rules) = 'object'
+), {rule_rows.WRITE}{_EVENTS}""")
 _NEXT = text("""
 SELECT extract(epoch FROM min(next_step_at) - clock_timestamp())::float8 FROM session_work
 WHERE next_step_at <= now() + make_interval(secs => :within_s) AND status <> 'closed'
@@ -134,7 +149,8 @@ class StepResult:
     """What one session's step leaves behind.
 
     again: ``interval``, ``now``, ``never``, or ``later``: in 10 s, should the command that follows not come about.
-    unreported: Redis does not know of it, so that nobody may go on from what a process kept in memory.
+    unreported: Redis does not know of it, so that nobody may go on from what a process kept in memory. measures None:
+    those before stand; rules: what judging them at its bars left, None where there is nothing new.
     """
 
     session_id: UUID
@@ -146,6 +162,8 @@ class StepResult:
     samples: Sequence[dict[str, Any]]
     events: Sequence[dict[str, Any]]
     unreported: bool = False
+    measures: dict[str, Any] | None = None
+    rules: dict[str, Any] | None = None
 
 
 def claimant() -> str:
@@ -190,7 +208,8 @@ def finish_steps(engine: Engine, results: Sequence[StepResult]) -> None:
         for result in results
     ]
     with transaction(engine) as connection:
-        connection.execute(_FINISH, {"steps": to_json(listed), "claimant": claimant()})
+        finish = _FINISH_JUDGED if any(result.rules for result in results) else _FINISH
+        connection.execute(finish, {"steps": to_json(listed), "claimant": claimant()})
 
 
 def release_claims(engine: Engine, session_ids: Sequence[UUID]) -> None:

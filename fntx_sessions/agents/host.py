@@ -19,10 +19,13 @@ from fntx_sessions.agents.claims import (
     release_claims,
 )
 from fntx_sessions.agents.note import is_dead, last_words
-from fntx_sessions.agents.runner import Slice, agent_parts, quarantine, run_slice
+from fntx_sessions.agents.runner import Slice, agent_parts, quarantine, run_slice, runs_on
 from fntx_sessions.agents.runtime import Runtime, load_runtime, refresh
 from fntx_sessions.automation import liveness
 from fntx_sessions.automation.pending import finish_session
+from fntx_sessions.automation.rules import hosted
+from fntx_sessions.automation.rules.model import Action
+from fntx_sessions.automation.rules.rows import kept_json
 from fntx_sessions.exceptions import FntxError, Retryable, StaleEpoch, Unavailable
 from fntx_sessions.lifecycle import commands, execute, machine
 from fntx_sessions.lifecycle.arguments import CommandArguments, FailArguments
@@ -230,6 +233,8 @@ def step_result(done: Slice, *, unreported: bool) -> StepResult:
         done.samples,
         done.events,
         unreported or runtime.unsure,
+        done.measures,
+        kept_json(done.kept, done.decisions_kept) if done.kept else None,
     )
 
 
@@ -240,8 +245,7 @@ def _again(done: Slice) -> str:
         return "never"  # nothing to guard until somebody changes the session
     if done.finished and runtime.status in (SessionStatus.ACTIVE, SessionStatus.PAUSED):
         return "later"  # it is stopped next: nobody else need step it, and stop it, meanwhile
-    active = runtime.status is SessionStatus.ACTIVE
-    return "now" if active and runtime.session_type == "backtest" else "interval"
+    return "now" if runs_on(runtime) else "interval"
 
 
 def _is_forgotten(row: dict[str, Any], mark: LiveMark | None) -> bool:
@@ -281,6 +285,10 @@ def _ask_lifecycle(desk: Desk, actor: Actor, done: Slice) -> None:
     active = runtime.status is SessionStatus.ACTIVE
     if requests.suspend and runtime.status in (SessionStatus.ACTIVE, SessionStatus.PAUSED):
         _system(desk, Trigger.SUSPEND, actor, runtime, requests.suspend)
+    elif done.judged is not None and (done.judged.wanted is Action.STOP or not (requests.stop or done.finished)):
+        hosted.ask(desk, actor, runtime, done.judged)
+        if done.judged.wanted is Action.STOP:
+            _finish_if_flat(desk, actor, runtime)
     elif requests.stop or (done.finished and runtime.status in (SessionStatus.ACTIVE, SessionStatus.PAUSED)):
         _system(desk, Trigger.STOP, actor, runtime, requests.stop or "its simulated day is over")
         _finish_if_flat(desk, actor, runtime)

@@ -9,14 +9,18 @@ import structlog
 
 from fntx_sessions.agents.actions import HostedDesk, Requests
 from fntx_sessions.agents.base import StepContext
+from fntx_sessions.agents.measures import measures_of
 from fntx_sessions.agents.note import own_note
 from fntx_sessions.agents.registry import get_agent
 from fntx_sessions.agents.runtime import Runtime, Slot, account_view
 from fntx_sessions.agents.views import resident_mb, session_parts, slot_report
+from fntx_sessions.automation.rules.hosted import judge_bar
+from fntx_sessions.automation.rules.judgement import Judged, Kept
+from fntx_sessions.automation.rules.moments import market_facts
 from fntx_sessions.exceptions import Retryable, StaleEpoch
 from fntx_sessions.lifecycle import orders
 from fntx_sessions.lifecycle.execute import Desk
-from fntx_sessions.schemas import SessionStatus, SessionType, Severity
+from fntx_sessions.schemas import Hold, SessionStatus, SessionType, Severity
 from fntx_sessions.state.parts import GUARD
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.broker import begin_bar
@@ -28,7 +32,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Slice:
-    """What stepping a session left behind, before any of it is stored."""
+    """What stepping a session left behind, before any of it is stored.
+
+    judged: what its rules ask for at the last bar, None where they ask for nothing; kept: what the other bars left.
+    """
 
     runtime: Runtime
     requests: Requests = field(default_factory=Requests)
@@ -36,26 +43,37 @@ class Slice:
     samples: list[dict[str, Any]] = field(default_factory=list)
     day: dict[str, Any] | None = None
     parts: dict[str, bytes] = field(default_factory=dict)
+    measures: dict[str, Any] | None = None
+    judged: Judged | None = None
+    kept: list[Kept] = field(default_factory=list)
+    decisions_kept: int = 1
     finished: bool = False
     stale: bool = False
 
 
 def run_slice(desk: Desk, runtime: Runtime, deadline: float) -> Slice:
     """Step a session: one bar, or, in a backtest, bars until its day or the time (monotonic seconds) is over."""
-    done = Slice(runtime)
+    done = Slice(runtime, decisions_kept=desk.settings.rule_decisions_kept)
     try:
         while not done.finished:
             _bar(desk, runtime, done)
             failpoint("step.bar")
-            runs_on = runtime.session_type is SessionType.BACKTEST and runtime.status is SessionStatus.ACTIVE
-            asked = done.requests.pause or done.requests.suspend or done.requests.stop
-            if asked or not runs_on or time.monotonic() >= deadline:
+            asked = done.requests.pause or done.requests.suspend or done.requests.stop or done.judged
+            if asked or not runs_on(runtime) or time.monotonic() >= deadline:
                 break
     except StaleEpoch:
         done.stale = True
     finally:
         own_note().clear()
     return done
+
+
+def runs_on(runtime: Runtime) -> bool:
+    """Tell whether a session goes on to its next bar at once: a backtest does, unless a person has to act."""
+    if runtime.session_type is not SessionType.BACKTEST:
+        return False
+    paused_by_rule = runtime.status is SessionStatus.PAUSED and runtime.holds == {Hold.RULE}
+    return runtime.status is SessionStatus.ACTIVE or paused_by_rule
 
 
 def _bar(desk: Desk, runtime: Runtime, done: Slice) -> None:
@@ -71,6 +89,7 @@ def _bar(desk: Desk, runtime: Runtime, done: Slice) -> None:
     context = _context(runtime, tick, hosted)
     attempted, failed = _step_agents(runtime, context, hosted)
     _collect(runtime, context, done, {"attempted": attempted, "failed": failed})
+    _measure(desk, context, done, attempted, failed)
     runtime.clock.advance()
     done.finished = runtime.clock.finished
 
@@ -202,11 +221,39 @@ def _collect(runtime: Runtime, context: StepContext, done: Slice, steps: dict[st
     }
 
 
+def _measure(desk: Desk, context: StepContext, done: Slice, attempted: int, failed: int) -> None:
+    """Note how the session does at this bar, and judge its rules by that where the host is to."""
+    runtime = done.runtime
+    runtime.recent.add(context.now, attempted, failed)
+    money = None if context.board is None else context.money()
+    latched = runtime.account.latched is not None
+    done.measures = measures_of(
+        context.now, runtime.book, money, runtime.recent, drawdown=runtime.drawdown, latched=latched
+    )
+    found = judge_bar(runtime, context, done.measures, desk.settings)
+    if found is None:
+        return
+    judged, kept = found
+    if judged.due is not None:
+        done.judged = judged
+        return
+    runtime.standing = kept.standing
+    done.kept.append(kept)
+
+
 def _sample(runtime: Runtime, context: StepContext, sample: dict[str, Any]) -> dict[str, Any]:
     """Return one point of the equity curve, with the steps attempted and failed since the point before it."""
-    steps = {**runtime.unsampled, "memory_mb": resident_mb()}
+    steps = {**runtime.unsampled, "memory_mb": resident_mb(), **_market(context)}
     runtime.last_sample_at, runtime.unsampled = context.now, {}
     return {"timestamp": context.now, "steps": steps} | {name: sample[name] for name in ("net_pnl", "exposure", "spot")}
+
+
+def _market(context: StepContext) -> dict[str, Any]:
+    """Return what rules knew of the market, for those who rehearse others on this day."""
+    if context.tick is None:
+        return {}
+    market = market_facts(context.tick)
+    return {name: getattr(market, name) for name in ("vix", "regime", "liquidity", "previous_close")}
 
 
 def _sample_due(runtime: Runtime) -> bool:

@@ -13,12 +13,16 @@ from pydantic import ValidationError
 from sqlalchemy import text
 
 from fntx_sessions.agents.base import State
+from fntx_sessions.agents.measures import Recent, load_history
 from fntx_sessions.agents.registry import step_order
+from fntx_sessions.automation.rules.editing import as_text
+from fntx_sessions.automation.rules.standing import Standing
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.orders import account_day, next_sequence
 from fntx_sessions.lifecycle.reconcile import reconcile
 from fntx_sessions.schemas import (
+    Hold,
     MarketState,
     RiskParameters,
     SessionConfig,
@@ -53,11 +57,6 @@ FROM session_days WHERE account_id = :account_id AND trade_date = :trade_date AN
 _LATER_FILL = text("""
 SELECT max(timestamp) FROM fills WHERE session_id = :session_id
   AND timestamp > coalesce(CAST(:clock_at AS timestamptz), '-infinity')
-""")
-_CURVE = text("""
-SELECT greatest(coalesce(max(net_pnl), 0), 0) AS peak, least(coalesce(min(net_pnl - so_far), 0), 0) AS drawdown
-FROM (SELECT net_pnl, greatest(max(net_pnl) OVER (ORDER BY timestamp), 0) AS so_far
-  FROM samples WHERE session_id = :session_id) AS curve
 """)
 
 
@@ -104,6 +103,10 @@ class Runtime:
     rules: TradingRules
     peak: Decimal = ZERO
     drawdown: Decimal = ZERO
+    recent: Recent = field(default_factory=Recent)
+    standing: Standing = field(default_factory=Standing)
+    rules_text: str = "{}"
+    holds: frozenset[Hold] = frozenset()
     flatten: bool = False
     quiesced: bool = True
     failures: dict[str, int] = field(default_factory=dict)
@@ -140,7 +143,7 @@ def load_runtime(desk: Desk, row: dict[str, Any], *, instead: MarketSource | Non
     if row["interrupted"]:
         reconcile(desk.engine, broker, row["session_id"], row["epoch"])
     account = account_view(desk, broker, row["account_id"], row["session_id"], trade_date)
-    peak, drawdown = _curve(desk, row["session_id"])
+    history = load_history(desk.engine, row["session_id"])
     runtime = Runtime(
         row["session_id"],
         row["epoch"],
@@ -163,8 +166,11 @@ def load_runtime(desk: Desk, row: dict[str, Any], *, instead: MarketSource | Non
         next_sequence(desk.engine, row["session_id"], row["epoch"]),
         cut.revision if cut else 0,
         rules,
-        peak,
-        drawdown,
+        history.peak,
+        history.drawdown,
+        history.recent,
+        history.standing,
+        as_text(row["config"]),
         failures=dict(row["agent_failures"]),
     )
     refresh(runtime, row)
@@ -175,12 +181,14 @@ def refresh(runtime: Runtime, row: dict[str, Any]) -> None:
     """Take over what a command may have changed since the last step."""
     runtime.status = SessionStatus(row["status"])
     runtime.quiesced = row["quiesced_at"] is not None
+    runtime.holds = frozenset(map(Hold, row["holds"]))
     runtime.failures = dict(row["agent_failures"])
     pending = row["pending"] or {}
     runtime.flatten = runtime.status is SessionStatus.CLOSING and pending.get("close_positions", True)
     if row["version"] != runtime.version:
         runtime.version = row["version"]
         runtime.config = SessionConfig.model_validate(row["config"])
+        runtime.rules_text = as_text(row["config"])
         runtime.risk = RiskParameters.model_validate(row["risk_parameters"])
         runtime.enabled_strategies, runtime.strategy_parameters = row["enabled_strategies"], _strategies(row)
 
@@ -261,9 +269,3 @@ def _slot(name: str, part: bytes | None) -> Slot:
         known.get("errors_encountered", 0),
         known.get("processing_time_ms", 0.0),
     )
-
-
-def _curve(desk: Desk, session_id: UUID) -> tuple[Decimal, Decimal]:
-    with transaction(desk.engine) as connection:
-        found = connection.execute(_CURVE, {"session_id": session_id}).one()
-    return Decimal(found.peak), Decimal(found.drawdown)

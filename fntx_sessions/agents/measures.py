@@ -1,0 +1,119 @@
+"""What a session's recent steps come to: what rules and health read between steps, and where that begins."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine, text
+
+from fntx_sessions.automation.rules.standing import Standing
+from fntx_sessions.database.engine import transaction
+from fntx_sessions.trading.book import BookView
+from fntx_sessions.trading.ledger import Money
+from fntx_sessions.trading.metrics import ERROR_WINDOW_S, error_rate, percentile
+from fntx_sessions.trading.orders import SHARES_PER_CONTRACT
+
+_SPAN = timedelta(seconds=ERROR_WINDOW_S)
+_DECISIONS = 50
+_HALF = 50.0
+
+# The equity curve so far, what the last samples counted, the newest decisions, and where the session's rules stand.
+_HISTORY = text(f"""
+SELECT curve.*, r.state, r.missing_since, r.retry_at, coalesce(r.retries, 0) AS retries,
+  coalesce(r.decision_seq, 0) AS decision_seq,
+  (SELECT coalesce(jsonb_agg(jsonb_build_object('at', c.timestamp, 'attempted', c.steps -> 'attempted',
+      'failed', c.steps -> 'failed') ORDER BY c.timestamp), '[]')
+    FROM samples c WHERE c.session_id = :session_id AND c.timestamp > (
+      SELECT max(timestamp) FROM samples WHERE session_id = :session_id) - interval '{ERROR_WINDOW_S} s') AS steps,
+  (SELECT coalesce(jsonb_agg(o.decision_latency_ms ORDER BY o.created_at), '[]') FROM (
+    SELECT decision_latency_ms, created_at FROM order_intents
+    WHERE session_id = :session_id AND decision_latency_ms IS NOT NULL ORDER BY epoch DESC, seq DESC
+    LIMIT {_DECISIONS}) o) AS latencies
+FROM (
+  SELECT greatest(coalesce(max(net_pnl), 0), 0) AS peak, least(coalesce(min(net_pnl - so_far), 0), 0) AS drawdown
+  FROM (SELECT net_pnl, greatest(max(net_pnl) OVER (ORDER BY timestamp), 0) AS so_far
+    FROM samples WHERE session_id = :session_id) AS marked
+) AS curve LEFT JOIN rule_states r ON r.session_id = :session_id
+""")
+
+
+@dataclass(slots=True)
+class Recent:
+    """Steps of the last five minutes of the session's clock, oldest first, and its newest decisions' latencies, ms."""
+
+    steps: deque[tuple[datetime, int, int]] = field(default_factory=deque)
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_DECISIONS))
+
+    def add(self, now: datetime, attempted: int, failed: int) -> None:
+        """Count a step; what is older than the window is forgotten."""
+        self.steps.append((now, attempted, failed))
+        while self.steps and self.steps[0][0] <= now - _SPAN:
+            self.steps.popleft()
+
+    @property
+    def error_rate(self) -> float | None:
+        """Return failed / attempted, None below 20 attempts."""
+        return error_rate(sum(step[1] for step in self.steps), sum(step[2] for step in self.steps))
+
+    @property
+    def decision_latency_ms(self) -> float | None:
+        """Return the median, None before the first decision."""
+        return percentile(list(self.latencies), _HALF)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a session's earlier steps left in the stores, whoever made them. drawdown: dollars, <= 0."""
+
+    peak: Decimal
+    drawdown: Decimal
+    recent: Recent
+    standing: Standing
+
+
+def load_history(engine: Engine, session_id: UUID) -> History:
+    """Return where a session's measures and rules stand, in one round trip; raises Unavailable."""
+    with transaction(engine) as connection:
+        found = dict(connection.execute(_HISTORY, {"session_id": session_id}).mappings().one())
+    return History(found["peak"], found["drawdown"], _recent(found["steps"], found["latencies"]), Standing.of(found))
+
+
+def _recent(steps: Iterable[dict[str, Any]], latencies: Iterable[float]) -> Recent:
+    recent = Recent()
+    for step in steps:
+        at = datetime.fromisoformat(step["at"])
+        recent.steps.append((at, step["attempted"] or 0, step["failed"] or 0))
+    recent.latencies.extend(latencies)
+    return recent
+
+
+def position_count(book: BookView) -> int:
+    """Return contracts held, long and short, over all legs, and shares in lots of 100, a broken lot as one."""
+    shares = sum(
+        abs(quantity)
+        for trade in book.open_trades
+        for contract, quantity in trade.legs.items()
+        if not contract.is_option
+    )
+    return book.contracts - (-shares // SHARES_PER_CONTRACT)
+
+
+def measures_of(
+    now: datetime, book: BookView, money: Money | None, recent: Recent, *, drawdown: Decimal, latched: bool
+) -> dict[str, Any]:
+    """Return the measures of a moment as JSON, dollars as text; money None: no market was ever known."""
+    return {
+        "at": now.isoformat(),
+        "daily_pnl": None if money is None else str(money.counted),
+        "loss_limit": None if money is None else str(money.limit),
+        "latched": latched,
+        "drawdown": str(drawdown),
+        "position_count": position_count(book),
+        "error_rate": recent.error_rate,
+        "decision_latency_ms": recent.decision_latency_ms,
+        "net_pnl": None if money is None else str(money.net_pnl),
+    }
