@@ -15,9 +15,10 @@ from fntx_sessions.automation.rules.model import MarketFacts, SessionFacts
 from fntx_sessions.automation.rules.moments import Moment, grid
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.exceptions import NotFound, PreconditionFailed
-from fntx_sessions.schemas import SessionType
+from fntx_sessions.schemas import RiskParameters, SessionType
 from fntx_sessions.trading.calendars import Calendar, get_calendar
 from fntx_sessions.trading.feeds import INDEX_PER_SPY
+from fntx_sessions.trading.ledger import loss_limit
 from fntx_sessions.trading.metrics import error_rate
 
 MOST_SAMPLES = 20_000
@@ -118,7 +119,7 @@ class _Told:
         self.calendar = calendar
         self.simulated = session["config"]["feed"]["kind"] != "published"
         self.now: datetime = session["now"]
-        self._share = Decimal(str(session["risk_parameters"].get("max_daily_risk", 0)))
+        self._risk = RiskParameters.model_validate(session["risk_parameters"])
         self._fills, self._days = fills, days
         self._held: dict[tuple[str, str], int] = {}
         previous = session["config"]["feed"].get("previous") if self.simulated else None
@@ -155,7 +156,7 @@ class _Told:
         return SessionFacts(
             age_s=0.0,
             daily_pnl=row["net_pnl"] - at_roll,
-            loss_limit=None if rolled is None else rolled["equity_at_roll"] * self._share,
+            loss_limit=None if rolled is None else loss_limit(self._risk, rolled["equity_at_roll"]),
             # Of a simulated day it is not known when it was: the latch carries the time of Postgres.
             latched=latched_at is not None and not self.simulated and latched_at <= at,
             drawdown=row["drawdown"],

@@ -3,6 +3,10 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
+
+from fntx_sessions.automation.rules.compile import compile_stored
+from fntx_sessions.automation.rules.loosening import loosened
 from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed
 from fntx_sessions.lifecycle import templates
 from fntx_sessions.lifecycle.change import Ask, Change, Row
@@ -10,7 +14,8 @@ from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, no
 from fntx_sessions.lifecycle.halting import not_halted
 from fntx_sessions.lifecycle.machine import illegal
 from fntx_sessions.schemas import Hold, SessionType, Trigger
-from fntx_sessions.security.roles import CLEAR_LATCH, authorize
+from fntx_sessions.security.roles import CLEAR_LATCH, LOOSEN_RULES, authorize
+from fntx_sessions.settings import get_settings
 from fntx_sessions.trading.calendars import get_calendar
 from fntx_sessions.trading.metrics import PAPER_NOTICE
 
@@ -148,6 +153,7 @@ def edited(row: Row, ask: Ask) -> dict[str, Any]:
             row["config"] | asked, SessionType(row["session_type"]), changed=asked
         )
         _check_fixed(row, edits["config"])
+        _check_loosened(row, ask, edits["config"])
     if ask.arguments.get("risk_parameters") is not None:
         edits["risk_parameters"] = templates.checked_risk(row["risk_parameters"] | ask.arguments["risk_parameters"])
         _check_raise(row, ask, edits["risk_parameters"])
@@ -164,6 +170,17 @@ def _check_fixed(row: Row, config: dict[str, Any]) -> None:
     for key in _FIXED_AFTER_START:
         if config[key] != row["config"][key]:
             raise InvalidArgument(f"config.{key}", "is fixed once a session is made", "Create a new session instead.")
+
+
+def _check_loosened(row: Row, ask: Ask, config: dict[str, Any]) -> None:
+    """Leave it to risk's own roles to take a stop rule away from what may hold positions, or to make it wider."""
+    key = "auto_stop_conditions"
+    if row["started_at"] is None or config[key] == row["config"][key]:
+        return
+    settings = get_settings()
+    old, new = (compile_stored(orjson.dumps({key: one[key]}).decode(), settings) for one in (row["config"], config))
+    if loosened(old.stop, new.stop, settings.rule_data_max_age_s):
+        authorize(ask.actor, LOOSEN_RULES, ask.session_id)
 
 
 def _check_raise(row: Row, ask: Ask, risk: dict[str, Any]) -> None:
