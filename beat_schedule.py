@@ -55,6 +55,13 @@ ENTRIES = (
     Entry(
         "fntx.sweeps.liveness", "liveness_interval_s", "liveness_interval_s", "sessions of a dead worker are taken over"
     ),
+    Entry(
+        "fntx.sweeps.health",
+        "health_interval_s",
+        "health_interval_s",
+        "agents that hang or went silent, saves that stand still: found within a minute, suspended, recovered",
+    ),
+    Entry("fntx.sweeps.rules", 1.0, 1.0, "rules are due each `rule_interval_s`, and at once after every command"),
     Entry("fntx.sweeps.bulk", 1.0, 1.0, "the next wave of a bulk run, and runs whose asker went away"),
     Entry("fntx.sweeps.backtest", 1.0, 1.0, "days of a backtest are handed out as workers become free"),
     Entry(

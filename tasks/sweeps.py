@@ -2,6 +2,8 @@
 
 from fntx_sessions.agents import host
 from fntx_sessions.automation import backtests, bulk, liveness, pending, retaining, saving, weeks
+from fntx_sessions.automation.health import sweep as health
+from fntx_sessions.automation.rules import sweep as rules
 from fntx_sessions.automation.sweeps import note_run, until_done
 from fntx_sessions.lifecycle import outbox
 from fntx_sessions.lifecycle.execute import Desk
@@ -60,6 +62,22 @@ def finish_pending(actor: Actor) -> None:
 def watch(actor: Actor) -> None:
     """Take over the sessions of lost hosts."""
     liveness.watch(desk(), actor)
+
+
+@sweep("fntx.sweeps.health")
+def look_at_health(actor: Actor) -> None:
+    """Look at every started session and at the desk; suspend and heal what failed."""
+    from fntx_sessions.stack.desk_health import alert_desk  # noqa: PLC0415 - Alembic, which no other sweep needs
+
+    health.sweep(desk(), actor)
+    alert_desk(desk())
+
+
+@sweep("fntx.sweeps.rules")
+def judge_rules(actor: Actor) -> None:
+    """Judge the rules that are due, and ask for what they say."""
+    at = _noted("rules")
+    rules.evaluate_due(at, actor)
 
 
 @sweep("fntx.sweeps.backtest")

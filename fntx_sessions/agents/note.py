@@ -2,8 +2,11 @@
 
 import mmap
 import os
+import time
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from uuid import UUID
 
 import psutil
 
@@ -22,8 +25,8 @@ class Note:
             self._memory = mmap.mmap(file.fileno(), _SIZE)
 
     def write(self, session_id: str, agent: str) -> None:
-        """Note that `agent` of `session_id` begins its step."""
-        said = f"{session_id} {agent}".encode()[:_SIZE]
+        """Note that `agent` of `session_id` begins its step now, by the clock that processes of a machine share."""
+        said = f"{session_id} {agent} {time.monotonic():.2f}".encode()[:_SIZE]
         self._memory[: len(said) + 1] = said.ljust(len(said) + 1, b"\0")[:_SIZE]
 
     def clear(self) -> None:
@@ -53,8 +56,35 @@ def last_words(process: str) -> tuple[str, str] | None:
         path.unlink()
     except FileNotFoundError:
         return None
-    session_id, _, agent = said.partition(" ")
+    session_id, agent, _ = [*said.split(" "), "", ""][:3]
     return (session_id, agent) if agent else None
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A step that has been under way for `for_s` seconds in process `pid`."""
+
+    pid: int
+    session_id: str
+    agent: str
+    for_s: float
+
+
+def under_way() -> list[UnderWay]:
+    """Return what the living processes of this host step at this moment."""
+    folder, now = _folder(), time.monotonic()
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = [_read(path, now) for path in paths if path.name.isdigit()]
+    return [one for one in found if one is not None and psutil.pid_exists(one.pid)]
+
+
+def _read(path: Path, now: float) -> UnderWay | None:
+    """Read a note that its process may be writing at this moment: what makes no sense is passed over."""
+    try:
+        session_id, agent, began = path.read_bytes().split(b"\0", 1)[0].decode().split(" ")
+        return UnderWay(int(path.name), str(UUID(session_id)), agent, max(0.0, now - float(began)))
+    except (OSError, ValueError):
+        return None
 
 
 def is_dead(process: str) -> bool:

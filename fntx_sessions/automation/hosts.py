@@ -4,11 +4,16 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 
+import orjson
+import psutil
 import structlog
 from sqlalchemy import Engine, text
 
 from fntx_sessions.automation import saving
+from fntx_sessions.automation.host_measures import Measuring
 from fntx_sessions.automation.lookout import Lookout
 from fntx_sessions.database.engine import build_engine, get_engine, transaction
 from fntx_sessions.exceptions import FntxError
@@ -24,9 +29,10 @@ from fntx_sessions.state.saves import save_owned
 log = structlog.get_logger(__name__)
 
 _RENEW = text("""
-INSERT INTO hosts AS h (host_id, queues, pid, node, lease_until)
-VALUES (:host_id, :queues, :pid, :node, now() + make_interval(secs => :lease_s))
-ON CONFLICT (host_id) DO UPDATE SET seen_at = now(), lease_until = now() + make_interval(secs => :lease_s)
+INSERT INTO hosts AS h (host_id, queues, pid, node, lease_until, measures)
+VALUES (:host_id, :queues, :pid, :node, now() + make_interval(secs => :lease_s), CAST(:measures AS jsonb))
+ON CONFLICT (host_id) DO UPDATE SET seen_at = now(), lease_until = now() + make_interval(secs => :lease_s),
+  measures = CAST(:measures AS jsonb)
 """)
 # Sessions that are given back in order keep their epoch: the host has stopped, nothing of it can write any more.
 _LEAVE = text("""
@@ -59,6 +65,7 @@ class Lease:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fntx-lease", daemon=True)
         self._lookout = Lookout(self._engine, settings)
+        self._measuring = Measuring()
 
     def start(self) -> None:
         """Take the lease now, then renew it every `lease_renew_s`."""
@@ -88,20 +95,30 @@ class Lease:
 
     def _renew(self) -> None:
         try:
-            renew(self._engine, self._settings, self.host_id, self._queues)
+            renew(self._engine, self._settings, self.host_id, self._queues, self._measured())
             remember_owned(self._engine, self._settings, self.host_id)
         except FntxError as error:
             log.warning("lease_not_renewed", host_id=self.host_id, problem=str(error))
 
+    def _measured(self) -> dict[str, Any]:
+        try:
+            return self._measuring.measure()
+        except (psutil.Error, OSError) as error:  # never a reason to lose the lease
+            log.warning("host_not_measured", host_id=self.host_id, problem=str(error))
+            return {}
 
-def renew(engine: Engine, settings: Settings, host_id: str, queues: str) -> None:
-    """Take or renew a host's lease for `lease_s` by Postgres's clock."""
+
+def renew(
+    engine: Engine, settings: Settings, host_id: str, queues: str, measures: Mapping[str, Any] | None = None
+) -> None:
+    """Take or renew a host's lease for `lease_s` by Postgres's clock, and say what it takes of its machine."""
     bound = {
         "host_id": host_id,
         "queues": queues,
         "pid": os.getpid(),
         "node": socket.gethostname(),
         "lease_s": settings.lease_s,
+        "measures": orjson.dumps(measures or {}).decode(),
     }
     with transaction(engine) as connection:
         connection.execute(_RENEW, bound)

@@ -37,13 +37,15 @@ _GRANT = text("""
 UPDATE hosts SET lease_until = now() + make_interval(secs => :lease_s)
 WHERE NOT "left" AND lease_until < now() AND lease_until > now() - make_interval(secs => :gap_s)
 """)
-# Claimed by moving next_recovery_at: two sweeps at once never recover one session twice.
+# Claimed by moving next_recovery_at: two sweeps at once never recover one session twice. What is further off than such a
+# claim is when health heals a suspended session, whose guard must not wait for that, nor bring it forward.
 _LOST = text("""
-UPDATE session_work w SET next_recovery_at = now() + make_interval(secs => :again_s)
+UPDATE session_work w SET next_recovery_at = greatest(w.next_recovery_at, now() + make_interval(secs => :again_s))
 FROM (
   SELECT w.session_id, h.lease_until FROM session_work w LEFT JOIN hosts h ON h.host_id = w.host_id
   WHERE w.host_id IS NOT NULL AND coalesce(h.lease_until < now() - make_interval(secs => :grace_s), true)
-    AND (w.next_recovery_at IS NULL OR w.next_recovery_at <= now())
+    AND (w.next_recovery_at IS NULL OR w.next_recovery_at <= now()
+      OR w.next_recovery_at > now() + make_interval(secs => :again_s) AND w.status = 'suspended')
     AND w.status IN ('active', 'paused', 'suspended', 'closing', 'error')
   ORDER BY h.lease_until LIMIT :limit FOR UPDATE OF w SKIP LOCKED
 ) lost WHERE w.session_id = lost.session_id

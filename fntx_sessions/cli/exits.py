@@ -14,11 +14,15 @@ class Exit(IntEnum):
     REFUSED = 3
     NOT_FOUND = 4
     UNAVAILABLE = 5
+    UNHEALTHY = 6
     INTERRUPTED = 130
 
 
 # Of several ids, the worst counts: what nobody foresaw, then what is not known, then what was refused.
-_BY_WEIGHT = (Exit.DONE, Exit.REFUSED, Exit.USAGE, Exit.NOT_FOUND, Exit.UNAVAILABLE, Exit.INTERRUPTED, Exit.UNEXPECTED)
+_BY_WEIGHT = (
+    Exit.DONE, Exit.UNHEALTHY, Exit.REFUSED, Exit.USAGE, Exit.NOT_FOUND, Exit.UNAVAILABLE, Exit.INTERRUPTED,
+    Exit.UNEXPECTED,
+)  # fmt: skip
 
 
 def code_of(error: FntxError) -> Exit:

@@ -72,6 +72,16 @@ class HoldArguments(CommandArguments):
     hold: Hold = Hold.PERSON
 
 
+class SuspendArguments(CommandArguments):
+    """health_check_failed: heal_after_s: health recovers it by itself after so many seconds; None: a person does.
+
+    causes: the checks that failed, as health names them.
+    """
+
+    heal_after_s: float | None = Field(default=None, ge=0, le=86_400, allow_inf_nan=False)
+    causes: list[str] = Field(default_factory=list, max_length=20)
+
+
 class StopArguments(CommandArguments):
     """stop_session: close_positions None takes the session's own close_positions_on_stop."""
 

@@ -11,6 +11,7 @@ from fntx_sessions.lifecycle.arguments import (
     RecoverArguments,
     StartArguments,
     StopArguments,
+    SuspendArguments,
     UpdateArguments,
 )
 from fntx_sessions.lifecycle.change import Decision
@@ -74,7 +75,7 @@ ARGUMENTS: dict[Trigger, type[CommandArguments]] = {
     Trigger.START: StartArguments,
     Trigger.PAUSE: HoldArguments,
     Trigger.RESUME: HoldArguments,
-    Trigger.SUSPEND: CommandArguments,
+    Trigger.SUSPEND: SuspendArguments,
     Trigger.RECOVER: RecoverArguments,
     Trigger.STOP: StopArguments,
     Trigger.FINALIZE: FinalizeArguments,

@@ -1,10 +1,12 @@
 """health_check_failed, stop_session, finalization_complete and exception: how a session ceases to run."""
 
+from datetime import timedelta
 from typing import Any
 
 from fntx_sessions.exceptions import PreconditionFailed, Rejected
 from fntx_sessions.lifecycle.change import Ask, Change, Decision, Row
 from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal
+from fntx_sessions.lifecycle.decisions.recovery import attempts
 from fntx_sessions.lifecycle.machine import illegal
 from fntx_sessions.lifecycle.told import positions
 from fntx_sessions.schemas import Trigger
@@ -14,7 +16,20 @@ def suspend(row: Row, ask: Ask) -> list[Change]:
     """A system fault stops the session; what protects it from loss goes on."""
     must_be_legal(row, ask)
     told, extra = positions(row["positions"] or 0), {"in_flight": row["in_flight"]}
-    return [moved(row, ask, S.SUSPENDED, fields={"quiesced_at": None}, extra=extra, told=told)]
+    healing, work = _healing(row, ask)
+    fields = {"quiesced_at": None, **healing}
+    return [moved(row, ask, S.SUSPENDED, fields=fields, work=work, extra=extra, told=told)]
+
+
+def _healing(row: Row, ask: Ask) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what marks a suspension that is to be healed by itself, in the session's row and in its work's."""
+    after_s = ask.arguments.get("heal_after_s")
+    if after_s is None:
+        return {}, {}
+    mark = {"causes": ask.arguments.get("causes", []), "since": row["now"].isoformat()}
+    due = row["now"] + timedelta(seconds=after_s)
+    work = {"next_recovery_at": due, "recovery_attempts": attempts(row)}
+    return {"recovery_data": row["recovery_data"] | {"healing": mark}}, work
 
 
 def stop(row: Row, ask: Ask) -> list[Change]:

@@ -32,7 +32,7 @@ def begin_recovery(row: Row, ask: Ask) -> list[Change]:
         "fields": {"recovery_data": data, "pending": pending},
         "extra": {"recovering": True},
         # Whoever asked goes on with it now; the sweep takes it up where nobody did.
-        "work": {"recovery_attempts": _attempts(row) + 1, "pending_in_s": _HEAD_START_S},
+        "work": {"recovery_attempts": attempts(row) + 1, "pending_in_s": _HEAD_START_S},
     }
     if status is S.ACTIVE:
         told = f"host lost; {positions(row['positions'] or 0)}"
@@ -82,11 +82,15 @@ def _without_last(data: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name not in ("last", "failed_at")}
 
 
-def _attempts(row: Row) -> int:
-    """Return how many recoveries of this series were begun; one that held for a while ended its series."""
+def attempts(row: Row) -> int:
+    """Return how many recoveries of this series were begun; one that held for a while ended its series.
+
+    It held until the session was suspended: how long it waits since then for its next one does not count.
+    """
     data = row["recovery_data"]
     finished = None if "failed_at" in data else data.get("finished_at")
-    held_s = 0.0 if finished is None else (row["now"] - datetime.fromisoformat(finished)).total_seconds()
+    until = row["status_since"] if S(row["status"]) is S.SUSPENDED else row["now"]
+    held_s = 0.0 if finished is None else (until - datetime.fromisoformat(finished)).total_seconds()
     return 0 if held_s > RECOVERY_FORGIVEN_S else int(row["recovery_attempts"])
 
 

@@ -1,0 +1,1 @@
+"""Health: what is looked at each minute, what a failure does, and how a session is healed."""

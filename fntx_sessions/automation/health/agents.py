@@ -1,0 +1,177 @@
+"""Checks of a session's agents: dead, hung, quiet and quarantined are told apart, each agent by its name.
+
+Dead: the worker that steps it is lost, or it is remote and silent for long. Hung: it lives, and its step does not end,
+or its own part does not move. Quiet: no heartbeat, though its worker's lease stands.
+"""
+
+from collections.abc import Iterable
+
+from fntx_sessions.automation.health.facts import AGENTS_STEP, AgentFacts, HealthFacts
+from fntx_sessions.automation.health.model import Check, Grade
+from fntx_sessions.schemas import SessionType
+from fntx_sessions.settings import Settings
+
+Found = list[tuple[AgentFacts, float]]
+_STEPS_MISSED = 3
+
+
+def agent_dead(facts: HealthFacts, settings: Settings) -> Check:
+    """Failed: the worker of its hosted agents is lost, or a required remote agent is silent for `agent_dead_s`."""
+    limit = settings.agent_dead_s
+    if _stepped(facts) and (facts.host.lost_s > 0 if facts.host else not facts.attended):
+        return _worker_lost(facts)
+    dead = [(one, silent) for one, silent in _silent(facts) if silent >= limit]
+    if not dead:
+        return Check("agent_dead", Grade.OK, "no agent is dead", limit=limit)
+    grade = Grade.FAILED if any(one.required for one, _ in dead) else Grade.DEGRADED
+    why = f"no heartbeat from {_listed(dead)}, dead after {limit:g} s"
+    return Check("agent_dead", grade, why, "start that agent's service again", _most(dead), limit, _names(dead))
+
+
+def _worker_lost(facts: HealthFacts) -> Check:
+    if facts.host is None:
+        why, fix = "no agents worker lives: nobody steps it, no exit runs", "start one: `fntx up`, `fntx doctor`"
+        return Check("agent_dead", Grade.FAILED, why, fix)
+    why = f"worker {facts.host.host_id} is lost, its lease ran out {facts.host.lost_s:.0f} s ago"
+    fix = "nothing: within two leases another takes it over; if not: `fntx doctor`"
+    return Check("agent_dead", Grade.FAILED, why, fix, round(facts.host.lost_s, 1), 0.0, facts.host.host_id)
+
+
+def agent_hung(facts: HealthFacts, settings: Settings) -> Check:
+    """Failed: a step under way for `agent_hung_s`, or heartbeats that go on while the agent's own part stands still."""
+    limit = settings.agent_hung_s
+    hung = [(one, seconds) for one, seconds in _unmoved(facts, settings) if seconds >= limit]
+    if hung:
+        grade = Grade.FAILED if any(one.required for one, _ in hung) else Grade.DEGRADED
+        why = f"{_listed(hung)} without moving, while it lives; hung after {limit:g} s"
+        return Check("agent_hung", grade, why, _HUNG_FIX, _most(hung), limit, _names(hung))
+    if facts.claimed_s is not None and facts.claimed_s >= limit:
+        why = f"it has waited for {facts.claimed_s:.0f} s behind a step of its worker that does not end"
+        return Check("agent_hung", Grade.DEGRADED, why, "`fntx health` names the worker", facts.claimed_s, limit)
+    return Check("agent_hung", Grade.OK, "every agent that lives moves", limit=limit)
+
+
+_HUNG_FIX = (
+    "a hosted agent's process is killed by itself after FNTX_STEP_TIME_LIMIT_S; restart a remote agent's service"
+)
+
+
+def agent_quiet(facts: HealthFacts, settings: Settings) -> Check:
+    """Degraded: no heartbeat for `agent_quiet_s`, for hosted agents at least three steps, though its worker lives."""
+    limit = max(settings.agent_quiet_s, _STEPS_MISSED * facts.step_interval_s)
+    lost = facts.host is not None and facts.host.lost_s > 0
+    hosted = [] if lost or facts.session_type is SessionType.BACKTEST else _silent(facts, hosted=True)
+    quiet = [(one, silent) for one, silent in hosted if silent >= limit]
+    quiet += [(one, s) for one, s in _silent(facts) if settings.agent_quiet_s <= s < settings.agent_dead_s]
+    if not quiet:
+        return Check("agent_quiet", Grade.OK, "every agent is heard of", limit=limit)
+    why = f"no heartbeat from {_listed(quiet)}"
+    return Check(
+        "agent_quiet", Grade.DEGRADED, why, "look at its log; `fntx doctor`", _most(quiet), limit, _names(quiet)
+    )
+
+
+def agent_quarantined(facts: HealthFacts, settings: Settings) -> Check:
+    """Failed: an agent failed `agent_failures_max` times, or says that it is quarantined; degraded: it failed."""
+    limit = settings.agent_failures_max
+    failing: Found = [(one, one.failures) for one in facts.agents if one.failures or _gave_up(one)]
+    out = [(one, count) for one, count in failing if count >= limit or _gave_up(one)]
+    if not failing:
+        return Check("agent_quarantined", Grade.OK, "no agent failed", "", 0, limit)
+    told = ", ".join(f"{one.name} ({count:g} failures)" for one, count in out or failing)
+    if out:
+        fix = "read `agent_failed` in `fntx events ID`, mend it, then `fntx recover ID`"
+        return Check("agent_quarantined", Grade.FAILED, f"quarantined: {told}", fix, _most(out), limit, _names(out))
+    why = f"failed, and goes on: {told}; quarantined at {limit}"
+    fix = "read `agent_failed` in `fntx events ID`"
+    return Check("agent_quarantined", Grade.DEGRADED, why, fix, _most(failing), limit, _names(failing))
+
+
+def agent_memory(facts: HealthFacts, settings: Settings) -> Check:
+    """Degraded: an agent reports more memory than `agent_memory_max_bytes`, or its state is near `max_part_bytes`."""
+    limit, most = settings.agent_memory_max_bytes, settings.max_part_bytes * _NEAR
+    large = [
+        (one, one.vitals.memory_mb * 1e6) for one in facts.agents if one.vitals and one.vitals.memory_mb is not None
+    ]
+    over = [(one, size) for one, size in large if size > limit]
+    states = [
+        (one, float(one.vitals.size_bytes)) for one in facts.agents if one.vitals and one.vitals.size_bytes > most
+    ]
+    if over:
+        why = f"memory of {', '.join(f'{one.name}: {size / 1e6:.0f} MB' for one, size in over)}"
+        return Check(
+            "agent_memory", Grade.DEGRADED, why, "look for a leak; restart that agent", _most(over), limit, _names(over)
+        )
+    if states:
+        why = f"state of {', '.join(f'{one.name}: {size / 1e6:.1f} MB' for one, size in states)}; more is refused soon"
+        fix = "let it keep less, or raise FNTX_MAX_PART_BYTES"
+        return Check("agent_memory", Grade.DEGRADED, why, fix, _most(states), most, _names(states))
+    return Check("agent_memory", Grade.OK, "memory and state of every agent are within bounds", limit=limit)
+
+
+_NEAR = 0.8
+
+
+def _stepped(facts: HealthFacts) -> bool:
+    """Tell whether workers have to step the session's agents now."""
+    return facts.status in AGENTS_STEP and any(one.hosted for one in facts.agents)
+
+
+def _silent(facts: HealthFacts, *, hosted: bool = False) -> Found:
+    """Return for how long agents were not heard of: at most since the status began, for then all began anew."""
+    if facts.status not in AGENTS_STEP:
+        return []
+    return [
+        (one, facts.in_status_s if one.vitals.silent_s is None else min(one.vitals.silent_s, facts.in_status_s))
+        for one in facts.agents
+        if one.hosted is hosted and one.vitals is not None and (hosted or one.ready)
+    ]
+
+
+def _unmoved(facts: HealthFacts, settings: Settings) -> Found:
+    under_way = [(one, one.stepping_s) for one in facts.agents if one.stepping_s is not None]
+    return under_way + [
+        (one, min(one.vitals.unmoved_s, facts.in_status_s))
+        for one in facts.agents
+        if not one.hosted and one.vitals is not None and one.vitals.unmoved_s is not None
+        and facts.status in AGENTS_STEP and (one.vitals.silent_s or 0.0) < settings.agent_quiet_s
+    ]  # fmt: skip
+
+
+def remaining(facts: HealthFacts, causes: Iterable[str], settings: Settings) -> str:
+    """Return which agents are still as they were when their session was suspended; empty: it may be recovered."""
+    left: Found = []
+    if "agent_dead" in causes:
+        left += [(one, s) for one, s in _raw_silence(facts) if s >= settings.agent_quiet_s]
+    if "agent_hung" in causes:
+        left += [(one, one.stepping_s) for one in facts.agents if one.stepping_s is not None]
+        left += [
+            (one, one.vitals.unmoved_s or 0.0)
+            for one, silent in _raw_silence(facts)
+            if one.vitals and silent < settings.agent_quiet_s and (one.vitals.unmoved_s or 0.0) >= settings.agent_hung_s
+        ]
+    return _listed(left)
+
+
+def _raw_silence(facts: HealthFacts) -> Found:
+    return [
+        (one, facts.in_status_s if one.vitals.silent_s is None else one.vitals.silent_s)
+        for one in facts.agents
+        if not one.hosted and one.required and one.vitals is not None
+    ]
+
+
+def _gave_up(agent: AgentFacts) -> bool:
+    return agent.vitals is not None and agent.vitals.status in ("quarantined", "failed")
+
+
+def _listed(found: Found) -> str:
+    return ", ".join(f"{one.name} for {seconds:.0f} s" for one, seconds in found)
+
+
+def _names(found: Found) -> str:
+    return ", ".join(one.name for one, _ in found)
+
+
+def _most(found: Iterable[tuple[AgentFacts, float]]) -> float:
+    return round(max(value for _, value in found), 1)

@@ -1,0 +1,187 @@
+"""All that the checks of one session look at, read for a batch of sessions in one question to each store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from fntx_sessions.agents.runtime import published_market
+from fntx_sessions.automation.health.facts_sql import READ
+from fntx_sessions.database.engine import rows, statements
+from fntx_sessions.exceptions import FntxError, Unavailable
+from fntx_sessions.lifecycle import commands
+from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.schemas import SessionStatus, SessionType
+from fntx_sessions.state.vitals import Vitals, read_vitals
+from fntx_sessions.trading.calendars import get_calendar
+
+# Where the agents themselves step; elsewhere the manager's guard does, or nobody.
+AGENTS_STEP = frozenset({SessionStatus.ACTIVE, SessionStatus.PAUSED, SessionStatus.CLOSING})
+_UNTRIED = Vitals(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFacts:
+    """One agent of a session. vitals None: Redis could not be asked.
+
+    stepping_s: its step is under way for so long, as its host says; None: it is not. failures: charged to it since the
+    epoch began.
+    """
+
+    name: str
+    hosted: bool
+    required: bool
+    ready: bool
+    failures: int = 0
+    stepping_s: float | None = None
+    vitals: Vitals | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """The worker that steps a session. lost_s: since its lease ran out; 0: it stands. Measures None: not known."""
+
+    host_id: str
+    lost_s: float
+    memory_bytes: int | None = None
+    cpu_fraction: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthFacts:
+    """One session as it was found at `now`, by the clock of Postgres; ages in seconds. None: unknown, or it has none.
+
+    in_status_s: since its status began. saved_s: since its last save, None where it is not saved by the clock.
+    overdue_s: how late its next step is. claimed_s: since a process claimed its step. invalid: what of it no save could
+    take since the last good one. attended: an agents worker lives. healing: health suspended it and will recover it.
+    market_s: age of the published market, None where it trades on none or options are shut. attempts: recoveries begun
+    lately. before: the checks of the look before this one that were not ok.
+    """
+
+    session_id: UUID
+    now: datetime
+    status: SessionStatus
+    session_type: SessionType
+    version: int
+    epoch: int
+    in_status_s: float
+    agents: tuple[AgentFacts, ...] = ()
+    host: HostFacts | None = None
+    attended: bool = True
+    hosted: bool = True
+    save_interval_s: float = 5.0
+    saved_s: float | None = None
+    step_interval_s: float = 1.0
+    overdue_s: float | None = None
+    claimed_s: float | None = None
+    invalid: str | None = None
+    measures: Mapping[str, Any] = field(default_factory=dict)
+    rules_blind_s: float | None = None
+    calendar: str = "XNYS"
+    calendar_problem: str | None = None
+    market_s: float | None = None
+    market_missing: bool = False
+    requires_action: str | None = None
+    healing: bool = False
+    next_recovery_at: datetime | None = None
+    attempts: int = 0
+    grade_before: str | None = None
+    before: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Facts of a batch. unseen: why Redis could not be asked, empty where it was."""
+
+    facts: list[HealthFacts]
+    unseen: str = ""
+
+
+def read_health_facts(desk: Desk, session_ids: Sequence[UUID]) -> Read:
+    """Return the facts of the sessions that are there, by id; without Redis, what Postgres knows.
+
+    Raises Unavailable.
+    """
+    bound = {
+        "ids": list(map(str, session_ids)),
+        "claim_s": desk.settings.step_time_limit_s + _CLAIM_GRACE_S,
+        "forgiven_s": commands.RECOVERY_FORGIVEN_S,
+    }
+    with statements(desk.engine) as connection:
+        found = rows(connection.execute(READ, bound))
+    try:
+        asked = [(row["session_id"], [one["agent"] for one in row["agents"]]) for row in found]
+        vitals: list[dict[str, Vitals] | None] = list(read_vitals(desk.redis, asked))
+        market_at = _market_at(desk, found)
+    except Unavailable as error:
+        return Read([_facts(row, None, None, seen=False) for row in found], str(error))
+    return Read([_facts(row, one, market_at, seen=True) for row, one in zip(found, vitals, strict=True)])
+
+
+_CLAIM_GRACE_S = 5  # as agents.host gives it
+
+
+def _market_at(desk: Desk, found: Sequence[dict[str, Any]]) -> datetime | None:
+    if not any(row["feed"] == "published" for row in found):
+        return None
+    market = published_market(desk)
+    return market.timestamp if market else None
+
+
+def _facts(
+    row: dict[str, Any], vitals: dict[str, Vitals] | None, market_at: datetime | None, *, seen: bool
+) -> HealthFacts:
+    problem, options_open = _calendar(row)
+    trades = row["feed"] == "published" and options_open and row["status"] == SessionStatus.ACTIVE
+    direct = {name: row[name] for name in _DIRECT}
+    return HealthFacts(
+        **direct,
+        status=SessionStatus(row["status"]),
+        session_type=SessionType(row["session_type"]),
+        agents=tuple(_agent(row, one, vitals) for one in row["agents"]),
+        host=_host(row),
+        measures=row["measures"] or {},
+        calendar_problem=problem,
+        market_s=max(0.0, (row["now"] - market_at).total_seconds()) if trades and market_at else None,
+        market_missing=trades and seen and market_at is None,
+        before=tuple(row["before"] or ()),
+    )
+
+
+_DIRECT = (
+    "session_id", "now", "version", "epoch", "in_status_s", "attended", "hosted", "save_interval_s", "saved_s",
+    "step_interval_s", "overdue_s", "claimed_s", "invalid", "rules_blind_s", "calendar", "requires_action", "healing",
+    "next_recovery_at", "attempts", "grade_before",
+)  # fmt: skip
+
+
+def _agent(row: dict[str, Any], agent: dict[str, Any], vitals: dict[str, Vitals] | None) -> AgentFacts:
+    name = agent["agent"]
+    return AgentFacts(
+        name,
+        agent["hosted"],
+        agent["required"],
+        agent["ready"],
+        int((row["agent_failures"] or {}).get(name, 0)),
+        (row["stepping"] or {}).get(name),
+        None if vitals is None else vitals.get(name, _UNTRIED),
+    )
+
+
+def _host(row: dict[str, Any]) -> HostFacts | None:
+    if row["host_id"] is None:
+        return None
+    measured = row["host_measures"] or {}
+    return HostFacts(row["host_id"], row["lost_s"], measured.get("memory_bytes"), measured.get("cpu_fraction"))
+
+
+def _calendar(row: dict[str, Any]) -> tuple[str | None, bool]:
+    """Return what is wrong with a session's calendar, None where it can be read, and whether options trade now."""
+    now: datetime = row["now"].astimezone(UTC)
+    try:
+        return None, get_calendar(row["calendar"]).options_open(now)
+    except FntxError as error:
+        return str(error), False
+    except Exception as error:  # noqa: BLE001 - the library's own trouble is what this looks for
+        return f"{type(error).__name__}: {error}", False

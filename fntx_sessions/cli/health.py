@@ -1,0 +1,117 @@
+"""`fntx health`: the desk and its sessions, worst first; asked of the stores directly, for when workers are down."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fntx_sessions.cli import output
+from fntx_sessions.cli.exits import Exit
+from fntx_sessions.cli.ids import AsJson
+from fntx_sessions.cli.output import plain
+from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.settings import Settings, get_settings
+from fntx_sessions.stack import adopt_local_stack
+
+if TYPE_CHECKING:
+    from fntx_sessions.lifecycle.execute import Desk
+
+Checks = list[dict[str, Any]]
+_STYLES = {"ok": "[green]ok[/green]", "degraded": "[yellow]degraded[/yellow]", "failed": "[bold red]failed[/bold red]"}
+_ORDER = ("failed", "degraded", "ok")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file to `app`."""
+    app.command()(health)
+
+
+def health(
+    session: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="A session, or its first 4 or more characters; none: the desk.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how the desk does, or one session: every check, worst first. Exit code 6 where something failed."""
+    settings = _settings()
+    found = _desk(settings) if session is None else _session(settings, session)
+    if as_json:
+        output.emit(found)
+    else:
+        _show(found)
+    if any(check["grade"] == "failed" for check in found["checks"]):
+        raise typer.Exit(Exit.UNHEALTHY)
+
+
+def _settings() -> Settings:
+    adopt_local_stack()
+    get_settings.cache_clear()  # what the stack told us is in the environment now
+    return get_settings()
+
+
+def _desk(settings: Settings) -> dict[str, Any]:
+    from fntx_sessions.stack.desk_health import check_desk  # noqa: PLC0415 - Alembic, which `fntx ls` has no use for
+
+    checks, sessions = check_desk(settings)
+    return {"checks": [check.to_json() for check in checks], "grades": sessions.grades, "sessions": sessions.worst}
+
+
+def _session(settings: Settings, given: str) -> dict[str, Any]:
+    from fntx_sessions.automation.health.looking import check_session, session_id_of  # noqa: PLC0415 - as above
+
+    with _opened(settings) as desk:
+        return check_session(desk, session_id_of(desk.engine, given))
+
+
+@contextmanager
+def _opened(settings: Settings) -> "Iterator[Desk]":
+    """Open a desk of this process's own for a block; raises Unavailable where no stack is known."""
+    from fntx_sessions.database.engine import build_engine  # noqa: PLC0415 - as above
+    from fntx_sessions.lifecycle.execute import Desk  # noqa: PLC0415 - as above
+    from fntx_sessions.state.redis_client import build_redis  # noqa: PLC0415 - as above
+
+    database, redis = settings.database_url, settings.redis_url
+    if database is None or redis is None:
+        raise Unavailable("the desk", f"no stack runs in {settings.home}", "Start it with `fntx up`.")
+    engine = build_engine(database.get_secret_value(), settings, application="fntx health")
+    client = build_redis(redis.get_secret_value(), settings)
+    try:
+        yield Desk(engine, client, settings)
+    finally:
+        client.close()
+        engine.dispose()
+
+
+def _show(found: dict[str, Any]) -> None:
+    if "session_id" in found:
+        agents = ", ".join(found["agents"])
+        output.facts({"session": found["session_id"], "status": output.status(found["status"]), "agents": agents})
+    if found.get("unseen"):
+        output.note(f"agents were not looked at: {found['unseen']}")
+    output.table(_worst_first(found["checks"]), _COLUMNS, "nothing was looked at")
+    if found.get("sessions"):
+        output.console().print()
+        output.table(found["sessions"], _SESSIONS, "every session is well")
+
+
+def _worst_first(checks: Checks) -> Checks:
+    return sorted(checks, key=lambda check: _ORDER.index(check["grade"]))
+
+
+def _why(row: dict[str, Any]) -> str:
+    return plain("; ".join(f"{check['name']}: {check['reason']}" for check in _worst_first(row["checks"])))
+
+
+_COLUMNS = {
+    "check": lambda row: plain(row["name"]),
+    "": lambda row: _STYLES[row["grade"]],
+    "why": lambda row: plain(row["reason"]),
+    "to do": lambda row: plain(row["fix"]) if row["fix"] else "",
+}
+_SESSIONS = {
+    "session": lambda row: str(row["session_id"])[: output.SHORT_ID],
+    "status": lambda row: output.status(row["status"]),
+    "": lambda row: _STYLES[row["grade"]],
+    "why": _why,
+}

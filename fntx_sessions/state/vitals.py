@@ -1,0 +1,75 @@
+"""How a session's agents do, as Redis knows it: last heartbeat, last movement, what they say of themselves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import redis
+
+from fntx_sessions.state.redis_client import key
+from fntx_sessions.state.scripts import Call, Script
+
+_VITALS = Script("live_vitals.lua")
+_FIELDS = 4  # a beat, a move, a size and a part for each agent
+# A part that is larger is not read for the few words an agent says of itself.
+_READ_BYTES = 65_536
+
+
+class _Said(msgspec.Struct):
+    status: str = "ready"
+    memory_usage_mb: float | None = None
+    errors_encountered: int = 0
+
+
+_decode = msgspec.json.Decoder(_Said).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """One agent, by the clock of Redis. silent_s, unmoved_s: since its last heartbeat, since its own part changed.
+
+    None: no such yet. size_bytes: of its part. status, memory_mb: as it says itself; None: not said, or in too large a
+    part.
+    """
+
+    silent_s: float | None
+    unmoved_s: float | None
+    size_bytes: int = 0
+    status: str | None = None
+    memory_mb: float | None = None
+
+
+def read_vitals(client: redis.Redis, asked: Sequence[tuple[UUID, Sequence[str]]]) -> list[dict[str, Vitals]]:
+    """Return, for each session and its agents, how they do, in one round trip; raises Unavailable."""
+    calls: list[Call] = [(key(session_id, "live"), [_READ_BYTES, *agents]) for session_id, agents in asked]
+    answers = _VITALS.run_many(client, calls) if calls else []
+    return [_vitals(agents, answer) for (_, agents), answer in zip(asked, answers, strict=True)]
+
+
+def _vitals(agents: Sequence[str], answer: list[Any]) -> dict[str, Vitals]:
+    now_ms, said = int(answer[0]), answer[2:]
+    return {agent: _one(now_ms, *said[i * _FIELDS : (i + 1) * _FIELDS]) for i, agent in enumerate(agents)}
+
+
+def _one(now_ms: int, beat: bytes, moved: bytes, size: int, part: bytes) -> Vitals:
+    said = _said(part)
+    return Vitals(
+        _since(now_ms, beat),
+        _since(now_ms, moved),
+        size,
+        said.status if said else None,
+        said.memory_usage_mb if said else None,
+    )
+
+
+def _since(now_ms: int, at_ms: bytes) -> float | None:
+    return max(0.0, (now_ms - int(at_ms)) / 1000) if at_ms.isdigit() else None
+
+
+def _said(part: bytes) -> _Said | None:
+    try:
+        return _decode(part) if part else None
+    except msgspec.MsgspecError:
+        return None  # saving it says what is wrong with it
