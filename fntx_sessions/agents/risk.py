@@ -27,7 +27,7 @@ class RiskManagerAgent:
         _watch_losses(state, context, money)
         _watch_data(state, context, context.board)
         _decide_exits(context, context.board)
-        _judge_plan(context, money)
+        _judge_plan(state, context, money)
         return {**state, "quotes": _quotes(context)}
 
 
@@ -107,7 +107,7 @@ class _Room:
     margin: Decimal
 
 
-def _judge_plan(context: StepContext, money: Money) -> None:
+def _judge_plan(state: State, context: StepContext, money: Money) -> None:
     if not context.outputs.plan:
         return
     room = _room(context, money)
@@ -117,8 +117,15 @@ def _judge_plan(context: StepContext, money: Money) -> None:
             context.outputs.approved.append(proposal)
         else:
             context.outputs.refused.append((proposal, why))
-            text = f"{proposal.request.strategy} not opened: {why}"
-            context.desk.emit("entry_refused", "risk", Severity.WARNING, text, {"trade_id": proposal.request.trade_id})
+            _say_refused(proposal, why, state, context)
+
+
+def _say_refused(proposal: Proposal, why: str, state: State, context: StepContext) -> None:
+    """Say it once: what waits for a person is planned anew at every step."""
+    trade_id = proposal.request.trade_id
+    if proposal.confirmed or first_time(state, f"refused/{trade_id}", context):
+        text = f"{proposal.request.strategy} not opened: {why}"
+        context.desk.emit("entry_refused", "risk", Severity.WARNING, text, {"trade_id": trade_id})
 
 
 def _room(context: StepContext, money: Money) -> _Room:

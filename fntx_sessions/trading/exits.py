@@ -63,12 +63,13 @@ def decide_exit(trade: Trade, context: ExitContext) -> Exit | None:
 def _reason(trade: Trade, cost: Decimal | None, context: ExitContext) -> Reason | None:
     """Return the first reason of the order that trading.md sets."""
     risk, ends_today = context.risk, past_flat_by(context.board)
+    overdue = ends_today or _carried(trade, context.board)
     rules: tuple[tuple[Reason, bool], ...] = (
         ("loss_limit", context.loss_fired),
         ("stop", cost is not None and cost >= stop_cost(risk, trade.credit)),
         ("profit", cost is not None and cost <= profit_cost(risk, trade.credit)),
         ("hold_time", _held_too_long(trade, context)),
-        ("flat_by", ends_today and not context.config.allow_overnight_positions),
+        ("flat_by", overdue and not context.config.allow_overnight_positions),
         ("session_stop", context.flatten),
         ("expiry_guard", ends_today and _dangerous_at_expiry(trade, context)),
     )
@@ -79,6 +80,11 @@ def past_flat_by(board: Board) -> bool:
     """Tell whether today's flat-by, `flat_by_minutes` before the stock close, is reached."""
     left = board.tick.minutes_to_close
     return left is None or left <= board.rules.flat_by_minutes
+
+
+def _carried(trade: Trade, board: Board) -> bool:
+    """Tell whether it was opened on an earlier trade date: nobody stepped at that day's flat-by."""
+    return trade.first is not None and trade.first.trade_date < board.tick.trade_date
 
 
 def _held_too_long(trade: Trade, context: ExitContext) -> bool:
@@ -107,14 +113,14 @@ def exit_request(
 ) -> OrderRequest | None:
     """Return the order that carries out an exit, None while no ask (or bid for shares held) is there to trade at.
 
-    Loss limit and stop: a stop order, filled on the next bar, at most at the ask + flatten_cap of now; unless
-    `limits_only`, at whatever the market is then. Profit: a limit at the profit price. Hold time, flat-by, expiry: a
+    Loss limit and stop: a stop order, filled on the next bar within `_stop_limit`; unless `limits_only`, at whatever
+    the market is then. Profit: a limit at the profit price. Hold time, flat-by, expiry: a
     limit at the ask. A stop of the session climbs `LADDER` with each `rung`: mid, ask, ask + flatten_cap. From the
     third rung on every exit may pay up to the cap, and the executor asks for a person.
     """
     legs = closing_legs(trade, board)
     if found.reason in AT_STOP and trade.options:
-        worst = _ladder_price(legs, board, len(LADDER) - 1) if limits_only else None
+        worst = _stop_limit(legs, board) if limits_only else None
         if limits_only and worst is None:
             return None
         return _request(trade, legs, found.reason, kind="stop", limit=worst)
@@ -122,6 +128,15 @@ def exit_request(
         return _request(trade, legs, found.reason, limit=profit_cost(risk, trade.credit))
     limit = _ladder_price(legs, board, rung if found.reason == "session_stop" else rung + 1)
     return None if limit is None else _request(trade, legs, found.reason, limit=limit)
+
+
+def _stop_limit(legs: tuple[Leg, ...], board: Board) -> Decimal | None:
+    """Return the worst price a stop may take: half a spread and flatten_cap beyond the touch, None without a quote.
+
+    Spreads double once a stop has fired, the stop's own fill included: less would have it miss the very next bar.
+    """
+    mid, touch, cap = (_ladder_price(legs, board, rung) for rung in range(len(LADDER)))
+    return None if mid is None or touch is None or cap is None else cap + touch - mid
 
 
 def _ladder_price(legs: tuple[Leg, ...], board: Board, rung: int) -> Decimal | None:
