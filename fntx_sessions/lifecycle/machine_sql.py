@@ -169,7 +169,7 @@ ON CONFLICT (fill_id, timestamp) DO NOTHING;
 COMMIT"""
 )
 
-# A recovery that is refused held the steps of its session back until now.
+# A recovery that is refused held the steps of its session back until now, a start that waited its start rules.
 REFUSE = text(f"""
 WITH s AS (
   UPDATE sessions SET audit_seq = :audit_seq, audit_head = :audit_head,
@@ -185,6 +185,10 @@ WITH s AS (
   WHERE w.session_id = :session_id AND s.session_id = w.session_id AND s.pending ->> 'trigger' = 'recover_session'
     AND s.pending ->> 'command_id' = CAST(:command_id AS text)
     AND (w.hosted OR w.status IN ('suspended', 'closing', 'error'))
+), u AS (
+  UPDATE session_work w SET next_rule_at = clock_timestamp() FROM sessions s
+  WHERE w.session_id = :session_id AND s.session_id = w.session_id AND s.status = 'initializing'
+    AND s.pending ->> 'command_id' = CAST(:command_id AS text) AND s.config -> 'auto_start_conditions' <> '[]'
 ), a AS (
 {_AUDIT}
 )
