@@ -24,6 +24,7 @@ _PAUSE_S = 0.2
 
 _CLOSING = text(f"""
 SELECT s.session_id, s.status, s.account_id, w.host_id, w.step_claimed_by, {POSITIONS} AS positions,
+  EXISTS (SELECT FROM hosts o WHERE o.host_id = w.host_id AND o.lease_until > now()) AS host_lives,
   coalesce((s.pending ->> 'close_positions')::boolean, true) AS closes,
   s.pending ->> 'leave_positions_with' AS heir,
   (SELECT count(*) FROM order_intents i WHERE i.session_id = s.session_id AND i.state IN ('intended', 'working'))

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import psutil
 import structlog
 
 from fntx_sessions.agents.claims import claim_these, finish_steps, release_claims
@@ -29,6 +30,7 @@ from fntx_sessions.trading.market import MarketTick
 
 log = structlog.get_logger(__name__)
 _CLAIM_GRACE_S = 5
+_NAME = "halt"
 
 
 class Guard:
@@ -38,7 +40,7 @@ class Guard:
         self.live = live
         self.given_up: dict[UUID, str] = {}
         self._desk, self._actor = desk, actor
-        self._host_id = f"halt:{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
+        self._host_id = f"{_NAME}:{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
         self._system = system_actor(self._host_id)
         self._runtimes: dict[UUID, Runtime] = {}
 
@@ -65,9 +67,14 @@ class Guard:
         return stepped
 
     def _take(self, row: dict[str, Any]) -> None:
-        """Raise the epoch of a session that another may have in hand: whoever that is sends nothing more."""
-        taken = row["host_id"] not in (None, self._host_id) or (row["host_id"] is None and row["step_claimed_by"])
-        if taken:
+        """Raise the epoch of a session that another may have in hand: whoever that is sends nothing more.
+
+        One that somebody else's command is flattening is left to it: two would only overtake each other.
+        """
+        host_id: str | None = row["host_id"]
+        if host_id == self._host_id or (row["host_lives"] and _is_flattening(host_id or "")):
+            return
+        if host_id is not None or row["step_claimed_by"] is not None:
             ask = Ask(Trigger.UPDATE, row["session_id"], self._actor, "halted: its positions are closed from elsewhere")
             execute.follow_up(self._desk, machine.run(self._desk.engine, ask, commands.rehome))
 
@@ -124,6 +131,16 @@ class Guard:
 
     def _give_up(self, session_id: UUID, why: str) -> None:
         self.given_up[session_id] = why[:1000]
+
+
+def _is_flattening(host_id: str) -> bool:
+    """Tell whether a host that holds a lease is a command like this one, not known to have died on this machine."""
+    name, _, rest = host_id.partition(":")
+    node, _, numbers = rest.partition(":")
+    pid = numbers.partition(":")[0]
+    if name != _NAME:
+        return False
+    return node != socket.gethostname() or not pid.isdigit() or psutil.pid_exists(int(pid))
 
 
 def _obstacle(runtime: Runtime) -> str | None:

@@ -72,13 +72,12 @@ class Way:
         settings = self.settings
         if settings.database_url is None:
             raise Unavailable("the desk", (self.silent or "no worker answers").rstrip("."), _FIX)
-        actor = verify(current_token(settings), settings)
         address = settings.redis_url.get_secret_value() if self.redis and settings.redis_url else _NOWHERE
         engine, client = build_engine(settings.database_url.get_secret_value(), settings, application="fntx halt"), None
         try:
             client = build_redis(address, settings)
             with _quiet():
-                yield Desk(engine, client, settings), actor
+                yield Desk(engine, client, settings), verify(current_token(settings), settings)
         finally:
             engine.dispose()
             if client is not None:

@@ -1,4 +1,4 @@
-"""Flattening from the command line's process: no Redis, no workers, and positions are closed all the same, or it says."""
+"""Flattening in the process of whoever asks: no Redis, no worker, and positions are closed, or it says why not."""
 
 from contextlib import contextmanager
 from dataclasses import replace
