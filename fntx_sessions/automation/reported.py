@@ -41,6 +41,8 @@ def read_report(data: bytes, now: datetime, skew_s: float) -> ReportedTrading:
         first = error.errors(include_url=False, include_input=False)[0]
         path = "/".join([TRADING, *map(str, first["loc"])])
         raise InvalidArgument(path, first["msg"].lower(), _FIX) from None
+    if state.trades_today < 0:
+        raise InvalidArgument(f"{TRADING}/trades_today", f"{state.trades_today} cannot be", _FIX)
     if abs(state.daily_pnl) > _MOST_USD:
         raise InvalidArgument(f"{TRADING}/daily_pnl", f"${state.daily_pnl:.2g} cannot be", _FIX)
     said = state.model_fields_set

@@ -51,6 +51,22 @@ class MarketPart(Struct, forbid_unknown_fields=True, frozen=True):
     key_levels: dict[str, float] = {}
 
 
+class TradingPart(Struct, frozen=True):
+    """`schemas.TradingState`, as far as it is checked on the hot path: kinds of values, and counts that can be."""
+
+    open_positions: list[dict[str, Raw]] = []
+    pending_orders: list[dict[str, Raw]] = []
+    trades_today: _Count = 0
+    daily_pnl: float = 0.0
+    daily_return: float = 0.0
+    current_exposure: float = 0.0
+    margin_used: float = 0.0
+    buying_power: float = 0.0
+    max_daily_loss_remaining: float = 0.0
+    position_limit_remaining: int = 0
+    trading_enabled: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """A large part that was sealed before: the mark and the size it had live, and the name of its content."""
@@ -63,7 +79,7 @@ class Known:
 _agent = msgspec.json.Decoder(AgentPart)
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     MARKET: msgspec.json.Decoder(MarketPart),
-    TRADING: msgspec.json.Decoder(dict[str, Raw]),
+    TRADING: msgspec.json.Decoder(TradingPart),
     METRICS: msgspec.json.Decoder(dict[str, Raw]),
     EVENTS: msgspec.json.Decoder(list[dict[str, Raw]]),
 }
