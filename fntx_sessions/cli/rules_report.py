@@ -217,13 +217,17 @@ def _listed(conditions: list[Answer], path: str, depth: int) -> list[Answer]:
     return found
 
 
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else plain(value)
+
+
 def _options(row: Answer) -> str:
-    return ", ".join(f"{name} {row[name]}" for name in _OPTIONS if row.get(name) is not None)
+    return ", ".join(f"{name} {_number(row[name])}" for name in _OPTIONS if row.get(name) is not None)
 
 
 LIST_COLUMNS = {
     "rule": lambda row: plain(row["path"]),
     "condition": lambda row: _INDENT * row["depth"] + plain(row["condition"]),
-    "value": lambda row: plain(row["shown"]),
+    "value": lambda row: plain(row["shown"]) if row["shown"] != "" else "",
     "what": _options,
 }
