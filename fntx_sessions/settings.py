@@ -158,6 +158,7 @@ class Settings(BaseSettings):
     agent_dead_s: float = Field(default=120.0, gt=0)
     agent_hung_s: float = Field(default=60.0, gt=0)
     agent_memory_max_bytes: int = Field(default=1_000_000_000, ge=1)
+    agent_cpu_max_ms: float = Field(default=500.0, gt=0)
     worker_memory_max_bytes: int = Field(default=2_000_000_000, ge=1)
     worker_cpu_max_fraction: float = Field(default=0.95, gt=0, le=1)
     save_overdue_s: float = Field(default=120.0, gt=0)

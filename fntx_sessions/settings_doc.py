@@ -147,6 +147,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "agent_dead_s": "a remote agent without a heartbeat for so long is dead",
         "agent_hung_s": "an agent that lives, and whose step takes so long or whose own part does not move, is hung",
         "agent_memory_max_bytes": "memory of an agent, as it reports it, from which on its session is degraded",
+        "agent_cpu_max_ms": "processor time of a hosted agent's step from which on its session is degraded",
         "worker_memory_max_bytes": "memory of a worker with all its processes, from which on it is degraded",
         "worker_cpu_max_fraction": "share of its machine's processors from which on a worker is degraded",
         "save_overdue_s": "how much later than its own interval a save may be before that is a failure",
@@ -166,8 +167,8 @@ GROUPS: dict[str, dict[str, str]] = {
     "Beat and sweeps": {
         "beat_late_s": "nothing that beat sent has run for so long: an alert, and an event on sessions with positions",
         "sweep_late_s": "how far behind its interval a sweep may be before that is an alert",
-        "overdue_s": "how long a session may wait for a save, checkpoint, step, rule, health check or the end of what "
-        "is pending before that is an alert",
+        "overdue_s": "how long a save, checkpoint, step, rule, health check or what is pending may be due, beyond the "
+        "interval of the sweep that looks for it, before that is an alert",
     },
     "Many sessions at once": {
         "bulk_wave_size": "sessions of a wave, where the asker says nothing",

@@ -140,7 +140,7 @@ def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk) -> 
             continue
         hosted.agent = slot.name
         own_note().write(str(runtime.session_id), slot.name)
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         try:
             slot.state = get_agent(slot.name.removeprefix(GUARD)).step(slot.state, context)
         except (StaleEpoch, Retryable):
@@ -149,6 +149,7 @@ def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk) -> 
             failed += 1
             _charge(runtime, slot, hosted, error)
         slot.milliseconds += (time.perf_counter() - began) * 1000
+        slot.cpu_ms = (time.process_time() - spent) * 1000
         _count(slot, context)
     return len(slots), failed
 
@@ -229,7 +230,7 @@ def _measure(desk: Desk, context: StepContext, done: Slice, attempted: int, fail
     latched = runtime.account.latched is not None
     done.measures = measures_of(
         context.now, runtime.book, money, runtime.recent, drawdown=runtime.drawdown, latched=latched
-    )
+    ) | {"cpu_ms": {slot.name: round(slot.cpu_ms, 2) for slot in runtime.stepped.values()}}
     found = judge_bar(runtime, context, done.measures, desk.settings)
     if found is None:
         return

@@ -62,7 +62,7 @@ SELECT max(timestamp) FROM fills WHERE session_id = :session_id
 
 @dataclass(slots=True)
 class Slot:
-    """One agent of a session: its memory and the counters of its AgentState."""
+    """One agent of a session: its memory and the counters of its AgentState. cpu_ms: of its last step."""
 
     name: str
     state: State = field(default_factory=dict)
@@ -70,6 +70,7 @@ class Slot:
     decisions: int = 0
     errors: int = 0
     milliseconds: float = 0.0
+    cpu_ms: float = 0.0
     quarantined: bool = False
 
 

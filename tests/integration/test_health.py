@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import orjson
 import pytest
 from health_world import REMOTE, aged, checks, grade, remote, report, stands_still, swept
 from hosting import SYSTEM, Hosting, S, T, failing, make_hosting, shared
@@ -230,6 +231,56 @@ def test_a_worker_over_its_memory_degrades_what_it_steps(hosting):
     alive(hosting, memory_bytes=3_000_000_000, cpu_fraction=0.5)
     found = checks(hosting, session_id)["worker"]
     assert (found["grade"], found["subject"], found["value"]) == ("degraded", "h1", 3_000_000_000)
+
+
+def test_what_an_agents_step_takes_of_the_processor_is_measured(hosting):
+    """Each agent's last step is measured where it was made; one that takes too much is named."""
+    session_id = hosted(hosting)
+    assert set(hosting.row(session_id)["measures"]["cpu_ms"]) == set(hosting.row(session_id)["roster"])
+    assert grade(hosting, session_id, "agent_cpu") == "ok"
+    hosting.run('UPDATE session_work SET measures = \'{"cpu_ms": {"EvaluatorAgent": 900}}\'')
+    found = checks(hosting, session_id)["agent_cpu"]
+    assert (found["grade"], found["subject"], found["value"]) == ("degraded", "EvaluatorAgent", 900)
+
+
+def test_what_an_agent_reports_of_its_memory_is_judged(hosting):
+    """More than the limit degrades, by the agent's name; so does a state that is soon too large to be kept."""
+    session_id = remote(hosting)
+    live, part = f"fntx:{{{session_id}}}:live", f"part:agent/{REMOTE}"
+    hosting.desk.redis.hset(live, part, b'{"agent_id":"x","memory_usage_mb":1500}')
+    found = checks(hosting, session_id)["agent_memory"]
+    assert (found["grade"], found["subject"], found["value"]) == ("degraded", REMOTE, 1.5e9)
+    hosting.desk.redis.hset(live, part, b"x" * 90)
+    small = hosting.with_settings(max_part_bytes=100)
+    assert checks(small, session_id)["agent_memory"]["value"] == 90
+    hosting.desk.redis.hset(live, part, b"x" * 100_000)
+    assert grade(hosting, session_id, "agent_memory") == "ok", "a large part is measured, not read"
+
+
+def test_a_calendar_that_cannot_be_read_fails(hosting, monkeypatch):
+    """No clock rule can be relied on, and that is said; it is not the session's fault, so nothing is suspended."""
+    session_id = hosted(hosting)
+
+    def broken(_name: str) -> object:
+        raise RuntimeError("its table is gone")
+
+    monkeypatch.setattr("fntx_sessions.automation.health.facts.get_calendar", broken)
+    found = checks(hosting, session_id)["calendar"]
+    assert (found["grade"], "its table is gone" in found["reason"]) == ("failed", True)
+    assert swept(hosting).suspended.done == []
+
+
+def test_the_published_market_is_judged_while_options_trade(hosting, monkeypatch):
+    """Missing and old market data fail an ACTIVE session on the published feed, and none while options are shut."""
+    session_id = hosting.started(config={"feed": {"kind": "published"}})
+    calendar = type("Open", (), {"options_open": lambda _self, _now: True})
+    monkeypatch.setattr("fntx_sessions.automation.health.facts.get_calendar", lambda _name: calendar())
+    assert grade(hosting, session_id, "market_data") == "failed"
+    now = hosting.rows("SELECT now() - interval '20 s' AS at")[0]["at"]
+    hosting.desk.redis.set("fntx:market", orjson.dumps({"timestamp": now, "spy_price": 400.0}))
+    assert grade(hosting, session_id, "market_data") == "degraded"
+    calendar.options_open = lambda _self, _now: False
+    assert grade(hosting, session_id, "market_data") == "ok"
 
 
 def test_what_a_worker_measures_is_its_own(hosting):

@@ -87,6 +87,20 @@ def agent_quarantined(facts: HealthFacts, settings: Settings) -> Check:
     return Check("agent_quarantined", Grade.DEGRADED, why, fix, _most(failing), limit, _names(failing))
 
 
+def agent_cpu(facts: HealthFacts, settings: Settings) -> Check:
+    """Degraded: the last step of a hosted agent took more processor time than `agent_cpu_max_ms`."""
+    limit = settings.agent_cpu_max_ms
+    measured = [(one, one.cpu_ms) for one in facts.agents if one.cpu_ms is not None]
+    over = [(one, spent) for one, spent in measured if spent > limit]
+    if over:
+        why = f"processor time of a step: {', '.join(f'{one.name} {spent:.0f} ms' for one, spent in over)}"
+        fix = "let it do less in a step, or step it less often"
+        return Check("agent_cpu", Grade.DEGRADED, why, fix, _most(over), limit, _names(over))
+    most = _most(measured) if measured else None
+    why = "not measured" if most is None else f"at most {most:.0f} ms of processor time a step"
+    return Check("agent_cpu", Grade.OK, why, "", most, limit)
+
+
 def agent_memory(facts: HealthFacts, settings: Settings) -> Check:
     """Degraded: an agent reports more memory than `agent_memory_max_bytes`, or its state is near `max_part_bytes`."""
     limit, most = settings.agent_memory_max_bytes, settings.max_part_bytes * _NEAR

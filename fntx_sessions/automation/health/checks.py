@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fntx_sessions.automation.health.agents import (
+    agent_cpu,
     agent_dead,
     agent_hung,
     agent_memory,
@@ -136,7 +137,7 @@ def standing(facts: HealthFacts, _settings: Settings) -> Check:
 # In the order they are shown; docs/operations.md has them, tested against this.
 CHECKS: tuple[Callable[[HealthFacts, Settings], Check], ...] = (
     agent_dead, agent_hung, agent_quiet, agent_quarantined, save_age, state_valid, rules_data, step_overdue, error_rate,
-    decision_latency, market_data, calendar, agent_memory, worker, standing,
+    decision_latency, market_data, calendar, agent_memory, agent_cpu, worker, standing,
 )  # fmt: skip
 NAMES = tuple(check.__name__ for check in CHECKS)
 

@@ -26,7 +26,7 @@ class AgentFacts:
     """One agent of a session. vitals None: Redis could not be asked.
 
     stepping_s: its step is under way for so long, as its host says; None: it is not. failures: charged to it since the
-    epoch began.
+    epoch began. cpu_ms: processor time of its last step; None: it was not measured.
     """
 
     name: str
@@ -35,6 +35,7 @@ class AgentFacts:
     ready: bool
     failures: int = 0
     stepping_s: float | None = None
+    cpu_ms: float | None = None
     vitals: Vitals | None = None
 
 
@@ -165,6 +166,7 @@ def _agent(row: dict[str, Any], agent: dict[str, Any], vitals: dict[str, Vitals]
         agent["ready"],
         int((row["agent_failures"] or {}).get(name, 0)),
         (row["stepping"] or {}).get(name),
+        ((row["measures"] or {}).get("cpu_ms") or {}).get(name),
         None if vitals is None else vitals.get(name, _UNTRIED),
     )
 

@@ -15,13 +15,10 @@ from fntx_sessions.schemas import Severity
 from fntx_sessions.state.claims import LAZY
 
 _CLAIM_S = 60.0
-# A look is due again a little before the next sweep, so that each sweep finds all.
-_EARLY = 0.9
-
 _CLAIM = text(f"""{LAZY}
 WITH due AS (
   SELECT session_id FROM session_work
-  WHERE next_health_at <= now() AND coalesce(health_claimed_until < now(), true)
+  WHERE next_health_at <= now() + :early_s * interval '1 second' AND coalesce(health_claimed_until < now(), true)
   ORDER BY next_health_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE session_work w SET health_claimed_until = now() + make_interval(secs => {_CLAIM_S})
@@ -86,17 +83,21 @@ class Looked:
         }
 
 
-def claim_due(engine: Engine, limit: int) -> list[UUID]:
-    """Claim up to `limit` sessions that are due for a look, the longest due first; committed. Raises Unavailable."""
+def claim_due(engine: Engine, limit: int, early_s: float) -> list[UUID]:
+    """Claim up to `limit` sessions that are due within `early_s`, the longest due first; committed. Raises Unavailable.
+
+    A sweep takes all together, so that it sees whether most fail at once, and none waits for the sweep after it; what
+    another sweep has just looked at is left alone.
+    """
     with statements(engine) as connection:
-        return sorted(connection.execute(_CLAIM, {"limit": limit}).scalars())
+        return sorted(connection.execute(_CLAIM, {"limit": limit, "early_s": early_s}).scalars())
 
 
 def store(engine: Engine, looked: Sequence[Looked], interval_s: float) -> None:
     """Keep what was found and give the sessions back until their next look. Raises Unavailable."""
     found = [_row(one) for one in looked]
     with statements(engine) as connection:
-        connection.execute(_STORE, {"found": orjson.dumps(found).decode(), "again_s": interval_s * _EARLY})
+        connection.execute(_STORE, {"found": orjson.dumps(found).decode(), "again_s": interval_s})
 
 
 def _row(one: Looked) -> dict[str, Any]:

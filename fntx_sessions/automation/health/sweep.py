@@ -54,9 +54,10 @@ def sweep(desk: Desk, actor: Actor) -> Swept:
 def _look_at_due(desk: Desk, done: Swept) -> tuple[list[Looked], str]:
     """Return the sessions whose failures would suspend them, and why Redis could not be asked."""
     settings, until = desk.settings, time.monotonic() + desk.settings.state_sweep_s
+    early_s = settings.health_interval_s - min(settings.overdue_s, settings.health_interval_s / 2)
     failed, unseen = list[Looked](), ""
     while True:
-        ids = claim_due(desk.engine, settings.health_batch)
+        ids = claim_due(desk.engine, settings.health_batch, early_s)
         found = look(desk, ids) if ids else None
         if found:
             store(desk.engine, found.looked, settings.health_interval_s)
