@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 from celery import Celery
@@ -78,11 +79,11 @@ class Desk:
         """What the lifecycle works with."""
         return execute.Desk(self.engine, self.redis, self.settings)
 
-    def active_sessions(self, count: int) -> list[UUID]:
+    def active_sessions(self, count: int, **config: Any) -> list[UUID]:
         """Create sessions and start them; once a desk."""
         ids = [UUID(SESSION_ID.format(_FIRST_SESSION + number)) for number in range(count)]
         for session_id in ids:
-            asked = CreateArguments(session_type=SessionType.PAPER_TRADING, session_id=session_id)
+            asked = CreateArguments(session_type=SessionType.PAPER_TRADING, session_id=session_id, config=config)
             execute.create(self.tools, ANN, asked, uuid4()).raise_for_refusal()
             started = StartArguments(session_id=session_id, reason="bench")
             execute.command(self.tools, Trigger.START, ANN, started, uuid4()).raise_for_refusal()
@@ -106,22 +107,33 @@ class Desk:
     @contextmanager
     def worker(self, name: str, *arguments: str, app: str = "tasks") -> Iterator[float]:
         """Run a worker until it is ready; yields the seconds that took."""
-        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"{name}@bench", *arguments]
-        log = self.folder.logs / f"{name}.log"
         began = time.monotonic()
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*command, "--without-gossip", "--without-mingle"],
-                env=self.environment(), cwd=Path(__file__).parents[1], stdout=output, stderr=output,
-                start_new_session=True,
-            )  # fmt: skip
-        try:
+        with self.working(name, *arguments, app=app):
+            yield time.monotonic() - began
+
+    @contextmanager
+    def working(self, name: str, *arguments: str, app: str = "tasks") -> Iterator[subprocess.Popen[bytes]]:
+        """Run a worker; yields its process once it is ready."""
+        told = ("-A", app, "worker", "-n", f"{name}@bench", *arguments, "--without-gossip", "--without-mingle")
+        with self.celery(name, *told) as process:
             with Celery(broker=self.redis_url, set_as_current=False) as asking:
                 ping = partial(asking.control.ping, destination=[f"{name}@bench"], timeout=0.2, limit=1)
                 wait(lambda: ping() or process.poll() is not None, f"worker {name}")
             if process.poll() is not None:
-                raise SystemExit(log.read_text())
-            yield time.monotonic() - began
+                raise SystemExit((self.folder.logs / f"{name}.log").read_text())
+            yield process
+
+    @contextmanager
+    def celery(self, name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a process of Celery and end it; its log is named after it."""
+        with (self.folder.logs / f"{name}.log").open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "celery", *arguments],
+                env=self.environment(), cwd=Path(__file__).parents[1], stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
+        try:
+            yield process
         finally:
             _end(process)
 

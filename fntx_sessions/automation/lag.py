@@ -22,7 +22,7 @@ DUE = {
 }
 _OVERDUE = " UNION ALL ".join(
     f"SELECT '{kind}' AS kind, count(*) AS sessions, max(now() - {column}) AS oldest FROM session_work "
-    f"WHERE {column} < now() - :overdue_s * interval '1 second' AND status <> 'closed'"
+    f"WHERE {column} < now() - :{kind}_s * interval '1 second' AND status <> 'closed'"
     for kind, (column, _) in DUE.items()
 )
 _SECONDS = "CAST(extract(epoch FROM {}) AS float8)"
@@ -59,7 +59,7 @@ class SweepLag:
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """How many sessions have waited for longer than `overdue_s`, and the longest of them for how many seconds."""
+    """How many sessions have waited for longer than they may, and the longest of them for how many seconds."""
 
     sessions: int = 0
     oldest_s: float = 0.0
@@ -109,7 +109,7 @@ def measure(engine: Engine, settings: Settings) -> Lag:
 
 def read_lag(connection: Connection, settings: Settings) -> Lag:
     """Do as `measure` on the caller's connection."""
-    found = connection.execute(_MEASURE, {"overdue_s": settings.overdue_s}).one()
+    found = connection.execute(_MEASURE, _patience(settings)).one()
     ran: Mapping[str, Any] = found.sweeps or {}
     sent = [row["sent_age_s"] for row in ran.values() if row["sent_age_s"] is not None]
     beat_lag_s = max(min(sent), 0.0) if sent else None
@@ -119,6 +119,12 @@ def read_lag(connection: Connection, settings: Settings) -> Lag:
         {entry.name: _sweep_lag(entry, ran.get(entry.name, {}), settings) for entry in beat_schedule.ENTRIES},
         {kind: Overdue(**found.overdue[kind]) for kind in DUE},
     )
+
+
+def _patience(settings: Settings) -> dict[str, float]:
+    """Return for how long each kind of work may wait: what its sweep leaves it by design, and `overdue_s` more."""
+    every_s = {entry.name: entry.interval_s(settings) for entry in beat_schedule.ENTRIES}
+    return {f"{kind}_s": every_s[sweep] + settings.overdue_s for kind, (_, sweep) in DUE.items()}
 
 
 def _sweep_lag(entry: beat_schedule.Entry, row: Mapping[str, Any], settings: Settings) -> SweepLag:
