@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from fntx_sessions.automation.rules.checking import check_rules, rules_of
 from fntx_sessions.database.seeds import BUILT_IN
 from fntx_sessions.exceptions import InvalidArgument, NotFound
-from fntx_sessions.parsing import parse, refuse_unstorable
+from fntx_sessions.parsing import parse
 from fntx_sessions.schemas import (
     STRATEGIES,
     RiskParameters,
@@ -80,7 +80,6 @@ def checked_config(
     session_type: whose hours its rules are held against. changed: the keys that are new, so that rules that were stored
     long ago, of a plug-in that is gone perhaps, stand in nobody's way; None: all are.
     """
-    refuse_unstorable(data, "config")
     check_rules(data if changed is None else rules_of(data, changed), session_type=session_type)
     return parse(SessionConfig, data, "config").model_dump(mode="json")
 

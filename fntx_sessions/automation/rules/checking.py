@@ -11,6 +11,7 @@ from fntx_sessions.automation.rules.compile import SETS, compile_rules
 from fntx_sessions.automation.rules.impossible import field_of, required
 from fntx_sessions.automation.rules.model import Rule, RuleSets
 from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.parsing import refuse_unstorable
 from fntx_sessions.schemas import SessionType
 from fntx_sessions.session_config import SessionConfig
 from fntx_sessions.settings import get_settings
@@ -33,8 +34,17 @@ def check_rules(config: Mapping[str, Any], field: str = "config", *, session_typ
         if not isinstance(found, list):
             raise InvalidArgument(f"{field}.{key}", "should be a list of conditions", "Write a list, empty for none.")
     if any(lists.values()):
-        sets = compile_rules(orjson.dumps(lists).decode(), get_settings(), field)
+        sets = compile_rules(_text(lists, field), get_settings(), field)
         _check_hours(sets, config, field, session_type)
+
+
+def _text(lists: Mapping[str, Any], field: str) -> str:
+    refuse_unstorable(dict(lists), field)
+    try:
+        return orjson.dumps(lists).decode()
+    except TypeError:  # what came as JSON and cannot be written as such is nested hundreds of levels deep
+        fix = f"Nest at most {get_settings().rule_depth_max} deep (FNTX_RULE_DEPTH_MAX)."
+        raise InvalidArgument(field, "has rules that are nested too deep", fix) from None
 
 
 def rules_of(config: Mapping[str, Any], changed: Collection[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from fntx_sessions.schemas import SessionStatus
@@ -94,8 +94,7 @@ class Facts:
     session: SessionFacts | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What a condition read. value: plain JSON, None where unknown. age_s: of the data; None: it needs none.
 
     note: in words what there is to say beside the value, or why there is none. limit: what is compared with, where that
@@ -167,8 +166,7 @@ class RuleSets:
     resume: tuple[Rule, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Truth:
+class Truth(NamedTuple):
     """One condition as it was found. holds None: not known. since: when it began to hold (or not) so, session clock.
 
     met: it holds, has held for `for_s`, and its cooldown is over. why: the sentence, "VIX 31.2 >= 30, quote 4 s old".

@@ -7,7 +7,6 @@ too long, so that a hung plug-in does not outlive a parent that died.
 import os
 import signal
 import sys
-from dataclasses import asdict
 from importlib.metadata import entry_points
 from math import isfinite
 from typing import Any
@@ -83,7 +82,7 @@ def _look(condition: Condition, question: dict[str, Any]) -> dict[str, Any]:
     reading = condition.read(facts_from_json(question["facts"]), value)
     if not isinstance(reading, Reading):
         raise Rubbish(f"read gave {type(reading).__name__}, no Reading")
-    found = _plain(asdict(reading), "read")
+    found = _plain(reading._asdict(), "read")
     _one_of(found["decided"], (True, False, None), "decided")
     if not isinstance(found["note"], str) or not isinstance(found["age_s"], float | int | None):
         raise Rubbish("read gave a Reading with a note or an age of another type")

@@ -1,29 +1,42 @@
 """The hours a session's rules mean: the stock session, or pre-market to post-market for Extended Hours sessions."""
 
 from datetime import date, datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 from fntx_sessions.automation.rules.model import Facts
-
-
-def hours_on(facts: Facts, day: date) -> tuple[datetime, datetime] | None:
-    """Return (open, close) of a day, None where the exchange is shut."""
-    hours = facts.calendar.hours(day)
-    if hours is None:
-        return None
-    return (hours.extended_open, hours.extended_close) if facts.extended else (hours.open, hours.close)
+from fntx_sessions.trading.calendars import Calendar
 
 
 def hours_today(facts: Facts) -> tuple[datetime, datetime] | None:
     """Return today's (open, close), None where the exchange is shut all day."""
-    return hours_on(facts, facts.calendar.local_date(facts.now))
+    return _hours_at(facts.calendar, facts.now, facts.extended)
+
+
+# One sweep looks at one moment for all its sessions: what the calendar says of it is worked out once.
+@lru_cache(maxsize=256)
+def _hours_at(calendar: Calendar, moment: datetime, extended: bool) -> tuple[datetime, datetime] | None:  # noqa: FBT001
+    return _hours(calendar, calendar.local_date(moment), extended=extended)
+
+
+def _hours(calendar: Calendar, day: date, *, extended: bool) -> tuple[datetime, datetime] | None:
+    hours = calendar.hours(day)
+    if hours is None:
+        return None
+    return (hours.extended_open, hours.extended_close) if extended else (hours.open, hours.close)
 
 
 def last_close(facts: Facts) -> datetime:
     """Return the last close at or before now."""
-    today = facts.calendar.local_date(facts.now)
-    hours = hours_on(facts, today)
-    if hours is None or facts.now < hours[1]:
-        hours = hours_on(facts, facts.calendar.previous_trading_day(today))
+    return _last_close(facts.calendar, facts.now, facts.extended)
+
+
+@lru_cache(maxsize=256)
+def _last_close(calendar: Calendar, moment: datetime, extended: bool) -> datetime:  # noqa: FBT001
+    today = calendar.local_date(moment)
+    hours = _hours(calendar, today, extended=extended)
+    if hours is None or moment < hours[1]:
+        hours = _hours(calendar, calendar.previous_trading_day(today), extended=extended)
     assert hours is not None  # noqa: S101 - a trading day has hours
     return hours[1]
 
@@ -38,5 +51,10 @@ def data_expected(facts: Facts) -> bool:
 
 def local_time(facts: Facts, moment: datetime) -> str:
     """Return a moment as the exchange's clock shows it, HH:MM:SS."""
-    local = moment.astimezone(facts.calendar.zone)
+    return _local_time(facts.calendar.zone, moment)
+
+
+@lru_cache(maxsize=256)
+def _local_time(zone: ZoneInfo, moment: datetime) -> str:
+    local = moment.astimezone(zone)
     return f"{local.hour:02}:{local.minute:02}:{local.second:02}"

@@ -17,8 +17,8 @@ _LIKE_A_TYPO = 0.9
 
 def number(low: float, high: float, unit: str, *, whole: bool = False, above_low: bool = False) -> Check:
     """Return a check for numbers from `low` to `high`; above_low: `low` itself is refused."""
-    bounds = f"{'more than' if above_low else 'from'} {low:g} {'and up' if above_low else ''} to {high:,.10g}"
-    fix = f"Write a {'whole ' if whole else ''}number ({unit}), {' '.join(bounds.split())}."
+    bounds = f"more than {low:g}, up to {high:,.10g}" if above_low else f"from {low:g} to {high:,.10g}"
+    fix = f"Write a {'whole ' if whole else ''}number ({unit}), {bounds}."
 
     def check(value: Any) -> float:
         _refuse_no_number(value, fix, whole=whole)
