@@ -60,6 +60,15 @@ def _is(row: Answer) -> str:
     return _TRUTH[row["is"]] + waits
 
 
+def _value(value: Any) -> str:
+    """Return a value as rules write it, numbers with as many digits as they need."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value + 0.0:.6g}"  # no minus before a zero
+    return plain(", ".join(map(str, value)) if isinstance(value, list) else value)
+
+
 def _age(value: Any) -> str:
     return output.NONE if value is None else f"{value:.0f} s"
 
@@ -69,8 +78,8 @@ TRUTH_COLUMNS = {
         _INDENT * row["depth"] + plain(row["path"] if not row["depth"] else row["path"].split(".", 2)[2])
     ),
     "condition": lambda row: plain(row["condition"]),
-    "now": lambda row: plain(row["value"]),
-    "limit": lambda row: plain(row["limit"]),
+    "now": lambda row: _value(row["value"]),
+    "limit": lambda row: _value(row["limit"]),
     "age": lambda row: _age(row["age_s"]),
     "is": _is,
     "since (UTC)": lambda row: moment(row["since"]),
@@ -166,7 +175,7 @@ DAY_COLUMNS = {
 RULE_COLUMNS = {
     "rule": lambda row: plain(row["path"]),
     "condition": lambda row: plain(row["condition"]),
-    "limit": lambda row: plain(row["limit"]),
+    "limit": lambda row: _value(row["limit"]),
     "days looked at": lambda row: str(row["days_looked"]),
     "days met": lambda row: str(row["days_met"]),
     "first met": lambda row: f"{row['met'][0]['day']} {row['met'][0]['clock']}" if row["met"] else output.NONE,
@@ -217,17 +226,13 @@ def _listed(conditions: list[Answer], path: str, depth: int) -> list[Answer]:
     return found
 
 
-def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else plain(value)
-
-
 def _options(row: Answer) -> str:
-    return ", ".join(f"{name} {_number(row[name])}" for name in _OPTIONS if row.get(name) is not None)
+    return ", ".join(f"{name} {_value(row[name])}" for name in _OPTIONS if row.get(name) is not None)
 
 
 LIST_COLUMNS = {
     "rule": lambda row: plain(row["path"]),
     "condition": lambda row: _INDENT * row["depth"] + plain(row["condition"]),
-    "value": lambda row: plain(row["shown"]) if row["shown"] != "" else "",
+    "value": lambda row: _value(row["shown"]) if row["shown"] != "" else "",
     "what": _options,
 }

@@ -25,7 +25,7 @@ def _daily_loss(facts: Facts, value: Any) -> Reading:
     found = facts.session
     if found is None:
         return _NONE_EVER
-    loss = None if found.daily_pnl is None else -float(found.daily_pnl)
+    loss = None if found.daily_pnl is None else 0.0 - float(found.daily_pnl)
     if value is not True:
         return Reading(loss, _pnl_age(found))
     if found.latched:  # holds for the trade date, however old the report and wherever the loss stands by now
@@ -53,7 +53,7 @@ def _drawdown(facts: Facts, _value: Any) -> Reading:
     found = facts.session
     if found is None:
         return _NONE_EVER
-    return Reading(None if found.drawdown is None else -float(found.drawdown), found.age_s)
+    return Reading(None if found.drawdown is None else 0.0 - float(found.drawdown), found.age_s)
 
 
 def _position_count(facts: Facts, _value: Any) -> Reading:
