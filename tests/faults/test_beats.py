@@ -23,6 +23,7 @@ from fntx_sessions.settings import Settings
 from tasks.routes import queue_for
 
 REDIS_DATABASE = 9
+PATH = "SELECT version, to_status FROM transitions WHERE session_id = :id ORDER BY version"
 # What each save and checkpoint by the clock found due, and when the next one is; what each sweep did.
 LOG = """
 CREATE TABLE work_log (id bigserial, kind text, session_id uuid, due timestamptz, at timestamptz, next timestamptz);
@@ -146,8 +147,10 @@ def check_chain(rows: list[dict[str, Any]], interval_s: float) -> None:
 
 
 def test_three_beats_save_and_checkpoint_no_oftener_than_one(clockwork):
-    """Each session at its own intervals, whoever sends how many ticks; a beat killed among three is not missed."""
-    clockwork.worker("sweeps,checkpoints,agents", 2)
+    """Each session at its own intervals, whoever sends how many ticks; a rule decides once; no beat is missed."""
+    clockwork.worker("sweeps,checkpoints,agents", 3)
+    always = [{"condition": "day_of_week", "value": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}]
+    by_rule = clockwork.hosting.create(config={"feed": {"kind": "published"}, "auto_start_conditions": always})
     quick, slow = clockwork.started(0.5, checkpoint_interval_s=1), clockwork.started(3)
     beats = [clockwork.beat() for _ in range(3)]
     wait_until(lambda: len(clockwork.logged("save", quick)) >= 4, "it was saved some times")
@@ -160,6 +163,11 @@ def test_three_beats_save_and_checkpoint_no_oftener_than_one(clockwork):
     check_chain(clockwork.logged("checkpoint", quick), 1)
     check_chain(clockwork.logged("checkpoint", slow), 900)
     assert len(clockwork.logged("checkpoint", slow)) == 1
+    clockwork.runs_on("rules", 2)
+    path = clockwork.hosting.rows(PATH, id=by_rule)
+    assert [row["to_status"] for row in path] == [S.INITIALIZING, S.ACTIVE]
+    decided = "SELECT outcome FROM rule_decisions WHERE session_id = :id AND action = 'start'"
+    assert len(clockwork.hosting.rows(decided, id=by_rule)) == 1
 
 
 def test_beats_that_were_dead_cost_one_catch_up(clockwork):
@@ -218,9 +226,6 @@ def test_of_a_sweep_one_message_waits(clockwork):
     clockwork.held.write_text("let go")
     clockwork.runs_on("save", 2)
     check_chain(clockwork.logged("save", session_id), 0.5)
-
-
-PATH = "SELECT version, to_status FROM transitions WHERE session_id = :id ORDER BY version"
 
 
 def test_two_beats_and_three_workers_lose_one_of_each(clockwork):
