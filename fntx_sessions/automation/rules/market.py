@@ -15,7 +15,8 @@ from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import FeedConfig, MarketState, SessionType
 from fntx_sessions.settings import Settings
 from fntx_sessions.trading.calendars import get_calendar
-from fntx_sessions.trading.feeds import session_clock, session_feed
+from fntx_sessions.trading.feeds import market_age, session_clock, session_feed
+from fntx_sessions.trading.rules import TradingRules
 
 log = structlog.get_logger(__name__)
 HALTED = "halted"
@@ -35,9 +36,8 @@ def published(desk: Desk, now: datetime) -> MarketFacts | None:
 
 
 def facts_of(state: MarketState, now: datetime, settings: Settings) -> MarketFacts:
-    """Return what rules may know of a MarketState; one from the future is as old as it is early, beyond the skew."""
-    early_s = (state.timestamp - now).total_seconds()
-    age_s = early_s if early_s > settings.market_clock_skew_s else max(-early_s, 0.0)
+    """Return what rules may know of a MarketState; one dated in the future is never fresh, beyond the skew."""
+    age_s = market_age(state.timestamp, now, TradingRules.from_settings(settings))
     return MarketFacts(
         age_s=age_s,
         spot=state.spy_price,
