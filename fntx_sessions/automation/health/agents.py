@@ -16,7 +16,7 @@ _STEPS_MISSED = 3
 
 
 def agent_dead(facts: HealthFacts, settings: Settings) -> Check:
-    """Failed: the worker of its hosted agents is lost, or a required remote agent is silent for `agent_dead_s`."""
+    """Failed: its worker is lost, a required remote agent silent for `agent_dead_s`. Degraded: an optional one is."""
     limit = settings.agent_dead_s
     if _stepped(facts) and (facts.host.lost_s > 0 if facts.host else not facts.attended):
         return _worker_lost(facts)
@@ -38,7 +38,10 @@ def _worker_lost(facts: HealthFacts) -> Check:
 
 
 def agent_hung(facts: HealthFacts, settings: Settings) -> Check:
-    """Failed: a step under way for `agent_hung_s`, or heartbeats that go on while the agent's own part stands still."""
+    """Failed: a step under way for `agent_hung_s`, or heartbeats that go on while the agent's own part stands still.
+
+    Degraded: it waits behind such a step, or an optional agent is hung.
+    """
     limit = settings.agent_hung_s
     hung = [(one, seconds) for one, seconds in _unmoved(facts, settings) if seconds >= limit]
     if hung:
@@ -72,7 +75,7 @@ def agent_quiet(facts: HealthFacts, settings: Settings) -> Check:
 
 
 def agent_quarantined(facts: HealthFacts, settings: Settings) -> Check:
-    """Failed: an agent failed `agent_failures_max` times, or says that it is quarantined; degraded: it failed."""
+    """Failed: an agent failed `agent_failures_max` times, or says that it is. Degraded: it failed, and goes on."""
     limit = settings.agent_failures_max
     failing: Found = [(one, one.failures) for one in facts.agents if one.failures or _gave_up(one)]
     out = [(one, count) for one, count in failing if count >= limit or _gave_up(one)]

@@ -78,7 +78,7 @@ def worker(facts: HealthFacts, settings: Settings) -> Check:
 
 
 def rules_data(facts: HealthFacts, settings: Settings) -> Check:
-    """Failed: stop rules are without data for `rule_data_missing_s`; degraded: they are so now."""
+    """Degraded: a stop rule is without data. Failed: it has been so for `rule_data_missing_s`."""
     found, limit = facts.rules_blind_s, settings.rule_data_missing_s
     if found is None:
         return Check("rules_data", Grade.OK, "its stop rules have data, or there are none", limit=limit)
@@ -96,7 +96,10 @@ def calendar(facts: HealthFacts, _settings: Settings) -> Check:
 
 
 def market_data(facts: HealthFacts, settings: Settings) -> Check:
-    """Of an ACTIVE session on the published feed while options are open: the market's age, by the limits of trading."""
+    """Degraded: the published market is older than `quote_max_age_s`. Failed: than `quote_stale_suspend_s`, or missing.
+
+    Asked of ACTIVE sessions on that feed, while options trade.
+    """
     fresh, limit = settings.quote_max_age_s, settings.quote_stale_suspend_s
     fix = "look at the service that publishes the market"
     if facts.market_missing:
