@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     plan_verified_max: int = Field(default=3, ge=1)
     pending_again_s: float = Field(default=1.0, gt=0)
     pending_batch: int = Field(default=100, ge=1)
-    recoveries_per_sweep: int = Field(default=100, ge=1)
+    recoveries_per_sweep: int = Field(default=500, ge=1)
     step_interval_s: float = Field(default=1.0, gt=0)
     step_batch: int = Field(default=20, ge=1)
     step_slice_s: float = Field(default=2.0, gt=0)

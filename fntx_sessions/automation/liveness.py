@@ -4,6 +4,7 @@ If this sweep itself was late, or most hosts vanished together, the fault is mor
 more is waited. Recoveries per sweep are capped, attempts per session too; then a person has to look.
 """
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid5
@@ -24,6 +25,7 @@ from fntx_sessions.security.actor import Actor
 
 log = structlog.get_logger(__name__)
 SWEEP = "liveness"
+_AT_A_TIME = 50
 # A SUSPENDED session stays what somebody, or the quarantine of an agent, made it: its guard only changes hosts.
 _RECOVERABLE = (SessionStatus.ACTIVE, SessionStatus.PAUSED)
 
@@ -37,8 +39,8 @@ _GRANT = text("""
 UPDATE hosts SET lease_until = now() + make_interval(secs => :lease_s)
 WHERE NOT "left" AND lease_until < now() AND lease_until > now() - make_interval(secs => :gap_s)
 """)
-# Claimed by moving next_recovery_at: two sweeps at once never recover one session twice. What is further off than such a
-# claim is when health heals a suspended session, whose guard must not wait for that, nor bring it forward.
+# Claimed by moving next_recovery_at: two sweeps at once never recover one session twice. What is further off than such
+# a claim is when health heals a suspended session, whose guard must not wait for that, nor bring it forward.
 _LOST = text("""
 UPDATE session_work w SET next_recovery_at = greatest(w.next_recovery_at, now() + make_interval(secs => :again_s))
 FROM (
@@ -75,12 +77,21 @@ def watch(desk: Desk, actor: Actor) -> Watch:
     tick = note_run(desk.engine, SWEEP)
     late, together = _was_late(desk, tick.gap_s), _vanished_together(desk)
     done = Watch(waited=late or together)
-    for lost in _lost(desk, grace_s=desk.settings.lease_s if together else 0.0):
-        _take_over(desk, actor, lost, done)
+    _take_over_all(desk, actor, desk.settings.lease_s if together else 0.0, done)
     tell_unattended(desk)
     if done.recovered or done.failed:
         log.warning("hosts_lost", recovered=len(done.recovered), failed=len(done.failed), rehomed=len(done.rehomed))
     return done
+
+
+def _take_over_all(desk: Desk, actor: Actor, grace_s: float, done: Watch) -> None:
+    """Claim and take over a few at a time: others help meanwhile, and a sweep that is killed leaves few claimed."""
+    until, left = time.monotonic() + desk.settings.state_sweep_s, desk.settings.recoveries_per_sweep
+    while left > 0 and time.monotonic() < until:
+        found = _lost(desk, grace_s, min(left, _AT_A_TIME))
+        for lost in found:
+            _take_over(desk, actor, lost, done)
+        left = left - len(found) if len(found) == _AT_A_TIME else 0
 
 
 def _was_late(desk: Desk, gap_s: float | None) -> bool:
@@ -102,11 +113,11 @@ def _vanished_together(desk: Desk) -> bool:
     return bool(fresh > 1 and fresh * 2 > alive)
 
 
-def _lost(desk: Desk, grace_s: float) -> list[dict[str, Any]]:
+def _lost(desk: Desk, grace_s: float, limit: int) -> list[dict[str, Any]]:
     bound = {
         "grace_s": grace_s,
         "again_s": desk.settings.lease_s * 2,
-        "limit": desk.settings.recoveries_per_sweep,
+        "limit": limit,
         "forgiven_s": commands.RECOVERY_FORGIVEN_S,
     }
     with transaction(desk.engine) as connection:

@@ -228,6 +228,18 @@ def test_of_a_sweep_one_message_waits(clockwork):
     check_chain(clockwork.logged("save", session_id), 0.5)
 
 
+def test_a_worker_tells_that_beat_is_dead_and_that_it_is_back(clockwork):
+    """No sweep can say that none runs: a worker's own thread does, and takes it back."""
+    clockwork.worker("sweeps", FNTX_BEAT_LATE_S="2")
+    first = clockwork.beat()
+    clockwork.runs_on("save", 1)
+    kill(first)
+    stands = "SELECT FROM alerts WHERE name = 'beat_late' AND cleared_at IS NULL"
+    wait_until(lambda: clockwork.hosting.rows(stands), "the alert is raised")
+    clockwork.beat()
+    wait_until(lambda: not clockwork.hosting.rows(stands), "the alert is cleared")
+
+
 def test_two_beats_and_three_workers_lose_one_of_each(clockwork):
     """A worker and a beat are killed: its sessions go on under a new epoch, all are saved on, nothing is done twice."""
     soon = {"FNTX_LEASE_S": "4", "FNTX_LEASE_RENEW_S": "0.5", "FNTX_LIVENESS_INTERVAL_S": "1"}

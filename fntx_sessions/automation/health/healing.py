@@ -21,6 +21,8 @@ from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.security.actor import Actor
 
 log = structlog.get_logger(__name__)
+# As many as end within the sweep's time limit on a slow machine; the next sweep goes on.
+_MOST = 100
 
 # Claimed by moving next_recovery_at to when the attempt after this one may be: who dies meanwhile loses only this one.
 _CLAIM = text("""
@@ -67,7 +69,7 @@ def heal_due(desk: Desk, actor: Actor) -> Healed:
 
 
 def _claim(desk: Desk) -> list[dict[str, Any]]:
-    bound = {"limit": desk.settings.recoveries_per_sweep, "backoff_s": desk.settings.recovery_backoff_s}
+    bound = {"limit": min(desk.settings.recoveries_per_sweep, _MOST), "backoff_s": desk.settings.recovery_backoff_s}
     with statements(desk.engine) as connection:
         return rows(connection.execute(_CLAIM, bound))
 
