@@ -126,6 +126,9 @@ def show_rehearsed(found: Answer) -> None:
     if fired:
         _print("\n[bold]what would have happened[/bold] (exchange time)")
     output.table(fired, FIRING_COLUMNS, "nothing would have happened")
+    for day in found["days"]:
+        if day["more_firings"]:
+            output.note(f"{day['day']}: {day['more_firings']} more are not listed; these rules flap")
     _print("\n[bold]by day[/bold]")
     output.table(found["days"], DAY_COLUMNS, "no days")
     if found["rules"]:

@@ -11,7 +11,7 @@ import pytest
 from hosting import ANN, SYSTEM, Hosting, T, make_hosting, shared
 
 from fntx_sessions.agents.runtime import MARKET_KEY
-from fntx_sessions.automation.rules import editing, rehearsals
+from fntx_sessions.automation.rules import editing, recording, rehearsals
 from fntx_sessions.automation.rules.editing import TemplateRulesArguments, set_template_rules
 from fntx_sessions.automation.rules.explain import ExplainArguments, explain
 from fntx_sessions.automation.rules.rehearsals import RehearseArguments, over_session
@@ -174,15 +174,16 @@ def test_an_evaluation_that_nobody_makes_is_told_as_overdue(hosting):
     assert (found["action"], "overdue" in found["why"]) == (None, True)
 
 
-@pytest.mark.parametrize(("ends", "told"), [((T.STOP,), "closing"), ((), "a person starts it")])
-def test_where_nothing_is_looked_at_it_says_why(hosting, ends, told):
-    """A session that closes, and one without start rules: nothing will happen by itself."""
-    session_id = hosting.create("paper_trading")
-    if ends:
-        hosting.do(T.START, session_id)
-    for trigger in ends:
-        hosting.do(trigger, session_id)
-    assert told in explained(hosting, session_id)["next"]["why"]
+def test_where_nothing_is_looked_at_it_says_why(hosting):
+    """Without start rules a person starts it; one that closes, or has closed, is past its rules."""
+    waiting, running, ended = (hosting.create("paper_trading") for _ in range(3))
+    hosting.do(T.STOP, ended)
+    hosting.finish()
+    hosting.do(T.START, running)
+    hosting.do(T.STOP, running)
+    assert "a person starts it" in explained(hosting, waiting)["next"]["why"]
+    assert explained(hosting, running)["next"]["why"].startswith("nothing: it is closing")
+    assert explained(hosting, ended)["next"]["why"].startswith("nothing: it is closed")
 
 
 def test_explaining_an_unknown_session_is_not_found(hosting):
@@ -287,12 +288,16 @@ def test_a_session_without_samples_and_an_unknown_one_are_refused(hosting):
 
 def test_too_many_samples_are_thinned_and_said_to_be(hosting, monkeypatch):
     """A recording that is too long is used evenly; counts over all of it stay right."""
-    monkeypatch.setattr(rehearsals.recording, "MOST_SAMPLES", 10)
+    monkeypatch.setattr(recording, "MOST_SAMPLES", 10)
     session_id = hosting.started("regular", config=PUBLISHED)
     record(hosting, session_id, [(timedelta(seconds=5 * n), 20.0, -1.0 if n == 7 else 0.0) for n in range(40)])
     found = rehearsed(hosting, session_id, {"stop": [{"condition": "drawdown_above", "value": 0.5}]})
     assert any("40 samples" in note for note in found["notes"])
     assert found["days"][0]["status"] == "closed"
+    monkeypatch.setattr(recording, "MOST_SAMPLES", 10_000)
+    monkeypatch.setattr(rehearsals, "_MOST_LOOKS", 16)
+    found = rehearsed(hosting, session_id, {"stop": [{"condition": "any_of", "value": [VIX, CLOSE, VIX]}]})
+    assert any("every 10th was used" in note for note in found["notes"])
 
 
 # --- edits of sessions -----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from fntx_sessions.automation.rules.editing import as_text, checked, rule_lists
 from fntx_sessions.automation.rules.engine import evaluate
 from fntx_sessions.automation.rules.model import Action, Facts, MarketFacts, Memory
 from fntx_sessions.automation.rules.moments import Moment
+from fntx_sessions.automation.rules.rehearsal_report import report
 from fntx_sessions.automation.rules.rehearse import NOBODY, Course, rehearse_day
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.schemas import SessionStatus, SessionType
@@ -227,6 +228,23 @@ def test_a_rehearsal_knows_nothing_of_what_comes_after():
         for spot in futures
     ]
     assert len(set(found)) == 1
+
+
+def test_rules_that_flap_are_counted_whole_and_listed_in_part():
+    """A pause and a resume at every other bar: the counts hold all, the list ends, and says how many are left out."""
+    flapping = {
+        "pause": [{"condition": "vix_above", "value": 20}],
+        "resume": [{"condition": "vix_below", "value": 20}],
+    }
+    course = Course(compile_rules(as_text(checked(rule_lists(flapping, "rules"))), SETTINGS), XNYS, SETTINGS)
+    at = datetime(2018, 2, 5, 14, 30, tzinfo=UTC)
+    moments = [
+        Moment(at + timedelta(seconds=5 * bar), MarketFacts(0.0, 270.0, 270.0, 25.0 if bar % 2 else 15.0))
+        for bar in range(1001)
+    ]
+    [day] = report(course, "x", [rehearse_day(course, date(2018, 2, 5), moments)])["days"]
+    assert day["counts"] == {"start": 1, "stop": 0, "pause": 500, "resume": 500}
+    assert (len(day["firings"]), day["more_firings"]) == (200, 801)
 
 
 def test_another_seed_is_another_way_through_the_day_and_the_same_seed_the_same():

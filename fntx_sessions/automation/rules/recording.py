@@ -66,23 +66,23 @@ class Recording:
     notes: list[str]
 
 
-def read(engine: Engine, session_id: UUID, calendar: Calendar | None = None) -> Recording:
+def read(engine: Engine, session_id: UUID, calendar: Calendar | None = None, most: int = MOST_SAMPLES) -> Recording:
     """Return what is recorded of a session, in a transaction that cannot write; calendar None: the session's own.
 
-    Raises NotFound, and PreconditionFailed for a session without samples.
+    most: samples used; more are thinned evenly. Raises NotFound, and PreconditionFailed for a session without samples.
     """
     with transaction(engine) as connection:
         connection.execute(_READ_ONLY)
-        return _read(connection, session_id, calendar)
+        return _read(connection, session_id, calendar, most)
 
 
-def _read(connection: Connection, session_id: UUID, calendar: Calendar | None) -> Recording:
+def _read(connection: Connection, session_id: UUID, calendar: Calendar | None, most: int) -> Recording:
     bound = {"session_id": session_id}
     found = rows(connection.execute(_SESSION, bound))
     if not found:
         raise NotFound("session", str(session_id), "See `fntx ls`.")
     session = found[0]
-    samples = rows(connection.execute(_SAMPLES, bound | {"most": MOST_SAMPLES}))
+    samples = rows(connection.execute(_SAMPLES, bound | {"most": most}))
     if not samples:
         raise _nothing(session_id)
     calendar = calendar or get_calendar(session["config"]["calendar"])

@@ -8,6 +8,8 @@ from fntx_sessions.automation.rules.moments import times
 from fntx_sessions.automation.rules.rehearse import Course, DayReport, Firing
 
 Json = dict[str, Any]
+# Of one day; rules that flap are seen to by then, and counts hold all of them.
+MOST_FIRINGS = 200
 _ORDER = {action.value: number for number, action in enumerate(Action)}
 
 
@@ -32,7 +34,8 @@ def _day_json(course: Course, day: DayReport) -> Json:
         "moments": day.moments,
         "idle_why": day.idle_why,
         "never_known": sorted(path for path, sight in day.sights.items() if sight.never_known),
-        "firings": [_firing_json(course, firing) for firing in day.firings],
+        "firings": [_firing_json(course, firing) for firing in day.firings[:MOST_FIRINGS]],
+        "more_firings": max(len(day.firings) - MOST_FIRINGS, 0),
         "counts": {action.value: day.count(action) for action in Action},
     }
 

@@ -19,6 +19,8 @@ from fntx_sessions.trading.calendars import get_calendar
 from fntx_sessions.trading.days import backtest_days, read_days
 
 CALENDAR = "XNYS"
+# Conditions times samples of one rehearsal in a worker: a few seconds, well within the time limit of a question.
+_MOST_LOOKS = 200_000
 DAYS_NOTES = (
     "five-minute bars along a seeded path: a file of days does not say when a price was reached",
     "the VIX is the previous day's close: a day's own is not known before its end",
@@ -64,11 +66,19 @@ def over_session(engine: Engine, settings: Settings, arguments: RehearseArgument
     Raises NotFound, InvalidArgument by the rule's path, and PreconditionFailed where nothing is recorded.
     """
     given = None if arguments.calendar is None else get_calendar(arguments.calendar)
-    found = recording.read(engine, arguments.session_id, given)
+    most = min(recording.MOST_SAMPLES, _MOST_LOOKS // max(_conditions(arguments.rules), 1))
+    found = recording.read(engine, arguments.session_id, given, max(most, 1))
     kind = arguments.session_type or found.session_type
     course = _course(arguments.rules, settings, kind, found.calendar.name)
     days = [rehearse_day(course, day, moments) for day, moments in found.days]
     return report(course, str(arguments.session_id), days, found.notes, recorded=found.transitions)
+
+
+def _conditions(rules: Any) -> int:
+    """Return how many conditions rules hold, groups and their parts counted, whatever else is wrong with them."""
+    parts = rules.values() if isinstance(rules, dict) else rules if isinstance(rules, list) else ()
+    own = isinstance(rules, dict) and "condition" in rules
+    return own + sum(_conditions(part) for part in parts)
 
 
 def _course(rules: dict[str, Any], settings: Settings, session_type: SessionType, calendar: str) -> Course:
