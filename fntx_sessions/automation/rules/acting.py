@@ -15,6 +15,7 @@ from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import Hold, Trigger
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.testing import failpoint
 
 log = structlog.get_logger(__name__)
 _TRIGGERS = {
@@ -51,6 +52,7 @@ def ask(desk: Desk, actor: Actor, judged: Judged, version: int, epoch: int) -> A
     except Retryable as error:
         log.warning("rule_not_asked", session_id=str(judged.session_id), action=action, problem=str(error))
         return Answer("failed", None, str(error))
+    failpoint("rules.answered")
     return _answer(judged, outcome)
 
 
