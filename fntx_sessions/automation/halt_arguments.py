@@ -105,8 +105,8 @@ class Halt(Model):
 class Placed(Model):
     """What a halt has come to.
 
-    standing: it is one that stood before, under an id of its own. left: sessions that still have to be paused or stopped; while there are
-    any, ask again. items: what became of each session, by its latest command.
+    standing: it is one that stood before, under an id of its own. left: sessions that still have to be paused or
+    stopped; while there are any, ask again. items: what became of each session, by its latest command.
     """
 
     halt: Halt

@@ -16,7 +16,7 @@ _COLUMNS = """x.halt_id, x.scope, x.scope_name, x.reason, x.flatten, x.actor, x.
 # Who began to trade before holds the lock for as long as its transaction lasts. Meanwhile nobody else begins: they
 # wait behind this.
 _ALONE = text(f"""
-SET LOCAL lock_timeout = :lock_ms; SET LOCAL statement_timeout = :lock_ms;
+SET LOCAL lock_timeout = :lock_ms; SET LOCAL statement_timeout = :statement_ms;
 {ALONE}
 """)
 _SAME = text(f"""
@@ -102,7 +102,8 @@ def place(connection: Connection, asked: dict[str, Any]) -> tuple[Halt, bool]:
 
     asked: halt_id, scope, name, reason, flatten, actor, and lock_ms, how long to wait for those who begin right now.
     """
-    connection.execute(_ALONE, asked)
+    # Of two limits that pass together Postgres would tell of the statement's, which says nothing of a lock.
+    connection.execute(_ALONE, {"lock_ms": asked["lock_ms"], "statement_ms": 2 * asked["lock_ms"]})
     found = connection.execute(_SAME, asked).mappings().one_or_none()
     if found is None:
         connection.execute(_INSERT, asked)

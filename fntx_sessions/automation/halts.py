@@ -6,6 +6,7 @@ between left the row, and whoever asks again goes on with what is left.
 """
 
 import time
+from typing import Any
 from uuid import UUID, uuid5
 
 import structlog
@@ -23,7 +24,7 @@ from fntx_sessions.automation.halt_arguments import (
     Scope,
 )
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.exceptions import CommandConflict, InvalidArgument, NotFound
+from fntx_sessions.exceptions import Busy, CommandConflict, InvalidArgument, NotFound
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import Hold
 from fntx_sessions.security.actor import Actor
@@ -55,14 +56,22 @@ def place(desk: Desk, actor: Actor, arguments: HaltArguments, halt_id: UUID) -> 
     authorize(actor, HALT, scope.name if scope.kind == "session" else None)
     own = {"halt_id": halt_id, "scope": scope.kind, "name": scope.name, "actor": actor.name}
     asked = own | arguments.model_dump(include={"reason", "flatten"})
-    with transaction(desk.engine) as connection:
-        found, stood = halt_rows.place(connection, asked | {"lock_ms": desk.settings.halt_lock_timeout_ms})
-        failpoint("halt.before_commit")
-    failpoint("halt.placed")
+    found, stood = _stored(desk, asked | {"lock_ms": desk.settings.halt_lock_timeout_ms})
     if (found.scope, found.scope_name) != (scope.kind, scope.name):
         raise CommandConflict(str(halt_id), f"the halt of {found.where}")
     log.warning("halt_placed", halt_id=str(found.halt_id), scope=found.where, by=actor.name, stood=stood)
     return found, stood
+
+
+def _stored(desk: Desk, asked: dict[str, Any]) -> tuple[Halt, bool]:
+    try:
+        with transaction(desk.engine) as connection:
+            placed = halt_rows.place(connection, asked)
+            failpoint("halt.before_commit")
+    except Busy as error:
+        raise Busy("a start, resume or opening that is under way", asked["lock_ms"]) from error
+    failpoint("halt.placed")
+    return placed
 
 
 def enforce(desk: Desk, actor: Actor, found: Halt, *, within_s: float) -> Placed:

@@ -146,10 +146,13 @@ def _sum_up(found: Answer, where: str, left: int, closed: list[Answer]) -> None:
     again = f"fntx halt --scope {where} --reason ...{' --flatten' if found['flatten'] else ''}"
     if left:
         output.note(f"{left} sessions could not be reached yet; they open nothing. Ask again: {again}")
-    positions = sum(one["positions"] for one in closed if one["state"] == "open")
-    stuck = sum(one["state"] == "open" for one in closed)
+    stuck = [one["positions"] for one in closed if one["state"] == "open"]
     if stuck:
-        output.note(f"{positions} positions left in {stuck} sessions: the last column says why. Ask again: {again}")
+        output.note(
+            f"{sum(stuck)} positions left in {len(stuck)} sessions: the last column says why. Ask again: {again}"
+        )
+    elif closed:
+        output.note(f"no position is left to be closed in {len(closed)} stopped sessions")
     output.note(f"End it: fntx halt release --scope {where} --reason ...; nothing is resumed by that.")
 
 

@@ -5,10 +5,12 @@ from uuid import UUID, uuid4
 
 import pytest
 from hosting import ANN, SYSTEM, Hosting, make_hosting, request, shared
+from sqlalchemy import text
 
 from fntx_sessions.automation import bulk, halt_rows, halts
 from fntx_sessions.automation.halt_arguments import HaltArguments, ListArguments, ReleaseArguments, Scope
 from fntx_sessions.exceptions import (
+    Busy,
     CommandConflict,
     FntxError,
     Forbidden,
@@ -18,6 +20,7 @@ from fntx_sessions.exceptions import (
     PreconditionFailed,
 )
 from fntx_sessions.lifecycle import machine, orders
+from fntx_sessions.lifecycle.halting import SHARED
 from fntx_sessions.lifecycle.roster import ReadyArguments, mark_ready
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor
@@ -179,6 +182,18 @@ def wait_for_waiter(hosting) -> None:
     """Return once somebody waits for the halts' lock."""
     while not hosting.rows("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
         pass
+
+
+def test_a_halt_that_cannot_be_placed_says_so_and_may_be_asked_again(hosting):
+    """Who holds the lock too long is named; nothing was halted, and nobody waits behind it any more."""
+    session_id = hosting.create()
+    with hosting.desk.engine.begin() as gate:
+        gate.execute(text(SHARED))
+        with pytest.raises(Busy, match="a start, resume or opening that is under way was busy for 100 ms"):
+            halt(hosting.with_settings(halt_lock_timeout_ms=100), "all")
+        hosting.do(T.START, session_id)
+    assert halt(hosting, "all").left == 0
+    assert status(hosting, session_id) == S.PAUSED
 
 
 def test_twenty_racing_starts_and_resumes_never_outrun_a_halt(hosting):
