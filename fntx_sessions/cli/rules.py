@@ -81,6 +81,7 @@ def rehearse(
         span = {"first": first.date() if first else None, "last": last.date() if last else None}
         found = _over_days(Path(over), rules, kind, exchange, seed=seed, **span)
     else:
+        _only_of_files(first, last, seed)
         found = _over_session(over, rules, session_type, calendar)
     if as_json:
         output.emit(found)
@@ -90,6 +91,11 @@ def rehearse(
 
 def _is_file(over: str) -> bool:
     return Path(over).exists() or "/" in over or over.lower().endswith(".csv")
+
+
+def _only_of_files(first: datetime | None, last: datetime | None, seed: int) -> None:
+    if first or last or seed:
+        raise InvalidArgument("--from, --to and --seed", "are for a file of days", "A recording is taken whole.")
 
 
 def _over_days(path: Path, rules: Answer, kind: SessionType | None, calendar: str | None, **more: Any) -> Answer:

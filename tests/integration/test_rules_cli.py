@@ -240,6 +240,7 @@ def test_a_recorded_session_is_rehearsed_over_with_its_own_market(hosting, rules
     assert "what did happen" in told
     assert "2018-01-09 09:35:00 EST start" in told
     assert rehearse(rules_file, over=str(uuid4())) == Exit.NOT_FOUND
+    assert rehearse(rules_file, "--from", "2018-01-09", over=str(session_id)) == Exit.USAGE
     assert rehearse(rules_file, over=str(hosting.create("paper_trading"))) == Exit.REFUSED
 
 

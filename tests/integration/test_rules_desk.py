@@ -72,6 +72,9 @@ def test_a_session_never_evaluated_is_explained_all_the_same(hosting):
     assert (vix["condition"], vix["value"], vix["limit"], vix["is"]) == ("vix_below", 31.2, 30.0, "false")
     assert vix["age_s"] < 60
     assert vix["why"].startswith("VIX 31.2 >= 30, quote ")
+    assert vix["since"] is None
+    evaluate_due(hosting.desk, SYSTEM)
+    assert conditions(explained(hosting, session_id), "start")[1]["since"] is not None
     assert found["next"]["action"] is None
     assert "VIX 31.2 >= 30" in found["next"]["why"]
     assert [one["looked_at"] for one in found["sets"]] == [True, False, False, False]

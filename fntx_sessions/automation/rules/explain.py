@@ -109,14 +109,20 @@ def _set_json(asked: _Question, action: Action, verdict: Verdict) -> Json:
         "needs": _NEEDS[action],
         "looked_at": looked_at,
         "when": _WHEN[action],
-        "conditions": [_truth_json(truth) for truth in found.truths.get(action.value, ())],
+        # Nobody watched before now what is not looked at.
+        "conditions": [
+            _truth_json(truth, watched=looked_at and asked.row["evaluated_at"] is not None)
+            for truth in found.truths.get(action.value, ())
+        ],
     }
 
 
-def _truth_json(truth: Truth) -> Json:
+def _truth_json(truth: Truth, *, watched: bool) -> Json:
+    """Return a condition as it is; since None: it is not known how long it has been so."""
     known = {True: "true", False: "false", None: "unknown"}
-    children = [_truth_json(child) for child in truth.children]
-    return truth.to_json() | {"is": known[truth.holds], "children": children}
+    shown = truth.to_json() | {"is": known[truth.holds]}
+    children = [_truth_json(child, watched=watched) for child in truth.children]
+    return shown | {"since": shown["since"] if watched else None, "children": children}
 
 
 def _next(asked: _Question, verdict: Verdict) -> Json:
