@@ -80,6 +80,24 @@ def breaches(
     return [*_loss(judged), *_count(judged), *_overnight(judged), *_held_too_long(judged), *_expiries(judged)]
 
 
+def near_limits(
+    facts: Facts, config: SessionConfig, risk: RiskParameters, rules: TradingRules = DEFAULT_RULES
+) -> list[tuple[str, str]]:
+    """Return (key, sentence) of limits that are nearly reached: the day's loss, from `loss_warning_fraction` on."""
+    session = facts.session
+    if session is None or session.guarded or breaches(facts, config, risk, rules) or session.latched:
+        return []
+    loss, limit = session.daily_pnl, session.loss_limit
+    ages = (session.age_s, session.pnl_age_s or 0)
+    if loss is None or limit is None or not all(0 <= age <= rules.limit_data_max_age_s for age in ages):
+        return []
+    if not loss.is_finite() or not limit.is_finite() or limit <= 0 or loss > -rules.loss_warning_fraction * limit:
+        return []
+    share = round(-loss / limit * 100)
+    told = f"day's loss ${-loss:.2f} is {share} % of the limit ${limit:.2f}, where trading stops"
+    return [(Limit.DAILY_LOSS.value, told)]
+
+
 def _loss(judged: _Judged) -> Iterator[Breach]:
     loss, limit = judged.session.daily_pnl, judged.session.loss_limit
     if not 0 <= (judged.session.pnl_age_s or 0) <= judged.rules.limit_data_max_age_s:

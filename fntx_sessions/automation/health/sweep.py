@@ -13,6 +13,7 @@ from fntx_sessions.automation.health.looking import look
 from fntx_sessions.automation.health.model import Grade
 from fntx_sessions.automation.health.rows import Looked, claim_due, store
 from fntx_sessions.automation.health.suspending import Suspended, causes, storm, suspend
+from fntx_sessions.automation.market_clock import watch_publisher
 from fntx_sessions.automation.sweeps import note_run
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import Severity
@@ -47,6 +48,7 @@ def sweep(desk: Desk, actor: Actor) -> Swept:
     failpoint("health.suspended")
     if not unseen:
         done.healed = heal_due(desk, actor)
+        watch_publisher(desk)
     _tell(desk, done)
     return done
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from fntx_sessions.automation.limits import Breach, breaches
+from fntx_sessions.automation.limits import Breach, breaches, near_limits
 from fntx_sessions.automation.rules import acting
 from fntx_sessions.automation.rules.compile import compile_stored
 from fntx_sessions.automation.rules.facts import Situation, read_situations
@@ -82,8 +82,8 @@ def _safely(desk: Desk, actor: Actor, row: Row, one: Situation | None, counts: C
 
 def _judge(desk: Desk, actor: Actor, row: Row, one: Situation, counts: Counter[str]) -> Finished:
     interval_s, session = desk.settings.rule_interval_s, one.facts.session
-    rules, found = compile_stored(one.rules, desk.settings), _breaches(desk, one)
-    if rules == _NO_RULES and not found and one.standing.sequence == 0:
+    rules, (found, near) = compile_stored(one.rules, desk.settings), _limits(desk, one)
+    if rules == _NO_RULES and not found and not near and one.standing.sequence == 0:
         counts["idle"] += 1
         return Finished(row, interval_s * (_IDLE if session and session.guarded else 1), None)
     judged = judge(rules, one.facts, one.standing, desk.settings, holds=one.holds, positions=one.positions)
@@ -91,17 +91,19 @@ def _judge(desk: Desk, actor: Actor, row: Row, one: Situation, counts: Counter[s
     answer = acting.ask(desk, actor, judged, one.version, one.epoch) if judged.due else None
     _latch(desk, one, found, answer)
     counts[f"{judged.wanted}_{answer.result}" if answer else "judged"] += 1
-    kept = tell(keep(judged, answer, desk.settings), judged, session, found, one.trade_date)
+    kept = tell(keep(judged, answer, desk.settings), judged, session, found, one.trade_date, near)
     moved = answer is not None and answer.result == "moved"
     return Finished(row, None if moved else interval_s, kept)
 
 
-def _breaches(desk: Desk, one: Situation) -> list[Breach]:
+def _limits(desk: Desk, one: Situation) -> tuple[list[Breach], list[tuple[str, str]]]:
+    """Return the limits that are broken, and those that nearly are, where no agent of ours keeps them."""
     session = one.facts.session
     if session is None or session.guarded or one.facts.started_at is None or one.config is None:
-        return []
+        return [], []
     config, risk = SessionConfig.model_validate(one.config), RiskParameters.model_validate(one.risk_parameters)
-    return breaches(one.facts, config, risk, TradingRules.from_settings(desk.settings))
+    rules = TradingRules.from_settings(desk.settings)
+    return breaches(one.facts, config, risk, rules), near_limits(one.facts, config, risk, rules)
 
 
 def _latch(desk: Desk, one: Situation, found: list[Breach], answer: Answer | None) -> None:

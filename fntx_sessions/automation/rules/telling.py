@@ -16,10 +16,20 @@ Event = dict[str, Any]
 _SAID_BY_AGENTS = "daily_loss_exceeded"
 
 
-def tell(kept: Kept, judged: Judged, session: SessionFacts | None, found: Sequence[Breach], day: date) -> Kept:
-    """Return a judgement with the events that are new in it; told again, after a kill, an event is the same one."""
+def tell(
+    kept: Kept,
+    judged: Judged,
+    session: SessionFacts | None,
+    found: Sequence[Breach],
+    day: date,
+    near: Sequence[tuple[str, str]] = (),
+) -> Kept:
+    """Return a judgement with the events that are new in it; told again, after a kill, an event is the same one.
+
+    near: (key, sentence) of the session's own limits that are nearly reached.
+    """
     told, events = dict(kept.standing.told), []
-    for key, event in _said(judged, session, found):
+    for key, event in (*_said(judged, session, found), *_nearly(judged, near)):
         if told.get(key) != day.isoformat():
             told[key] = day.isoformat()
             events.append(_named(judged, f"{key}/{day}", event))
@@ -37,6 +47,12 @@ def _said(judged: Judged, session: SessionFacts | None, found: Sequence[Breach])
     for breach in found:
         event = _event("limit_broken", "risk", Severity.CRITICAL, breach.why, requires_action=True)
         yield breach_key(breach), event
+
+
+def _nearly(judged: Judged, near: Sequence[tuple[str, str]]) -> Iterable[tuple[str, Event]]:
+    if any(_SAID_BY_AGENTS in key for key, _ in judged.verdict.warnings):
+        return ()  # a rule on the same loss has said it
+    return ((f"near/{key}", _event("limit_near", "risk", Severity.WARNING, sentence)) for key, sentence in near)
 
 
 def breach_key(breach: Breach) -> str:
