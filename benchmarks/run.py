@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from benchmarks import backtest, checkpoints, commands, recoveries, saves, scale, transitions
+from benchmarks import backtest, checkpoints, commands, recoveries, rules, saves, scale, transitions
 from benchmarks.desk import own_desk
 from benchmarks.report import Result, show, store
 
@@ -34,6 +34,8 @@ def main() -> None:
         results += checkpoints.checkpoints(desk)
         say("checkpoints measured")
         results += scale.scale(desk)
+        say("scale measured")
+        results += rules.rules(desk)
     show(results)
     store(results, RESULTS)
     say(f"{time.monotonic() - began:.0f} s; {RESULTS} has the figures")

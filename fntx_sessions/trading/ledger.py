@@ -124,7 +124,12 @@ def held_value(book: BookView, marks: Marks) -> Decimal:
 
 def loss_limit(risk: RiskParameters, equity_at_roll: Decimal) -> Decimal:
     """Return max_daily_risk x equity at the roll: where trading stops, not the most that can be lost."""
-    return (Decimal(str(risk.max_daily_risk)) * equity_at_roll).quantize(CENT)
+    return limit_of(risk.max_daily_risk, equity_at_roll)
+
+
+def limit_of(max_daily_risk: float, equity_at_roll: Decimal) -> Decimal:
+    """Return the same for a fraction that stands alone."""
+    return (Decimal(str(max_daily_risk)) * equity_at_roll).quantize(CENT)
 
 
 def stop_cost(risk: RiskParameters, credit: Decimal) -> Decimal:

@@ -6,8 +6,7 @@ from typing import Any
 
 from fntx_sessions.automation.rules.model import SessionFacts
 from fntx_sessions.automation.rules.reports import LiveReport
-from fntx_sessions.schemas import RiskParameters
-from fntx_sessions.trading.ledger import loss_limit
+from fntx_sessions.trading.ledger import limit_of
 from fntx_sessions.trading.orders import ZERO
 
 Row = dict[str, Any]
@@ -25,11 +24,10 @@ def session_facts(row: Row, report: LiveReport | None) -> SessionFacts:
 
 
 def _of_ledger(row: Row) -> SessionFacts:
-    risk = RiskParameters.model_construct(max_daily_risk=row["risk_parameters"]["max_daily_risk"])
     return SessionFacts(
         age_s=0.0,
         daily_pnl=row["pnl"] + row["carried"],
-        loss_limit=loss_limit(risk, row["equity_at_roll"]),
+        loss_limit=limit_of(row["risk_parameters"]["max_daily_risk"], row["equity_at_roll"]),
         latched=row["latched"],
         guarded=row["guarded"],
         # Nothing open anywhere on the account: what is realised stays true.
