@@ -132,7 +132,7 @@ def _overnight(judged: _Judged) -> Iterator[Breach]:
 
 def flat_by(facts: Facts, rules: TradingRules) -> datetime | None:
     """Return the moment of today by which to be flat, from the day's own close; None on a day without trading."""
-    hours = facts.calendar.hours(facts.calendar.local_date(facts.now))
+    hours = facts.calendar.hours_at(facts.now)
     return None if hours is None else hours.close - timedelta(minutes=rules.flat_by_minutes)
 
 
