@@ -60,19 +60,41 @@ def unattended(desk: Desk) -> bool:
 def flatten(desk: Desk, actor: Actor, halt_id: UUID, *, live: bool, steps: bool, within_s: float) -> list[Flattened]:
     """Close the positions of the sessions that a halt stopped, for at most `within_s`; return what became of each.
 
-    live: Redis answers. steps False: agents workers step them, this only watches. Raises Unavailable where Postgres is
-    out of reach.
+    live: Redis answers. steps False: agents workers step them; this only watches, as long as they get on with it.
+    Raises Unavailable where Postgres is out of reach.
     """
     guard, until = Guard(desk, actor, live=live), time.monotonic() + within_s
+    if not steps:
+        return report(desk, halt_id, _watch(desk, guard, halt_id, until))
     with guard.hosting():
-        while time.monotonic() < until:
-            found = [row for row in _stopped(desk, halt_id) if _is_waited_for(row, guard)]
-            if not found:
-                break
-            moved = guard.step(found, until) if steps else 0
-            if not moved:
+        while time.monotonic() < until and (found := _open(desk, halt_id, guard)):
+            if not guard.step(found, until):
                 time.sleep(_PAUSE_S)
     return report(desk, halt_id, guard.given_up)
+
+
+def _watch(desk: Desk, guard: Guard, halt_id: UUID, until: float) -> dict[UUID, str]:
+    """Wait while agents workers close positions; returns those of which nothing closed for a lease, or to the end."""
+    before, moved = list[dict[str, Any]](), time.monotonic()
+    while found := _open(desk, halt_id, guard):
+        now = time.monotonic()
+        if _standing(found) != _standing(before):
+            before, moved = found, now
+        if now >= until or now - moved > desk.settings.lease_s:
+            break
+        time.sleep(_PAUSE_S)
+    told = (
+        "agents workers are at it, and it is not closed yet: `fntx show ID` and `fntx events ID` say what it waits for"
+    )
+    return {row["session_id"]: told for row in found}
+
+
+def _standing(found: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [(row["session_id"], row["positions"], row["in_flight"]) for row in found]
+
+
+def _open(desk: Desk, halt_id: UUID, guard: Guard) -> list[dict[str, Any]]:
+    return [row for row in _stopped(desk, halt_id) if _is_waited_for(row, guard)]
 
 
 def report(desk: Desk, halt_id: UUID, given_up: dict[UUID, str]) -> list[Flattened]:

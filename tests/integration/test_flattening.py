@@ -129,6 +129,19 @@ def test_what_another_command_flattens_is_left_to_it(hosting):
     assert done.state == "closed"
 
 
+def test_workers_that_live_are_watched_as_long_as_they_get_on(hosting):
+    """Nothing is stepped here then; what does not move for a lease is told of."""
+    session_id = hosting.holding(hosting.started())
+    placed = halts.halt(hosting.desk, ANN, asked(session_id), uuid4(), within_s=30)
+    desk = hosting.with_settings(lease_s=0.3).desk
+    [found] = flattening.flatten(desk, ANN, placed.halt.halt_id, live=True, steps=False, within_s=30)
+    assert (found.state, found.positions) == ("open", 1)
+    assert "agents workers are at it" in found.why
+    hosting.walk(session_id, lambda row: row["status"] == S.CLOSED)
+    [found] = flattening.flatten(desk, ANN, placed.halt.halt_id, live=True, steps=False, within_s=30)
+    assert found.state == "closed"
+
+
 @pytest.mark.parametrize(
     ("published", "told"),
     [

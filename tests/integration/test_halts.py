@@ -9,6 +9,8 @@ from sqlalchemy import text
 
 from fntx_sessions.automation import bulk, halt_rows, halts
 from fntx_sessions.automation.halt_arguments import HaltArguments, ListArguments, ReleaseArguments, Scope
+from fntx_sessions.cli.app import run
+from fntx_sessions.cli.exits import Exit
 from fntx_sessions.exceptions import (
     Busy,
     CommandConflict,
@@ -334,3 +336,20 @@ def test_scopes_are_written_as_they_are_read():
     """What a halt says of itself can be given to the next command."""
     for written in ("all", "account:a b", "template:Paper Trading", "session:3f2a9c1d"):
         assert str(Scope.parse(written)) == written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["halt", "--reason", "x"], "scope: is missing. Give --scope all"),
+        (["halt", "--scope", "all"], "reason: is missing. Say why"),
+        (["halt", "--scope", "all", "--reason", " "], "reason: is missing"),
+        (["halt", "release", "--scope", "all"], "reason: is missing"),
+        (["halt", "release", "--reason", "x"], "is named by a scope or by an id"),
+        (["halt", "release", "xyz", "--reason", "x"], "halt_id"),
+    ],
+)
+def test_what_the_command_line_lacks_is_asked_for(arguments, told, capsys):
+    """Before anybody is asked: usage, one sentence, exit code 2."""
+    assert run(arguments) == Exit.USAGE
+    assert told in capsys.readouterr().err
