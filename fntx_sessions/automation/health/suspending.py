@@ -23,7 +23,8 @@ from fntx_sessions.settings import Settings
 log = structlog.get_logger(__name__)
 _RUNNING = frozenset({SessionStatus.ACTIVE, SessionStatus.PAUSED})
 _STORM = text("""
-SELECT count(*) AS running, count(*) FILTER (WHERE h.grade = 'failed') AS failed
+SELECT count(*) AS running, count(*) FILTER (WHERE h.grade = 'failed' AND EXISTS (
+  SELECT FROM jsonb_array_elements(h.checks) c WHERE c ->> 'grade' = 'failed' AND c ->> 'name' = ANY(:names))) AS failed
 FROM session_work w LEFT JOIN session_health h USING (session_id)
 WHERE w.next_health_at IS NOT NULL AND w.status IN ('active', 'paused')
 """)
@@ -50,11 +51,18 @@ def causes(one: Looked, settings: Settings) -> list[Check]:
     """Return the failed checks that suspend a session; none where it does not run, or where others care for it."""
     if one.facts.status not in _RUNNING:
         return []
-    at_once = suspending(settings.health_suspends, "FNTX_HEALTH_SUSPENDS")
-    repeated = suspending(settings.health_suspends_repeated, "FNTX_HEALTH_SUSPENDS_REPEATED")
+    at_once, repeated = _named(settings)
     failed_before = {check["name"] for check in one.facts.before if check["grade"] == Grade.FAILED}
     again = repeated & failed_before
     return [check for check in one.failed if check.name in at_once | again and not _others_care(one.facts, check)]
+
+
+def _named(settings: Settings) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the checks that suspend at once, and those that do when they failed twice."""
+    return (
+        suspending(settings.health_suspends, "FNTX_HEALTH_SUSPENDS"),
+        suspending(settings.health_suspends_repeated, "FNTX_HEALTH_SUSPENDS_REPEATED"),
+    )
 
 
 def _others_care(facts: HealthFacts, check: Check) -> bool:
@@ -66,8 +74,9 @@ def _others_care(facts: HealthFacts, check: Check) -> bool:
 def storm(desk: Desk) -> str:
     """Say that so many running sessions fail together that the fault must be the desk's own; empty: they do not."""
     settings = desk.settings
+    names = sorted(frozenset.union(*_named(settings)))
     with statements(desk.engine) as connection:
-        found = connection.execute(_STORM).one()
+        found = connection.execute(_STORM, {"names": names}).one()
     if found.failed < settings.health_storm_sessions or found.failed <= settings.health_storm_fraction * found.running:
         return ""
     return f"{found.failed} of {found.running} running sessions fail at once"
