@@ -1,6 +1,6 @@
 """`fntx health`: the desk and its sessions, worst first; asked of the stores directly, for when workers are down."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fntx_sessions.lifecycle.execute import Desk
 
 Checks = list[dict[str, Any]]
+Columns = dict[str, Callable[[dict[str, Any]], str]]
 _STYLES = {"ok": "[green]ok[/green]", "degraded": "[yellow]degraded[/yellow]", "failed": "[bold red]failed[/bold red]"}
 _ORDER = ("failed", "degraded", "ok")
 
@@ -103,13 +104,13 @@ def _why(row: dict[str, Any]) -> str:
     return plain("; ".join(f"{check['name']}: {check['reason']}" for check in _worst_first(row["checks"])))
 
 
-_COLUMNS = {
+_COLUMNS: Columns = {
     "check": lambda row: plain(row["name"]),
     "": lambda row: _STYLES[row["grade"]],
     "why": lambda row: plain(row["reason"]),
     "to do": lambda row: plain(row["fix"]) if row["fix"] else "",
 }
-_SESSIONS = {
+_SESSIONS: Columns = {
     "session": lambda row: str(row["session_id"])[: output.SHORT_ID],
     "status": lambda row: output.status(row["status"]),
     "": lambda row: _STYLES[row["grade"]],

@@ -374,6 +374,22 @@ WAIT = (
 )
 
 
+def test_a_silent_agent_that_comes_back_resumes_its_session(hosting):
+    """Suspended and not recovered while it is silent; heard of again, it is recovered, and resumed by its config."""
+    session_id = remote(hosting, auto_resume_after_recovery=True)
+    hosting.save(session_id)
+    aged(hosting, session_id)
+    report(hosting, session_id, ago_s=200)
+    done = swept(hosting)
+    assert (done.suspended.done, list(done.healed.waiting)) == ([session_id], [session_id])
+    report(hosting, session_id)
+    hosting.run("UPDATE session_work SET next_recovery_at = now() WHERE session_id = :id", id=session_id)
+    assert swept(hosting).healed.recovered == [session_id]
+    row = hosting.row(session_id)
+    assert (row["status"], row["epoch"], row["holds"]) == (S.ACTIVE, 2, [])
+    assert "healing" not in row["recovery_data"]
+
+
 def test_a_recovery_that_does_not_mend_is_tried_less_often(hosting):
     """Recovered at once, failing again: the next recovery waits, the one after it twice as long."""
     session_id = remote(hosting, auto_resume_after_recovery=True)
