@@ -228,7 +228,7 @@ def _option_seconds(row: dict[str, Any]) -> float:
     now: datetime = row["now"]
     if row["clock_at"] is not None and row["config"]["feed"]["kind"] != "published":
         return (now - since).total_seconds()
-    days = calendar.trading_days(calendar.local_date(since), calendar.local_date(now))
-    spans = [span for span in map(calendar.option_hours, days) if span is not None]
+    days = calendar.trading_days(calendar.day_at(since), calendar.day_at(now))
+    spans = [span for day in days for span in calendar.option_spans(day)]
     seconds: list[float] = [max(0.0, (min(end, now) - max(begin, since)).total_seconds()) for begin, end in spans]
     return sum(seconds)

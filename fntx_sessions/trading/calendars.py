@@ -53,6 +53,15 @@ class Calendar:
         hours = self.hours(day)
         return None if hours is None else (hours.open, hours.option_close)
 
+    def option_spans(self, day: date) -> list[tuple[datetime, datetime]]:
+        """Return the option hours with lunch taken out: one span, two around a break, none when shut."""
+        hours = self.hours(day)
+        if hours is None:
+            return []
+        if hours.break_start is None or hours.break_end is None:
+            return [(hours.open, hours.option_close)]
+        return [(hours.open, hours.break_start), (hours.break_end, hours.option_close)]
+
     def extended_hours(self, day: date) -> tuple[datetime, datetime] | None:
         """Return pre-market open and post-market close (04:00-20:00, half days to 17:00), None when shut."""
         hours = self.hours(day)

@@ -115,6 +115,9 @@ def test_nothing_trades_at_lunch(name, day, start, end):
     ]
     assert not calendar.options_open(began)
     assert calendar.next_open(began) == ended
+    assert sum((last - first for first, last in calendar.option_spans(calendar.day_at(began))), timedelta()) == (
+        calendar.hours(calendar.day_at(began)).close - calendar.hours(calendar.day_at(began)).open - (ended - began)
+    )
     tick = build_tick(began, calendar, spot=400, previous_close=400, vix=20, beta=0, kind="published")
     assert (tick.market_open, tick.stock_open, tick.option_open) == (False, False, False)
     assert tick.minutes_to_close == calendar.minutes_to_close(began) > 60

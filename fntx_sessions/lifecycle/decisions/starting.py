@@ -97,8 +97,7 @@ def _start_warnings(row: Row) -> tuple[str, ...]:
     warnings = []
     if row["config"]["feed"]["kind"] == "published":
         calendar = get_calendar(row["config"]["calendar"])
-        hours = calendar.option_hours(calendar.trade_date(row["now"]))
-        if hours is None or not hours[0] <= row["now"] < hours[1]:
+        if not calendar.options_open(row["now"]):
             warnings.append("started outside option hours: nothing can trade until they open")
     if row["broker"] == "paper" and row["session_type"] in ("regular", "extended_hours"):
         warnings.append(PAPER_NOTICE)
