@@ -8,12 +8,13 @@ from uuid import UUID
 
 import orjson
 import pytest
+import redis
 from hosting import ANN, SYSTEM, S, T, shared
 from rules_world import START, STOP, RuledDesk, ruled_desk
 from sqlalchemy import event
 
 from fntx_sessions.automation.rules import acting, sweep
-from fntx_sessions.automation.rules.facts import read_facts, read_situations
+from fntx_sessions.automation.rules.facts import read_facts, read_found
 from fntx_sessions.lifecycle import orders
 from fntx_sessions.schemas import Hold
 from fntx_sessions.state.live import LiveState, Report
@@ -208,12 +209,12 @@ def test_a_session_that_moved_meanwhile_is_left_alone_and_judged_anew(desk, monk
     desk.publish(market_regime="high_volatility")
 
     def look(*arguments):
-        found = read_situations(*arguments)
+        found = read_found(*arguments)
         if desk.status(session_id) is S.ACTIVE:
             desk.do(T.PAUSE, session_id, actor=ANN, reason="mine")
         return found
 
-    monkeypatch.setattr(sweep, "read_situations", look)
+    monkeypatch.setattr(sweep, "read_found", look)
     desk.sweep()
     row = desk.row(session_id)
     assert (row["holds"], row["status_reason"]) == (["person"], "mine")
@@ -368,3 +369,35 @@ def test_a_limit_that_remote_agents_break_pauses_latches_and_is_told_once(desk):
     assert len(desk.events(session_id, "limit_broken")) == 1
     day = orders.account_day(desk.desk.engine, desk.row(session_id)["account_id"], desk.now().date())
     assert day.latched
+
+
+def test_without_redis_rules_of_the_clock_and_the_ledger_are_judged(desk, monkeypatch):
+    """Redis gone in the middle of a sweep: the close stops what it has to; what needs quotes is not known."""
+    desk.at("15:59:00")
+    closing = desk.running(stop=[{"condition": "market_close", "value": True}])
+    watching = remote(desk, None, stop=ALWAYS)
+    desk.publish()
+    desk.at("16:00:00")
+
+    def gone(*_, **__):
+        raise redis.ConnectionError("gone")
+
+    for name in ("get", "pipeline"):
+        monkeypatch.setattr(type(desk.desk.redis), name, gone)
+    desk.sweep()
+    monkeypatch.undo()
+    assert (desk.status(closing), desk.status(watching)) == (S.CLOSING, S.ACTIVE)
+    assert len(desk.events(watching, "rule_data_missing")) == 1
+
+
+def test_a_session_that_cannot_be_judged_stops_no_other(desk):
+    """A calendar nobody knows, a config that is none: passed over, due again, and the session beside it is stopped."""
+    desk.at("16:00:00")
+    stop = [{"condition": "vix_above", "value": 1}]
+    lost, odd, sound = (desk.running(stop=stop) for _ in range(3))
+    desk.run("""UPDATE sessions SET config = config || '{"calendar": "NOWHERE"}' WHERE session_id = :id""", id=lost)
+    desk.run("""UPDATE session_work SET measures = '{"drawdown": "much"}' WHERE session_id = :id""", id=odd)
+    desk.publish()
+    desk.sweep()
+    assert [desk.status(one) for one in (lost, odd, sound)] == [S.ACTIVE, S.ACTIVE, S.CLOSING]
+    assert all(desk.row(one)["next_rule_at"] > desk.now() for one in (lost, odd))

@@ -10,7 +10,8 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+import structlog
+from sqlalchemy import text
 
 from fntx_sessions.automation.rules.market import market_of, published
 from fntx_sessions.automation.rules.measured import session_facts
@@ -19,11 +20,13 @@ from fntx_sessions.automation.rules.reports import LiveReport, read_reports
 from fntx_sessions.automation.rules.standing import Standing
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.database.hosting import POSITIONS
+from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.orders import EQUITY_AT_ROLL
 from fntx_sessions.schemas import Hold, SessionStatus, SessionType
 from fntx_sessions.trading.calendars import get_calendar
 
+log = structlog.get_logger(__name__)
 Row = dict[str, Any]
 
 # What has to be known of a session before its trade date is: whose clock it goes by, and where that stands.
@@ -95,36 +98,56 @@ class Situation:
     standing: Standing
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was read of many sessions at one moment, not yet made anything of."""
+
+    rows: Mapping[UUID, Row]
+    market: MarketFacts | None
+    reports: Mapping[UUID, LiveReport]
+
+    def situation(self, session_id: UUID) -> Situation | None:
+        """Return one session's, None where nothing was read of it; raises whatever is wrong with that one alone."""
+        row = self.rows.get(session_id)
+        return None if row is None else _situation(row, self.market, self.reports.get(session_id))
+
+
 def read_facts(desk: Desk, ids: Sequence[UUID]) -> dict[UUID, Facts]:
     """Return what rules may know of sessions now; unknown ids are left out. Raises Unavailable."""
     return {session_id: one.facts for session_id, one in read_situations(desk, ids).items()}
 
 
-def read_situations(desk: Desk, ids: Sequence[UUID], moments: Sequence[Row] | None = None) -> dict[UUID, Situation]:
-    """Return sessions as their rules are judged. moments: rows of `MOMENT_COLUMNS`, where the caller has them.
+def read_situations(desk: Desk, ids: Sequence[UUID]) -> dict[UUID, Situation]:
+    """Return sessions as their rules are judged; unknown ids are left out. Raises Unavailable."""
+    with transaction(desk.engine) as connection:
+        moments = rows(connection.execute(_MOMENTS, {"ids": list(ids)}))
+    found = read_found(desk, moments)
+    return {
+        session_id: _situation(row, found.market, found.reports.get(session_id))
+        for session_id, row in found.rows.items()
+    }
+
+
+def read_found(desk: Desk, moments: Sequence[Row]) -> Found:
+    """Return what the stores say of the sessions of `MOMENT_COLUMNS`; one without a known calendar is left out.
 
     Raises Unavailable.
     """
-    if not ids:
-        return {}
+    dates = {row["session_id"]: day for row in moments if (day := _trade_date(row)) is not None}
+    if not dates:
+        return Found({}, None, {})
     with transaction(desk.engine) as connection:
-        if moments is None:
-            moments = rows(connection.execute(_MOMENTS, {"ids": list(ids)}))
-        found = _read(connection, moments)
-    market = published(desk, found[0]["now"]) if found else None
-    reports = read_reports(desk, found)
-    return {row["session_id"]: _situation(row, market, reports.get(row["session_id"])) for row in found}
+        read = rows(connection.execute(_READ, {"ids": list(dates), "dates": list(dates.values())}))
+    market = published(desk, moments[0]["now"])
+    return Found({row["session_id"]: row for row in read}, market, read_reports(desk, read))
 
 
-def _read(connection: Connection, moments: Sequence[Row]) -> list[Row]:
-    if not moments:
-        return []
-    bound = {"ids": [row["session_id"] for row in moments], "dates": [_trade_date(row) for row in moments]}
-    return rows(connection.execute(_READ, bound))
-
-
-def _trade_date(row: Row) -> date:
-    return get_calendar(row["calendar"]).trade_date(_now(row))
+def _trade_date(row: Row) -> date | None:
+    try:
+        return get_calendar(row["calendar"]).trade_date(_now(row))
+    except InvalidArgument as error:
+        log.warning("session_without_calendar", session_id=str(row["session_id"]), problem=str(error))
+        return None
 
 
 def _now(row: Row) -> datetime:

@@ -13,7 +13,7 @@ import structlog
 from fntx_sessions.automation.limits import Breach, breaches, near_limits
 from fntx_sessions.automation.rules import acting
 from fntx_sessions.automation.rules.compile import compile_stored
-from fntx_sessions.automation.rules.facts import Situation, read_situations
+from fntx_sessions.automation.rules.facts import Found, Situation, read_found
 from fntx_sessions.automation.rules.judgement import Answer, judge, keep
 from fntx_sessions.automation.rules.model import RuleSets
 from fntx_sessions.automation.rules.rows import Finished, claim_due, finish
@@ -53,23 +53,23 @@ def _batch(desk: Desk, actor: Actor, counts: Counter[str], until: float) -> int:
     failpoint("rules.claimed")
     if not claimed:
         return 0
-    situations = read_situations(desk, [row["session_id"] for row in claimed], claimed)
+    found = read_found(desk, claimed)
     finished = []
     for row in claimed:
-        one = situations.get(row["session_id"])
         if monotonic() >= until:
             finished.append(Finished(row, None, None))
             counts["left"] += 1
             continue
-        finished.append(_safely(desk, actor, row, one, counts))
+        finished.append(_safely(desk, actor, row, found, counts))
     failpoint("rules.asked")
     finish(desk.engine, finished, desk.settings.rule_decisions_kept)
     return len(claimed)
 
 
-def _safely(desk: Desk, actor: Actor, row: Row, one: Situation | None, counts: Counter[str]) -> Finished:
+def _safely(desk: Desk, actor: Actor, row: Row, found: Found, counts: Counter[str]) -> Finished:
     """Judge one session; whatever is wrong with it stops no other."""
     try:
+        one = found.situation(row["session_id"])
         return _judge(desk, actor, row, one, counts) if one else Finished(row, desk.settings.rule_interval_s, None)
     except Exception as error:
         if isinstance(error, FntxError):
