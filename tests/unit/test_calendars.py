@@ -1,13 +1,16 @@
 """Calendars against what the exchanges published: holidays, half days, late opens, lunch, daylight saving, midnight."""
 
 from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from typer.testing import CliRunner
 
+from fntx_sessions.automation.rules.model import Facts, MarketFacts
+from fntx_sessions.automation.rules.registry import known_conditions
 from fntx_sessions.cli import app
 from fntx_sessions.exceptions import InvalidArgument
-from fntx_sessions.schemas import FeedConfig, SessionType
+from fntx_sessions.schemas import FeedConfig, SessionStatus, SessionType
 from fntx_sessions.trading.calendars import calendar_names, get_calendar
 from fntx_sessions.trading.feeds import build_tick, session_clock, session_feed
 
@@ -177,6 +180,27 @@ def test_a_simulated_session_runs_over_midnight_on_one_trade_date():
     tick = feed.tick(clock.now)
     assert clock.now == at("CME Globex Equity", "2024-01-08", "17:00")
     assert (tick.trade_date, tick.stock_open, tick.share_left) == (date(2024, 1, 9), True, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "day", "clock", "is_open", "closed"),
+    [
+        ("XTKS", "2024-06-03", "11:29", True, False),
+        ("XTKS", "2024-06-03", "12:00", False, False),
+        ("XTKS", "2024-06-03", "12:30", True, False),
+        ("CME Globex Equity", "2024-01-08", "16:30", False, True),
+        ("CME Globex Equity", "2024-01-08", "17:30", True, False),
+        ("XNYS", "2018-12-24", "13:00", False, True),
+    ],
+)
+def test_rules_see_lunch_and_midnight(name, day, clock, is_open, closed):
+    """market_open is false at lunch and true on the evening on which a day begins; market_close is its own day's."""
+    moment = at(name, day, clock)
+    market = MarketFacts(1.0, 400.0)
+    facts = Facts(UUID(int=1), moment, SessionStatus.INITIALIZING, get_calendar(name), market=market)
+    known = known_conditions()
+    assert known["market_open"].read(facts, value=True).value is is_open
+    assert known["market_close"].read(facts, value=True).value is closed
 
 
 def test_sundays_of_tel_aviv_are_no_half_days():

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from fntx_sessions.automation.rules.conditions.base import MARKET, Builtin, OneOf, Threshold, YesNo
-from fntx_sessions.automation.rules.conditions.hours import hours_today, last_close, local_time
+from fntx_sessions.automation.rules.conditions.hours import hours_today, last_close, local_time, lunch_until
 from fntx_sessions.automation.rules.conditions.values import before_clock, clock, days, flag, number
 from fntx_sessions.automation.rules.model import Facts, Reading
 
@@ -32,7 +32,10 @@ def _why_shut(facts: Facts) -> str:
         return f"market shut, {_NO_TRADING}"
     if facts.now < hours[0]:
         return f"market shut, opens at {local_time(facts, hours[0])}"
-    return f"market shut, closed at {local_time(facts, hours[1])}" if facts.now >= hours[1] else ""
+    if facts.now >= hours[1]:
+        return f"market shut, closed at {local_time(facts, hours[1])}"
+    lunch = lunch_until(facts)
+    return f"market shut for lunch, opens at {local_time(facts, lunch)}" if lunch else ""
 
 
 def _market_close(facts: Facts, _value: Any) -> Reading:

@@ -16,7 +16,7 @@ def hours_today(facts: Facts) -> tuple[datetime, datetime] | None:
 # One sweep looks at one moment for all its sessions: what the calendar says of it is worked out once.
 @lru_cache(maxsize=256)
 def _hours_at(calendar: Calendar, moment: datetime, extended: bool) -> tuple[datetime, datetime] | None:  # noqa: FBT001
-    return _hours(calendar, calendar.local_date(moment), extended=extended)
+    return _hours(calendar, calendar.day_at(moment), extended=extended)
 
 
 def _hours(calendar: Calendar, day: date, *, extended: bool) -> tuple[datetime, datetime] | None:
@@ -26,6 +26,12 @@ def _hours(calendar: Calendar, day: date, *, extended: bool) -> tuple[datetime, 
     return (hours.extended_open, hours.extended_close) if extended else (hours.open, hours.close)
 
 
+def lunch_until(facts: Facts) -> datetime | None:
+    """Return when the exchange's lunch break ends, None where it has none now; extended hours know none."""
+    hours = None if facts.extended else facts.calendar.hours_at(facts.now)
+    return hours.break_end if hours is not None and hours.in_break(facts.now) else None
+
+
 def last_close(facts: Facts) -> datetime:
     """Return the last close at or before now."""
     return _last_close(facts.calendar, facts.now, facts.extended)
@@ -33,7 +39,7 @@ def last_close(facts: Facts) -> datetime:
 
 @lru_cache(maxsize=256)
 def _last_close(calendar: Calendar, moment: datetime, extended: bool) -> datetime:  # noqa: FBT001
-    today = calendar.local_date(moment)
+    today = calendar.day_at(moment)
     hours = _hours(calendar, today, extended=extended)
     if hours is None or moment < hours[1]:
         hours = _hours(calendar, calendar.previous_trading_day(today), extended=extended)
