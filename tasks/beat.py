@@ -31,6 +31,10 @@ class Scheduler(InMemory):
         for entry in self.schedule.values():
             entry.last_run_at = entry.default_now() - timedelta(days=1)
 
+    def schedules_equal(self, old_schedules: Any, new_schedules: Any) -> bool:
+        """Tell whether the schedule is the known one: it never changes, and comparing it cost a tenth of beat."""
+        return old_schedules is not None and old_schedules.keys() == new_schedules.keys()
+
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
         """Send a sweep, but where the one before was not taken yet."""
         if self._waits(entry.task):

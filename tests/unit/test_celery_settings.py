@@ -1,5 +1,7 @@
 """Celery's settings, as the desk relies on them."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 import beat_schedule
@@ -7,6 +9,7 @@ from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.settings import Settings, get_settings
 from tasks import app, base, kombu_patch, routes
 from tasks.configuration import celery_settings, transport_options
+from tasks.sent_at import SENT_AT_HEADER, moment_of
 
 URL = "redis://:secret@127.0.0.1:1/0"
 
@@ -121,12 +124,25 @@ def test_a_name_knows_its_queue(name, queue):
 
 
 def test_beat_never_piles_up():
-    """Every entry expires within its interval, and every one says why it is there."""
+    """No message lives longer than until the next one asks for the same, and every entry says why it is there."""
     entries = celery_settings(Settings(redis_url=URL, liveness_interval_s=2.5))["beat_schedule"]
-    assert all(entry["options"]["expires"] == entry["schedule"] for entry in entries.values())
+    assert all(0 < entry["options"]["expires"] <= entry["schedule"] for entry in entries.values())
     assert entries["fntx.sweeps.liveness"]["schedule"] == 2.5
     assert all(entry.why for entry in beat_schedule.ENTRIES)
     assert len(entries) == len(beat_schedule.ENTRIES)
+
+
+@pytest.mark.parametrize(
+    ("said", "moment"),
+    [
+        ("2026-11-23T10:00:00+00:00", datetime(2026, 11, 23, 10, tzinfo=UTC)),
+        *((said, None) for said in ("2026-11-23T10:00:00", "soon", "", 7, None, {"a": 1})),
+    ],
+)
+def test_when_a_message_was_sent_is_believed_where_it_is_a_time(said, moment):
+    """Whoever can send can write anything into a header: what is no aware time is none."""
+    assert moment_of({SENT_AT_HEADER: said}) == moment
+    assert moment_of(None) is None
 
 
 def test_a_transition_is_kept_within_a_second():
