@@ -14,7 +14,7 @@ import redis
 
 from fntx_sessions.exceptions import FntxError, StaleEpoch
 from fntx_sessions.settings import Settings
-from fntx_sessions.state.parts import Known, agent_part, checked, restorable
+from fntx_sessions.state.parts import Known, agent_part, checked_report, restorable
 from fntx_sessions.state.redis_client import ask_many, key, redis_errors, translate
 from fntx_sessions.state.scripts import Call, Script, Value
 
@@ -151,7 +151,8 @@ class LiveState:
 
     def _values(self, report: Report) -> list[Value]:
         agent_part(report.agent)
-        parts = {name: checked(name, data, self._settings.max_part_bytes) for name, data in report.parts.items()}
+        most = self._settings.max_part_bytes
+        parts = {name: checked_report(name, data, most) for name, data in report.parts.items()}
         return [report.epoch, report.agent, report.now_ms, *_flat(parts)]
 
 

@@ -79,10 +79,11 @@ class Known:
 _agent = msgspec.json.Decoder(AgentPart)
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     MARKET: msgspec.json.Decoder(MarketPart),
-    TRADING: msgspec.json.Decoder(TradingPart),
+    TRADING: msgspec.json.Decoder(dict[str, Raw]),
     METRICS: msgspec.json.Decoder(dict[str, Raw]),
     EVENTS: msgspec.json.Decoder(list[dict[str, Raw]]),
 }
+_trading = msgspec.json.Decoder(TradingPart)
 # What is inside is passed over: its grammar is checked, no object is made of it, at a tenth of the cost. Two things
 # that this does not see are looked for: bytes that are no UTF-8, and numbers that may be too large for a double, in the
 # bytes with every digit made a 0. Only where such a number may be, everything is decoded.
@@ -110,6 +111,20 @@ def is_memory(name: str) -> bool:
 def restorable(name: str) -> bool:
     """Tell whether a snapshot may put this part back: agents' memory and the market, never the money view."""
     return name == MARKET or name.startswith(AGENT_PREFIX)
+
+
+def checked_report(name: str, data: bytes, max_bytes: int) -> bytes:
+    """Return what an agent reports as `checked` does, refusing a money view that is absurd on its face, too.
+
+    Only as it comes in: nobody restores a money view, so that a bad one that is stored spoils no memory beside it.
+    """
+    data = checked(name, data, max_bytes)
+    if name == TRADING:
+        try:
+            _trading.decode(data)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise InvalidArgument(name, _problem(error), "Report what the broker says, as TradingState.") from None
+    return data
 
 
 def checked(name: str, data: bytes, max_bytes: int) -> bytes:

@@ -279,11 +279,10 @@ def test_an_agents_notes_about_what_was_never_traded_are_a_difference(hosting):
     [{"open_positions": "none"}, {"open_positions": [1, {"symbol": []}]}, {"pending_orders": [{"client_order_id": 5}]}],
 )
 def test_a_view_in_another_shape_says_nothing(hosting, view):
-    """Other services report the trading view too: what cannot be read as positions and orders is no memory of any."""
+    """Written past our checks it may be anything: what cannot be read as positions and orders is no memory of any."""
     session_id = hosting.started()
     hosting.step()
-    live = LiveState(hosting.desk.redis, hosting.desk.settings)
-    live.report(Report(session_id, 1, "RiskManagerAgent", {"trading": orjson.dumps(view)}))
+    hosting.desk.redis.hset(key(session_id, "live"), "part:trading", orjson.dumps(view))
     hosting.do(T.SUSPEND, session_id)
     assert hosting.do(T.RECOVER, session_id).extra["differences"] == []
 

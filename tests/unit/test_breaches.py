@@ -13,7 +13,7 @@ from fntx_sessions.automation.reported import count_of, read_report
 from fntx_sessions.automation.rules.model import Facts, MarketFacts, PositionFacts, SessionFacts
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.schemas import RiskParameters, SessionConfig, SessionStatus
-from fntx_sessions.state.parts import TRADING, checked
+from fntx_sessions.state.parts import TRADING, checked_report
 from fntx_sessions.trading.calendars import get_calendar
 
 NYSE = get_calendar()
@@ -260,8 +260,8 @@ def test_a_report_that_cannot_be_true_is_no_report(data):
 def test_what_is_plainly_absurd_is_refused_at_the_edge(data):
     """A negative count, no number, no list: the report is refused, and the one before it stays."""
     with pytest.raises(InvalidArgument, match="trading"):
-        checked(TRADING, data, 10_000)
-    assert checked(TRADING, report(), 10_000) == report()
+        checked_report(TRADING, data, 10_000)
+    assert checked_report(TRADING, report(), 10_000) == report()
 
 
 def test_a_little_ahead_is_no_lie():
