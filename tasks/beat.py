@@ -37,7 +37,7 @@ class Scheduler(InMemory):
 
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
         """Send a sweep, but where the one before was not taken yet."""
-        if self._waits(entry.task):
+        if entry.task is not None and self._waits(entry.task):
             _log.debug("sweep_still_waits", sweep=entry.task)
         else:
             super().apply_entry(entry, producer=producer)

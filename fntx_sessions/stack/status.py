@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+import beat_schedule
 from fntx_sessions.database.engine import alembic_config, driven
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.settings import Settings
@@ -29,7 +30,10 @@ from fntx_sessions.stack.unerased import Unerased, read_unerased
 from fntx_sessions.state.objects.cold import open_cold
 
 PACKAGES = ("fntx-sessions", "celery", "flower", "redis", "sqlalchemy")
-_LAST_SWEEPS = text("SELECT name, last_run, extract(epoch FROM now() - last_run)::float8 AS age_s FROM sweep_runs")
+# What beat sends. Workers note there, too, what they do by themselves.
+_LAST_SWEEPS = text("""
+SELECT name, last_run, extract(epoch FROM now() - last_run)::float8 AS age_s FROM sweep_runs WHERE name = ANY(:names)
+""")
 # A save that is due is claimed within a second or two; so late, nobody saves.
 SAVES_LATE_S = 15.0
 _LATE_SAVES = text("""
@@ -150,7 +154,8 @@ def read_database(url: str) -> DatabaseStatus:
     try:
         with _connected(url) as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
-            sweeps = list(connection.execute(_LAST_SWEEPS).mappings()) if revision else []
+            names = [entry.name for entry in beat_schedule.ENTRIES]
+            sweeps = list(connection.execute(_LAST_SWEEPS, {"names": names}).mappings()) if revision else []
             late = connection.execute(_LATE_SAVES, {"late_s": SAVES_LATE_S}).one() if revision else (0, None)
             return DatabaseStatus(
                 version=str(connection.scalar(text("SHOW server_version"))),

@@ -12,6 +12,8 @@ from fntx_sessions.automation import alerts, lag, lookout, sweeps
 from fntx_sessions.automation.alerts import Found
 from fntx_sessions.automation.lag import Lag, Overdue
 from fntx_sessions.schemas import Severity
+from fntx_sessions.stack.lag_status import diagnose_lag
+from fntx_sessions.stack.status import read_database
 
 DUE = {kind: column for kind, (column, _) in lag.DUE.items()}
 
@@ -199,3 +201,24 @@ def test_one_worker_looks_for_all(hosting):
     engine, settings = hosting.desk.engine, hosting.desk.settings
     assert lookout.look(engine, settings, every_s=60) is not None
     assert lookout.look(engine, settings, every_s=60) is None
+
+
+def test_what_workers_do_by_themselves_is_no_sign_of_beat(hosting):
+    """Doctor judges beat by its sweeps alone, and has a line for what is late and for every alert."""
+    url = hosting.desk.settings.database_url.get_secret_value()
+    ran(hosting, "save", ago_s=90, sent_ago_s=90)
+    look(hosting)
+    found = read_database(url)
+    assert found.error is None
+    assert found.sweeps.keys() == {"save"}
+    assert found.last_sweep_age_s == pytest.approx(90, abs=5)
+    assert found.behind is not None
+    checks = {check.name: check for check in diagnose_lag(found.behind)}
+    assert checks["alert beat_late"].result == "fail"
+    assert "no exit runs" in checks["alert beat_late"].meaning
+    ran(hosting, "save", ago_s=0, sent_ago_s=0)
+    look(hosting)
+    quiet(hosting)
+    calm = read_database(url).behind
+    assert calm is not None
+    assert {check.result for check in diagnose_lag(calm)} == {"ok"}
