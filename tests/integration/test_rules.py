@@ -289,16 +289,30 @@ def test_lost_data_of_a_stop_rule_is_told_once_and_dated(desk):
     assert len(desk.events(session_id, "rule_data_missing")) == 2
 
 
-def test_a_cooldown_does_not_run_for_what_was_refused_and_does_for_what_was_done(desk):
-    """A pause with a cooldown of an hour: refused because the session moved, it comes the next time all the same."""
+def test_a_cooldown_does_not_run_for_what_was_refused_and_does_for_what_was_done(desk, monkeypatch):
+    """A pause with a cooldown of an hour: not done as the session moved, it comes the next time; done, it waits."""
     desk.at("11:00:00")
     session_id = desk.running(pause=[{"condition": "vix_above", "value": 25, "cooldown_s": 3600}])
     desk.publish(vix_level=26)
+
+    def moving(*arguments):
+        found = read_found(*arguments)
+        desk.do(T.UPDATE, session_id, config={"tags": ["moved"]})
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sweep, "read_found", moving)
+        desk.sweep()
+    assert (desk.status(session_id), desk.decisions(session_id)[-1]["outcome"]) == (S.ACTIVE, "moved")
     desk.sweep()
     assert desk.status(session_id) is S.PAUSED
     desk.do(T.RESUME, session_id)
     desk.sweep()
     assert desk.status(session_id) is S.ACTIVE
+    desk.later(3601)
+    desk.publish(vix_level=26)
+    desk.sweep()
+    assert desk.status(session_id) is S.PAUSED
 
 
 def test_decisions_are_kept_where_something_changed_and_only_the_newest(desk):
