@@ -231,7 +231,8 @@ def test_a_command_is_two_round_trips(world, trigger):
     def note(_connection, _cursor, statement, *_rest):
         seen.append(statement)
 
-    world.row(session_id)  # a connection that is there already
+    world.do(T.PAUSE, running := world.in_status(S.ACTIVE))  # on a connection that is there, and has its plans, already
+    world.do(T.PAUSE, running)
     event.listen(world.engine, "before_cursor_execute", note)
     try:
         machine.run(world.engine, asked, decision(trigger))
