@@ -6,27 +6,22 @@ What is answered is JSON; nothing of it is executed here. docs/decisions/0070-ru
 
 import atexit
 import os
-import select
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import orjson
 import structlog
 
 from fntx_sessions.automation.rules.model import Facts
+from fntx_sessions.automation.rules.plugin_child import PluginChild
 from fntx_sessions.automation.rules.plugin_facts import facts_to_json
 from fntx_sessions.settings import Settings, get_settings
 
 log = structlog.get_logger(__name__)
-_MODULE = "fntx_sessions.automation.rules.plugin_process"
-_ANSWER_MAX = 65_536
+Answer = dict[str, Any]
 
 
 class PluginFailed(Exception):
@@ -39,7 +34,7 @@ class PluginRefused(Exception):
 
 @dataclass(slots=True)
 class _Record:
-    """How a plug-in did of late. aside_until: monotonic seconds."""
+    """How a plug-in did of late. aside_until: monotonic seconds. loaded_in: the process that has imported it."""
 
     failures: int = 0
     aside_until: float = 0.0
@@ -54,24 +49,26 @@ class PluginDesk:
     settings: Settings
     failed: Counter[str] = field(default_factory=Counter)
     _records: dict[str, _Record] = field(default_factory=dict)
-    _process: "subprocess.Popen[bytes] | None" = None
+    _child: PluginChild | None = None
     _lock: Any = field(default_factory=threading.Lock)
     _window_ends: float = 0.0
     _spent_s: float = 0.0
 
-    def ask(self, name: str, what: str, facts: Facts | None, arguments: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, name: str, what: str, facts: Facts | None, arguments: Answer) -> Answer:
         """Return a plug-in's answer; raises PluginFailed or PluginRefused, at the latest after the time limits."""
         with self._lock:
             record = self._records.setdefault(name, _Record())
             self._refuse_aside(name, record)
             began = time.monotonic()
             try:
-                return self._asked(name, what, facts, arguments, record)
+                answer = self._answer(name, what, facts, arguments, record)
             except PluginFailed as error:
                 self._note_failure(name, record, str(error))
                 raise
             finally:
                 self._spent_s += time.monotonic() - began
+            record.failures = 0
+            return answer
 
     def close(self) -> None:
         """End the plug-ins' process, if there is one."""
@@ -80,10 +77,8 @@ class PluginDesk:
 
     def disown(self) -> None:
         """Forget a process that belongs to the process we were forked from, leaving it alone."""
-        if self._process is not None:
-            for pipe in (self._process.stdin, self._process.stdout):
-                pipe.close()  # type: ignore[union-attr]  # both are pipes
-            self._process.returncode = 0  # another's child: not ours to wait for
+        if self._child is not None:
+            self._child.disown()
 
     def _refuse_aside(self, name: str, record: _Record) -> None:
         now = time.monotonic()
@@ -95,32 +90,29 @@ class PluginDesk:
             of_s = self.settings.rule_interval_s
             raise PluginFailed(f"{name} was not asked: plug-ins took {self._spent_s:.1f} s of the last {of_s:g} s")
 
-    def _asked(
-        self, name: str, what: str, facts: Facts | None, arguments: dict[str, Any], record: _Record
-    ) -> dict[str, Any]:
-        process = self._running()
-        limit_s = self.settings.rule_plugin_limit_ms / 1000
-        if record.loaded_in != process.pid:
-            start_s = self.settings.rule_plugin_start_s
-            self._exchange(process, {"name": name, "what": "load", "limit_s": start_s}, name, start_s)
-            record.loaded_in = process.pid
-        question = {"name": name, "what": what, "limit_s": limit_s, **arguments}
-        if facts is not None:
-            question["facts"] = facts_to_json(facts)
-        answer = self._exchange(process, question, name, limit_s)
-        record.failures = 0
-        return answer
+    def _answer(self, name: str, what: str, facts: Facts | None, arguments: Answer, record: _Record) -> Answer:
+        child = self._running()
+        if record.loaded_in != child.pid:
+            self._exchange(child, name, {"what": "load"}, self.settings.rule_plugin_start_s)
+            record.loaded_in = child.pid
+        told = {} if facts is None else {"facts": facts_to_json(facts)}
+        return self._exchange(
+            child, name, {"what": what, **arguments, **told}, self.settings.rule_plugin_limit_ms / 1000
+        )
 
-    def _exchange(self, process: "subprocess.Popen[bytes]", question: Any, name: str, limit_s: float) -> dict[str, Any]:
+    def _exchange(self, child: PluginChild, name: str, question: Answer, limit_s: float) -> Answer:
         try:
-            _write(process, orjson.dumps(question) + b"\n", limit_s)
-            answer: dict[str, Any] = orjson.loads(_line(process, limit_s))
-        except BaseException as error:
-            self._kill()  # an answer that comes late must never be taken for that of the next question
-            if isinstance(error, TimeoutError):
-                raise PluginFailed(f"{name} did not answer within {limit_s * 1000:.0f} ms") from None
-            if isinstance(error, OSError | EOFError | ValueError | TypeError):
-                raise PluginFailed(f"{name} broke its process: {type(error).__name__} {error}") from None
+            answer = child.ask(
+                question | {"name": name, "limit_s": limit_s}, limit_s, self.settings.rule_plugin_start_s
+            )
+        except TimeoutError:
+            self._kill()
+            raise PluginFailed(f"{name} did not answer within {limit_s * 1000:.0f} ms") from None
+        except (OSError, EOFError, ValueError, TypeError) as error:
+            self._kill()
+            raise PluginFailed(f"{name} broke its process: {type(error).__name__} {error}") from None
+        except BaseException:
+            self._kill()  # told to end by a time limit, in the middle of it
             raise
         if "refused" in answer:
             raise PluginRefused(answer["refused"])
@@ -136,55 +128,16 @@ class PluginDesk:
             record.aside_until = time.monotonic() + self.settings.rule_plugin_aside_s
             log.warning("condition_set_aside", condition=name, failures=record.failures, problem=why)
 
-    def _running(self) -> "subprocess.Popen[bytes]":
-        if self._process is None or self._process.poll() is not None:
+    def _running(self) -> PluginChild:
+        if self._child is None or not self._child.lives:
             self._kill()
-            environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", _MODULE],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                bufsize=0,
-                env=environment,
-                start_new_session=True,  # a signal to our group, such as Ctrl-C, is ours to pass on
-            )
-        return self._process
+            self._child = PluginChild()
+        return self._child
 
     def _kill(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        with suppress(ProcessLookupError):
-            process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with suppress(OSError):
-                pipe.close()  # type: ignore[union-attr]  # both are pipes
-
-
-def _write(process: "subprocess.Popen[bytes]", data: bytes, limit_s: float) -> None:
-    """Write all of it; raises TimeoutError where the other side does not read."""
-    deadline, fd = time.monotonic() + limit_s, process.stdin.fileno()  # type: ignore[union-attr]  # a pipe
-    while data:
-        if not select.select([], [fd], [], max(deadline - time.monotonic(), 0))[1]:
-            raise TimeoutError
-        data = data[os.write(fd, data[: select.PIPE_BUF]) :]
-
-
-def _line(process: "subprocess.Popen[bytes]", limit_s: float) -> bytes:
-    """Return one line; raises TimeoutError, EOFError, or ValueError when it is endless."""
-    deadline, fd = time.monotonic() + limit_s, process.stdout.fileno()  # type: ignore[union-attr]  # a pipe
-    read = b""
-    while not read.endswith(b"\n"):
-        if not select.select([fd], [], [], max(deadline - time.monotonic(), 0))[0]:
-            raise TimeoutError
-        piece = os.read(fd, _ANSWER_MAX)
-        if not piece:
-            raise EOFError("it ended")
-        read += piece
-        if len(read) > _ANSWER_MAX:
-            raise ValueError("its answer is too long")
-    return read
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
 
 
 @lru_cache(maxsize=1)

@@ -1,5 +1,6 @@
 """Facts as JSON, for the process that plug-ins run in."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
@@ -8,7 +9,7 @@ from uuid import UUID
 
 from fntx_sessions.automation.rules.model import Facts, MarketFacts, SessionFacts
 from fntx_sessions.schemas import SessionStatus
-from fntx_sessions.trading.calendars import get_calendar
+from fntx_sessions.trading.calendars import Calendar, get_calendar
 
 _MONEY = ("daily_pnl", "loss_limit", "drawdown")
 
@@ -30,8 +31,8 @@ def facts_to_json(facts: Facts) -> dict[str, Any]:
     }
 
 
-def facts_from_json(data: dict[str, Any]) -> Facts:
-    """Return the facts that `facts_to_json` wrote."""
+def facts_from_json(data: dict[str, Any], calendar: Callable[[str], Calendar] = get_calendar) -> Facts:
+    """Return the facts that `facts_to_json` wrote; calendar: how to come by one."""
     session, started_at = data["session"], data["started_at"]
     if session is not None:
         session |= {name: None if session[name] is None else Decimal(session[name]) for name in _MONEY}
@@ -39,7 +40,7 @@ def facts_from_json(data: dict[str, Any]) -> Facts:
         UUID(data["session_id"]),
         datetime.fromisoformat(data["now"]),
         SessionStatus(data["status"]),
-        get_calendar(data["calendar"]),
+        calendar(data["calendar"]),
         data["extended"],
         None if started_at is None else datetime.fromisoformat(started_at),
         None if data["market"] is None else MarketFacts(**data["market"]),

@@ -7,36 +7,68 @@ too long, so that a hung plug-in does not outlive a parent that died.
 import os
 import signal
 import sys
+from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import entry_points
 from math import isfinite
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from fntx_sessions.automation.rules.model import Condition, Reading
 from fntx_sessions.automation.rules.plugin_facts import facts_from_json
 from fntx_sessions.automation.rules.plugins import GROUP
+from fntx_sessions.trading.calendars import Calendar, get_calendar
 
-_GRACE_S = 5.0
+GRACE_S = 5.0
 _loaded: dict[str, Condition] = {}
 _checked: dict[tuple[str, str], Any] = {}
 _CHECKED_MAX = 1000
+_answers: list[Any] = []  # where answers go, once it is open
 
 
 class Rubbish(Exception):
     """A plug-in returned what no condition may return."""
 
 
+class _LazyCalendar:
+    """A calendar that is loaded when a plug-in first looks at it: that takes seconds, most need none of it.
+
+    Meanwhile the asker is told to wait, once a process and calendar: those seconds are not the plug-in's.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __getattr__(self, what: str) -> Any:
+        return getattr(_loaded_calendar(self.name), what)
+
+
+@lru_cache(maxsize=16)
+def _loaded_calendar(name: str) -> Calendar:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    _say({"wait": name})
+    calendar = get_calendar(name)
+    calendar.is_trading_day(datetime.now(UTC).date())
+    return calendar
+
+
 def main() -> None:
     """Answer questions until there are no more."""
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    _answers.append(os.fdopen(os.dup(1), "wb", buffering=0))
     os.dup2(2, 1)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     for line in sys.stdin.buffer:
-        answers.write(orjson.dumps(_answer(orjson.loads(line))) + b"\n")
+        _say(_answer(orjson.loads(line)))
+
+
+def _say(answer: dict[str, Any]) -> None:
+    for answers in _answers:
+        answers.write(orjson.dumps(answer) + b"\n")
 
 
 def _answer(question: dict[str, Any]) -> dict[str, Any]:
-    signal.setitimer(signal.ITIMER_REAL, question["limit_s"] + _GRACE_S)
+    signal.setitimer(signal.ITIMER_REAL, question["limit_s"] + GRACE_S)
     try:
         return {"answer": True} if question["what"] == "load" and _load(question["name"]) else _run(question)
     except Rubbish as error:
@@ -79,7 +111,9 @@ def _check(condition: Condition, value: Any) -> dict[str, Any]:
 
 def _look(condition: Condition, question: dict[str, Any]) -> dict[str, Any]:
     value, clear = _kept(condition, question["value"]), question["clear"]
-    reading = condition.read(facts_from_json(question["facts"]), value)
+    reading = condition.read(
+        facts_from_json(question["facts"], lambda name: cast("Calendar", _LazyCalendar(name))), value
+    )
     if not isinstance(reading, Reading):
         raise Rubbish(f"read gave {type(reading).__name__}, no Reading")
     found = _plain(reading._asdict(), "read")
