@@ -25,10 +25,10 @@ from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.orders import Fill, OrderIntent, OrderRequest
 from fntx_sessions.trading.paper_rows import fill_row
 
-EQUITY_AT_ROLL = """a.equity + coalesce((
-  SELECT sum(d.realized - d.fees) + coalesce(sum(d.unrealized) FILTER (WHERE d.trade_date = (
-    SELECT max(l.trade_date) FROM session_days l WHERE l.session_id = d.session_id AND l.trade_date < {day})), 0)
-  FROM session_days d WHERE d.account_id = a.account_id AND d.trade_date < {day}), 0)"""
+# A day's three columns add up to its result since its own roll, so that a position held overnight counts in each day
+# by what it moved there.
+EQUITY_AT_ROLL = """a.equity + coalesce((SELECT sum(d.realized + d.unrealized - d.fees) FROM session_days d
+  WHERE d.account_id = a.account_id AND d.trade_date < {day}), 0)"""
 _ROLL = text(f"""
 INSERT INTO account_days (account_id, trade_date, equity_at_roll)
 SELECT a.account_id, :trade_date, {EQUITY_AT_ROLL.format(day=":trade_date")}

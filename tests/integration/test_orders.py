@@ -182,20 +182,24 @@ def test_settling_twice_acts_once(hosting):
 
 
 def test_equity_at_the_roll_carries_earlier_days(hosting):
-    """Equity = what the account began with + all earlier days' realised - fees + each session's last unrealised."""
+    """Equity = what the account began with + each earlier day's result, also of a position held overnight.
+
+    Sold for $100 on the 4th and marked at $40 that evening, bought back for $10 on the 5th: $90 less two fees of $2. A
+    day's realised is its result less what is unrealised since the opening: 60 - 60 on the 4th, 30 - 0 on the 5th.
+    """
     session_id = hosting.started()
     account = f"paper:{session_id}"
     add = (
         "INSERT INTO session_days (session_id, trade_date, account_id, realized, fees, unrealized) "
         "VALUES (:id, :day, :account, :realized, :fees, :unrealized)"
     )
-    for day, realized, fees, unrealized in ((4, 100, 2, 50), (5, -300, 3, -40), (9, 999, 9, 9)):
+    for day, realized, fees, unrealized in ((4, 0, 2, 60), (5, 30, 2, 0), (9, 999, 9, 9)):
         hosting.run(
             add, id=session_id, day=date(2018, 1, day), account=account, realized=realized, fees=fees,
             unrealized=unrealized,
         )  # fmt: skip
     found = orders.account_day(hosting.desk.engine, account, DAY)
-    assert found.equity_at_roll == Decimal(100_000 + 100 - 2 - 300 - 3 - 40)
+    assert found.equity_at_roll == Decimal(100_000 + 90 - 4)
     assert found.pnl == Decimal(999 + 9 - 9)
     hosting.run("UPDATE session_days SET realized = 0 WHERE trade_date < :day", day=DAY)
     assert orders.account_day(hosting.desk.engine, account, DAY).equity_at_roll == found.equity_at_roll, "rolled once"
