@@ -1,6 +1,7 @@
 """What holds for every course of the market: dwell, hysteresis, cooldown, restarts, clocks that jump, unknowns."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -8,10 +9,15 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from rules_harness import NOW, RULE_HELD, S, condition, facts, judged, rules
+from rules_harness import NOW, RULE_HELD, SETTINGS, S, condition, facts, judged, rules
 
+from fntx_sessions.automation.rules.checking import check_rules
+from fntx_sessions.automation.rules.compile import compile_stored
+from fntx_sessions.automation.rules.conditions import GROUPS, LEAVES
 from fntx_sessions.automation.rules.conditions.groups import all_of, any_of, none_of
 from fntx_sessions.automation.rules.model import Action, Memory
+from fntx_sessions.automation.rules.options import KEYS
+from fntx_sessions.exceptions import InvalidArgument
 
 three = some.sampled_from([True, False, None])
 levels = some.one_of(some.none(), some.integers(20, 40).map(float))
@@ -124,3 +130,39 @@ def test_less_data_only_ever_takes_starts_and_resumes_away(lost):
     assert begun.action is (None if blind else Action.START)
     resumed = judged(rules(resume=needs), replace(found, status=S.PAUSED), holds=RULE_HELD)
     assert resumed.action is (None if blind else Action.RESUME)
+
+
+def _odd(name, value, options):
+    return {"condition": name, "value": value, **options}
+
+
+NAMES = [*LEAVES, *GROUPS, "gone", ""]
+json_values = some.recursive(
+    some.none()
+    | some.booleans()
+    | some.integers()
+    | some.floats(allow_nan=False, allow_infinity=False)
+    | some.text(max_size=8),
+    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+options = some.dictionaries(some.sampled_from([*KEYS[2:], "nonsense"]), json_values, max_size=2)
+odd_rules = some.recursive(
+    json_values | some.builds(_odd, some.sampled_from(NAMES), json_values, options),
+    lambda inner: some.builds(_odd, some.sampled_from([*GROUPS]), some.lists(inner, max_size=3), options),
+    max_leaves=4,
+)
+
+
+@given(json_values | some.lists(odd_rules, max_size=3), some.sampled_from(list(S)))
+def test_no_stored_rule_breaks_an_evaluation_and_no_written_one_the_edge(found, status):
+    """Reading takes whatever is stored; the edge takes it too, or refuses it by path."""
+    sets = {f"auto_{name}_conditions": found for name in ("start", "stop", "pause", "resume")}
+    with suppress(InvalidArgument):
+        check_rules(sets)
+    written = json.dumps(sets)
+    verdict = judged(compile_stored(written, SETTINGS), facts(status=status), holds=RULE_HELD)
+    assert verdict.why
+    json.dumps([one.to_json() for truths in verdict.truths.values() for one in truths], allow_nan=False)
+    again = judged(compile_stored(written, SETTINGS), facts(status=status), verdict.memory, holds=RULE_HELD)
+    assert again.why

@@ -54,7 +54,10 @@ def _keys() -> dict[str, str]:
 
 def _rules(items: Any, name: str, field: str, depth_max: int | None) -> tuple[Rule, ...]:
     if not isinstance(items, list):
-        raise InvalidArgument(field, "should be a list of conditions", "Write a list, empty for none.")
+        error = InvalidArgument(field, "should be a list of conditions", "Write a list, empty for none.")
+        if depth_max is not None:
+            raise error
+        return (_unusable(items, _Place(f"{name}.0", field, 0, depth_max), error),)
     return tuple(
         _rule(item, _Place(f"{name}.{index}", f"{field}.{index}", 0, depth_max)) for index, item in enumerate(items)
     )
