@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fntx_sessions.agents.runtime import Runtime
+from fntx_sessions.exceptions import Rejected
 from fntx_sessions.lifecycle import orders
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import Severity
@@ -27,7 +28,10 @@ class Requests:
 
 @dataclass(slots=True)
 class HostedDesk:
-    """The Desk of one step; see agents/base.py for what each method promises."""
+    """The Desk of one step; see agents/base.py for what each method promises.
+
+    calls, calls_failed: of the broker, for the error rate.
+    """
 
     desk: Desk
     runtime: Runtime
@@ -35,6 +39,8 @@ class HostedDesk:
     board: Board | None = None
     requests: Requests = field(default_factory=Requests)
     events: list[dict[str, Any]] = field(default_factory=list)
+    calls: int = 0
+    calls_failed: int = 0
 
     def place(self, request: OrderRequest) -> Placed:
         """Commit the intent, place it, note what came of it in the ledger, and keep the book in step."""
@@ -53,7 +59,7 @@ class HostedDesk:
         )
         runtime.sequence += 1
         runtime.recent.latencies.append(latency)
-        with self._unsure():
+        with self._called():
             placed = runtime.broker.place(intent, board, runtime.clock.now)
             failpoint("order.placed")
             orders.settle(self.desk.engine, {placed.client_order_id: placed.status}, placed.fills)
@@ -62,12 +68,26 @@ class HostedDesk:
 
     def cancel(self, client_order_id: str) -> None:
         """Cancel at the broker; an order that filled meanwhile comes in with the next match."""
-        with self._unsure():
+        with self._called():
             status = self.runtime.broker.cancel(self.runtime.session_id, self.runtime.epoch, client_order_id)
             if status != "filled":
                 # None: the broker never saw it.
                 orders.settle(self.desk.engine, {client_order_id: status or "rejected"})
                 self.runtime.book.gone(client_order_id)
+
+    @contextmanager
+    def _called(self) -> Iterator[None]:
+        """Count a call of the broker; one that a newer epoch or the broker refuses is no failure, nor an attempt."""
+        try:
+            with self._unsure():
+                yield
+        except Rejected:
+            raise
+        except Exception:
+            self.calls += 1
+            self.calls_failed += 1
+            raise
+        self.calls += 1
 
     @contextmanager
     def _unsure(self) -> Iterator[None]:

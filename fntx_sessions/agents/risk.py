@@ -53,16 +53,21 @@ def _watch_losses(state: State, context: StepContext, money: Money) -> None:
     context.outputs.loss_fired = money.fired or latched
     if money.fired and not latched:
         _fire(state, context, money)
-    elif money.counted <= -context.rules.loss_warning_fraction * money.limit and first_time(state, "loss", context):
+    elif (
+        not context.outputs.loss_fired
+        and money.counted <= -context.rules.loss_warning_fraction * money.limit
+        and first_time(state, "loss", context)
+    ):
         share = round(-money.counted / money.limit * 100)
-        text = f"day's loss ${-money.counted} is {share} % of the limit ${money.limit}, where trading stops"
+        text = f"day's loss ${-money.counted:.2f} is {share} % of the limit ${money.limit:.2f}, where trading stops"
         context.desk.emit("loss_limit_near", "risk", Severity.WARNING, text)
 
 
 def _fire(state: State, context: StepContext, money: Money) -> None:
     if not first_time(state, "loss_fired", context):
         return
-    text = f"day's loss ${-money.counted} reached the limit ${money.limit}: positions are closed, nothing is opened"
+    lost, limit = f"${-money.counted:.2f}", f"${money.limit:.2f}"
+    text = f"day's loss {lost} reached the limit {limit}: positions are closed, nothing is opened"
     context.desk.latch_loss(text)
     data = {"account_pnl": str(money.account_pnl), "counted": str(money.counted), "limit": str(money.limit)}
     context.desk.emit("loss_limit_fired", "risk", Severity.CRITICAL, text, data, requires_action=True)

@@ -88,6 +88,7 @@ def _bar(desk: Desk, runtime: Runtime, done: Slice) -> None:
         _begin(desk, runtime, hosted.board)
     context = _context(runtime, tick, hosted)
     attempted, failed = _step_agents(runtime, context, hosted)
+    attempted, failed = attempted + hosted.calls, failed + hosted.calls_failed
     _collect(runtime, context, done, {"attempted": attempted, "failed": failed})
     _measure(desk, context, done, attempted, failed)
     runtime.clock.advance()

@@ -41,7 +41,7 @@ def _from_stdin() -> list[str]:
         data = json.loads(text)
         rows = data if isinstance(data, list) else [data]
         return [row if isinstance(row, str) else str(row["session_id"]) for row in rows]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         fix = "Pipe ids, one a line, or what `fntx ls --json` prints."
         raise InvalidArgument("stdin", "holds no session ids", fix) from error
 

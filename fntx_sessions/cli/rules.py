@@ -120,9 +120,15 @@ def _source(
     if sum(one is not None for one in (session_id, template, file)) != 1:
         raise InvalidArgument("rules", "come from one of ID, --template NAME and --rules FILE", "Give one of them.")
     if file is not None:
-        return _json(file.name, _text(file, "--rules")), None, None
+        return _sets(_json(file.name, _text(file, "--rules"))), None, None
     found = _found(session_id, template)
     return {name: found[name] for name in SETS}, SessionType(found["session_type"]), found["calendar"]
+
+
+def _sets(given: Any) -> Answer:
+    from fntx_sessions.automation.rules.editing import rule_lists  # noqa: PLC0415 -- as above
+
+    return rule_lists(given, "rules")
 
 
 def _found(session_id: str | None, template: str | None) -> Answer:
@@ -258,3 +264,6 @@ def _json(where: str, text: str) -> Any:
         raise InvalidArgument(
             where, problem, "Mind the quotes: JSON has double ones, the shell takes single ones."
         ) from None
+    except RecursionError:
+        fix = "Nest conditions at most FNTX_RULE_DEPTH_MAX deep."
+        raise InvalidArgument(where, "is nested too deep to be read", fix) from None

@@ -42,10 +42,11 @@ def _next(found: Answer) -> str:
 
 
 def _show_set(one: Answer) -> None:
-    looked = "" if one["looked_at"] else f" [dim]- looked at {one['when']}[/dim]"
+    looked = "" if one["looked_at"] else f" [dim]- not looked at now, only {one['when']}[/dim]"
     _print(f"\n[bold]{one['name']}[/bold] ({_NEEDS[one['needs']]}){looked}")
     if one["conditions"]:
-        output.table(_flat(one["conditions"], 0), TRUTH_COLUMNS, "")
+        listed = [row | {"looked_at": one["looked_at"]} for row in _flat(one["conditions"], 0)]
+        output.table(listed, TRUTH_COLUMNS, "")
     else:
         _print("  no rules")
 
@@ -56,6 +57,8 @@ def _flat(truths: list[Answer], depth: int) -> list[Answer]:
 
 
 def _is(row: Answer) -> str:
+    if not row["looked_at"]:
+        return f"[dim]({row['is']}, acts on nothing now)[/dim]"
     waits = " [dim](not yet met)[/dim]" if row["is"] == "true" and not row["met"] else ""
     return _TRUTH[row["is"]] + waits
 

@@ -42,3 +42,5 @@ def _value(text: str, where: str) -> Any:
         return json.loads(text, parse_constant=refuse)
     except json.JSONDecodeError:
         return text
+    except RecursionError:
+        raise InvalidArgument(where, "is nested too deep to be read", "Write it flatter.") from None

@@ -141,7 +141,10 @@ def _check_order(path: Path, days: list[tuple[int, Day]], calendar: Calendar) ->
         if before is not None:
             _check_step(where, before, day.date, calendar)
         if not calendar.is_trading_day(day.date):
-            raise InvalidArgument(where, f"{day.date} is not a trading day of {calendar.name}", "Remove the row.")
+            wrong = (
+                f"Remove the row; if the file is of another exchange than {calendar.name}, name that one's calendar."
+            )
+            raise InvalidArgument(where, f"{day.date} is not a trading day of {calendar.name}", wrong)
         before = day.date
 
 
@@ -153,5 +156,8 @@ def _check_step(where: str, before: date, day: date, calendar: Calendar) -> None
     gap = calendar.trading_days(before, day)[1:]
     left_out = [str(missing) for missing in gap if missing != day]
     if left_out:
+        fix = f"Add the rows; if the file is of another exchange than {calendar.name}, name that one's calendar."
         shown = ", ".join(left_out[:_SHOWN_GAP]) + (" ..." if len(left_out) > _SHOWN_GAP else "")
-        raise InvalidArgument(where, f"{len(left_out)} trading day(s) before {day} missing: {shown}", "Add the rows.")
+        raise InvalidArgument(
+            where, f"{len(left_out)} trading day(s) of {calendar.name} before {day} missing: {shown}", fix
+        )

@@ -251,7 +251,7 @@ def test_values_are_json_where_they_can_be_and_text_where_not():
     assert pairs(given, "--set") == {
         "a": 1, "b": 0.5, "c": True, "d": ["x"], "e": {"f": "XNYS", "g": None}, "h": "a=b",
     }  # fmt: skip
-    for bad in ("a=Infinity", "a=-inf", "a=nan", 'a={"b": NaN}', "=1", "a..b=1"):
+    for bad in ("a=Infinity", "a=-inf", "a=nan", 'a={"b": NaN}', "=1", "a..b=1", "a=" + "[" * 100_000):
         with pytest.raises(InvalidArgument):
             pairs([bad], "--set")
 

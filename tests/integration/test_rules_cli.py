@@ -202,6 +202,7 @@ def test_bad_rules_and_bad_days_are_one_sentence_that_names_the_place(nobody, tm
         (["set", "abcd1234", "--stop", "vix"], "is not JSON"),
         (["set", "abcd1234", "--stop", '{"value": 3}'], "is not a list of conditions"),
         (["set", "abcd1234", "--stop", "@nowhere.json"], "cannot be read"),
+        (["set", "abcd1234", "--stop", "[" * 100_000], "--stop: is nested too deep"),
         (["set", "--template", "x", "--stop", "none", "--expected-version", "3"], "--expected-version"),
         (["ls"], "ID or of --template"),
         (["explain"], "Missing argument"),
@@ -255,7 +256,7 @@ def test_explain_prints_each_condition_and_what_is_next(hosting, capsys):
     assert run(["rules", "explain", str(session_id)]) == Exit.DONE
     told = shown(capsys)
     for part in (
-        "initializing", "next: not started:", "start (all must hold)", "stop (any is enough) - looked at",
+        "initializing", "next: not started:", "start (all must hold)", "stop (any is enough) - not looked at now, only",
         "start.1 vix_below 31.2 30", "unknown", "no decisions yet",
     ):  # fmt: skip
         assert part in told
@@ -283,6 +284,21 @@ def test_rules_of_a_session_are_set_and_listed(hosting, tmp_path, capsys):
     assert run(["rules", "set", session_id, "--resume", '{"condition": "vix_below", "value": 20}']) == Exit.DONE
     assert [one["value"] for one in hosting.row(session_id)["config"]["auto_resume_conditions"]] == [20]
     assert run(["rules", "set", session_id, "--stop", "none", "--expected-version", "1"]) == Exit.REFUSED
+
+
+def test_a_list_in_place_of_rule_sets_is_refused_in_words_before_the_desk_is_asked(nobody, tmp_path, capsys):
+    """Over a recording as over a file of days."""
+    path = _file(tmp_path, "rules.json", "[]")
+    assert run(["rules", "rehearse", "--rules", path, "--over", "abcd1234"]) == Exit.USAGE
+    assert "rules: is not an object with rule sets. Write an object with" in capsys.readouterr().err
+
+
+def test_a_set_that_is_not_looked_at_does_not_look_like_one_about_to_act(hosting, capsys):
+    """In the evening `market_close` is true of a session that has not started, and stops nothing."""
+    config = PUBLISHED | {"auto_stop_conditions": [{"condition": "time_after", "value": "00:00:00"}]}
+    session_id = hosting.create("regular", config=config)
+    assert run(["rules", "explain", str(session_id)]) == Exit.DONE
+    assert "(true, acts on nothing now)" in shown(capsys)
 
 
 def test_a_bad_condition_is_refused_with_its_path(hosting, capsys):

@@ -144,15 +144,75 @@ IMPOSSIBLE = [
     ([condition("all_of", both(("vix_above", 30), ("vix_below", 20)))], "0.value.1.value", "never hold together"),
     ([condition("vix_above", 30), condition("all_of", [condition("vix_below", 20)])], "1.value.0.value", "never"),
     ([condition("duration_above", 5)], "0.value", "has not started"),
+    ([condition("any_of", [condition("duration_above", 5)])], "0.value.0.value", "has not started"),
+    ([condition("none_of", [condition("drawdown_above", 5)])], "0.value.0.value", "has not started"),
+    ([condition("position_count_above", 0)], "0.value", "has not started"),
+    ([condition("drawdown_above", 5)], "0.value", "has not started"),
+    ([condition("daily_loss_exceeded")], "0.value", "refuses every start"),
+    (
+        both(("market_open", True), ("market_open", False)),
+        "1.value",
+        "market_open true and market_open false never hold",
+    ),
+    (both(("market_close", True), ("market_open", True)), "0.value", "today's close has passed"),
+    (both(("market_open", True), ("time_before", "09:30:00")), "1.value", "it opens at 09:30:00, and market_open must"),
+    (both(("market_open", True), ("day_of_week", "sunday")), "1.value", "XNYS does not trade on a sunday"),
+    (both(("market_open", True), ("minutes_after_open_above", 400)), "1.value", "never open for more than 390 minutes"),
+    (both(("market_open", True), ("liquidity_status", "stale")), "1.value", "needs fresh quotes, not stale ones"),
+    ([condition("vix_below", 30), condition("none_of", [condition("vix_below", 30)])], "1.value.0.value", "exclude"),
+    ([condition("vix_below", 30), condition("none_of", [condition("vix_below", 35)])], "1.value.0.value", "exclude"),
+    ([condition("all_of", both(("market_open", True), ("day_of_week", "sat")))], "0.value.1.value", "on a saturday"),
 ]
 
 
 @pytest.mark.parametrize(("found", "path", "says"), IMPOSSIBLE, ids=itertools.count())
 def test_rules_that_could_never_come_true_together_are_refused(found, path, says):
     """In a set where all must hold, and in an all_of anywhere."""
-    field, told = refused(start(*found))
+    field, told = refused(start(*found), SessionType.REGULAR)
     assert field == f"{START}.{path}"
     assert says in told
+
+
+# Of what looks like them, this can come true.
+POSSIBLE = [
+    [condition("none_of", [condition("vix_below", 25)]), condition("vix_below", 30)],
+    [condition("vix_below", 30), condition("none_of", [condition("vix_below", 30, for_s=60)])],
+    [condition("any_of", [condition("duration_above", 5), condition("vix_below", 30)])],
+    both(("market_open", True), ("time_before", "09:30:01")),
+    both(("market_open", True), ("minutes_after_open_above", 389)),
+    both(("market_open", True), ("day_of_week", ["sun", "mon"])),
+    both(("market_open", False), ("day_of_week", "sunday")),
+    both(("market_open", True), ("liquidity_status", ["stale", "normal"])),
+    [condition("market_open", max_age_s=600), condition("liquidity_status", "stale")],
+    [condition("daily_loss_exceeded", 500)],  # of the others on a shared account
+]
+
+
+@pytest.mark.parametrize("found", POSSIBLE, ids=itertools.count())
+def test_what_only_looks_impossible_is_taken(found):
+    """The table refuses nothing that could fire."""
+    check_rules(start(*found), session_type=SessionType.REGULAR)
+
+
+def test_what_no_start_can_see_a_resume_may():
+    """A session that was paused lasts, holds positions, and has seen a close."""
+    found = [condition("duration_above", 5), condition("position_count_above", 0), condition("market_close")]
+    check_rules({"auto_resume_conditions": [*found, condition("market_open")]}, session_type=SessionType.REGULAR)
+
+
+def test_hours_are_those_of_the_calendar_and_the_type():
+    """Pre-market opens at four; and what must hold together in an all_of of any set is looked at."""
+    early = both(("market_open", True), ("time_before", "09:00:00"))
+    check_rules(start(*early), session_type=SessionType.EXTENDED_HOURS)
+    check_rules({"auto_stop_conditions": early}, session_type=SessionType.REGULAR)
+    in_stop = {"auto_stop_conditions": [condition("all_of", early)]}
+    assert refused(in_stop, SessionType.REGULAR)[0] == f"{STOP}.0.value.1.value"
+
+
+def test_a_rule_without_its_value_is_told_so():
+    """Nobody wrote true."""
+    field, told = refused(stop({"condition": "vix_above"}))
+    assert (field, "is missing: vix_above needs one. Write a number" in told) == (f"{STOP}.0.value", True)
 
 
 def test_what_is_impossible_together_may_stand_side_by_side():

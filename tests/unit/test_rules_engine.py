@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from rules_harness import NOW, RULE_HELD, S, condition, facts, judged, rules, stored_rules
 
-from fntx_sessions.automation.rules.model import Action, Memory
+from fntx_sessions.automation.rules.model import PAST, Action, Memory
 from fntx_sessions.schemas import Hold
 
 TRUE, FALSE = condition("vix_above", 10), condition("vix_above", 90)
@@ -100,6 +100,37 @@ def test_a_pause_rule_that_cannot_tell_keeps_nobody_from_resuming():
     found = facts(status=S.PAUSED, session={"error_rate": None})
     ruleset = rules(resume=[TRUE], pause=[condition("error_rate_above", 0.1)])
     assert judged(ruleset, found, holds=RULE_HELD).action is Action.RESUME
+
+
+DARK = {"vix": None, "regime": "normal"}
+NEEDS_VIX = [condition("vix_above", 60), condition("any_of", [condition("vix_above", 60), condition("vix_above", 70)])]
+
+
+@pytest.mark.parametrize("name", ["stop", "pause"])
+@pytest.mark.parametrize("needs", NEEDS_VIX)
+def test_nothing_starts_or_resumes_while_what_would_stop_it_cannot_be_seen(name, needs):
+    """A feed that loses its VIX in a storm sends nobody back to opening positions."""
+    calm = condition("market_regime", "normal")
+    ruleset = rules(start=[calm], resume=[calm], **{name: [needs]})
+    for status, action in ((S.INITIALIZING, Action.START), (S.PAUSED, Action.RESUME)):
+        blind = judged(ruleset, facts(status=status, market=DARK), holds=RULE_HELD)
+        assert blind.action is None
+        assert blind.why.startswith(f"not {PAST[action]}: what stops or pauses it is not known: ")
+        assert "VIX not known" in blind.why
+        assert judged(ruleset, facts(status=status, market={"regime": "normal"}), holds=RULE_HELD).action is action
+
+
+def test_what_nobody_could_know_keeps_nobody_from_starting_or_resuming():
+    """Quotes at night, what a session will report once it runs, an error rate of few attempts: all harmless."""
+    late = condition("time_after", "17:00")
+    ruleset = rules(start=[late], resume=[late], stop=[condition("vix_above", 60)])
+    for status, action in ((S.INITIALIZING, Action.START), (S.PAUSED, Action.RESUME)):
+        night = facts(NOW + timedelta(hours=9), status=status, market=False)
+        assert judged(ruleset, night, holds=RULE_HELD).action is action
+    own = rules(start=[TRUE], stop=[condition("drawdown_above", 5), condition("error_rate_above", 0.1)])
+    fresh = facts(status=S.INITIALIZING, started_at=None, session=False)
+    begun = judged(own, fresh)
+    assert (begun.action, set(begun.truths), set(begun.memory.rules)) == (Action.START, {"start"}, {"start.0"})
 
 
 def test_the_specs_market_awareness():

@@ -118,7 +118,7 @@ def test_a_higher_vix_never_turns_vix_above_off_nor_vix_below_on(limit, vix, mor
 
 @given(some.sets(some.sampled_from(["vix", "regime", "spot", "market", "session"])))
 def test_less_data_only_ever_takes_starts_and_resumes_away(lost):
-    """A rule in the negative starts nothing on what it cannot see; what no rule looks at may be missing."""
+    """Nor does a rule in the negative act on what it cannot see, nor any while what stops it is not seen."""
     needs = [
         condition("none_of", [condition("vix_above", 90)]),
         condition("any_of", [condition("market_regime", "normal"), condition("vix_above", 90)]),
@@ -126,6 +126,11 @@ def test_less_data_only_ever_takes_starts_and_resumes_away(lost):
     market = replace(facts().market, **dict.fromkeys(lost & {"vix", "regime", "spot"}))
     found = replace(facts(), **{"market": market} | dict.fromkeys(lost & {"market", "session"}))
     blind = bool(lost & {"vix", "regime", "market"})
+    guards = [condition("vix_above", 95), condition("any_of", [condition("spy_change_below", -90)])]
+    guarded = dict.fromkeys(("stop", "pause"), guards)
+    unseen = bool(lost & {"vix", "spot", "market"})
+    begun = judged(rules(start=[condition("time_after", "00:00")], **guarded), replace(found, status=S.INITIALIZING))
+    assert begun.action is (None if unseen else Action.START)
     begun = judged(rules(start=needs), replace(found, status=S.INITIALIZING))
     assert begun.action is (None if blind else Action.START)
     resumed = judged(rules(resume=needs), replace(found, status=S.PAUSED), holds=RULE_HELD)

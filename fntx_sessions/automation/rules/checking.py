@@ -1,21 +1,21 @@
 """Whether the rules of a config can work: asked where configs come in, never where stored ones are read."""
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, date, datetime, time
-from functools import lru_cache
+from datetime import date, time
 from typing import Any
 
 import orjson
 
 from fntx_sessions.automation.rules.compile import SETS, compile_rules
-from fntx_sessions.automation.rules.impossible import field_of, required
+from fntx_sessions.automation.rules.impossible import field_of, required, together
 from fntx_sessions.automation.rules.model import Rule, RuleSets
+from fntx_sessions.automation.rules.openings import check_open, doubtful, local_close, this_year
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.parsing import refuse_unstorable
 from fntx_sessions.schemas import SessionType
 from fntx_sessions.session_config import SessionConfig
 from fntx_sessions.settings import get_settings
-from fntx_sessions.trading.calendars import Calendar, Hours, get_calendar
+from fntx_sessions.trading.calendars import Calendar, get_calendar
 
 _KEYS = tuple(f"auto_{name}_conditions" for name in SETS)
 _DEFAULT_CALENDAR = SessionConfig.model_fields["calendar"].default
@@ -57,6 +57,10 @@ def _check_hours(sets: RuleSets, config: Mapping[str, Any], field: str, session_
     for rule in (*required(sets.start), *required(sets.resume)):
         if rule.condition == "time_after" and rule.value > _NOON:
             _check_before_close(rule, config, field, extended=extended)
+    for flat in together(sets):
+        doubts = doubtful(flat)
+        if doubts:
+            check_open(doubts, this_year(_calendar(config, field), extended=extended), field)
 
 
 def _check_before_close(rule: Rule, config: Mapping[str, Any], field: str, *, extended: bool) -> None:
@@ -89,19 +93,5 @@ def _day(config: Mapping[str, Any]) -> date | None:
 def _close(calendar: Calendar, day: date | None, *, extended: bool) -> time | None:
     hours = None if day is None else calendar.hours(day)
     if hours is not None:
-        return _local_close(calendar, hours, extended=extended)
-    return _latest_close(calendar.name, datetime.now(UTC).year, extended)
-
-
-@lru_cache(maxsize=64)
-def _latest_close(name: str, year: int, extended: bool) -> time | None:  # noqa: FBT001 - a key of the cache
-    """Return the latest time of day at which the exchange closes, None where it trades past midnight."""
-    calendar = get_calendar(name)
-    days = calendar.trading_days(date(year, 1, 1), date(year, 12, 31))
-    closes = [_local_close(calendar, hours, extended=extended) for day in days if (hours := calendar.hours(day))]
-    return None if None in closes else max((close for close in closes if close), default=None)
-
-
-def _local_close(calendar: Calendar, hours: Hours, *, extended: bool) -> time | None:
-    close = (hours.extended_close if extended else hours.close).astimezone(calendar.zone)
-    return close.time() if close.date() == hours.day else None
+        return local_close(calendar, hours, extended=extended)
+    return this_year(calendar, extended=extended).closes

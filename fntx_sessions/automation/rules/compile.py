@@ -119,7 +119,12 @@ def _body(raw: Any, field: str) -> Mapping[str, Any]:
 def _value(condition: Condition, body: Mapping[str, Any], place: _Place) -> Any:
     if place.depth_max is None and _is_foreign(condition):
         return body.get("value", True)  # another package's code is not asked for what the edge has let in
-    return _asked(condition, body.get("value", True), f"{place.field}.value")
+    try:
+        return _asked(condition, body.get("value", True), f"{place.field}.value")
+    except InvalidArgument as error:
+        if "value" in body:
+            raise
+        raise InvalidArgument(error.args[0], f"is missing: {condition.name} needs one", error.args[2]) from None
 
 
 def _is_foreign(condition: Condition) -> bool:

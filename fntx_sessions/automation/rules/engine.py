@@ -19,6 +19,7 @@ _LOOKED_AT: Mapping[SessionStatus, tuple[str, ...]] = {
     S.ERROR: ("stop",),
 }
 _POSITIONS_ONLY = (S.SUSPENDED, S.ERROR)
+_AGAINST = ("stop", "pause")
 _WHY_MAX = 1000
 
 
@@ -27,12 +28,13 @@ def evaluate(
 ) -> Verdict:
     """Return what a session's rules ask for at `facts.now`.
 
+    Nothing starts or resumes while what would stop or pause it is not known for want of data that should be there.
     holds: why it is paused. positions: some are open, so that stop rules are looked at in SUSPENDED and ERROR too.
     """
     names = _looked_at(facts.status, positions=positions)
     look = Look(facts, settings, memory.rules, facts.now.isoformat(timespec="microseconds"))
     truths: Truths = {name: tuple([judge(rule, look) for rule in getattr(rules, name)]) for name in names}
-    action, why = _decide(facts.status, truths, holds)
+    action, why = _seeing(*_decide(facts.status, truths, holds), rules, truths, look)
     kept = Memory(_cooling(memory, names) | look.kept)
     return Verdict(
         action,
@@ -94,6 +96,27 @@ def _resume(truths: Truths, holds: frozenset[Hold]) -> tuple[Action | None, str]
     return Action.RESUME, f"resumed: {_told(resuming)}"
 
 
+def _seeing(action: Action | None, why: str, rules: RuleSets, truths: Truths, look: Look) -> tuple[Action | None, str]:
+    """Return what was decided, but for a start or a resume while what stops or pauses the session cannot be seen."""
+    if action not in (Action.START, Action.RESUME):
+        return action, why
+    unseen = _unseen(rules, truths, look)
+    if not unseen:
+        return action, why
+    return None, f"not {why.partition(':')[0]}: what stops or pauses it is not known: {_told(unseen)}"
+
+
+def _unseen(rules: RuleSets, truths: Truths, look: Look) -> list[Truth]:
+    """Return the stop and pause rules that lack data; those of a session that has not started leave no memory."""
+    beside = look if "stop" in truths else Look(look.facts, look.settings, {}, look.now_text)
+    found = []
+    for name in _AGAINST:
+        named = getattr(rules, name)
+        judged = truths[name] if name in truths else [judge(rule, beside) for rule in named]
+        found += [truth for rule, truth in zip(named, judged, strict=True) if _lacks_data(rule, truth, beside)]
+    return found
+
+
 def _unmoved(what: str, truths: tuple[Truth, ...]) -> str:
     return f"{what}: {_told(truths)}" if truths else f"{what}: no stop or pause rules"
 
@@ -111,8 +134,12 @@ def _missing(rules: RuleSets, truths: Truths, look: Look) -> tuple[str, ...]:
     return tuple(
         rule.path
         for rule, truth in zip(rules.stop, truths.get("stop", ()), strict=False)
-        if truth.holds is None and any(leaf.path in look.missing for leaf in leaves(rule))
+        if _lacks_data(rule, truth, look)
     )
+
+
+def _lacks_data(rule: Rule, truth: Truth, look: Look) -> bool:
+    return truth.holds is None and any(leaf.path in look.missing for leaf in leaves(rule))
 
 
 def _cooling(memory: Memory, names: tuple[str, ...]) -> dict[str, Entry]:

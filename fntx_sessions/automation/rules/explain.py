@@ -12,6 +12,7 @@ from fntx_sessions.automation.rules import rows as decision_rows
 from fntx_sessions.automation.rules.compile import compile_stored
 from fntx_sessions.automation.rules.engine import evaluate
 from fntx_sessions.automation.rules.facts import Situation, read_situations
+from fntx_sessions.automation.rules.judgement import asked_why
 from fntx_sessions.automation.rules.model import Action, RuleSets, Truth, Verdict
 from fntx_sessions.automation.rules.moments import times
 from fntx_sessions.exceptions import verb
@@ -136,7 +137,8 @@ def _next(asked: _Question, verdict: Verdict) -> Json:
     if action is None or asleep:
         return _told(None, asleep or verdict.why)
     if refused is not None and refused.action is action:
-        why = f"{verdict.why}; asked {refused.tries} times, and the last answer was: {refused.outcome}"
+        times = "once" if refused.tries == 1 else f"{refused.tries} times"
+        why = f"{asked_why(action, verdict.why)}; asked {times}, and the last answer was: {refused.outcome}"
         return _told(action, why, refused.again_at)
     return _told(action, verdict.why, row["next_rule_at"])
 

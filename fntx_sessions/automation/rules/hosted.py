@@ -3,6 +3,7 @@
 Nothing here looks at the wall, so that a day that is played again is judged again alike.
 """
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,10 +12,11 @@ from fntx_sessions.agents.runtime import Runtime
 from fntx_sessions.automation.rules import acting
 from fntx_sessions.automation.rules.compile import compile_stored
 from fntx_sessions.automation.rules.judgement import Answer, Judged, Kept, judge, keep
+from fntx_sessions.automation.rules.latching import latch_fired
 from fntx_sessions.automation.rules.model import Facts, RuleSets, SessionFacts
 from fntx_sessions.automation.rules.moments import market_facts
 from fntx_sessions.automation.rules.rows import keep_one
-from fntx_sessions.automation.rules.telling import tell
+from fntx_sessions.automation.rules.telling import tell, tell_latched
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import SessionType
 from fntx_sessions.security.actor import Actor
@@ -40,8 +42,13 @@ def judge_bar(
 
 def ask(desk: Desk, actor: Actor, runtime: Runtime, judged: Judged) -> Answer:
     """Ask for what a bar's judgement wants, and keep what became of it, here and in Postgres."""
+    day = runtime.book.trade_date
+    fired = latch_fired(desk, judged, runtime.account_id, day, latched=runtime.account.latched is not None)
     answer = acting.ask(desk, actor, judged, runtime.version, runtime.epoch)
     kept = keep(judged, answer, desk.settings)
+    if fired is not None:
+        runtime.account = replace(runtime.account, latched=judged.why)
+        kept = tell_latched(kept, fired, runtime.account_id, day)
     keep_one(desk.engine, kept, runtime.epoch, desk.settings.rule_decisions_kept)
     runtime.standing = kept.standing
     return answer

@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 
 from fntx_sessions.automation.rules.engine import evaluate
-from fntx_sessions.automation.rules.model import Action, Facts, Memory, RuleSets, Truth, Verdict
+from fntx_sessions.automation.rules.model import PAST, Action, Facts, Memory, RuleSets, Truth, Verdict
 from fntx_sessions.automation.rules.standing import Asked, Standing
 from fntx_sessions.schemas import Hold, SessionStatus
 from fntx_sessions.settings import Settings
@@ -121,7 +121,10 @@ def _asked(judged: Judged, answer: Answer | None, settings: Settings) -> Asked |
 
 
 def _decision(judged: Judged, answer: Answer | None, sequence: int) -> dict[str, Any]:
-    why = judged.why if answer is None or not answer.problem else f"{judged.why}; {answer.result}: {answer.problem}"
+    undone = answer is not None and answer.result != "done"
+    why = asked_why(judged.wanted, judged.why) if undone and judged.wanted else judged.why
+    if answer is not None and answer.problem:
+        why = f"{why}; {answer.result}: {answer.problem}"
     return {
         "seq": sequence,
         "clock_at": judged.clock,
@@ -132,6 +135,11 @@ def _decision(judged: Judged, answer: Answer | None, sequence: int) -> dict[str,
         "truths": {name: [truth.to_json() for truth in found] for name, found in judged.verdict.truths.items()},
         "command_id": answer.command_id if answer else None,
     }
+
+
+def asked_why(action: Action, why: str) -> str:
+    """Return why an action is asked for, not saying that it came about: `start asked for: market open`."""
+    return f"{action} asked for: {why.removeprefix(f'{PAST[action]}: ')}"
 
 
 def _seen(judged: Judged, result: str | None) -> str:

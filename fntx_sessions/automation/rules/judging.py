@@ -7,11 +7,12 @@ from math import isfinite
 from typing import Any
 
 from fntx_sessions.automation.rules.conditions import GROUPS, LEAVES, Builtin
-from fntx_sessions.automation.rules.conditions.base import MARKET, Threshold
+from fntx_sessions.automation.rules.conditions.base import MARKET, SESSION, Threshold
 from fntx_sessions.automation.rules.conditions.hours import data_expected
 from fntx_sessions.automation.rules.model import Facts, Reading, Rule, Truth
 from fntx_sessions.automation.rules.plugins import Plugin
 from fntx_sessions.automation.rules.registry import known_conditions
+from fntx_sessions.schemas import SessionStatus
 from fntx_sessions.settings import Settings
 
 Entry = Mapping[str, Any]
@@ -123,9 +124,18 @@ def _unknown(rule: Rule, reading: Reading, settings: Settings) -> str:
 
 
 def _not_known(rule: Rule, look: Look, was: Entry | None, reading: Reading, why: str) -> Truth:
-    if not reading.expected and (_source(rule) != MARKET or data_expected(look.facts)):
+    if not reading.expected and _should_be_there(rule, reading, look.facts):
         look.missing.add(rule.path)
     return _remembered(rule, look, was, reading, None, why)
+
+
+def _should_be_there(rule: Rule, reading: Reading, facts: Facts) -> bool:
+    """Tell whether a rule lacks what somebody owes it: nobody quotes at night, nothing reports before a start."""
+    source = _source(rule)
+    if source == MARKET:
+        return data_expected(facts)
+    silent = facts.unrecorded or facts.status is SessionStatus.INITIALIZING
+    return not (source == SESSION and silent and reading.value is None)
 
 
 def _source(rule: Rule) -> str:

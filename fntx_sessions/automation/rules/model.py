@@ -21,6 +21,9 @@ class Action(StrEnum):
     RESUME = "resume"
 
 
+PAST = {Action.START: "started", Action.STOP: "stopped", Action.PAUSE: "paused", Action.RESUME: "resumed"}
+
+
 @dataclass(frozen=True, slots=True)
 class MarketFacts:
     """The market as it was last known. Every field None where unknown. age_s: seconds before the session's `now`.
@@ -81,7 +84,8 @@ class Facts:
 
     now: the session's own clock (the wall by Postgres's clock, or simulated). extended: its market_open and
     market_close are those of the extended hours. started_at: when it was started, by the same clock; None: not yet.
-    market, session: None where nothing ever came.
+    market, session: None where nothing ever came. unrecorded: of a recording, which never had all that a session knows
+    of itself; what it lacks of that is nobody's fault.
     """
 
     session_id: UUID
@@ -92,6 +96,7 @@ class Facts:
     started_at: datetime | None = None
     market: MarketFacts | None = None
     session: SessionFacts | None = None
+    unrecorded: bool = False
 
 
 class Reading(NamedTuple):

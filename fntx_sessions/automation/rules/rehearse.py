@@ -163,6 +163,7 @@ def _judge(run: _Run, moment: Moment) -> Verdict:
         market=moment.market,
         # What the recorded session had is not the rehearsed one's before it is started.
         session=moment.session if started else None,
+        unrecorded=True,
     )
     holds = frozenset({Hold.RULE} if run.status is SessionStatus.PAUSED else ())
     positions = bool(facts.session and facts.session.position_count)

@@ -15,9 +15,10 @@ from fntx_sessions.automation.rules import acting
 from fntx_sessions.automation.rules.compile import compile_stored
 from fntx_sessions.automation.rules.facts import Found, Situation, read_found
 from fntx_sessions.automation.rules.judgement import Answer, judge, keep
+from fntx_sessions.automation.rules.latching import latch_fired
 from fntx_sessions.automation.rules.model import RuleSets
 from fntx_sessions.automation.rules.rows import Finished, claim_due, finish
-from fntx_sessions.automation.rules.telling import tell
+from fntx_sessions.automation.rules.telling import tell, tell_latched
 from fntx_sessions.automation.sweeps import until_done
 from fntx_sessions.exceptions import FntxError
 from fntx_sessions.lifecycle import orders
@@ -88,10 +89,14 @@ def _judge(desk: Desk, actor: Actor, row: Row, one: Situation, counts: Counter[s
         return Finished(row, interval_s * (_IDLE if session and session.guarded else 1), None)
     judged = judge(rules, one.facts, one.standing, desk.settings, holds=one.holds, positions=one.positions)
     judged = acting.heed(judged, found, one.trade_date.isoformat())
+    latched = session is not None and session.latched
+    fired = latch_fired(desk, judged, one.account_id, one.trade_date, latched=latched)
     answer = acting.ask(desk, actor, judged, one.version, one.epoch) if judged.due else None
     _latch(desk, one, found, answer)
     counts[f"{judged.wanted}_{answer.result}" if answer else "judged"] += 1
     kept = tell(keep(judged, answer, desk.settings), judged, session, found, one.trade_date, near)
+    if fired is not None and not any(breach.latches for breach in found):
+        kept = tell_latched(kept, fired, one.account_id, one.trade_date)
     moved = answer is not None and answer.result == "moved"
     return Finished(row, None if moved else interval_s, kept)
 

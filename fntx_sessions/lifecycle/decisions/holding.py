@@ -1,6 +1,6 @@
 """pause_session and resume_session, and whose hold is whose."""
 
-from fntx_sessions.exceptions import PreconditionFailed
+from fntx_sessions.exceptions import IllegalTransition, PreconditionFailed
 from fntx_sessions.lifecycle.change import Ask, Change, Row
 from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, not_latched, unattended
 from fntx_sessions.lifecycle.halting import not_halted
@@ -11,8 +11,8 @@ from fntx_sessions.schemas import Hold, Trigger
 
 def pause(row: Row, ask: Ask) -> list[Change]:
     """Halt trading: reduce-only from now on. Answers with the orders still in flight."""
-    must_be_legal(row, ask)
     hold = Hold(ask.arguments.get("hold", Hold.PERSON))
+    _may_be_paused(row, ask, hold)
     in_flight = row["in_flight"]
     return [
         moved(
@@ -28,6 +28,16 @@ def pause(row: Row, ask: Ask) -> list[Change]:
             post={"quiesced": not in_flight},
         )
     ]
+
+
+def _may_be_paused(row: Row, ask: Ask, hold: Hold) -> None:
+    """Raise IllegalTransition where it cannot be paused; a person is told how to keep paused what others may resume."""
+    if S(row["status"]) is S.PAUSED and hold is Hold.PERSON and hold.value not in row["holds"]:
+        refusal = illegal(row, ask)
+        *facts, allowed = refusal.args
+        keep = f"`fntx update {ask.session_id} --add-hold person` to keep it paused until a person resumes it"
+        raise IllegalTransition(*facts, f"{allowed}, {keep}")
+    must_be_legal(row, ask)
 
 
 def quiesce(row: Row, ask: Ask) -> list[Change]:
