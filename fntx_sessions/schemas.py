@@ -248,6 +248,7 @@ class TradingSession(BaseModel):
     status_actor: str = ""
     requires_action: str | None = None
     waiting_for: str | None = None
+    held_elsewhere: str | None = None
     quiesced_at: Time | None = None
     pinned: bool = False
     archive: ArchiveNote | None = None

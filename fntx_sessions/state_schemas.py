@@ -69,7 +69,10 @@ class Order(Model):
 
 
 class TradingState(Model):
-    """The money view, always from the broker and the ledger, never from a snapshot."""
+    """The money view, from the broker and the ledger, never from a snapshot; of agents elsewhere, as they report it.
+
+    max_daily_loss_remaining, position_limit_remaining: None where nobody says.
+    """
 
     open_positions: list[Position] = []
     pending_orders: list[Order] = []
@@ -79,8 +82,8 @@ class TradingState(Model):
     current_exposure: Money = Decimal(0)
     margin_used: Money = Decimal(0)
     buying_power: Money = Decimal(0)
-    max_daily_loss_remaining: Money = Decimal(0)
-    position_limit_remaining: int = 0
+    max_daily_loss_remaining: Money | None = None
+    position_limit_remaining: int | None = None
     trading_enabled: bool = False
 
 

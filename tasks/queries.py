@@ -41,7 +41,8 @@ def get(arguments: QueryArguments) -> TradingSession:
 @query("fntx.sessions.list")
 def list_sessions(arguments: ListArguments) -> list[TradingSession]:
     """Return the sessions that pass all filters."""
-    return sessions.list_sessions(desk().engine, arguments)
+    at = desk()
+    return sessions.with_elsewhere(*at.parts(), sessions.list_sessions(at.engine, arguments))
 
 
 @query("fntx.sessions.events")

@@ -11,15 +11,17 @@ from sqlalchemy import Engine, text
 
 from fntx_sessions.automation.rules import rows as rule_rows
 from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.database.hosting import TRADED_ELSEWHERE
 from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.state.payloads import Payloads
 from fntx_sessions.trading.clock import WALL
 
 _TAKEN = """w.session_id, w.epoch, w.saved_epoch, w.saved_revision, w.clock_at, w.agent_failures, w.step_interval_s,
   due.interrupted, due.before"""
-_FACTS = """SELECT c.*, s.status, s.version, s.session_type, s.config, s.risk_parameters, s.enabled_strategies,
+_FACTS = f"""SELECT c.*, s.status, s.version, s.session_type, s.config, s.risk_parameters, s.enabled_strategies,
   s.strategy_parameters, s.account_id, s.broker, s.pending, s.quiesced_at, s.started_at, s.holds,
   (SELECT jsonb_agg(g.agent) FROM session_agents g WHERE g.session_id = s.session_id AND g.hosted) AS hosted_agents,
+  {TRADED_ELSEWHERE} AS traded_elsewhere,
   clock_timestamp() AS desk_now
 FROM claimed c JOIN sessions s USING (session_id) WHERE s.epoch = c.epoch"""
 # A session is stepped by the host that has it, or by whoever comes first where nobody has it. Hosts read their ticks

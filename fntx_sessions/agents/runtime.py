@@ -78,7 +78,8 @@ class Slot:
 class Runtime:
     """A session as it is stepped. revision: of the live state it was loaded from or last reported.
 
-    unsure: a call of the broker did not come to its end, so that the book has to be loaded anew.
+    unsure: a call of the broker did not come to its end, so that the book has to be loaded anew. traded_elsewhere: the
+    money view is what agents of another service report; ours, which knows the book here alone, is not put over it.
     """
 
     session_id: UUID
@@ -114,6 +115,7 @@ class Runtime:
     last_sample_at: datetime | None = None
     unsampled: dict[str, int] = field(default_factory=dict)
     unsure: bool = False
+    traded_elsewhere: bool = False
 
     @property
     def guarded(self) -> bool:
@@ -173,6 +175,7 @@ def load_runtime(desk: Desk, row: dict[str, Any], *, instead: MarketSource | Non
         history.standing,
         as_text(row["config"]),
         failures=dict(row["agent_failures"]),
+        traded_elsewhere=row["traded_elsewhere"],
     )
     refresh(runtime, row)
     return runtime

@@ -34,11 +34,11 @@ def agent_bytes(slot: Slot, now: datetime) -> bytes:
 
 
 def session_parts(runtime: Runtime, context: StepContext) -> dict[str, bytes]:
-    """Return the parts a step leaves beside its agents' own: the market, and the money view where it is known."""
+    """Return the parts a step leaves beside its agents' own: the market, and the money view if known and ours."""
     parts: dict[str, bytes] = {}
     if context.outputs.market is not None:
         parts[MARKET] = orjson.dumps(context.outputs.market, default=_plain)
-    if context.board is not None:
+    if context.board is not None and not runtime.traded_elsewhere:
         enabled = runtime.status is SessionStatus.ACTIVE
         money = trading_state(runtime.book, context.money(), runtime.risk, runtime.account, trading_enabled=enabled)
         parts[TRADING] = money.model_dump_json().encode()

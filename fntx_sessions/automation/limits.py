@@ -20,7 +20,10 @@ _ACTS = {
     "stop": frozenset({SessionStatus.ACTIVE, SessionStatus.PAUSED, SessionStatus.SUSPENDED, SessionStatus.ERROR}),
 }
 _STARTED = _ACTS["stop"] | {SessionStatus.CLOSING}
-_NOT_CLOSED_BY_PAUSE = "a pause closes nothing: have its agents close it, or stop the session with `fntx stop`"
+_NOT_CLOSED_BY_PAUSE = (
+    "a pause closes nothing: have its agents close it, or `fntx stop` it, which tells them to and waits until they "
+    "report an empty book"
+)
 
 
 class Limit(StrEnum):

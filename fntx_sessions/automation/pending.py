@@ -13,8 +13,9 @@ from fntx_sessions.exceptions import FntxError, IntegrityError, PreconditionFail
 from fntx_sessions.lifecycle import commands, execute, machine
 from fntx_sessions.lifecycle.arguments import FinalizeArguments
 from fntx_sessions.lifecycle.change import Ask
+from fntx_sessions.lifecycle.elsewhere import NOTED, Elsewhere, read_elsewhere
 from fntx_sessions.lifecycle.execute import Desk
-from fntx_sessions.lifecycle.obstacles import obstacle
+from fntx_sessions.lifecycle.obstacles import accepted, obstacle
 from fntx_sessions.lifecycle.recovery.progress import problems
 from fntx_sessions.lifecycle.recovery.run import recover
 from fntx_sessions.schemas import SessionStatus, Trigger
@@ -26,6 +27,7 @@ from fntx_sessions.state.payloads import ARGUMENTS, Payloads
 from fntx_sessions.trading.calendars import get_calendar
 
 log = structlog.get_logger(__name__)
+_MATCHES = "the book matches the stop's policy"
 
 _CLAIM = text("""
 UPDATE session_work w SET pending_claimed_until = now() + make_interval(secs => 30),
@@ -158,11 +160,37 @@ def _later(desk: Desk, row: dict[str, Any]) -> None:
 
 def _finish_stop(desk: Desk, actor: Actor, row: dict[str, Any]) -> str:
     if row["started_at"] is None:
-        return _close(desk, actor, row, None)
-    left = _obstacle(desk, row)
+        return _close(desk, actor, row, None, _MATCHES)
+    elsewhere = read_elsewhere(*desk.parts(), [row["session_id"]]).get(row["session_id"])
+    left = _obstacle(desk, row, elsewhere)
     if left is not None:
-        return _wait_for_flat(desk, actor, row, left)
-    return _close(desk, actor, row, _final_checkpoint(desk, row["session_id"]))
+        return _wait_for_flat(desk, actor, _noted(desk, actor, row, elsewhere), left)
+    return _close(desk, actor, row, _final_checkpoint(desk, row["session_id"]), _why(row, elsewhere))
+
+
+def _noted(desk: Desk, actor: Actor, row: dict[str, Any], elsewhere: Elsewhere | None) -> dict[str, Any]:
+    """Keep with the stop, once, what is open elsewhere: it is known still when nobody reports any more."""
+    pending = row["pending"]
+    if elsewhere is None or elsewhere.flat or elsewhere.out_of_reach:
+        return row
+    if NOTED in pending or not pending.get("close_positions", True):
+        return row
+    note = elsewhere.note(row["now"])
+    # A refusal (somebody came in between) is no answer to the next attempt.
+    ask = Ask(Trigger.UPDATE, row["session_id"], actor, "positions are open elsewhere")
+    outcome = machine.run(desk.engine, ask, commands.note_elsewhere(elsewhere.obstacle(row["session_id"]), note))
+    return row if outcome.error else row | {"pending": pending | {NOTED: note}, "version": outcome.version}
+
+
+def _why(row: dict[str, Any], elsewhere: Elsewhere | None) -> str:
+    """Return why a stop is finished; what stays open elsewhere is named."""
+    if elsewhere is None or elsewhere.flat:
+        return _MATCHES
+    seen = accepted(row["pending"])
+    if seen:
+        return f"accepted as it is by {seen['by']} ({seen['why']}): {elsewhere.told()}"[:2000]
+    heir = row["pending"].get("leave_positions_with") or "nobody who is named"
+    return f"{_MATCHES}, which leaves positions to {heir}: {elsewhere.told()}"[:2000]
 
 
 def _final_checkpoint(desk: Desk, session_id: UUID) -> UUID | None:
@@ -184,9 +212,9 @@ def _final_checkpoint(desk: Desk, session_id: UUID) -> UUID | None:
     return checkpoint.checkpoint_id
 
 
-def _obstacle(desk: Desk, row: dict[str, Any]) -> str | None:
+def _obstacle(desk: Desk, row: dict[str, Any], elsewhere: Elsewhere | None) -> str | None:
     """Return what keeps the book from matching the stop's policy, None when it matches."""
-    found = obstacle(desk.engine, row["session_id"], row["broker"], row["pending"], row["in_flight"])
+    found = obstacle(desk.engine, row["session_id"], row["broker"], row["pending"], row["in_flight"], elsewhere)
     if found is not None:
         return found
     # Asked last: a step that made the book flat has its day to write, and none that begins now moves the book again.
@@ -200,11 +228,8 @@ def _stepping(desk: Desk, session_id: UUID) -> bool:
         return bool(connection.execute(_STEPPING, {"session_id": session_id}).scalar_one())
 
 
-def _close(desk: Desk, actor: Actor, row: dict[str, Any], checkpoint_id: UUID | None) -> str:
-    session_id = row["session_id"]
-    arguments = FinalizeArguments(
-        session_id=session_id, checkpoint_id=checkpoint_id, reason="the book matches the stop's policy"
-    )
+def _close(desk: Desk, actor: Actor, row: dict[str, Any], checkpoint_id: UUID | None, why: str) -> str:
+    arguments = FinalizeArguments(session_id=row["session_id"], checkpoint_id=checkpoint_id, reason=why)
     # An id of its own each time: a refusal (an order came in between) must not be the answer to the next attempt.
     outcome = execute.system_command(desk, Trigger.FINALIZE, actor, arguments)
     return f"stop_{outcome.state}"

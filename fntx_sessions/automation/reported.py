@@ -3,7 +3,7 @@
 A report that cannot be true is no report at all: it is counted as missing, never as zero. So is what it leaves out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -17,17 +17,23 @@ from fntx_sessions.state.parts import TRADING
 from fntx_sessions.trading.orders import SHARES_PER_CONTRACT
 
 _FIX = "Report what the broker says, as TradingState."
+# Whose heartbeat says how old the money view is; where none of them is remote, the newest of all beats.
+_REPORTERS = ("RiskManagerAgent", "TacticalExecutorAgent")
 _MOST_USD = Decimal(10) ** 12
 _MOST_UNITS = 10**7
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedTrading:
-    """What a `trading` part says. None: it does not say. position_count: contracts, and shares in lots of 100."""
+    """What a `trading` part says. None: it does not say. position_count: contracts, and shares in lots of 100.
+
+    orders: how many wait at the broker.
+    """
 
     daily_pnl: Decimal | None
     position_count: int | None
     positions: tuple[PositionFacts, ...] | None
+    orders: int | None = None
 
 
 def read_report(data: bytes, now: datetime, skew_s: float) -> ReportedTrading:
@@ -51,7 +57,21 @@ def read_report(data: bytes, now: datetime, skew_s: float) -> ReportedTrading:
         state.daily_pnl if "daily_pnl" in said else None,
         None if positions is None else count_of(positions),
         positions,
+        len(state.pending_orders) if "pending_orders" in said else None,
     )
+
+
+def beat_age(beats: Mapping[str, bytes | None], now: datetime, skew_s: float) -> float | None:
+    """Return seconds since the heartbeat that counts, by Postgres's clock; None: there is none, or it is to come.
+
+    beats: each remote agent's, in ms since 1970, as Redis holds it.
+    """
+    known = {name: int(beat) for name, beat in beats.items() if beat and beat.isdigit()}
+    if not known:
+        return None
+    newest = max((known[name] for name in _REPORTERS if name in known), default=max(known.values()))
+    age_s = now.timestamp() - newest / 1000
+    return None if age_s < -skew_s else max(age_s, 0.0)
 
 
 def count_of(positions: Sequence[PositionFacts]) -> int:

@@ -7,10 +7,12 @@ from fntx_sessions.cli import output
 from fntx_sessions.cli.output import age, moment, money, plain
 from fntx_sessions.lifecycle.told import measures as recovered
 from fntx_sessions.lifecycle.told import positions, sentence
+from fntx_sessions.trading.metrics import PAPER_NOTICE
 
 LOSS_LIMIT_NOTE = "where trading stops, not the most that can be lost"
 PAPER = "PAPER: no order reaches a market and no money is at stake"
 _MULTIPLIER = 100
+_NOT_KNOWN = "what is left is not known"
 Session = dict[str, Any]
 
 
@@ -42,6 +44,7 @@ def _standing(session: Session) -> dict[str, Any]:
         "holds": ", ".join(session["holds"]) or None,
         "pinned": "no retention moves or drops anything of it" if session.get("pinned") else None,
         "stop waits for": plain(session["waiting_for"]) if session.get("waiting_for") else None,
+        "its agents": plain(session["held_elsewhere"]) if session.get("held_elsewhere") else None,
         "needs a person": _alarm(session["requires_action"]),
         "nobody steps it": _unattended(session.get("unattended")),
         "started": moment(session["started_at"]),
@@ -145,11 +148,13 @@ def limits(session: Session) -> dict[str, Any]:
     """Return what stops trading and what closes a trade, in dollars where something is open."""
     risk = session["risk_parameters"]
     trading = session.get("trading_state") or {}
-    left = trading.get("max_daily_loss_remaining")
+    loss, contracts = trading.get("max_daily_loss_remaining"), trading.get("position_limit_remaining")
+    loss_left = f"{_NOT_KNOWN} today" if loss is None else f"{money(loss)} left today"
+    left = _NOT_KNOWN if contracts is None else f"{contracts} left"
     stop, keep = risk["stop_loss_multiplier"], risk["take_profit_multiplier"]
     return {
-        "daily loss limit": f"{risk['max_daily_risk']:.1%} of equity; {money(left)} left today ({LOSS_LIMIT_NOTE})",
-        "position limit": f"{risk['position_limit']} contracts; {trading.get('position_limit_remaining', 0)} left",
+        "daily loss limit": f"{risk['max_daily_risk']:.1%} of equity; {loss_left} ({LOSS_LIMIT_NOTE})",
+        "position limit": f"{risk['position_limit']} contracts; {left}",
         "stop loss": f"closes at {stop:g} x credit: loses {stop - 1:g} x credit{_in_dollars(session, stop)}",
         "take profit": f"closes at {1 - keep:g} x credit: keeps {keep:.0%}{_in_dollars(session, 1 - keep)}",
     }
@@ -186,9 +191,10 @@ def _agents(session: Session) -> None:
 
 def measures(metrics: dict[str, Any]) -> dict[str, Any]:
     """Return a session's measures as they are printed."""
-    rate, latency = metrics["win_rate"], metrics["decision_latency_ms"]
+    rate, latency, notice = metrics["win_rate"], metrics["decision_latency_ms"], metrics.get("notice") or ""
     return {
         "broker": f"[yellow]{PAPER}[/yellow]" if metrics["broker"] == "paper" else plain(metrics["broker"]),
+        "note": f"[yellow]{plain(notice)}[/yellow]" if notice not in ("", PAPER_NOTICE) else None,
         "net P&L": f"{money(metrics['net_pnl'])} (gross {money(metrics['gross_pnl'])}, fees ${metrics['fees']:,.2f})",
         "max drawdown": money(metrics["max_drawdown"]),
         "trades": f"{metrics['total_trades']}: {metrics['winning_trades']} won, {metrics['losing_trades']} lost, "

@@ -66,6 +66,12 @@ def _account(row: dict[str, Any]) -> str:
     return "its own" if own else plain(row["account_id"])[:24]
 
 
+def _to_do(row: dict[str, Any]) -> str:
+    """Return what a session waits for, and what its agents hold elsewhere, the legs left to `fntx show`."""
+    held = str(row.get("held_elsewhere") or "").partition(" (")[0]
+    return ", ".join(filter(None, (output.to_do(row), f"[yellow]{plain(held)}[/yellow]" if held else "")))
+
+
 LIST_COLUMNS = {
     "id": lambda row: row["session_id"][: output.SHORT_ID],
     "type": output.kind,
@@ -74,7 +80,7 @@ LIST_COLUMNS = {
     "account": _account,
     "template": lambda row: plain(row["template_name"]),
     "why": lambda row: plain(row["status_reason"])[:40],
-    "to do": output.to_do,
+    "to do": _to_do,
 }
 
 

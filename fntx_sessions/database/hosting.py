@@ -4,6 +4,10 @@ AGENT_HOSTS = "SELECT h.* FROM hosts h WHERE 'agents' = ANY(string_to_array(h.qu
 NO_AGENT_HOST = f"NOT EXISTS ({AGENT_HOSTS} AND h.lease_until > now())"
 # When the last of them ended, or was last heard of; NULL: there never was one, or it is long forgotten.
 NO_AGENT_HOST_SINCE = f"(SELECT max(g.lease_until) FROM ({AGENT_HOSTS}) AS g)"
+# Agents of another service trade for the session whose row is `s`, at a broker of theirs: none of ours executes.
+TRADED_ELSEWHERE = """(EXISTS (SELECT FROM session_agents a WHERE a.session_id = s.session_id AND NOT a.hosted)
+  AND NOT EXISTS (SELECT FROM session_agents a WHERE a.session_id = s.session_id AND a.hosted
+    AND a.agent = 'TacticalExecutorAgent'))"""
 # Contracts and shares a session holds, by its ledger; `s` is its row.
 POSITIONS = """(SELECT count(*) FROM (
   SELECT FROM fills f WHERE f.session_id = s.session_id GROUP BY f.trade_id, f.symbol

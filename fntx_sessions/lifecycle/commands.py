@@ -16,7 +16,7 @@ from fntx_sessions.lifecycle.arguments import (
 )
 from fntx_sessions.lifecycle.change import Decision
 from fntx_sessions.lifecycle.decisions.accepting import accept
-from fntx_sessions.lifecycle.decisions.ending import fail, finalize, mark_waiting, refuse, stop, suspend
+from fntx_sessions.lifecycle.decisions.ending import fail, finalize, mark_waiting, note_elsewhere, refuse, stop, suspend
 from fntx_sessions.lifecycle.decisions.holding import pause, quiesce, resume
 from fntx_sessions.lifecycle.decisions.keeping import begin_checkpoint, pin
 from fntx_sessions.lifecycle.decisions.recovery import (
@@ -44,6 +44,7 @@ __all__ = [
     "finish_recovery",
     "give_up",
     "mark_waiting",
+    "note_elsewhere",
     "pause",
     "quiesce",
     "refuse",

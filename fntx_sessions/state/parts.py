@@ -62,8 +62,8 @@ class TradingPart(Struct, frozen=True):
     current_exposure: float = 0.0
     margin_used: float = 0.0
     buying_power: float = 0.0
-    max_daily_loss_remaining: float = 0.0
-    position_limit_remaining: int = 0
+    max_daily_loss_remaining: float | None = None
+    position_limit_remaining: int | None = None
     trading_enabled: bool = False
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from pydantic import ValidationError
 
-from fntx_sessions.automation.reported import ReportedTrading, read_report
+from fntx_sessions.automation.reported import ReportedTrading, beat_age, read_report
 from fntx_sessions.automation.rules.market import facts_of
 from fntx_sessions.automation.rules.model import MarketFacts
 from fntx_sessions.exceptions import InvalidArgument, Unavailable
@@ -20,8 +20,6 @@ from fntx_sessions.state.parts import MARKET, TRADING
 from fntx_sessions.state.redis_client import key, redis_errors
 
 log = structlog.get_logger(__name__)
-# Whose heartbeat says how old the money view is; where none of them is remote, the newest of all beats.
-_REPORTERS = ("RiskManagerAgent", "TacticalExecutorAgent")
 _FIXED = 3
 Row = dict[str, Any]
 
@@ -65,20 +63,11 @@ def _ask(desk: Desk, asked: Sequence[Row]) -> list[list[bytes | None]]:
 
 def _report(row: Row, answer: list[bytes | None], settings: Settings) -> LiveReport | None:
     epoch, trading, market = answer[:_FIXED]
-    age_s = _age(row, answer[_FIXED:], settings)
+    beats = dict(zip(row["remote"], answer[_FIXED:], strict=True))
+    age_s = beat_age(beats, row["now"], settings.market_clock_skew_s)
     if epoch is None or not epoch.isdigit() or int(epoch) != row["epoch"] or age_s is None:
         return None
     return LiveReport(age_s, _trading(row, trading, settings), _market(market, row["now"], settings))
-
-
-def _age(row: Row, beats: Sequence[bytes | None], settings: Settings) -> float | None:
-    """Return seconds since the heartbeat that counts, by Postgres's clock; None: there is none, or it is to come."""
-    known = {name: int(beat) for name, beat in zip(row["remote"], beats, strict=True) if beat and beat.isdigit()}
-    if not known:
-        return None
-    newest = max((known[name] for name in _REPORTERS if name in known), default=max(known.values()))
-    age_s: float = row["now"].timestamp() - newest / 1000
-    return None if age_s < -settings.market_clock_skew_s else max(age_s, 0.0)
 
 
 def _trading(row: Row, data: bytes | None, settings: Settings) -> ReportedTrading | None:

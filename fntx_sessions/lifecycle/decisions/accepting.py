@@ -1,10 +1,14 @@
-"""accept_differences: a person has looked at what recovery found to differ, and answers for going on."""
+"""accept_differences: a person has looked at what differs from our books, and answers for going on.
+
+What recovery found to differ, or what a stop waits for because agents elsewhere still report it as open.
+"""
 
 from typing import Any
 
 from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed
 from fntx_sessions.lifecycle.change import Ask, Change, Decision, Row
 from fntx_sessions.lifecycle.decisions.moving import S
+from fntx_sessions.lifecycle.elsewhere import NOTED
 from fntx_sessions.lifecycle.machine import illegal
 from fntx_sessions.lifecycle.recovery.booking import Gap
 from fntx_sessions.lifecycle.told import booked_sentence, sentence
@@ -24,6 +28,8 @@ def accept(missing: list[Gap]) -> Decision:
     """
 
     def decide(row: Row, ask: Ask) -> list[Change]:
+        if not row["recovery_data"].get("differences") and _is_held_elsewhere(row):
+            return [_ended_knowingly(row, ask)]
         found = _found(row, ask)
         fills = [_fill(row, gap) for gap in missing]
         booked = [{name: fill[name] for name in _BOOKED} for fill in fills]
@@ -52,9 +58,36 @@ def _found(row: Row, ask: Ask) -> list[dict[str, Any]]:
             str(ask.session_id), ask.trigger.value, "differences wait to be accepted",
             "there are no differences to accept", "See `fntx show ID`.",
         )  # fmt: skip
+    _must_say_why(ask)
+    return found
+
+
+def _must_say_why(ask: Ask) -> None:
     if not ask.reason.strip():
         raise InvalidArgument("reason", "is missing", "Say why going on is right: it is kept with your name.")
-    return found
+
+
+def _is_held_elsewhere(row: Row) -> bool:
+    return S(row["status"]) is S.CLOSING and NOTED in (row["pending"] or {})
+
+
+def _ended_knowingly(row: Row, ask: Ask) -> Change:
+    """Let a stop end although its agents report open positions elsewhere; what our own book holds is closed as before.
+
+    Nobody of ours looks after what is left.
+    """
+    _must_say_why(ask)
+    noted = row["pending"][NOTED] | {"accepted": {"by": ask.actor.name, "why": ask.reason}}
+    event = {
+        "event_type": "positions_left_elsewhere",
+        "event_category": "lifecycle",
+        "severity": "warning",
+        "description": f"{ask.actor.name} lets the stop end with positions open at its agents' broker: {ask.reason}. "
+        f"As it began: {noted['named'] or 'they did not say which'}",
+        "data": {"command_id": str(ask.command_id), "noted": noted},
+    }
+    fields = {"pending": row["pending"] | {NOTED: noted}, "requires_action": None}
+    return Change(fields=fields, events=(event,), extra={"held_elsewhere": noted})
 
 
 def _is_booked(one: dict[str, Any], missing: list[Gap]) -> bool:

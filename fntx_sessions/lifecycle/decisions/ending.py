@@ -7,6 +7,7 @@ from fntx_sessions.exceptions import PreconditionFailed, Rejected
 from fntx_sessions.lifecycle.change import Ask, Change, Decision, Row
 from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal
 from fntx_sessions.lifecycle.decisions.recovery import attempts
+from fntx_sessions.lifecycle.elsewhere import NOTED
 from fntx_sessions.lifecycle.machine import illegal
 from fntx_sessions.lifecycle.told import positions
 from fntx_sessions.schemas import Trigger
@@ -58,6 +59,7 @@ def stop(row: Row, ask: Ask) -> list[Change]:
             warnings=warnings,
             extra={"close_positions": close, "in_flight": row["in_flight"]},
             post={"policy_stored": True},
+            policy={"close_positions": close, "leave_positions_with": pending["leave_positions_with"]},
         )
     ]
 
@@ -70,7 +72,8 @@ def finalize(row: Row, ask: Ask) -> list[Change]:
         raise PreconditionFailed(
             str(ask.session_id), ask.trigger.value, "nothing is in flight", orders, "It is tried again by itself."
         )
-    post = {"book_matches_policy": True, "final_checkpoint_verified": "checkpoint_id" in ask.arguments}
+    left = "accepted" in (row["pending"] or {}).get(NOTED, {})  # by a risk manager: open, at a broker of theirs
+    post = {"book_matches_policy": not left, "final_checkpoint_verified": "checkpoint_id" in ask.arguments}
     return [
         moved(
             row,
@@ -99,6 +102,24 @@ def refuse(error: Rejected) -> Decision:
     return decide
 
 
+def note_elsewhere(what: str, note: dict[str, Any]) -> Decision:
+    """Return the decision that keeps with a stop what its agents hold elsewhere, and says at once that it waits."""
+
+    def decide(row: Row, ask: Ask) -> list[Change]:
+        if S(row["status"]) is not S.CLOSING:
+            raise illegal(row, ask)
+        event = {
+            "event_type": "positions_elsewhere",
+            "event_category": "lifecycle",
+            "severity": "critical",
+            "description": f"the stop waits: {what}"[:4000],
+            "requires_action": True,
+        }
+        return [Change(fields={"pending": row["pending"] | {NOTED: note}}, events=(event,))]
+
+    return decide
+
+
 def mark_waiting(what: str, pending: dict[str, Any]) -> Decision:
     """Return the decision that says a stop cannot finish without a person, and why."""
 
@@ -112,6 +133,6 @@ def mark_waiting(what: str, pending: dict[str, Any]) -> Decision:
             "description": what,
             "requires_action": True,
         }
-        return [Change(fields={"requires_action": what, "pending": pending}, events=(event,))]
+        return [Change(fields={"requires_action": what, "pending": row["pending"] or pending}, events=(event,))]
 
     return decide

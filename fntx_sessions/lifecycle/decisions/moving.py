@@ -32,12 +32,12 @@ _SEVERITY = {S.SUSPENDED: "error", S.ERROR: "critical", S.PAUSED: "warning"}
 def moved(row: Row, ask: Ask, to_status: SessionStatus, *, trigger: Trigger | None = None, **more: Any) -> Change:
     """Return a change of status with what always goes with it: the agents told, the fence moved, an event.
 
-    told: what the event says beside who and why.
+    told: what the event says beside who and why. policy: what agents are told of it beside.
     """
     trigger = trigger or ask.trigger
     epoch = row["epoch"] + (1 if more.get("new_epoch") else 0)
     why = "; ".join(filter(None, (ask.reason or "no reason given", more.pop("told", ""))))
-    told = lifecycle_event(_TOLD[trigger], row["status"], to_status.value, epoch, ask.reason)
+    told = lifecycle_event(_TOLD[trigger], row["status"], to_status.value, epoch, ask.reason) | more.pop("policy", {})
     event = {
         "event_type": _TOLD[trigger],
         "event_category": "lifecycle",
@@ -60,7 +60,7 @@ def unattended(row: Row) -> tuple[str, ...]:
     """Return the warning that nobody steps what this command sets going, if no agents worker lives."""
     if not row["unattended"]:
         return ()
-    return ("no agents worker lives: nobody steps it, no exit runs; start one (`fntx up`, `fntx doctor`), or stop it",)
+    return ("no agents worker lives: its agents do not step, only a guard runs its exits; start one (`fntx up`, `fntx doctor`)",)
 
 
 def not_latched(row: Row, ask: Ask) -> None:

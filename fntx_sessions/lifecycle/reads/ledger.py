@@ -41,11 +41,14 @@ def get_trades(engine: Engine, session_id: UUID, limit: int) -> list[TradeRecord
     return [_record(result) for result in trades_of(fills)[-limit:]]
 
 
-def trading_state(engine: Engine, session_id: UUID, status: str, reported: bytes | None) -> TradingState:
+def trading_state(
+    engine: Engine, session_id: UUID, status: str, reported: bytes | None, *, theirs: bool = False
+) -> TradingState:
     """Return the money view: positions and orders from the ledger, marks and what follows from them as last reported.
 
     reported: the view its host computed from the broker at its last step, as Redis holds it live; None: the positions
-    stand without marks.
+    stand without marks. theirs: it is what agents of another service report of a broker of theirs; what the ledger does
+    not know stands beside what it does.
     """
     with transaction(engine) as connection:
         fills = [fill_from_row(row) for row in rows(connection.execute(_OPEN_FILLS, {"session_id": session_id}))]
@@ -53,11 +56,12 @@ def trading_state(engine: Engine, session_id: UUID, status: str, reported: bytes
     view = _reported(session_id, reported)
     marks = {position.symbol: position for position in view.open_positions}
     positions = [_with_mark(one, marks.get(one.symbol)) for one in _positions(fills)]
+    positions += view.open_positions if theirs else []
     return view.model_copy(
         update={
             "open_positions": positions,
             "pending_orders": [_order(row) for row in orders],
-            "trading_enabled": status == SessionStatus.ACTIVE and (reported is None or view.trading_enabled),
+            "trading_enabled": status == SessionStatus.ACTIVE and (reported is None or theirs or view.trading_enabled),
         }
     )
 

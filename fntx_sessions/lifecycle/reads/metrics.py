@@ -6,15 +6,20 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
+from fntx_sessions.database.hosting import TRADED_ELSEWHERE
 from fntx_sessions.exceptions import Shredded
 from fntx_sessions.lifecycle.reads.rows import Row, one
 from fntx_sessions.schemas import SessionMetrics
 from fntx_sessions.trading.metrics import PAPER_NOTICE, error_rate, win_rate
 
 _ZERO = Decimal(0)
+ELSEWHERE_NOTICE = (
+    "Its agents trade elsewhere: money and trades here are those of the manager's own book alone, which is not where "
+    "they trade. `fntx show ID` has what they report."
+)
 
 # A trade is flat to flat: closed when every leg of it is back at nothing. The first peak of equity is nothing lost.
-_METRICS = text("""
+_METRICS = text(f"""
 WITH legs AS (
   SELECT trade_id, symbol, sum(fee) AS fees, sum(slippage) AS slippage,
     sum(CASE side WHEN 'buy' THEN quantity ELSE -quantity END) AS held,
@@ -53,6 +58,7 @@ WITH legs AS (
   FROM order_intents WHERE session_id = :session_id
 )
 SELECT s.session_id, s.session_type, s.status, s.version, s.epoch, s.started_at, s.ended_at, s.broker, money.*,
+  s.started_at IS NOT NULL AND {TRADED_ELSEWHERE} AS elsewhere,
   equity.drawdown, equity.peak, equity.latest, recent.*, effort.*, spent.*, decisions.*,
   (SELECT count(*) FROM checkpoints c WHERE c.session_id = s.session_id) AS checkpoint_count,
   (SELECT a.contents -> 'metrics' FROM archives a WHERE a.session_id = s.session_id AND a.rows_dropped_at IS NOT NULL)
@@ -109,8 +115,14 @@ def _metrics(row: Row) -> SessionMetrics:
         total_api_calls=row["calls"],
         checkpoint_count=row["checkpoint_count"],
         broker=row["broker"],
-        notice=PAPER_NOTICE if row["broker"] == "paper" else "",
+        notice=_notice(row),
     )
+
+
+def _notice(row: Row) -> str:
+    if row["elsewhere"]:
+        return ELSEWHERE_NOTICE
+    return PAPER_NOTICE if row["broker"] == "paper" else ""
 
 
 def _drawdown(row: Row, net: Decimal) -> Decimal:

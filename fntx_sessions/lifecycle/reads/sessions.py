@@ -9,6 +9,7 @@ from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.database.hosting import UNATTENDED
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.lifecycle.arguments import ListArguments
+from fntx_sessions.lifecycle.elsewhere import Elsewhere, read_elsewhere
 from fntx_sessions.lifecycle.obstacles import obstacle
 from fntx_sessions.lifecycle.reads.history import opened
 from fntx_sessions.lifecycle.reads.ledger import trading_state
@@ -79,10 +80,13 @@ def get_session(engine: Engine, redis: Redis, settings: Settings, session_id: UU
         return to_session(row)
     parts, source = read_state(engine, redis, settings, session_id, saved_at, now)
     checkpoints, agents = row["checkpoints"], _agents(parts)
-    trading = trading_state(engine, session_id, row["status"], parts.get(TRADING))
+    elsewhere = read_elsewhere(engine, redis, settings, [session_id]).get(session_id)
+    theirs = elsewhere.part if elsewhere else None
+    trading = trading_state(engine, session_id, row["status"], theirs or parts.get(TRADING), theirs=theirs is not None)
     return to_session(
         row,
-        waiting_for=_waiting_for(engine, row, len(trading.pending_orders)),
+        waiting_for=_waiting_for(engine, row, len(trading.pending_orders), elsewhere),
+        held_elsewhere=elsewhere.told() if elsewhere else None,
         agent_states=agents,
         market_state=MarketState.model_validate_json(parts[MARKET]) if MARKET in parts else None,
         state_source=source,
@@ -92,11 +96,11 @@ def get_session(engine: Engine, redis: Redis, settings: Settings, session_id: UU
     )
 
 
-def _waiting_for(engine: Engine, row: Row, in_flight: int) -> str | None:
-    """Return what a stop waits for now, at the broker; None where none is under way, or nothing is in its way."""
+def _waiting_for(engine: Engine, row: Row, in_flight: int, elsewhere: Elsewhere | None) -> str | None:
+    """Return what a stop waits for now, at the broker or at its agents; None where nothing is in its way."""
     if row["status"] != SessionStatus.CLOSING or row["started_at"] is None:
         return None
-    return obstacle(engine, row["session_id"], row["broker"], row["pending"], in_flight)
+    return obstacle(engine, row["session_id"], row["broker"], row["pending"], in_flight, elsewhere)
 
 
 def _events(payloads: Payloads, events: list[Row]) -> list[Row]:
@@ -116,6 +120,18 @@ def list_sessions(engine: Engine, arguments: ListArguments) -> list[TradingSessi
     with transaction(engine) as connection:
         found = rows(connection.execute(_LIST[arguments.order], bound))
     return [to_session(row) for row in found]
+
+
+def with_elsewhere(
+    engine: Engine, redis: Redis, settings: Settings, listed: list[TradingSession]
+) -> list[TradingSession]:
+    """Return listed sessions with what their agents report to hold elsewhere; what only a save knows is left out."""
+    running = [its.session_id for its in listed if its.started_at and its.status != SessionStatus.CLOSED]
+    found = read_elsewhere(engine, redis, settings, running, saved=False)
+    for session in listed:
+        held = found.get(session.session_id)
+        session.held_elsewhere = held.told() if held and not held.flat else None
+    return listed
 
 
 def _check_statuses(names: list[str] | None) -> None:
