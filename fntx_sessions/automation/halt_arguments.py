@@ -44,8 +44,8 @@ class _Reasoned(Model):
     @field_validator("reason")
     @classmethod
     def _says_something(cls, value: str) -> str:
-        if not value.strip():
-            raise InvalidArgument("reason", "is empty", "Say why: others read it when they are refused.")
+        if not any(map(str.isalnum, value)):
+            raise InvalidArgument("reason", "says nothing", "Say why: others read it when they are refused.")
         return value.strip()
 
 

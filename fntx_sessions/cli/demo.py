@@ -19,6 +19,7 @@ from fntx_sessions.cli.asking import hang_up
 from fntx_sessions.cli.demo_checks import Checks, StepFailed
 from fntx_sessions.cli.exits import Exit, sentence
 from fntx_sessions.exceptions import FntxError
+from fntx_sessions.pasting import pasted
 from fntx_sessions.settings import get_settings
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def _stack(home: Path, checks: Checks, *, keep: bool) -> "Iterator[Stack]":
         raise
     hang_up()
     if keep:
-        output.note(f"the stack still runs: FNTX_HOME={home} fntx status; FNTX_HOME={home} fntx down ends it")
+        own = f"FNTX_HOME={pasted(home)}"
+        output.note(f"the stack still runs: {own} fntx status; {own} fntx down ends it")
     else:
         stack.down()
 

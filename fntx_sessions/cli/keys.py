@@ -7,6 +7,7 @@ import typer
 from fntx_sessions.cli import output
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.exceptions import InvalidArgument, Rejected, Retryable
+from fntx_sessions.pasting import pasted
 from fntx_sessions.security import ring_changes
 from fntx_sessions.security.keyring import KeyRing, RingKey, create_ring, load_ring
 from fntx_sessions.settings import Settings, get_settings
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The key's id; see `fntx keys list`.")]
 LACKING = "not in the ring"
-_ASK = "Run `fntx keys rotate` with FNTX_COLD_URL={address}; if that store is gone, `fntx keys forget-store {address}`."
 HELP = (
     "The key ring that wraps every session's data key: keep copies of it, and give every host the same one. For "
     "whoever may write its file (the desk's administrators)."
@@ -135,7 +135,12 @@ def _say(told: str, facts: dict[str, Any], *, as_json: bool) -> None:
 
 def _note_elsewhere(stores: dict[str, int]) -> None:
     for address, count in stores.items():
-        output.note(f"{count} cold key objects lie in {address}, which was not asked: {_ASK.format(address=address)}")
+        output.note(f"{count} cold key objects lie in {address}, which was not asked: {_ask(address)}")
+
+
+def _ask(address: str) -> str:
+    forget = pasted("fntx", "keys", "forget-store", address)
+    return f"Run `FNTX_COLD_URL={pasted(address)} fntx keys rotate`; if that store is gone, `{forget}`."
 
 
 def _settings() -> Settings:
@@ -164,7 +169,7 @@ def _refuse_needed(settings: Settings, key: str) -> None:
         raise Rejected(f"key {key} cannot be removed: {held}. Run `fntx keys rotate` first.")
     for address, count in found.stores(key).items():
         held = f"{count} cold key objects hang on it in {address}, which is not the cold store this shell opens"
-        raise Rejected(f"key {key} cannot be removed: {held}. {_ASK.format(address=address)}")
+        raise Rejected(f"key {key} cannot be removed: {held}. {_ask(address)}")
 
 
 def _known_uses(settings: Settings) -> "Uses | None":

@@ -26,6 +26,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fntx_sessions.exceptions import IntegrityError, InvalidArgument, StackError, Unavailable
+from fntx_sessions.pasting import pasted
 from fntx_sessions.security.keys import LocalKeys, create_private, file_version
 from fntx_sessions.settings import Settings
 
@@ -182,7 +183,7 @@ def _from_environment(text: str) -> KeyRing:
 def _from_file(path: Path, _version: tuple[int, ...]) -> KeyRing:
     with path.open("rb") as file:
         if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-            raise StackError(f"the key ring {path} is open to other users", f"Run: chmod 600 {path}")
+            raise StackError(f"the key ring {path} is open to other users", f"Run: {pasted('chmod', 600, path)}")
         return parse_ring(file.read(), str(path))
 
 

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from fntx_sessions.exceptions import StackError
+from fntx_sessions.pasting import pasted
 from fntx_sessions.settings import Settings
 
 _PEM_END = b"-----END PUBLIC KEY-----"
@@ -93,7 +94,7 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
     """Return the private key. Raises StackError when other users may read it or it is no Ed25519 key; OSError as is."""
     with path.open("rb") as file:
         if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-            raise StackError(f"the private key {path} is open to other users", f"Run: chmod 600 {path}")
+            raise StackError(f"the private key {path} is open to other users", f"Run: {pasted('chmod', 600, path)}")
         pem = file.read()
     with suppress(ValueError, TypeError):
         key = load_pem_private_key(pem, password=None)
