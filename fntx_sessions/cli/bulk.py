@@ -12,6 +12,7 @@ from fntx_sessions.cli import output
 from fntx_sessions.cli.asking import Answer, line
 from fntx_sessions.cli.choosing import Chosen
 from fntx_sessions.cli.exits import Exit, worst
+from fntx_sessions.cli.halt_hint import or_halt, scope_of
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.cli.output import SHORT_ID, plain, status
 from fntx_sessions.exceptions import InvalidArgument, NotFound, OutcomeUnknown
@@ -39,23 +40,23 @@ def ask_many(
 ) -> None:
     """Ask for a command on the chosen sessions, once what would happen was shown and agreed to; exits with the worst.
 
-    Nothing matches: exits with 4. bulk_id: of a run that was asked for before, which is then only followed.
+    Nothing matches: exits with 4. bulk_id: of a run that was asked for before, which is then only followed; raises
+    CommandConflict where that was asked for something else.
     """
-    known = None if bulk_id is None else _known(bulk_id)
-    if known is None:
+    with or_halt(action, scope_of(chosen, ids)):
         asked = _asked(action, chosen, ids, arguments)
-        if chosen.preview or not chosen.yes:
+        if chosen.preview or not (chosen.yes or _known(bulk_id)):
             asked = _agreed(asked, chosen, as_json=as_json)
-        known = line().query("bulk.begin", command_id=str(bulk_id or uuid4()), **asked)
-    _tell(_followed(known), as_json=as_json)
+        # Of one that is known it begins nothing: it compares what was asked.
+        run = _followed(line().query("bulk.begin", command_id=str(bulk_id or uuid4()), **asked))
+    _tell(run, as_json=as_json)
 
 
-def _known(bulk_id: UUID) -> Answer | None:
+def _known(bulk_id: UUID | None) -> bool:
     try:
-        found: Answer = line().query("bulk.report", bulk_id=bulk_id, items=False)
+        return bulk_id is not None and bool(line().query("bulk.report", bulk_id=bulk_id, items=False))
     except NotFound:
-        return None
-    return found
+        return False
 
 
 def _asked(action: str, chosen: Chosen, ids: list[str] | None, arguments: Answer) -> Answer:
@@ -76,7 +77,8 @@ def _agreed(asked: Answer, chosen: Chosen, *, as_json: bool) -> Answer:
     """Show what would happen, exit there for a preview, and return what was agreed to: on those that were shown."""
     items = line().query("bulk.preview", **asked)
     if not items:
-        raise _nothing()
+        fix = "Nothing was changed. `fntx ls` takes the same options."
+        raise NotFound("session for", _means(asked["selector"]), fix)
     if chosen.preview:
         _show_preview(items, asked["action"], as_json=as_json)
         raise typer.Exit(Exit.DONE)
@@ -84,14 +86,12 @@ def _agreed(asked: Answer, chosen: Chosen, *, as_json: bool) -> Answer:
         fix = "Give --yes where nobody can answer; --preview shows what would happen."
         raise InvalidArgument(asked["action"], "asks before it acts on many sessions", fix)
     _show_preview(items, asked["action"], as_json=False)
+    if len(items) > _IDS_SENT_MAX:
+        output.note(f"more than {_IDS_SENT_MAX:,} sessions: who comes to match before it begins is done as well")
     if not typer.confirm(f"{asked['action']} them?", err=True):
         raise InvalidArgument(asked["action"], "was not agreed to", "Nothing was changed.")
     shown = [item["session_id"] for item in items]
     return asked | ({"selector": asked["selector"] | {"session_ids": shown}} if len(shown) <= _IDS_SENT_MAX else {})
-
-
-def _nothing() -> NotFound:
-    return NotFound("session", "that matches", "Nothing was changed. `fntx ls` takes the same options.")
 
 
 def _show_preview(items: list[Answer], action: str, *, as_json: bool) -> None:
@@ -137,8 +137,6 @@ def _follow(run: Answer) -> None:
 
 
 def _tell(run: Answer, *, as_json: bool) -> None:
-    if not run["items"]:
-        raise _nothing()
     _show_run(run, as_json=as_json)
     raise typer.Exit(worst([_CODES.get(item["state"], Exit.DONE) for item in run["items"]]))
 
@@ -153,13 +151,22 @@ def _show_run(run: Answer, *, as_json: bool) -> None:
 
 def _summary(run: Answer) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in sorted(run["counts"].items())) or "no session"
-    told = f"{run['action']} {run['state']}: {counts}; run {run['bulk_id']}"
+    told = f"{run['action']} {run['state']}{_answered(run)}: {counts}; run {run['bulk_id']}"
     if run["state"] != "stopped":
         return told
     return (
         f"{told}\nToo many could not be asked: those were not touched, and nobody after them was. Look, then "
         f"fntx bulk resume {run['bulk_id']} or fntx bulk cancel {run['bulk_id']}"
     )
+
+
+def _answered(run: Answer) -> str:
+    """Say who cancelled it, or who let it go on; nothing where nobody did."""
+    if run["cancelled_by"]:
+        return f" by {run['cancelled_by']} at {output.moment(run['cancelled_at'])} UTC"
+    if run["resumed_by"]:
+        return f", let go on by {run['resumed_by']} at {output.moment(run['resumed_at'])} UTC"
+    return ""
 
 
 def show(bulk_id: BulkId, as_json: AsJson = False) -> None:
@@ -174,7 +181,11 @@ def resume(bulk_id: BulkId, as_json: AsJson = False) -> None:
 
 def cancel(bulk_id: BulkId, as_json: AsJson = False) -> None:
     """Ask nothing more of the sessions whose turn has not come; what was done stays done."""
-    _show_run(line().query("bulk.cancel", bulk_id=bulk_id), as_json=as_json)
+    run = line().query("bulk.cancel", bulk_id=bulk_id)
+    _show_run(run, as_json=as_json)
+    if run["state"] != "cancelled":
+        output.note("nothing was cancelled: everybody had been asked before")
+        raise typer.Exit(Exit.REFUSED)
 
 
 def list_runs(
@@ -189,11 +200,10 @@ def list_runs(
         output.table(found, RUN_COLUMNS, "no runs")
 
 
-def _means(run: Answer) -> str:
-    given = {name: value for name, value in run["selector"].items() if name != "everything" and value}
-    ids = given.pop("session_ids", [])
-    words = [f"{name} {value if isinstance(value, str) else ', '.join(value)}" for name, value in given.items()]
-    return plain("; ".join([*words, *([f"{len(ids)} ids"] if ids else [])]) or "all")
+def _means(selector: Answer) -> str:
+    from fntx_sessions.automation.bulk import Selector  # noqa: PLC0415 -- slow to import
+
+    return plain(str(Selector.model_validate(selector)))
 
 
 def _came_to(row: Answer) -> str:
@@ -221,7 +231,7 @@ RUN_COLUMNS: dict[str, Any] = {
     "what": lambda row: plain(row["action"]),
     "state": lambda row: plain(row["state"]),
     "sessions": lambda row: ", ".join(f"{count} {state}" for state, count in sorted(row["counts"].items())),
-    "which": _means,
+    "which": lambda row: _means(row["selector"]),
     "by": lambda row: plain(row["actor"]),
     "why": lambda row: plain(row["reason"]),
 }

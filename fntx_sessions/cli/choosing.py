@@ -10,9 +10,11 @@ from uuid import UUID
 import typer
 
 from fntx_sessions.cli.ids import given_ids
+from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.schemas import SessionStatus, SessionType
 
 _FILTERS = ("status", "session_type", "template_name", "account_id", "tag")
+_NAMES = {"template_name": "--template", "account_id": "--account", "tag": "--tag"}
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,15 @@ class Chosen:
         return any(value is not None and value is not False and value != [] for value in asdict(self).values())
 
     def selector(self, ids: list[str] | None, whole: Callable[[str], UUID]) -> dict[str, Any]:
-        """Return the selector as the desk takes it; ids are read from stdin only where `-` asks for it."""
-        filters = {name: value for name, value in asdict(self).items() if name in _FILTERS and value}
+        """Return the selector as the desk takes it; ids are read from stdin only where `-` asks for it.
+
+        Raises InvalidArgument for a name that is given and empty.
+        """
+        filters = {name: value for name, value in asdict(self).items() if name in _FILTERS and value not in (None, [])}
+        for name, option in _NAMES.items():
+            if not str(filters.get(name, option)).strip():
+                # A shell's unset variable: dropped, the command would be about everybody else as well.
+                raise InvalidArgument(option, "is given and is empty", "Nothing was changed. Give a name after it.")
         if ids:
             filters["session_ids"] = [str(whole(one)) for one in given_ids(ids)]
         return filters | ({"everything": True} if self.everything else {})

@@ -10,6 +10,7 @@ from fntx_sessions.cli import output
 from fntx_sessions.cli.asking import Answer, line
 from fntx_sessions.cli.bulk import ask_many
 from fntx_sessions.cli.choosing import Chosen, choosing
+from fntx_sessions.cli.halt_hint import or_halt
 from fntx_sessions.cli.ids import AsJson, Ids, over
 from fntx_sessions.cli.values import pairs
 from fntx_sessions.exceptions import InvalidArgument, OutcomeUnknown
@@ -218,8 +219,9 @@ def ask_each(
         raise InvalidArgument("--command-id", "stands for one command on one session", "Give one id with it.")
 
     def act(given: str) -> Answer:
-        session_id = line().session_id(given)
-        outcome = line().command(name, {"session_id": session_id, **arguments}, command_id)
+        with or_halt(name, f"session:{given}"):
+            session_id = line().session_id(given)
+            outcome = line().command(name, {"session_id": session_id, **arguments}, command_id)
         return outcome if goal is None else _waited(outcome, goal)
 
     over(ids, act, _show, as_json=as_json)

@@ -94,6 +94,10 @@ bulk_runs = Table(
     at("claimed_until"),
     at("finished_at"),
     at("cancelled_at"),
+    Column("cancelled_by", Text),
+    # Who last let it go on when it waited for a person.
+    at("resumed_at"),
+    Column("resumed_by", Text),
     Index("ix_bulk_runs_next_wave_at", "next_wave_at", postgresql_where=text("next_wave_at IS NOT NULL")),
     Index("ix_bulk_runs_created_at", "created_at"),
     Index("ix_bulk_runs_halt_id", "halt_id"),

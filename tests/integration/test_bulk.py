@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from bulk_world import DUE, LAPSE, asked, begin, check_run, finish, states
-from hosting import ANN, Hosting, S, T, make_hosting, shared
+from hosting import ANN, SYSTEM, Hosting, S, T, make_hosting, shared
 from sqlalchemy import event
 
 from fntx_sessions.automation import bulk
@@ -92,13 +92,14 @@ def test_a_selector_that_cannot_be_meant_is_refused_by_field(selector, field, fi
 
 
 def test_an_unknown_template_or_id_is_named(hosting):
-    """A template there is not is a slip of the pen; one without sessions matches nobody, which is no error."""
+    """A template there is not is a slip of the pen; what matches nobody leaves no run behind."""
     with pytest.raises(InvalidArgument, match=r"no template 'Regular Tradin'.*Known: .*Regular Trading"):
         begin(hosting, asked(template_name="Regular Tradin"))
     with pytest.raises(NotFound, match="there is no session"):
         begin(hosting, asked(ids=[uuid4()]))
-    report = finish(hosting, asked(template_name="Extended Hours", tag=uuid4().hex))
-    assert (report.state, report.items, report.waves) == ("finished", [], 0)
+    with pytest.raises(NotFound, match="no session for 'template_name Extended Hours; tag nobody'"):
+        finish(hosting, asked(template_name="Extended Hours", tag="nobody"))
+    assert bulk.recent(hosting.desk.engine, 1) == []
 
 
 def test_more_sessions_than_a_run_may_mean_are_refused(hosting, monkeypatch):
@@ -300,6 +301,21 @@ def test_a_halts_run_holds_all_and_never_gives_up(hosting, failing):
     assert holds == [{"halt"}, {"person", "halt"}, {"halt"}]
 
 
+def test_a_session_in_error_is_told_of_by_what_guards_it(hosting):
+    """It takes no hold: a halt's run says what it does and does not do meanwhile, and what closes its positions."""
+    tag, [active, broken] = tagged(hosting, S.ACTIVE, S.ACTIVE)
+    halt_id = uuid4()
+    hosting.run("INSERT INTO halts (halt_id, scope, reason, actor) VALUES (:id, 'all', 'test', 'ann')", id=halt_id)
+    hosting.run("UPDATE halts SET released_at = now(), released_by = 'ann' WHERE halt_id = :id", id=halt_id)
+    run = begin(hosting, asked(tag=tag, halt_id=halt_id, arguments={"hold": "halt"}))
+    hosting.do(T.FAIL, broken, actor=SYSTEM, reason="it broke")
+    report = bulk.advance(hosting.desk, run, all_waves=True)
+    assert states(report) == {active: "done", broken: "refused"}
+    [problem] = [item.problem for item in report.items if item.session_id == broken]
+    assert "needs none: it opens nothing, its guard goes on with its exits" in problem
+    assert f"fntx halt --scope session:{broken} --flatten --reason ..." in problem
+
+
 def test_cancelled_it_asks_nobody_more(hosting):
     """Who was done stays done; the others are left alone, also by whoever was at it."""
     tag, made = tagged(hosting, *[S.ACTIVE] * 3)
@@ -307,6 +323,7 @@ def test_cancelled_it_asks_nobody_more(hosting):
     bulk.advance(hosting.desk, run)
     report = bulk.cancel(hosting.desk.engine, ANN, run)
     assert (report.state, report.counts) == ("cancelled", {"done": 1, "cancelled": 2})
+    assert (report.cancelled_by, report.resumed_by) == ("ann", None)
     bulk.resume(hosting.desk.engine, ANN, run)
     assert bulk.advance(hosting.desk, run, all_waves=True).counts == report.counts
     assert [hosting.row(one)["status"] for one in made] == [S.PAUSED, S.ACTIVE, S.ACTIVE]

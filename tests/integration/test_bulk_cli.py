@@ -21,11 +21,14 @@ from fntx_sessions.cli import asking, sessions
 from fntx_sessions.cli import bulk as commands
 from fntx_sessions.cli.app import app, run
 from fntx_sessions.cli.exits import Exit
-from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.exceptions import InvalidArgument, Unavailable
 from fntx_sessions.parsing import parse
+from fntx_sessions.security.actor import Actor
 from fntx_sessions.settings import Settings
 from tasks import bulk as tasks
 from tasks.handlers import Handler
+
+BOB = Actor("bob", frozenset({"operator"}))
 
 
 class Line(asking.Line):
@@ -129,7 +132,8 @@ def test_it_exits_with_the_worst_and_json_has_each(hosting, line, tag, capsys):
     check_run(hosting, bulk.report(hosting.desk.engine, UUID(report["bulk_id"])), T.PAUSE)
     for more in (["--yes"], ["--preview"]):
         assert run(["pause", "--tag", "nobody's", *more]) == Exit.NOT_FOUND
-        assert "that matches" in capsys.readouterr().err
+        assert "there is no session for" in capsys.readouterr().err
+    assert [one.selector.tag for one in bulk.recent(hosting.desk.engine, 5)] == [tag]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +145,10 @@ def test_it_exits_with_the_worst_and_json_has_each(hosting, line, tag, capsys):
         (["--template", "Nothing Like It", "--yes"], "Known: "),
         (["--all", "--expected-version", "3", "--yes"], "--expected-version"),
         (["--all", "--wave-size", "0"], "--wave-size"),
+        (["--status", "active", "--tag", "", "--yes"], "--tag: is given and is empty"),
+        (["--status", "active", "--account", " ", "--yes"], "--account: is given and is empty"),
+        (["--status", "active", "--template", "", "--yes"], "--template: is given and is empty"),
+        (["--tag", "", "--preview"], "--tag: is given and is empty"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_two(line, arguments, said, capsys):
@@ -155,8 +163,29 @@ def test_a_run_asked_for_again_is_followed_not_begun(hosting, line, tag, capsys)
     for _ in range(2):
         assert run(["stop", "--tag", tag, "--leave", "--to", "ann", "--yes", "--command-id", known, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["bulk_id"] == known
-    assert line.asked.count("begin") == 1
+    assert len(bulk.recent(hosting.desk.engine, 5)) == 1
     assert statuses(hosting, tag) == [S.CLOSING] * 3
+
+
+def test_what_was_agreed_to_is_the_same_run_when_it_is_asked_for_again(hosting, line, tag, monkeypatch, capsys):
+    """The run has the ids that were shown, the command line that is given again has not."""
+    known = str(uuid4())
+    monkeypatch.setattr("sys.stdin", Typed("y\n"))
+    for _ in range(2):
+        assert run(["pause", "--tag", tag, "--status", "active", "--command-id", known]) == Exit.DONE
+        assert known in capsys.readouterr().err
+    assert len(bulk.recent(hosting.desk.engine, 5)) == 1
+
+
+@pytest.mark.parametrize("changed", [["stop", "-r", "a"], ["pause", "-r", "b"], ["pause", "-r", "a", "--hold", "rule"]])
+def test_a_command_id_of_another_run_is_refused(hosting, line, tag, changed, capsys):
+    """Another action, reason or argument under a known id does nothing and says so; other sessions likewise."""
+    known = ["--yes", "--command-id", str(uuid4())]
+    assert run(["pause", "--tag", tag, "--status", "active", "-r", "a", *known]) == Exit.DONE
+    for selected in (["--tag", tag, "--status", "active"], ["--tag", f"{tag}-not"]):
+        assert run([*changed, *selected, *known]) == Exit.REFUSED
+        assert "was already used for a bulk pause with other arguments" in capsys.readouterr().err
+    assert statuses(hosting, tag) == [S.PAUSED] * 3
 
 
 def test_runs_are_listed_shown_cancelled_and_gone_on_with(hosting, line, tag, capsys):
@@ -166,7 +195,8 @@ def test_runs_are_listed_shown_cancelled_and_gone_on_with(hosting, line, tag, ca
     assert str(run_id) in (told := capsys.readouterr().out)
     assert f"tag {tag}" in told
     assert run(["bulk", "cancel", str(run_id)]) == Exit.DONE
-    assert "resume cancelled: 3 cancelled" in capsys.readouterr().err
+    assert "resume cancelled by ann at " in (told := capsys.readouterr().err)
+    assert "UTC: 3 cancelled" in told
     assert run(["bulk", "resume", str(run_id)]) == Exit.REFUSED
     assert run(["bulk", "show", str(run_id), "--json"]) == Exit.DONE
     assert json.loads(capsys.readouterr().out.partition("{")[2].join(["{", ""]))["state"] == "cancelled"
@@ -180,6 +210,49 @@ def test_a_stopped_run_says_what_to_run(hosting, line, tag, capsys):
     assert run(["bulk", "show", str(run_id)]) == Exit.DONE
     told = capsys.readouterr().err
     assert f"fntx bulk resume {run_id} or fntx bulk cancel {run_id}" in told
+
+
+def test_who_let_a_run_go_on_is_told_and_an_end_is_no_cancellation(hosting, line, tag, capsys):
+    """The run names who answered for it; cancelled once all were asked, it says that nothing was, and exits with 3."""
+    run_id = begin(hosting, asked(tag=tag, status=[S.ACTIVE]))
+    hosting.run("UPDATE bulk_runs SET next_wave_at = NULL WHERE bulk_id = :id", id=run_id)
+    line.actor = BOB
+    bulk.resume(hosting.desk.engine, BOB, run_id)
+    bulk.advance(hosting.desk, run_id, all_waves=True)
+    assert run(["bulk", "show", str(run_id)]) == Exit.DONE
+    assert "pause finished, let go on by bob at " in capsys.readouterr().err
+    assert run(["bulk", "cancel", str(run_id)]) == Exit.REFUSED
+    assert "nothing was cancelled" in capsys.readouterr().err
+    found = bulk.report(hosting.desk.engine, run_id)
+    assert (found.actor, found.resumed_by, found.cancelled_by) == ("ann", "bob", None)
+
+
+@pytest.mark.parametrize(
+    ("given", "scope"),
+    [
+        (["3f2a9c1d"], "session:3f2a9c1d"),
+        (["--template", "Paper Trading", "--yes"], "'template:Paper Trading'"),
+        (["--account", "a b", "--status", "active", "--yes"], "'account:a b'"),
+        (["--all", "--yes"], "all"),
+        (["--status", "active", "--preview"], "session:ID"),
+        (["--all", "--tag", "lunch", "--yes"], "session:ID"),
+    ],
+)
+@pytest.mark.parametrize("action", ["pause", "stop"])
+def test_where_nobody_takes_a_stop_the_halt_that_works_is_named(monkeypatch, action, given, scope, capsys):
+    """With the stack dead `fntx up` is not all that is said: so is a command line that closes positions without it."""
+
+    def nobody() -> None:
+        raise Unavailable("the desk", "no stack runs", "Start it with `fntx up`.")
+
+    for module in (sessions, commands):
+        monkeypatch.setattr(module, "line", nobody)
+    assert run([action, *given]) == Exit.UNAVAILABLE
+    told = capsys.readouterr().err
+    assert "Start it with `fntx up`" in told
+    assert f"fntx halt --scope {scope} --flatten --reason ..." in told
+    assert run(["resume", *given]) == Exit.UNAVAILABLE
+    assert "fntx halt" not in capsys.readouterr().err
 
 
 def test_a_run_nobody_takes_on_is_told_of(hosting, line, tag, monkeypatch, capsys):

@@ -37,6 +37,13 @@ class Selector(Model):
         """Return the filters that were given, as JSON."""
         return self.model_dump(mode="json", exclude={"everything"}, exclude_none=True)
 
+    def __str__(self) -> str:
+        """Return it as a sentence names it: ``tag lunch; status active, paused``, or ``all``."""
+        given = self.given
+        ids = given.pop("session_ids", [])
+        words = [f"{name} {value if isinstance(value, str) else ', '.join(value)}" for name, value in given.items()]
+        return "; ".join([*words, *([f"{len(ids)} ids"] if ids else [])]) or "all"
+
     @model_validator(mode="after")
     def _selects(self) -> Self:
         if not any(self.given.values()) and not self.everything:
@@ -99,7 +106,10 @@ class Item(Model):
 
 
 class Report(Model):
-    """How far a run is. counts: items by state. items: empty where only the counts were asked for."""
+    """How far a run is. counts: items by state. items: empty where only the counts were asked for.
+
+    resumed_at, resumed_by: when it last waited for a person and who let it go on.
+    """
 
     bulk_id: UUID
     action: Action
@@ -115,6 +125,9 @@ class Report(Model):
     next_wave_at: datetime | None = None
     finished_at: datetime | None = None
     cancelled_at: datetime | None = None
+    cancelled_by: str | None = None
+    resumed_at: datetime | None = None
+    resumed_by: str | None = None
     halt_id: UUID | None = None
     items: list[Item] = Field(default_factory=list)
 

@@ -108,13 +108,13 @@ WHERE bulk_id = :bulk_id AND claimed_until = :claimed_until
 """)
 _CANCEL = text("""
 WITH r AS (
-  UPDATE bulk_runs SET cancelled_at = now(), next_wave_at = NULL, claimed_until = NULL
+  UPDATE bulk_runs SET cancelled_at = now(), cancelled_by = :actor, next_wave_at = NULL, claimed_until = NULL
   WHERE bulk_id = :bulk_id AND finished_at IS NULL AND cancelled_at IS NULL RETURNING bulk_id
 )
 UPDATE bulk_items i SET state = 'cancelled' FROM r WHERE i.bulk_id = r.bulk_id AND i.state IN ('waiting', 'failed')
 """)
 _RESUME = text("""
-UPDATE bulk_runs SET next_wave_at = now()
+UPDATE bulk_runs SET next_wave_at = now(), resumed_at = now(), resumed_by = :actor
 WHERE bulk_id = :bulk_id AND finished_at IS NULL AND cancelled_at IS NULL AND next_wave_at IS NULL
 """)
 _FORGET = text("""
@@ -196,14 +196,14 @@ def release(connection: Connection, bulk_id: UUID, claimed_until: datetime, paus
     connection.execute(_RELEASE, bound)
 
 
-def cancel(connection: Connection, bulk_id: UUID) -> None:
-    """End a run that is not over."""
-    connection.execute(_CANCEL, {"bulk_id": bulk_id})
+def cancel(connection: Connection, bulk_id: UUID, actor: str) -> None:
+    """End a run that is not over, and note who did."""
+    connection.execute(_CANCEL, {"bulk_id": bulk_id, "actor": actor})
 
 
-def resume(connection: Connection, bulk_id: UUID) -> None:
-    """Let a run that waits for a person go on."""
-    connection.execute(_RESUME, {"bulk_id": bulk_id})
+def resume(connection: Connection, bulk_id: UUID, actor: str) -> None:
+    """Let a run that waits for a person go on, and note who did."""
+    connection.execute(_RESUME, {"bulk_id": bulk_id, "actor": actor})
 
 
 def forget(connection: Connection, keep_s: float, limit: int) -> int:

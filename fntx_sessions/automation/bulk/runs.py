@@ -28,7 +28,8 @@ from fntx_sessions.state.payloads import ARGUMENTS, DESK, Payloads
 Row = dict[str, Any]
 _FORGOTTEN_AT_ONCE = 100
 _SAME = ("bulk_id", "action", "actor", "reason", "wave_size", "wave_pause_s", "created_at", "next_wave_at",
-         "finished_at", "cancelled_at", "halt_id", "counts", "waves")  # fmt: skip
+         "finished_at", "cancelled_at", "cancelled_by", "resumed_at", "resumed_by", "halt_id",
+         "counts", "waves")  # fmt: skip
 _ITEM = ("session_id", "state", "status_before", "status_after", "problem", "wave", "command_id", "session_type",
          "template_name", "account_id", "finished_at")  # fmt: skip
 
@@ -36,8 +37,8 @@ _ITEM = ("session_id", "state", "status_before", "status_after", "problem", "wav
 def begin(engine: Engine, actor: Actor, request: BulkRequest) -> UUID:
     """Store a run with the sessions that match now as its items; return its id. Nothing is asked of them yet.
 
-    Asked twice under one id, it is there once; where nothing matches it is finished at once. Raises Forbidden,
-    InvalidArgument, NotFound for an id, CommandConflict when the id stands for another run.
+    Asked twice under one id, it is there once. Raises Forbidden, InvalidArgument, NotFound for an id and where nothing
+    matches, which stores nothing, and CommandConflict when the id stands for another run.
     """
     may_ask(actor, request.trigger)
     request.command(UUID(int=0))
@@ -53,6 +54,8 @@ def begin(engine: Engine, actor: Actor, request: BulkRequest) -> UUID:
 
 def _registered(connection: Connection, actor: Actor, request: BulkRequest, sealed: bytes | None) -> Row:
     found = matching(connection, actor, request.selector, limited=request.halt_id is None)
+    if not found:
+        raise none_matches(request.selector)
     ids = [row["session_id"] for row in found]
     items = {
         "ids": ids,
@@ -87,9 +90,21 @@ def _run(actor: Actor, request: BulkRequest, sealed: bytes | None, items: int) -
 
 
 def _must_be_same(row: Row, request: BulkRequest, payloads: Payloads) -> None:
-    stored = (row["action"], Selector.model_validate(row["selector"]), row["reason"], arguments_of(row, payloads))
-    if stored != (request.action, request.selector, request.reason, request.arguments):
+    stored = (row["action"], row["reason"], arguments_of(row, payloads))
+    same = stored == (request.action, request.reason, request.arguments)
+    if not same or not _means_the_same(Selector.model_validate(row["selector"]), request.selector):
         raise CommandConflict(str(request.bulk_id), f"a bulk {row['action']}")
+
+
+def _means_the_same(stored: Selector, asked: Selector) -> bool:
+    """Tell whether a run is of those who are asked for again: what was shown and agreed to was stored with its ids."""
+    unnamed = asked.session_ids is None
+    return asked == (stored.model_copy(update={"session_ids": None}) if unnamed else stored)
+
+
+def none_matches(selector: Selector) -> NotFound:
+    """Return the error for a selector that means no session."""
+    return NotFound("session for", str(selector), "Nothing was changed. `fntx ls` takes the same options.")
 
 
 def arguments_of(row: Row, payloads: Payloads) -> dict[str, Any]:
@@ -152,7 +167,7 @@ def recent(engine: Engine, limit: int, actor: Actor | None = None) -> list[Repor
 
 
 def cancel(engine: Engine, actor: Actor, bulk_id: UUID) -> Report:
-    """Ask nothing more of those whose turn has not come; raises NotFound, Forbidden."""
+    """Ask nothing more of those whose turn has not come; a run that is over stays so. Raises NotFound, Forbidden."""
     return _changed(engine, actor, bulk_id, rows.cancel)
 
 
@@ -165,7 +180,7 @@ def _changed(engine: Engine, actor: Actor, bulk_id: UUID, change: Any) -> Report
     found = report(engine, bulk_id, items=False, actor=actor)
     may_ask(actor, TRIGGERS[found.action])
     with transaction(engine) as connection:
-        change(connection, bulk_id)
+        change(connection, bulk_id, actor.name)
     return report(engine, bulk_id)
 
 

@@ -22,6 +22,7 @@ from fntx_sessions.exceptions import FntxError, Rejected
 from fntx_sessions.lifecycle import execute
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.pasting import halt_command
 from fntx_sessions.schemas import Hold, SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state.payloads import Payloads
@@ -33,6 +34,10 @@ log = structlog.get_logger(__name__)
 _LOOK_S = 0.2
 _HELD = frozenset({SessionStatus.PAUSED, SessionStatus.SUSPENDED})
 _HALT = Hold.HALT.value
+_IN_ERROR = (
+    "it is in error, which takes no hold and needs none: it opens nothing, its guard goes on with its exits, and while "
+    "the halt stands a recovery brings it no further than to paused. To close what it holds: {flatten}"
+)
 
 
 @dataclass
@@ -147,8 +152,19 @@ def _result(desk: Desk, run: _Run, item: Row) -> Row:
     except Exception as error:  # one session's fault must not keep the others from being paused
         log.exception("bulk_item_failed", bulk_id=str(run.bulk_id), session_id=str(item["session_id"]))
         return _failed(run, item, f"unexpected {type(error).__name__}; the log of who advanced it has more")
-    problem = None if outcome.error is None else str(outcome.error["message"])
-    return {"state": outcome.state, "status_after": outcome.status and outcome.status.value, "problem": problem}
+    return {
+        "state": outcome.state,
+        "status_after": outcome.status and outcome.status.value,
+        "problem": _problem(run, outcome),
+    }
+
+
+def _problem(run: _Run, outcome: Outcome) -> str | None:
+    if outcome.error is None:
+        return None
+    if run.halting and outcome.state == "refused" and outcome.status is SessionStatus.ERROR:
+        return _IN_ERROR.format(flatten=halt_command(f"session:{outcome.session_id}", flatten=True))
+    return str(outcome.error["message"])
 
 
 def _failed(run: _Run, item: Row, problem: str) -> Row:
