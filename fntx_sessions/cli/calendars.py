@@ -39,7 +39,7 @@ def calendar(
         return
     found = get_calendar(name)
     first = found.day_at(datetime.now(UTC)) if day is None else _day(day)
-    listed = [_facts(found, one) for one in _days(found, first, following)]
+    listed = _listed(found, first, following)
     if as_json:
         output.emit({"calendar": name, "time_zone": found.zone.key, "days": listed})
         return
@@ -52,6 +52,13 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise InvalidArgument("--day", f"{text!r} is not a date", "Write it as 2018-12-24.") from None
+
+
+def _listed(found: "Calendar", first: date, following: int) -> list[dict[str, Any]]:
+    try:
+        return [_facts(found, one) for one in _days(found, first, following)]
+    except InvalidArgument as error:
+        raise InvalidArgument("--day", *error.args[1:]) from None
 
 
 def _days(found: "Calendar", first: date, following: int) -> list[date]:

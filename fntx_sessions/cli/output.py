@@ -173,6 +173,6 @@ def to_do(row: dict[str, Any]) -> str:
     if row["requires_action"]:
         return "[bold red]needs a person[/bold red]"
     if row.get("unattended"):
-        return "[bold red]no agents worker[/bold red]"
+        return "[bold red]start agents: fntx up[/bold red]"
     recovered = row["status"] == "paused" and "recovery" in row["holds"]
     return "[yellow]recovered: look, resume[/yellow]" if recovered else ""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from fntx_sessions.exceptions import StackError, Unavailable
+from fntx_sessions.pasting import pasted
 from fntx_sessions.security.keyring import load_ring
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.backup_status import diagnose_backups
@@ -14,6 +15,7 @@ from fntx_sessions.stack.check import Check, Result
 from fntx_sessions.stack.control import GIVEN_UP, Process
 from fntx_sessions.stack.doctor_cold import diagnose_cold
 from fntx_sessions.stack.folder import MINIMUM_FREE_BYTES
+from fntx_sessions.stack.halt_status import diagnose_halts
 from fntx_sessions.stack.host_status import diagnose_hosts
 from fntx_sessions.stack.lag_status import diagnose_lag
 from fntx_sessions.stack.orphans import find_orphans
@@ -53,7 +55,7 @@ def _folder(stack: Stack) -> Iterator[Check]:
         yield Check("folder", "warn", f"{home} does not exist yet", "fntx up")
         return
     if home.stat().st_mode & 0o022:
-        yield Check("folder", "warn", f"other users may write to {home}", f"chmod go-w {home}")
+        yield Check("folder", "warn", f"other users may write to {home}", pasted("chmod", "go-w", home))
     elif not os.access(home, os.W_OK):
         yield Check("folder", "fail", f"{home} cannot be written", "set FNTX_HOME to a folder of your own")
     else:
@@ -91,7 +93,7 @@ def _processes(stack: Stack, status: Status) -> Iterator[Check]:
         else:
             log = stack.folder.logs / f"{process.name}.log"
             result: Result = "warn" if process.state == "BACKOFF" else "fail"
-            fix = _stopped_store(stack, process) if process.group == STORES else f"tail {log}; fntx up"
+            fix = _stopped_store(stack, process) if process.group == STORES else f"{pasted('tail', log)}; fntx up"
             yield Check(process.name, result, f"{process.state}: {process.detail}", fix)
 
 
@@ -99,7 +101,7 @@ def _stopped_store(stack: Stack, process: Process) -> str:
     """Return what to do about a store that a living supervisor does not have running: `fntx up` alone cannot help."""
     log = stack.folder.logs / f"{process.name}.log"
     first = "" if process.state in GIVEN_UP else "it is started again by itself; if it stays down: "
-    return f"{first}tail {log}; then fntx down, then fntx up"
+    return f"{first}{pasted('tail', log)}; then fntx down, then fntx up"
 
 
 def _store_fix(stack: Stack, status: Status, name: str, variable: str) -> str:
@@ -108,7 +110,7 @@ def _store_fix(stack: Stack, status: Status, name: str, variable: str) -> str:
     if process is not None:
         return _stopped_store(stack, process)
     if any(process.name == name for process in status.processes):
-        return f"tail {stack.folder.logs / name}.log; if it stays so: fntx down, then fntx up"
+        return f"{pasted('tail', stack.folder.logs / f'{name}.log')}; if it stays so: fntx down, then fntx up"
     return f"start that server, or check {variable}"
 
 
@@ -133,6 +135,7 @@ def _database(stack: Stack, status: Status) -> Iterator[Check]:
     if migrated:
         yield from diagnose_tiers(found.tiers)
         yield from diagnose_unerased(found.unerased)
+        yield from diagnose_halts(found.halts)
     if status.running:
         yield _beat(found, status)
         yield from diagnose_hosts(found.hosts) if found.hosts else ()

@@ -21,6 +21,7 @@ from fntx_sessions.stack.addresses import COLD, DATABASE, REDIS
 from fntx_sessions.stack.backup_status import BackupStatus, read_backups
 from fntx_sessions.stack.check import first_line
 from fntx_sessions.stack.control import Process
+from fntx_sessions.stack.halt_status import HaltFound, halts_sentence, read_halts
 from fntx_sessions.stack.host_status import HostsFound, read_hosts
 from fntx_sessions.stack.lag_status import LagFound, read_lag_status
 from fntx_sessions.stack.redis_status import CONNECT_S, RedisStatus, read_redis
@@ -57,6 +58,7 @@ class DatabaseStatus:
     tiers: list[TierFound] = field(default_factory=list)
     hosts: HostsFound | None = None
     behind: LagFound | None = None
+    halts: list[HaltFound] = field(default_factory=list)
     unerased: Unerased = field(default_factory=lambda: Unerased(0))
 
     @property
@@ -93,6 +95,7 @@ class Status:
             facts["migrations"] = migration_sentence(self.database)
             facts["last beat"] = "unknown" if self.database.error else _age(self.database.last_sweep_age_s)
             facts["saves"] = "into the backup folder" if self.database.error else self.database.saves
+            facts["halts"] = "unknown" if self.database.error else halts_sentence(self.database.halts)
             facts["tiers"] = self._tiers()
             if self.database.behind:
                 facts["beat"] = self.database.behind.beat
@@ -168,6 +171,7 @@ def read_database(url: str) -> DatabaseStatus:
                 tiers=read_tiers(connection) if revision == newest_revision(url) else [],
                 hosts=read_hosts(connection) if revision == newest_revision(url) else None,
                 behind=read_lag_status(connection) if revision == newest_revision(url) else None,
+                halts=read_halts(connection) if revision == newest_revision(url) else [],
                 unerased=read_unerased(connection) if revision == newest_revision(url) else Unerased(0),
             )
     except SQLAlchemyError as error:

@@ -55,7 +55,7 @@ def test_show_and_ls_say_that_nobody_steps_it(hosting, capsys):
     gone(hosting)
     found = {row.session_id: row.model_dump(mode="json") for row in list_sessions(hosting.desk.engine, ListArguments())}
     assert found[session_id]["unattended"]["positions"] == 1
-    assert "no agents worker" in output.to_do(found[session_id])
+    assert "fntx up" in output.to_do(found[session_id])
     assert found[new]["unattended"] is None
     details.show(shown(hosting, session_id))
     printed = " ".join(capsys.readouterr().out.split())

@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 from fntx_sessions.automation.rules.model import Facts, MarketFacts
 from fntx_sessions.automation.rules.registry import known_conditions
 from fntx_sessions.cli import app
+from fntx_sessions.cli.app import run
+from fntx_sessions.cli.exits import Exit
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.schemas import FeedConfig, SessionStatus, SessionType
 from fntx_sessions.trading.calendars import calendar_names, get_calendar
@@ -252,3 +254,10 @@ def test_the_command_shows_three_clocks_and_marks(fntx):
 def test_the_command_refuses_what_it_cannot_read(fntx, words):
     """A bad name, day or count is refused."""
     assert fntx(*words).exit_code != 0
+
+
+def test_a_day_that_no_calendar_knows_is_refused_by_its_option(capsys):
+    """The command line names what was typed, not what it is called inside."""
+    for day in ("1850-01-04", "soon"):
+        assert run(["calendar", "--day", day]) == Exit.USAGE
+        assert "--day: " in capsys.readouterr().err
