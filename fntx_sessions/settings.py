@@ -134,6 +134,7 @@ class Settings(BaseSettings):
     state_sweep_s: float = Field(default=10.0, gt=0)
     step_stay_s: float = Field(default=0.9, ge=0)
     step_sweep_s: float = Field(default=5.0, gt=0)
+    guard_sweep_s: float = Field(default=2.0, gt=0)
     agent_failures_max: int = Field(default=3, ge=1)
     step_time_limit_s: int = Field(default=30, ge=1)
 
@@ -188,10 +189,12 @@ class Settings(BaseSettings):
     bulk_keep_s: float = Field(default=90 * 86_400, ge=0)
 
     # Halts: how long one waits for those who begin to trade right now, how long the command line looks for a desk that
-    # answers before it acts by itself, and how long it then goes on closing positions.
+    # answers before it acts by itself, how long for a Postgres that gives no answer before it says that only the broker
+    # can help, and how long it goes on closing positions.
     halt_lock_timeout_ms: int = Field(default=5000, ge=1)
     halt_look_s: float = Field(default=1.0, gt=0)
     halt_patience_s: float = Field(default=5.0, gt=0)
+    halt_database_s: float = Field(default=5.0, gt=0)
     halt_flatten_s: float = Field(default=120.0, gt=0)
 
     # Backtest runs: how many of their sessions may trade at once, over all runs.

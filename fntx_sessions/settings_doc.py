@@ -123,6 +123,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "state_sweep_s": "longest time one save, checkpoint or liveness sweep goes on while more is due",
         "step_stay_s": "how long a step sweep waits for steps that come due before the next tick of beat",
         "step_sweep_s": "longest time one step sweep goes on claiming",
+        "guard_sweep_s": "the same of a sweep that steps guards, while no agents worker lives",
         "agent_failures_max": "failures after which an agent is quarantined and its session suspended",
         "step_time_limit_s": "after it, the process of a step sweep is killed; also the claim of a step",
     },
@@ -186,6 +187,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "halt_lock_timeout_ms": "wait for starts, resumes and openings that are under way as a halt is placed",
         "halt_look_s": "how long `fntx halt` waits for Redis before it goes straight to Postgres and the broker",
         "halt_patience_s": "how long it waits for a worker's answer before it does so",
+        "halt_database_s": "how long it waits for a Postgres that gives no answer before it says to call the broker",
         "halt_flatten_s": "how long it then goes on closing positions by itself",
     },
     "Backtests": {

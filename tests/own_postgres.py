@@ -24,6 +24,12 @@ class OwnPostgres:
         self.server.prepare()
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The server's own process; its children are its connections'."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         log = self._folder.logs / "postgres.log"
         process = self._process = self.server.start(log)

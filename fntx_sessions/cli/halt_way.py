@@ -15,7 +15,8 @@ from pydantic_core import to_jsonable_python
 
 from fntx_sessions.cli import output
 from fntx_sessions.cli.asking import line
-from fntx_sessions.exceptions import FntxError, OutcomeUnknown, Unavailable
+from fntx_sessions.cli.halt_doubt import SILENT, watched, workers_live
+from fntx_sessions.exceptions import OutcomeUnknown, Unavailable
 from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.stack.addresses import adopt_last_known, adopt_local_stack
 
@@ -29,21 +30,29 @@ _FIX = "Run it where FNTX_DATABASE_URL is set, or on the machine of the stack: i
 
 @dataclass
 class Way:
-    """How the desk is reached. silent: why no worker is asked, None where one is. redis: whether Redis answers."""
+    """How the desk is reached.
+
+    silent: why no worker is asked, None where one is. redis: whether Redis answers. begun: something was asked that may
+    have been done, or may yet be, whatever was answered. gone: Postgres gave no answer.
+    """
 
     settings: Settings
     silent: str | None
     redis: bool
+    begun: bool = False
+    gone: bool = False
 
     def ask(self, task: str, arguments: dict[str, Any], command_id: UUID, act: "Act") -> Any:
         """Return what `task` answers, or, where nobody does, what `act` returns here; raises as either does."""
         if self.silent is None:
             try:
                 return line().ask(task, arguments, command_id, self.settings.halt_patience_s)
-            except (Unavailable, OutcomeUnknown) as error:
-                self._give_up(str(error))
-        with self.straight() as (desk, actor):
-            return to_jsonable_python(act(desk, actor))
+            except OutcomeUnknown as error:
+                self.begun = True
+                self._give_up(error, f"no worker answered within {error.args[2]:g} s")
+            except Unavailable as error:
+                self._give_up(error, str(error))
+        return to_jsonable_python(self.at_desk(act))
 
     def query(self, task: str, arguments: dict[str, Any], act: "Act") -> Any:
         """Return what the question `task` is answered with, or what `act` returns here; raises as either does."""
@@ -51,14 +60,34 @@ class Way:
             try:
                 return line().query(task, **arguments)
             except Unavailable as error:
-                self._give_up(str(error))
-        with self.straight() as (desk, actor):
-            return to_jsonable_python(act(desk, actor))
+                self._give_up(error, str(error))
+        return to_jsonable_python(self.at_desk(act))
 
-    def _give_up(self, problem: str) -> None:
+    def _give_up(self, error: Unavailable | OutcomeUnknown, problem: str) -> None:
+        """Ask no worker any more; raises the error again where nothing can be done from here."""
         self.silent = problem
-        if self.settings.database_url is not None:
-            say_straight(problem)
+        if self.settings.database_url is None:
+            if isinstance(error, OutcomeUnknown):
+                raise error
+            return
+        say_straight(problem)
+
+    def at_desk(self, act: "Act") -> Any:
+        """Return what `act` returns here; raises as it does, and Unavailable once Postgres gives no answer."""
+        with self.straight() as (desk, actor):
+            self.begun = True
+            try:
+                return watched(self.settings, lambda: act(desk, actor))
+            except Unavailable as error:
+                self.gone = error.args[1] == SILENT or not self._answers()
+                raise
+
+    def _answers(self) -> bool:
+        try:
+            workers_live(self.settings)
+        except Unavailable:
+            return False
+        return True
 
     @contextmanager
     def straight(self) -> "Iterator[tuple[Desk, Actor]]":
@@ -88,13 +117,14 @@ Act = Callable[["Desk", "Actor"], Any]
 
 
 def find_way() -> Way:
-    """Look, for a bounded time, who answers; say so where it is nobody."""
+    """Look, for a bounded time, who answers; say so where it is nobody. Raises Unavailable where Postgres does not."""
     if not adopt_local_stack():
         adopt_last_known()
     get_settings.cache_clear()  # what the stack told us is in the environment now
     settings = get_settings()
     redis = _redis_problem(settings)
-    silent = redis or _workers_problem(settings)
+    silent = _workers_problem(settings)
+    silent = redis or silent
     if silent is not None and settings.database_url is not None:
         say_straight(silent)
     return Way(settings, silent, redis is None)
@@ -124,27 +154,10 @@ def _redis_problem(settings: Settings) -> str | None:
 
 
 def _workers_problem(settings: Settings) -> str | None:
-    """Return that no worker takes commands; None where one does, or nobody can tell from here."""
-    if settings.database_url is None:
+    """Return that no worker takes commands; None where one does, or nobody can tell from here. Raises Unavailable."""
+    if settings.database_url is None or workers_live(settings):
         return None
-    from sqlalchemy import text  # noqa: PLC0415
-
-    from fntx_sessions.database.engine import build_engine, transaction  # noqa: PLC0415
-
-    engine = build_engine(settings.database_url.get_secret_value(), settings, application="fntx halt")
-    try:
-        with transaction(engine) as connection:
-            lives = connection.execute(text(_LIVES)).scalar_one()
-    except FntxError:
-        return None
-    finally:
-        engine.dispose()
-    return None if lives else "no worker that takes commands lives"
-
-
-_LIVES = """
-SELECT EXISTS (SELECT FROM hosts WHERE 'commands' = ANY(string_to_array(queues, ',')) AND lease_until > now())
-"""
+    return "no worker that takes commands lives"
 
 
 @contextmanager
