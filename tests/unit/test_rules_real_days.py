@@ -267,6 +267,8 @@ NEXT = "2018-02-05,2741.06,2763.39,2638.17,2648.94,37.32"
         ([HEADER, GOOD, NEXT.replace("37.32", "")], "line 3 column vix", "is not a number"),
         ([HEADER, GOOD, NEXT.replace("02-05", "02-30")], "line 3 column date", "is not a date"),
         ([HEADER, GOOD, NEXT.replace("02-05", "02-04")], "line 3 column date", "is not a trading day"),
+        ([HEADER, GOOD, NEXT.replace("02-05", "02-06")], "line 3 column date", "1 trading day(s) of XNYS before"),
+        ([HEADER, GOOD, NEXT.replace("02-05", "02-06")], "line 3 column date", "name that one's calendar"),
         ([HEADER, NEXT, GOOD], "line 3 column date", "comes after"),
         ([HEADER, GOOD, "2018-02-05,1,2"], "line 3", "not as many values"),
         ([HEADER.replace("vix", "vx"), GOOD, NEXT], "line 1", "column vix missing"),
