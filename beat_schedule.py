@@ -51,6 +51,7 @@ ENTRIES = (
     ),
     Entry("fntx.sweeps.save", 1.0, 1.0, "sessions choose their save interval, down to 0.5 s; due ones are found here"),
     Entry("fntx.sweeps.pending", 1.0, 1.0, "starts that wait for agents and stops that wait for flat books"),
+    Entry("fntx.sweeps.guard", 2.0, 2.0, "exits of open positions go on where no agents worker lives to step them"),
     Entry("fntx.sweeps.checkpoint", 1.0, 1.0, "a transition is kept within a second; those of one share a checkpoint"),
     Entry(
         "fntx.sweeps.liveness", "liveness_interval_s", "liveness_interval_s", "sessions of a dead worker are taken over"

@@ -1,6 +1,6 @@
 """fntx.sweeps.*: what beat sends. Each brings one part of the desk up to now."""
 
-from fntx_sessions.agents import host
+from fntx_sessions.agents import guarding, host
 from fntx_sessions.automation import backtests, bulk, liveness, pending, retaining, saving, weeks
 from fntx_sessions.automation.health import sweep as health
 from fntx_sessions.automation.rules import sweep as rules
@@ -34,6 +34,13 @@ def step() -> None:
     at = _noted("step")
     saving.come_in(at, for_others=True)
     host.step_due(at, host_id(), stay_s=at.settings.step_stay_s)
+
+
+@sweep("fntx.sweeps.guard")
+def guard() -> None:
+    """Step the manager's guards of open positions while no agents worker lives."""
+    at = _noted("guard")
+    guarding.guard_due(at, host_id())
 
 
 @sweep("fntx.sweeps.save")

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from fntx_sessions.automation.rules import rows as rule_rows
 from fntx_sessions.database.engine import rows, transaction
-from fntx_sessions.database.hosting import TRADED_ELSEWHERE
+from fntx_sessions.database.hosting import NO_AGENT_HOST, POSITIONS, TRADED_ELSEWHERE
 from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.state.payloads import Payloads
 from fntx_sessions.trading.clock import WALL
@@ -29,14 +29,11 @@ FROM claimed c JOIN sessions s USING (session_id) WHERE s.epoch = c.epoch"""
 # session whose host is lost is not: it goes through recovery, under a new one.
 # interrupted: the step before this one never ended, so that the broker may know orders and fills that the ledger does
 # not.
-_CLAIM = text(f"""
-WITH due AS (
-  SELECT session_id, step_claimed_by AS interrupted, host_id AS before FROM session_work w
-  WHERE next_step_at <= now() AND status <> 'closed' AND (step_claimed_until IS NULL OR step_claimed_until < now())
-    AND (host_id IS NULL OR host_id = :host_id OR (next_step_at < now() - make_interval(secs => :patience_s)
-      AND EXISTS (SELECT 1 FROM hosts h WHERE h.host_id = w.host_id AND h.lease_until > now())))
-  ORDER BY next_step_at LIMIT :limit FOR UPDATE SKIP LOCKED
-), claimed AS (
+_DUE = """w.next_step_at <= now() AND w.status <> 'closed'
+    AND (w.step_claimed_until IS NULL OR w.step_claimed_until < now())
+    AND (w.host_id IS NULL OR w.host_id = :host_id OR (w.next_step_at < now() - make_interval(secs => :patience_s)
+      AND EXISTS (SELECT 1 FROM hosts h WHERE h.host_id = w.host_id AND h.lease_until > now())))"""
+_TAKE = f"""), claimed AS (
   UPDATE session_work w SET host_id = :host_id, step_claimed_by = :claimant,
     step_claimed_until = now() + make_interval(secs => :claim_s)
   FROM due WHERE w.session_id = due.session_id
@@ -51,6 +48,26 @@ WITH due AS (
   FROM claimed WHERE before <> :host_id
 )
 {_FACTS}
+"""
+_CLAIM = text(f"""
+WITH due AS (
+  SELECT session_id, step_claimed_by AS interrupted, host_id AS before FROM session_work w WHERE {_DUE}
+  ORDER BY next_step_at LIMIT :limit FOR UPDATE SKIP LOCKED
+{_TAKE}""")
+# While no agents worker lives: what holds positions, has orders in flight, or may, as its last step never ended. A
+# backtest risks nothing, and its day would be another one without its agents.
+_CLAIM_GUARDED = text(f"""
+WITH due AS (
+  SELECT w.session_id, w.step_claimed_by AS interrupted, w.host_id AS before
+  FROM session_work w JOIN sessions s USING (session_id)
+  WHERE {NO_AGENT_HOST} AND {_DUE} AND s.session_type <> 'backtest'
+    AND (w.step_claimed_by IS NOT NULL OR {POSITIONS} > 0 OR EXISTS (
+      SELECT FROM order_intents i WHERE i.session_id = s.session_id AND i.state IN ('intended', 'working')))
+  ORDER BY w.next_step_at LIMIT :limit FOR UPDATE OF w SKIP LOCKED
+{_TAKE}""")
+_LET_GO = text("""
+UPDATE session_work SET host_id = NULL
+WHERE session_id = ANY(:ids) AND host_id = :host_id AND step_claimed_until IS NULL
 """)
 # By name, due or not: what nobody has or steps, and what is this host's.
 _CLAIM_THESE = text(f"""
@@ -178,6 +195,19 @@ def claim_steps(engine: Engine, host_id: str, limit: int, claim_s: float) -> lis
     bound = {"host_id": host_id, "claimant": claimant(), "limit": limit, "claim_s": claim_s, "patience_s": PATIENCE_S}
     with transaction(engine) as connection:
         return _on_the_wall(rows(connection.execute(_CLAIM, bound)))
+
+
+def claim_guarded(engine: Engine, host_id: str, limit: int, claim_s: float) -> list[dict[str, Any]]:
+    """Claim up to `limit` due sessions with something open, while no agents worker lives, as `claim_steps` does."""
+    bound = {"host_id": host_id, "claimant": claimant(), "limit": limit, "claim_s": claim_s, "patience_s": PATIENCE_S}
+    with transaction(engine) as connection:
+        return _on_the_wall(rows(connection.execute(_CLAIM_GUARDED, bound)))
+
+
+def let_go(engine: Engine, host_id: str, session_ids: Sequence[UUID]) -> None:
+    """Leave sessions between their steps to whoever comes first, under the same epoch."""
+    with transaction(engine) as connection:
+        connection.execute(_LET_GO, {"ids": list(session_ids), "host_id": host_id})
 
 
 def claim_these(engine: Engine, host_id: str, ids: Sequence[UUID], claim_s: float) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 _KEPT_RUNTIMES = 512
 _LEAST_WAIT_S = 0.01
 _HOST = "host"  # what failed where no agent did
-_CLAIM_GRACE_S = 5  # a claim outlives the time limit that kills its holder
+CLAIM_GRACE_S = 5  # a claim outlives the time limit that kills its holder
 _runtimes: "OrderedDict[UUID, Runtime]" = OrderedDict()
 
 
@@ -61,11 +61,11 @@ def step_due(desk: Desk, host_id: str, *, stay_s: float = 0.0) -> int:
 
     stay_s: wait for steps that come due within that time, so that sessions may step more often than beat ticks.
     """
-    _bury_the_dead(desk, host_id)
+    bury_the_dead(desk, host_id)
     actor = system_actor(host_id)
     began = time.monotonic()
     until, leave = began + desk.settings.step_sweep_s, began + stay_s
-    claim_s = desk.settings.step_time_limit_s + _CLAIM_GRACE_S
+    claim_s = desk.settings.step_time_limit_s + CLAIM_GRACE_S
     stepped = 0
     while True:
         rows = claim_steps(desk.engine, host_id, desk.settings.step_batch, claim_s)
@@ -76,13 +76,13 @@ def step_due(desk: Desk, host_id: str, *, stay_s: float = 0.0) -> int:
             time.sleep(max(wait_s, _LEAST_WAIT_S))
             continue
         stepped += len(rows)
-        _step_batch(desk, actor, rows, until)
+        step_batch(desk, actor, rows, until)
         if time.monotonic() >= until:
             break
     return stepped
 
 
-def _bury_the_dead(desk: Desk, host_id: str) -> None:
+def bury_the_dead(desk: Desk, host_id: str) -> None:
     """Free what dead processes of this host had claimed, and charge the agents that took them down."""
     for process in claimants(desk.engine, host_id):
         if is_dead(process):
@@ -91,7 +91,7 @@ def _bury_the_dead(desk: Desk, host_id: str) -> None:
             free_claims(desk.engine, host_id, process, session_id, agent)
 
 
-def _step_batch(desk: Desk, actor: Actor, rows: Sequence[dict[str, Any]], until: float) -> None:
+def step_batch(desk: Desk, actor: Actor, rows: Sequence[dict[str, Any]], until: float) -> None:
     """Step claimed sessions. What cannot be ended is given back as it was; one session's trouble stops no other."""
     batch = Batch({row["session_id"]: row for row in rows})
     try:

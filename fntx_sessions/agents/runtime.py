@@ -78,8 +78,9 @@ class Slot:
 class Runtime:
     """A session as it is stepped. revision: of the live state it was loaded from or last reported.
 
-    unsure: a call of the broker did not come to its end, so that the book has to be loaded anew. traded_elsewhere: the
-    money view is what agents of another service report; ours, which knows the book here alone, is not put over it.
+    unsure: a call of the broker did not come to its end, so that the book has to be loaded anew. guards_only: nobody
+    is there to step its agents, whatever its status. traded_elsewhere: the money view is what agents of another service
+    report; ours, which knows the book here alone, is not put over it.
     """
 
     session_id: UUID
@@ -116,11 +117,12 @@ class Runtime:
     unsampled: dict[str, int] = field(default_factory=dict)
     unsure: bool = False
     traded_elsewhere: bool = False
+    guards_only: bool = False
 
     @property
     def guarded(self) -> bool:
         """Tell whether only the manager's guard steps: what is open is protected, nothing is opened."""
-        return self.status in (SessionStatus.SUSPENDED, SessionStatus.ERROR) or not self.slots
+        return self.guards_only or self.status in (SessionStatus.SUSPENDED, SessionStatus.ERROR) or not self.slots
 
     @property
     def stepped(self) -> dict[str, Slot]:
@@ -187,6 +189,7 @@ def refresh(runtime: Runtime, row: dict[str, Any]) -> None:
     runtime.quiesced = row["quiesced_at"] is not None
     runtime.holds = frozenset(map(Hold, row["holds"]))
     runtime.failures = dict(row["agent_failures"])
+    runtime.guards_only = row.get("guards_only", False)
     pending = row["pending"] or {}
     runtime.flatten = runtime.status is SessionStatus.CLOSING and pending.get("close_positions", True)
     if row["version"] != runtime.version:

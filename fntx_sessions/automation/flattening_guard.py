@@ -5,7 +5,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,45 +12,51 @@ import psutil
 import structlog
 
 from fntx_sessions.agents.claims import claim_these, finish_steps, release_claims
-from fntx_sessions.agents.host import step_result
+from fntx_sessions.agents.host import CLAIM_GRACE_S, step_result
 from fntx_sessions.agents.runner import Slice, run_slice
 from fntx_sessions.agents.runtime import Runtime, load_runtime, refresh
 from fntx_sessions.automation import hosts
+from fntx_sessions.automation.flattening_quotes import market_obstacle
 from fntx_sessions.automation.pending import finish_session
+from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import FntxError, NotFound, Retryable
 from fntx_sessions.lifecycle import commands, execute, machine
 from fntx_sessions.lifecycle.change import Ask
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import MarketState, Trigger
 from fntx_sessions.security.actor import Actor, system_actor
+from fntx_sessions.state.event_rows import StateEvent, add_events
 from fntx_sessions.state.loading import load_save
 from fntx_sessions.state.parts import MARKET
-from fntx_sessions.trading.market import MarketTick
 
 log = structlog.get_logger(__name__)
-_CLAIM_GRACE_S = 5
 _NAME = "halt"
 
 
 class Guard:
-    """Steps sessions in this process, which holds a lease as any host does. given_up: session -> why."""
+    """Steps sessions in this process, which holds a lease as any host does.
+
+    given_up: session -> why. hosts: it holds its lease.
+    """
 
     def __init__(self, desk: Desk, actor: Actor, *, live: bool) -> None:
-        self.live = live
+        self.live, self.hosts = live, False
         self.given_up: dict[UUID, str] = {}
         self._desk, self._actor = desk, actor
-        self._host_id = f"{_NAME}:{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
-        self._system = system_actor(self._host_id)
+        self.host_id = f"{_NAME}:{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
+        self._system = system_actor(self.host_id)
         self._runtimes: dict[UUID, Runtime] = {}
 
     @contextmanager
     def hosting(self) -> Iterator[None]:
         """Hold a lease; sessions are given back at the end."""
-        hosts.renew(self._desk.engine, self._desk.settings, self._host_id, "")
+        hosts.renew(self._desk.engine, self._desk.settings, self.host_id, "")
+        self.hosts = True
         try:
             yield
         finally:
-            hosts.leave(self._desk.engine, self._host_id)
+            self.hosts = False
+            hosts.leave(self._desk.engine, self.host_id)
 
     def step(self, found: list[dict[str, Any]], until: float) -> int:
         """Step each once, in batches; return how many."""
@@ -59,7 +64,7 @@ class Guard:
         for start in range(0, len(found), size):
             if time.monotonic() >= until:
                 break
-            hosts.renew(self._desk.engine, self._desk.settings, self._host_id, "")
+            hosts.renew(self._desk.engine, self._desk.settings, self.host_id, "")
             batch = found[start : start + size]
             for row in batch:
                 self._take(row)
@@ -72,15 +77,23 @@ class Guard:
         One that somebody else's command is flattening is left to it: two would only overtake each other.
         """
         host_id: str | None = row["host_id"]
-        if host_id == self._host_id or (row["host_lives"] and _is_flattening(host_id or "")):
+        if host_id == self.host_id or (row["host_lives"] and _is_flattening(host_id or "")):
             return
         if host_id is not None or row["step_claimed_by"] is not None:
             ask = Ask(Trigger.UPDATE, row["session_id"], self._actor, "halted: its positions are closed from elsewhere")
             execute.follow_up(self._desk, machine.run(self._desk.engine, ask, commands.rehome))
+        self._tell(row)
+
+    def _tell(self, row: dict[str, Any]) -> None:
+        """Leave an event of who closes a session's positions, in whose name, and whom it was taken from."""
+        owner = row["host_id"] or "nobody"
+        told = f"a halt by {self._actor.name} closes its positions from {self.host_id}; until then {owner} stepped it"
+        with transaction(self._desk.engine) as connection:
+            add_events(connection, [StateEvent(row["session_id"], "halt_closes", self.host_id, told)])
 
     def _step_batch(self, ids: list[UUID]) -> int:
-        claim_s = self._desk.settings.step_time_limit_s + _CLAIM_GRACE_S
-        claimed = claim_these(self._desk.engine, self._host_id, ids, claim_s)
+        claim_s = self._desk.settings.step_time_limit_s + CLAIM_GRACE_S
+        claimed = claim_these(self._desk.engine, self.host_id, ids, claim_s)
         done = [found for row in claimed if (found := self._safely(row)) is not None]
         finish_steps(self._desk.engine, [step_result(one, unreported=True) for one in done if not one.stale])
         kept = {one.runtime.session_id for one in done if not one.stale}
@@ -97,7 +110,7 @@ class Guard:
             self._runtimes.pop(row["session_id"], None)  # tried again, from what the stores hold
         except Exception as error:  # one session's fault must not keep the others' positions open
             log.exception("flattening_failed", session_id=str(row["session_id"]))
-            self._give_up(row["session_id"], f"{type(error).__name__}: {error}. Call the broker.")
+            self.give_up(row["session_id"], f"{type(error).__name__}: {error}. Call the broker.")
         return None
 
     def _step_one(self, row: dict[str, Any]) -> Slice:
@@ -107,7 +120,7 @@ class Guard:
         if done.stale:
             self._runtimes.pop(runtime.session_id, None)
         elif blocked and not (runtime.book.flat and runtime.book.quiet):
-            self._give_up(runtime.session_id, blocked)
+            self.give_up(runtime.session_id, blocked)
         return done
 
     def _runtime(self, row: dict[str, Any]) -> Runtime:
@@ -127,9 +140,10 @@ class Guard:
         if not self.live or done.stale or not (book.flat and book.quiet):
             return
         if finish_session(self._desk, self._system, done.runtime.session_id) == "failed":
-            self._give_up(done.runtime.session_id, "")  # the sweep tries again, and says in its log what fails
+            self.give_up(done.runtime.session_id, "")  # the sweep tries again, and says in its log what fails
 
-    def _give_up(self, session_id: UUID, why: str) -> None:
+    def give_up(self, session_id: UUID, why: str) -> None:
+        """Try no more for a session, and remember why."""
         self.given_up[session_id] = why[:1000]
 
 
@@ -147,23 +161,7 @@ def _obstacle(runtime: Runtime) -> str | None:
     """Return what keeps anything from being priced or traded now; None: nothing does."""
     if runtime.clock.finished:
         return "its simulated day is over, nothing trades any more"
-    tick = runtime.feed.tick(runtime.clock.now)
-    if tick is None:
-        return "no quotes: no market was ever saved for it. Call the broker"
-    return _closed(tick)
-
-
-def _closed(tick: MarketTick) -> str | None:
-    if tick.halted:
-        return "trading is halted. Call the broker, or ask again when it is not"
-    if not tick.option_open:
-        return "options are shut: they are closed at the next open by a worker, or by whoever asks again then"
-    if tick.stale:
-        age = timedelta(seconds=round(tick.age_s))
-        return (
-            f"no quotes: what is known of the market is {age} old. Call the broker, or ask again when quotes are back"
-        )
-    return None
+    return market_obstacle(runtime.feed.tick(runtime.clock.now))
 
 
 def _saved_market(desk: Desk, session_id: UUID) -> MarketState | None:

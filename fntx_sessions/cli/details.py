@@ -41,7 +41,7 @@ def _standing(session: Session) -> dict[str, Any]:
         "account": plain(session["account_id"]),
         "status since": f"{moment(session['status_since'])} ({age(session['status_since'])}) by "
         f"{plain(session['status_actor'])}: {plain(session['status_reason'])}",
-        "holds": ", ".join(session["holds"]) or None,
+        "holds": ", ".join(session["holds"]) if session["status"] != "closed" else None,
         "pinned": "no retention moves or drops anything of it" if session.get("pinned") else None,
         "stop waits for": plain(session["waiting_for"]) if session.get("waiting_for") else None,
         "its agents": plain(session["held_elsewhere"]) if session.get("held_elsewhere") else None,
@@ -136,7 +136,7 @@ def _unattended(found: dict[str, Any] | None) -> str | None:
     since = f" since {moment(found['since'])}" if found["since"] else ""
     return _alarm(
         f"{positions(found['positions'])}; no agents worker lives{since}: start one (`fntx up`; `fntx doctor` says "
-        "which hangs), or stop the session; exits do not run meanwhile"
+        "which hangs); a guard runs its exits meanwhile, where a worker of sweeps lives"
     )
 
 

@@ -1,18 +1,25 @@
 """`fntx halt`, `fntx halt release`, `fntx halt ls`: nothing in scope trades until somebody says otherwise."""
 
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID, uuid4
 
 import typer
 
 from fntx_sessions.cli import output
 from fntx_sessions.cli.exits import Exit, worst
+from fntx_sessions.cli.halt_doubt import in_doubt, not_halted
 from fntx_sessions.cli.halt_way import Way, find_way
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.cli.output import SHORT_ID, moment, plain, status
-from fntx_sessions.exceptions import InvalidArgument, Retryable
+from fntx_sessions.exceptions import Busy, InvalidArgument, OutcomeUnknown, Unavailable
 from fntx_sessions.parsing import parse
+from fntx_sessions.pasting import halt_command, release_command
+
+if TYPE_CHECKING:
+    from fntx_sessions.automation.flattening import Flattened
+    from fntx_sessions.lifecycle.execute import Desk
+    from fntx_sessions.security.actor import Actor
 
 Answer = dict[str, Any]
 HELP = """Halt trading in a scope: nothing in it starts, resumes or opens a position; what runs is paused.
@@ -50,15 +57,29 @@ def halt(
     """Halt a scope; asked twice, it is one halt, and goes on with what is left."""
     if context.invoked_subcommand is not None:
         return
-    arguments = {"scope": _given(scope, "scope", _SCOPE), "reason": _given(reason, "reason", _REASON)}
-    way = find_way()
-    placed = _placed(way, arguments | {"flatten": flatten})
-    closed = _flattened(way, placed) if placed["halt"]["flatten"] else None
+    where, why = _given(scope, "scope", _SCOPE), _given(reason, "reason", _REASON)
+    way, placed, closed = _halted(where, {"scope": where, "reason": why, "flatten": flatten})
     if as_json:
         output.emit(placed | {"flattened": closed, "straight": way.silent is not None})
     else:
         _show(placed, closed)
     raise typer.Exit(_code(placed, closed))
+
+
+def _halted(scope: str, arguments: Answer) -> tuple[Way, Answer, list[Answer] | None]:
+    """Halt, and close what is to be closed; raises Retryable that says what is not known and what to do."""
+    again = halt_command(scope, arguments["reason"], flatten=arguments["flatten"])
+    way, placed = None, None
+    try:
+        way = find_way()
+        placed = _placed(way, arguments)
+        return way, placed, _flattened(way, placed) if placed["halt"]["flatten"] else None
+    except OutcomeUnknown as error:
+        raise in_doubt(error, scope, again, placed=placed is not None) from error
+    except Unavailable as error:
+        if way is None or not way.begun:
+            raise not_halted(error, again) from error
+        raise in_doubt(error, scope, again, placed=placed is not None) from error
 
 
 def _given(value: str | None, field: str, fix: str) -> str:
@@ -91,8 +112,8 @@ def _place_once(way: Way, arguments: Answer, command_id: UUID) -> Answer:
                 command_id,
                 lambda desk, actor: halts.halt(desk, actor, asked, command_id, within_s=_STRAIGHT_S),
             )
-        except Retryable:
-            if tries + 1 == _TRIES:
+        except (Busy, Unavailable):
+            if tries + 1 == _TRIES or way.gone or way.settings.database_url is None:
                 raise
             time.sleep(_TRY_S)
         else:
@@ -105,15 +126,17 @@ def _flattened(way: Way, placed: Answer) -> list[Answer] | None:
     if way.settings.database_url is None:
         output.note("agents workers close the positions; `fntx ls --status closing` shows who is left")
         return None
-    from fntx_sessions.automation.flattening import flatten, unattended  # noqa: PLC0415
-
-    with way.straight() as (desk, actor):
-        steps = not way.redis or unattended(desk)
-        here = "no agents worker steps them: closing positions here" if steps else "agents workers close the positions"
-        within_s, halt_id = desk.settings.halt_flatten_s, UUID(str(placed["halt"]["halt_id"]))
-        output.note(f"{here}, for at most {within_s:g} s...")
-        found = flatten(desk, actor, halt_id, live=way.redis, steps=steps, within_s=within_s)
+    halt_id = UUID(str(placed["halt"]["halt_id"]))
+    found = way.at_desk(lambda desk, actor: _closed(desk, actor, halt_id, redis=way.redis))
     return [one.model_dump(mode="json") for one in found]
+
+
+def _closed(desk: "Desk", actor: "Actor", halt_id: UUID, *, redis: bool) -> "list[Flattened]":
+    from fntx_sessions.automation.flattening import flatten  # noqa: PLC0415 -- slow to import
+
+    within_s = desk.settings.halt_flatten_s
+    say = lambda who: output.note(f"{who}, for at most {within_s:g} s...")  # noqa: E731
+    return flatten(desk, actor, halt_id, live=redis, within_s=within_s, say=say)
 
 
 def _code(placed: Answer, closed: list[Answer] | None) -> Exit:
@@ -143,7 +166,7 @@ def _sum_up(found: Answer, where: str, left: int, closed: list[Answer]) -> None:
         f"[bold]{plain(where)} is halted[/bold] (halt {short}): nothing in it starts, resumes or opens a position.",
         soft_wrap=True,
     )
-    again = f"fntx halt --scope {where} --reason ...{' --flatten' if found['flatten'] else ''}"
+    again = halt_command(where, found["reason"], flatten=found["flatten"])
     if left:
         output.note(f"{left} sessions could not be reached yet; they open nothing. Ask again: {again}")
     stuck = [one["positions"] for one in closed if one["state"] == "open"]
@@ -153,7 +176,7 @@ def _sum_up(found: Answer, where: str, left: int, closed: list[Answer]) -> None:
         )
     elif closed:
         output.note(f"no position is left to be closed in {len(closed)} stopped sessions")
-    output.note(f"End it: fntx halt release --scope {where} --reason ...; nothing is resumed by that.")
+    output.note(f"It stands until it is ended, whatever was closed: {release_command(where)}; that resumes nothing.")
 
 
 def release(

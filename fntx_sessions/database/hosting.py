@@ -8,6 +8,9 @@ NO_AGENT_HOST_SINCE = f"(SELECT max(g.lease_until) FROM ({AGENT_HOSTS}) AS g)"
 TRADED_ELSEWHERE = """(EXISTS (SELECT FROM session_agents a WHERE a.session_id = s.session_id AND NOT a.hosted)
   AND NOT EXISTS (SELECT FROM session_agents a WHERE a.session_id = s.session_id AND a.hosted
     AND a.agent = 'TacticalExecutorAgent'))"""
+# The living hosts that run guards where no agents worker lives, as one text; NULL: there is none.
+GUARD_HOSTS = """(SELECT string_agg(g.host_id, ', ' ORDER BY g.host_id) FROM hosts g
+  WHERE 'sweeps' = ANY(string_to_array(g.queues, ',')) AND g.lease_until > now())"""
 # Contracts and shares a session holds, by its ledger; `s` is its row.
 POSITIONS = """(SELECT count(*) FROM (
   SELECT FROM fills f WHERE f.session_id = s.session_id GROUP BY f.trade_id, f.symbol

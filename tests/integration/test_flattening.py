@@ -13,7 +13,8 @@ import pytest
 from hosting import ANN, DAY, PUT, Hosting, forget_runtimes, make_hosting, shared
 
 from fntx_sessions.agents.runtime import MARKET_KEY
-from fntx_sessions.automation import flattening, flattening_guard, halts, hosts
+from fntx_sessions.automation import flattening, halts, hosts
+from fntx_sessions.automation.flattening_quotes import market_obstacle
 from fntx_sessions.automation.halt_arguments import HaltArguments
 from fntx_sessions.exceptions import StaleEpoch
 from fntx_sessions.lifecycle import orders
@@ -69,7 +70,7 @@ def flattened(desk: Desk, scope: str, *, live: bool = False):
     """Halt a scope with its positions, straight on Postgres and the broker."""
     placed = halts.halt(desk, ANN, asked(scope), uuid4(), within_s=30)
     assert placed.left == 0
-    return flattening.flatten(desk, ANN, placed.halt.halt_id, live=live, steps=True, within_s=30)
+    return flattening.flatten(desk, ANN, placed.halt.halt_id, live=live, within_s=30)
 
 
 def test_positions_are_closed_without_redis_and_without_a_worker(hosting):
@@ -94,7 +95,6 @@ def test_with_redis_up_and_no_agents_worker_the_sessions_are_closed_too(hosting)
     [found] = flattened(hosting.desk, f"session:{session_id}", live=True)
     assert (found.state, found.positions, found.why) == ("closed", 0, "")
     hosting.check_books(session_id)
-    assert flattening.unattended(hosting.desk)
 
 
 def test_a_worker_that_wakes_up_meanwhile_sends_nothing_more(hosting):
@@ -114,32 +114,81 @@ def test_a_worker_that_wakes_up_meanwhile_sends_nothing_more(hosting):
 def test_what_another_command_flattens_is_left_to_it(hosting):
     """Two at once do not overtake each other; one whose process is dead is overtaken at once."""
     session_id = hosting.holding(hosting.started())
+    hosting.lose("h1")
     alive = f"halt:{socket.gethostname()}:{os.getpid()}:other"
     hosts.renew(hosting.desk.engine, hosting.desk.settings, alive, "")
     hosting.run("UPDATE session_work SET host_id = :host WHERE session_id = :id", host=alive, id=session_id)
     placed = halts.halt(hosting.desk, ANN, asked(session_id), uuid4(), within_s=30)
-    rule = {"live": True, "steps": True}
     desk = hosting.desk
-    [left] = flattening.flatten(desk, ANN, placed.halt.halt_id, **rule, within_s=1)
-    assert (left.state, left.why) == ("open", "there was no more time: ask again")
+    [left] = flattening.flatten(desk, ANN, placed.halt.halt_id, live=True, within_s=1)
+    assert (left.state, left.positions) == ("open", 1)
+    assert left.why.startswith("there was no more time: a worker stepped it last at")
     dead = alive.replace(f":{os.getpid()}:", f":{2**22 + 1}:")
     hosts.renew(desk.engine, desk.settings, dead, "")
     hosting.run("UPDATE session_work SET host_id = :host WHERE session_id = :id", host=dead, id=session_id)
-    [done] = flattening.flatten(desk, ANN, placed.halt.halt_id, **rule, within_s=30)
+    [done] = flattening.flatten(desk, ANN, placed.halt.halt_id, live=True, within_s=30)
     assert done.state == "closed"
 
 
-def test_workers_that_live_are_watched_as_long_as_they_get_on(hosting):
-    """Nothing is stepped here then; what does not move for a lease is told of."""
+def test_workers_that_get_on_are_watched_and_one_that_does_not_come_is_not_waited_for(hosting):
+    """A worker that lives and steps closes it; where none does for a lease, it is taken over here in the same call."""
+    watched, taken = hosting.holding(hosting.started()), hosting.holding(hosting.started())
+    said: list[str] = []
+    desk = hosting.with_settings(lease_s=0.5).desk
+
+    def flatten(session_id, halting, say):
+        placed = halts.halt(hosting.desk, ANN, asked(session_id), uuid4(), within_s=30)
+        [found] = flattening.flatten(halting, ANN, placed.halt.halt_id, live=True, within_s=30, say=say)
+        return found.state, found.positions
+
+    def worker(who: str) -> None:
+        said.append(who)
+        hosting.walk(watched, lambda row: row["status"] == S.CLOSED)
+
+    assert flatten(watched, hosting.desk, worker) == ("closed", 0)
+    assert said == ["agents workers close the positions"]
+    before = hosting.row(taken)["epoch"]
+    assert flatten(taken, desk, said.append) == ("closed", 0)
+    assert said[1:] == ["agents workers close the positions", "no agents worker steps them: closing positions here"]
+    assert hosting.row(taken)["epoch"] == before + 1
+    hosting.check_books(taken)
+
+
+def test_what_is_stepped_and_does_not_close_is_told_with_what_keeps_it(hosting):
+    """Not longer than a lease without a move; when it was stepped last, and what its exit waits for."""
     session_id = hosting.holding(hosting.started())
     placed = halts.halt(hosting.desk, ANN, asked(session_id), uuid4(), within_s=30)
-    desk = hosting.with_settings(lease_s=0.3).desk
-    [found] = flattening.flatten(desk, ANN, placed.halt.halt_id, live=True, steps=False, within_s=30)
+    hosting.run(
+        "UPDATE session_work SET next_step_at = now() + interval '1 hour' WHERE session_id = :id", id=session_id
+    )
+    event = {"event_type": "exit_blocked", "event_category": "trading", "severity": "error"}
+    hosting.run(
+        "INSERT INTO events (event_id, session_id, event_type, event_category, severity, description, requires_action) "
+        "VALUES (gen_random_uuid(), :id, :event_type, :event_category, :severity, 'there is no ask', true)",
+        id=session_id,
+        **event,
+    )
+    desk = hosting.with_settings(lease_s=0.5).desk
+    [found] = flattening.flatten(desk, ANN, placed.halt.halt_id, live=True, within_s=30)
     assert (found.state, found.positions) == ("open", 1)
-    assert "agents workers are at it" in found.why
-    hosting.walk(session_id, lambda row: row["status"] == S.CLOSED)
-    [found] = flattening.flatten(desk, ANN, placed.halt.halt_id, live=True, steps=False, within_s=30)
-    assert found.state == "closed"
+    assert re.search("a worker stepped it last at .* not closed yet: there is no ask", found.why), found.why
+
+
+def test_workers_that_live_and_have_no_quotes_are_not_waited_for(hosting):
+    """It is said at once that a price is missing, and whom to call; nothing is sent."""
+    session_id = hosting.started(config={"feed": {"kind": "published"}, "calendar": "24/7"})
+    hold(hosting, session_id)
+    hosting.desk.redis.delete(MARKET_KEY)
+    hosts.renew(hosting.desk.engine, hosting.desk.settings, "h1", "agents")
+    fills = hosting.fills(session_id)
+    placed = halts.halt(hosting.desk, ANN, asked(session_id), uuid4(), within_s=30)
+    said: list[str] = []
+    [found] = flattening.flatten(hosting.desk, ANN, placed.halt.halt_id, live=True, within_s=600, say=said.append)
+    assert (found.state, found.positions) == ("open", 1)
+    assert "no quotes" in found.why
+    assert "Call the broker" in found.why
+    assert said == ["agents workers close the positions"]
+    assert hosting.fills(session_id) == fills
 
 
 @pytest.mark.parametrize(
@@ -183,7 +232,7 @@ def tick(**changes):
 )
 def test_what_keeps_positions_open_is_told(found, told):
     """By the age of the data, the calendar and the exchange's own halts, never by a guess."""
-    said = flattening_guard._closed(found)
+    said = market_obstacle(found)
     assert said is None if told is None else said.startswith(told)
 
 

@@ -60,7 +60,7 @@ def unattended(row: Row) -> tuple[str, ...]:
     """Return the warning that nobody steps what this command sets going, if no agents worker lives."""
     if not row["unattended"]:
         return ()
-    return ("no agents worker lives: its agents do not step, only a guard runs its exits; start one (`fntx up`, `fntx doctor`)",)
+    return ("no agents worker lives: its agents do not step, a guard runs its exits; start one (`fntx up`)",)
 
 
 def not_latched(row: Row, ask: Ask) -> None:
