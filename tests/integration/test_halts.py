@@ -9,6 +9,8 @@ from sqlalchemy import text
 
 from fntx_sessions.automation import bulk, halt_rows, halts
 from fntx_sessions.automation.halt_arguments import HaltArguments, ListArguments, ReleaseArguments, Scope
+from fntx_sessions.cli import halt_way
+from fntx_sessions.cli import halts as commands
 from fntx_sessions.cli.app import run
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.exceptions import (
@@ -19,13 +21,16 @@ from fntx_sessions.exceptions import (
     InvalidArgument,
     NotFound,
     OrderRefused,
+    OutcomeUnknown,
     PreconditionFailed,
+    Unavailable,
 )
 from fntx_sessions.lifecycle import machine, orders
 from fntx_sessions.lifecycle.halting import SHARED
 from fntx_sessions.lifecycle.roster import ReadyArguments, mark_ready
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.settings import get_settings
 
 S, T = SessionStatus, Trigger
 BOB = Actor("bob", frozenset({"operator"}))
@@ -347,9 +352,33 @@ def test_scopes_are_written_as_they_are_read():
         (["halt", "release", "--scope", "all"], "reason: is missing"),
         (["halt", "release", "--reason", "x"], "is named by a scope or by an id"),
         (["halt", "release", "xyz", "--reason", "x"], "halt_id"),
+        (["halt", "release", "--scope", "all", "--reason", "..."], "reason: says nothing. Say why"),
     ],
 )
 def test_what_the_command_line_lacks_is_asked_for(arguments, told, capsys):
     """Before anybody is asked: usage, one sentence, exit code 2."""
     assert run(arguments) == Exit.USAGE
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("silent", "told"),
+    [
+        (OutcomeUnknown("c", "place", 5.0), "it is not known whether all is halted: it may be, or may yet come about"),
+        (Unavailable("Redis", "refused", "Start it."), "NOT halted: the desk is out of reach (Redis is out of reach"),
+    ],
+)
+def test_from_where_only_workers_are_reached_their_silence_is_told_for_what_it_is(silent, told, monkeypatch, capsys):
+    """Sent and unanswered, it may come about; not sent, it is not halted. Both name the broker and what to ask."""
+
+    def nobody():
+        raise silent
+
+    monkeypatch.setattr(halt_way, "line", nobody)
+    way = halt_way.Way(get_settings().model_copy(update={"database_url": None}), None, redis=True)
+    monkeypatch.setattr(commands, "find_way", lambda: way)
+    assert run(["halt", "--scope", "all", "--reason", "odd"]) == Exit.UNAVAILABLE
+    said = capsys.readouterr().err
+    for part in (told, "call the broker", "fntx halt --scope all --reason odd"):
+        assert part in said
+    assert "command id" not in said
