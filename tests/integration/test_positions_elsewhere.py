@@ -51,11 +51,11 @@ def puts(desk: RuledDesk, quantity: int) -> dict:
 
 
 def report(desk: RuledDesk, session_id: UUID, *legs: dict, **more) -> None:
-    """Report these positions, and nothing else but what is given."""
+    """Report these positions, and nothing else but what is given, at the moment of the desk's clock."""
     said = orjson.dumps({"open_positions": list(legs), **more})
-    at_ms = int(desk.now().timestamp() * 1000)
     epoch = desk.row(session_id)["epoch"]
-    LiveState(desk.desk.redis, desk.desk.settings).report(Report(session_id, epoch, THEIRS, {"trading": said}, at_ms))
+    LiveState(desk.desk.redis, desk.desk.settings).report(Report(session_id, epoch, THEIRS, {"trading": said}))
+    desk.desk.redis.hset(key(session_id, "live"), f"beat:{THEIRS}", int(desk.now().timestamp() * 1000))
 
 
 def shown(desk: RuledDesk, session_id: UUID):
