@@ -169,6 +169,8 @@ def _end(checks: Checks, session_id: UUID) -> None:
 
 def _verify(stack: Stack, checks: Checks) -> int:
     with checks.step("the audit chain of every session verifies"), transaction(get_engine()) as connection:
+        # Heads and rows of one moment: a command may commit between the two questions.
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         heads = rows(connection.execute(_HEADS))
         for head in heads:
             chain = rows(connection.execute(_AUDIT, {"session_id": head["session_id"]}))
