@@ -28,8 +28,10 @@ def report(hosting: Hosting, session_id: UUID, *, ago_s: float = 0.0, moves: boo
     """Let the remote agent report, or only beat its heart, as if `ago_s` seconds ago."""
     epoch = hosting.row(session_id)["epoch"]
     parts = {f"agent/{REMOTE}": agent_bytes(REMOTE, n=time.monotonic_ns(), **internal)} if moves else {}
-    at_ms = int((redis_now(hosting) - ago_s) * 1000)
-    LiveState(hosting.desk.redis, hosting.desk.settings).report(Report(session_id, epoch, REMOTE, parts, at_ms))
+    LiveState(hosting.desk.redis, hosting.desk.settings).report(Report(session_id, epoch, REMOTE, parts))
+    if ago_s:
+        at_ms = int((redis_now(hosting) - ago_s) * 1000)
+        hosting.desk.redis.hset(key(session_id, "live"), f"beat:{REMOTE}", at_ms)
 
 
 def stands_still(hosting: Hosting, session_id: UUID, ago_s: float, agent: str = REMOTE) -> None:

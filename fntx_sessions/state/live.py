@@ -32,13 +32,12 @@ _UNREADABLE = -1
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one agent says: its parts as JSON bytes (none: only a heartbeat). now_ms 0: by Redis's own clock."""
+    """What one agent says: its parts as JSON bytes (none: only a heartbeat). Redis dates it."""
 
     session_id: UUID
     epoch: int
     agent: str
     parts: Mapping[str, bytes]
-    now_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ class LiveState:
         agent_part(report.agent)
         most = self._settings.max_part_bytes
         parts = {name: checked_report(name, data, most) for name, data in report.parts.items()}
-        return [report.epoch, report.agent, report.now_ms, *_flat(parts)]
+        return [report.epoch, report.agent, *_flat(parts)]
 
 
 def _live(session_id: UUID) -> str:

@@ -14,6 +14,7 @@ from fntx_sessions.automation import alerts
 from fntx_sessions.automation.market_clock import MARKET_CLOCK, watch_publisher
 from fntx_sessions.lifecycle import orders
 from fntx_sessions.state.live import LiveState, Report
+from fntx_sessions.state.redis_client import key
 
 CHRISTMAS_EVE = datetime(2018, 12, 24, tzinfo=NEW_YORK)
 RISK = "RiskManagerAgent"
@@ -44,8 +45,8 @@ def leg(desk, quantity=-1, *, minutes=5.0, **changes):
 
 def report(desk, session_id, *, agent="TheirAgent", raw=None, **trading):
     data = orjson.dumps(trading) if raw is None else raw
-    at_ms = int(desk.now().timestamp() * 1000)
-    LiveState(desk.desk.redis, desk.desk.settings).report(Report(session_id, 1, agent, {"trading": data}, at_ms))
+    LiveState(desk.desk.redis, desk.desk.settings).report(Report(session_id, 1, agent, {"trading": data}))
+    desk.desk.redis.hset(key(session_id, "live"), f"beat:{agent}", int(desk.now().timestamp() * 1000))
 
 
 def judged(desk, session_id, **trading):

@@ -18,6 +18,7 @@ from fntx_sessions.automation.rules.facts import read_facts, read_found
 from fntx_sessions.lifecycle import orders
 from fntx_sessions.schemas import Hold
 from fntx_sessions.state.live import LiveState, Report
+from fntx_sessions.state.redis_client import key
 
 ALWAYS = [{"condition": "vix_above", "value": 1}]
 CALM = [{"condition": "market_regime", "value": "normal"}]
@@ -341,9 +342,9 @@ def remote(desk: RuledDesk, trading: dict | None, **config) -> UUID:
 
 
 def report(desk: RuledDesk, session_id: UUID, trading: dict | None) -> None:
-    at_ms = int(desk.now().timestamp() * 1000)
     parts = {} if trading is None else {"trading": orjson.dumps(trading)}
-    LiveState(desk.desk.redis, desk.desk.settings).report(Report(session_id, 1, "TheirAgent", parts, at_ms))
+    LiveState(desk.desk.redis, desk.desk.settings).report(Report(session_id, 1, "TheirAgent", parts))
+    desk.desk.redis.hset(key(session_id, "live"), "beat:TheirAgent", int(desk.now().timestamp() * 1000))
 
 
 def test_what_remote_agents_report_is_judged_like_a_step(desk):
