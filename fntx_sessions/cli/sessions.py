@@ -82,7 +82,10 @@ def start(
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
-    """Begin trading, once the required agents are ready."""
+    """Begin trading. Returns once the required agents are ready, or the session's wait_ready_s is over.
+
+    Interrupted meanwhile, the start goes on waiting for them by itself: `fntx show ID`.
+    """
     edits = _edits(config, risk, None, None)
     ask_each("start", ids, common(reason, version) | edits, command_id, as_json, SessionStatus.ACTIVE if wait else None)
 

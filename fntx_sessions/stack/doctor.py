@@ -151,7 +151,7 @@ _MIGRATE = "fntx down; fntx up"
 def _beat(found: DatabaseStatus, status: Status) -> Check:
     takes = not (status.redis and status.redis.refuses)
     if takes and found.last_sweep_age_s is not None and found.last_sweep_age_s <= BEAT_SILENT_S:
-        return Check("beat", "ok", f"a sweep ran {found.last_sweep_age_s:.0f} s ago")
+        return Check("beat", "ok", f"a sweep ran {max(found.last_sweep_age_s, 0.0):.0f} s ago")
     if status.redis and status.redis.refuses:
         return Check(
             "beat", "fail", f"it cannot hand out sweeps, Redis takes nothing: {STANDS_STILL}", status.redis.fix

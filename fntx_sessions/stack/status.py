@@ -212,4 +212,4 @@ def _cold(home: Path, url: str | None) -> str:
 
 
 def _age(seconds: float | None) -> str:
-    return "never" if seconds is None else f"{seconds:.0f} s ago"
+    return "never" if seconds is None else f"{max(seconds, 0.0):.0f} s ago"
