@@ -19,10 +19,14 @@ from fntx_sessions.trading.orders import OrderRequest, Placed, Working
 
 @dataclass(slots=True)
 class Requests:
-    """What agents ask of the lifecycle; done after the step, through the ordinary commands. None: not asked."""
+    """What agents ask of the lifecycle; done after the step, through the ordinary commands. None: not asked.
+
+    stale: nothing but the published market's age, or its date, asks for the suspension.
+    """
 
     pause: str | None = None
     suspend: str | None = None
+    stale: bool = False
     stop: str | None = None
 
 
@@ -131,8 +135,9 @@ class HostedDesk:
         """Ask for a pause by rule after this step."""
         self.requests.pause = self.requests.pause or reason
 
-    def request_suspend(self, reason: str) -> None:
+    def request_suspend(self, reason: str, *, stale: bool = False) -> None:
         """Ask for a suspension after this step."""
+        self.requests.stale = stale if self.requests.suspend is None else self.requests.stale and stale
         self.requests.suspend = self.requests.suspend or reason
 
     def request_stop(self, reason: str) -> None:

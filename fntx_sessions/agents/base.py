@@ -52,8 +52,11 @@ class Desk(Protocol):
     def request_pause(self, reason: str) -> None:
         """Ask for the session to be paused by a rule."""
 
-    def request_suspend(self, reason: str) -> None:
-        """Ask for the session to be suspended: a fault makes trading unsafe."""
+    def request_suspend(self, reason: str, *, stale: bool = False) -> None:
+        """Ask for the session to be suspended: a fault makes trading unsafe.
+
+        stale: that of a published market, which heals once the market is right again.
+        """
 
     def request_stop(self, reason: str) -> None:
         """Ask for the session to be stopped."""

@@ -22,6 +22,7 @@ from fntx_sessions.agents.note import is_dead, last_words
 from fntx_sessions.agents.runner import Slice, agent_parts, quarantine, run_slice, runs_on
 from fntx_sessions.agents.runtime import Runtime, load_runtime, refresh
 from fntx_sessions.automation import liveness
+from fntx_sessions.automation.health.model import MARKET_DATA
 from fntx_sessions.automation.pending import finish_session
 from fntx_sessions.automation.rules import hosted
 from fntx_sessions.automation.rules.model import Action
@@ -284,7 +285,7 @@ def _ask_lifecycle(desk: Desk, actor: Actor, done: Slice) -> None:
         return
     active = runtime.status is SessionStatus.ACTIVE
     if requests.suspend and runtime.status in (SessionStatus.ACTIVE, SessionStatus.PAUSED):
-        _system(desk, Trigger.SUSPEND, actor, runtime, requests.suspend)
+        _system(desk, Trigger.SUSPEND, actor, runtime, requests.suspend, **_healing(desk, done))
     elif done.judged is not None and (done.judged.wanted is Action.STOP or not (requests.stop or done.finished)):
         hosted.ask(desk, actor, runtime, done.judged)
         if done.judged.wanted is Action.STOP:
@@ -299,6 +300,13 @@ def _ask_lifecycle(desk: Desk, actor: Actor, done: Slice) -> None:
     elif runtime.status is SessionStatus.PAUSED and not runtime.quiesced and runtime.book.quiet:
         ask = Ask(Trigger.UPDATE, runtime.session_id, actor, "nothing is in flight")
         machine.run(desk.engine, ask, commands.quiesce)
+
+
+def _healing(desk: Desk, done: Slice) -> dict[str, Any]:
+    """Return what marks a suspension for health to heal: that of a stale market alone, with no agent set aside."""
+    if not done.requests.stale or any(slot.quarantined for slot in done.runtime.slots.values()):
+        return {}
+    return {"heal_after_s": desk.settings.recovery_backoff_s, "causes": [MARKET_DATA]}
 
 
 def _finish_if_flat(desk: Desk, actor: Actor, runtime: Runtime) -> None:

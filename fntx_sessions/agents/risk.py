@@ -85,7 +85,7 @@ def _watch_data(state: State, context: StepContext, board: Board) -> None:
     if first_time(state, f"stale/{which}", context):
         context.desk.emit("market_data_stale", "market", Severity.ERROR, text, requires_action=True)
     if tick.age_s > rules.quote_stale_suspend_s and context.status in {SessionStatus.ACTIVE, SessionStatus.PAUSED}:
-        context.desk.request_suspend(text)
+        context.desk.request_suspend(text, stale=tick.kind == "published")
 
 
 def _no_data(state: State, context: StepContext) -> None:

@@ -45,6 +45,7 @@ def _standing(session: Session) -> dict[str, Any]:
         "pinned": "no retention moves or drops anything of it" if session.get("pinned") else None,
         "stop waits for": plain(session["waiting_for"]) if session.get("waiting_for") else None,
         "its agents": plain(session["held_elsewhere"]) if session.get("held_elsewhere") else None,
+        "comes back": _healing(session),
         "needs a person": _alarm(session["requires_action"]),
         "nobody steps it": _unattended(session.get("unattended")),
         "started": moment(session["started_at"]),
@@ -59,6 +60,13 @@ def _standing(session: Session) -> dict[str, Any]:
         "strategies": ", ".join(session["enabled_strategies"]) or output.NONE,
         "feed": plain((session["config"].get("feed") or {}).get("kind")),
     }
+
+
+def _healing(session: Session) -> str | None:
+    mark = (session.get("recovery_data") or {}).get("healing")
+    if session["status"] != "suspended" or not mark or session["requires_action"]:
+        return None
+    return f"by itself, once {', '.join(mark['causes'])} is mended: `fntx health ID` says what it waits for"
 
 
 def elsewhere(session: Session, verb: str) -> str | None:

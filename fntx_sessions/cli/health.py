@@ -34,14 +34,14 @@ def health(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how the desk does, or one session: every check, worst first. Exit code 6 where something failed."""
+    """Say how the desk does, or one session: every check, worst first. Exit code 6: something failed or was unseen."""
     settings = _settings()
     found = _desk(settings) if session is None else _session(settings, session)
     if as_json:
         output.emit(found)
     else:
         _show(found)
-    if any(check["grade"] == "failed" for check in found["checks"]):
+    if found.get("unseen") or any(check["grade"] == "failed" for check in found["checks"]):
         raise typer.Exit(Exit.UNHEALTHY)
 
 
@@ -89,7 +89,7 @@ def _show(found: dict[str, Any]) -> None:
         agents = ", ".join(found["agents"])
         output.facts({"session": found["session_id"], "status": output.status(found["status"]), "agents": agents})
     if found.get("unseen"):
-        output.note(f"agents were not looked at: {found['unseen']}")
+        output.note("Redis is out of reach: its agents and the market were not seen. `fntx doctor` says what to do")
     output.table(_worst_first(found["checks"]), _COLUMNS, "nothing was looked at")
     if found.get("sessions"):
         output.console().print()

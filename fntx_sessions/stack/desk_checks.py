@@ -14,7 +14,6 @@ from fntx_sessions.stack.redis_status import STANDS_STILL, RedisStatus
 from fntx_sessions.stack.status import DatabaseStatus
 
 OK, DEGRADED, FAILED = Grade.OK, Grade.DEGRADED, Grade.FAILED
-_UNSEEN = "not seen: Postgres is out of reach"
 _START = "`fntx up`; `fntx doctor` says more"
 
 
@@ -82,7 +81,7 @@ def cold(facts: DeskFacts, _settings: Settings) -> Check:
     """Degraded: whoever asked the cold store last found it out of reach; nothing moves there, nothing is deleted."""
     down = [one for one in _database(facts).tiers if one.tier == "cold" and not one.up]
     if not facts.postgres_seen:
-        return Check("cold", DEGRADED, _UNSEEN)
+        return Check("cold", DEGRADED, _unseen(facts))
     fix = "check FNTX_COLD_URL and its rights; `fntx doctor` tries it"
     return Check("cold", DEGRADED, str(down[0]), fix) if down else Check("cold", OK, "nobody found it out of reach")
 
@@ -113,7 +112,7 @@ def beat(facts: DeskFacts, settings: Settings) -> Check:
     """Failed: beat sends nothing, or nothing of it arrives. Degraded: a sweep is late, or sessions wait."""
     behind = _database(facts).behind
     if behind is None:
-        return Check("beat", DEGRADED, _UNSEEN)
+        return Check("beat", DEGRADED, _unseen(facts))
     lag = behind.lag
     value = None if lag.beat_lag_s is None else round(lag.beat_lag_s, 1)
     if lag.beat_late or lag.beat_lag_s is None:
@@ -148,7 +147,7 @@ def workers(facts: DeskFacts, _settings: Settings) -> Check:
     """Failed: no agents worker lives while sessions wait. Degraded: a worker was lost within the hour."""
     found = _database(facts).hosts
     if found is None:
-        return Check("workers", DEGRADED, _UNSEEN)
+        return Check("workers", DEGRADED, _unseen(facts))
     if not found.lives:
         return Check("workers", FAILED if found.waiting else DEGRADED, str(found), _START, 0, 1)
     fix = "where that pid still runs it hangs: kill -9 it, another is started" if found.lost else ""
@@ -185,7 +184,7 @@ def alerts(facts: DeskFacts, _settings: Settings) -> Check:
     """Failed: a critical alert or one of an error stands. Degraded: any other."""
     behind = _database(facts).behind
     if behind is None:
-        return Check("alerts", DEGRADED, _UNSEEN)
+        return Check("alerts", DEGRADED, _unseen(facts))
     if not behind.alerts:
         return Check("alerts", OK, "none stands", "", 0)
     heavy = any(one.severity in (Severity.CRITICAL, Severity.ERROR) for one in behind.alerts)
@@ -196,7 +195,7 @@ def alerts(facts: DeskFacts, _settings: Settings) -> Check:
 def halts(facts: DeskFacts, _settings: Settings) -> Check:
     """Degraded: a halt stands, and nothing it names begins to trade."""
     if not facts.postgres_seen:
-        return Check("halts", DEGRADED, _UNSEEN)
+        return Check("halts", DEGRADED, _unseen(facts))
     if not facts.halts:
         return Check("halts", OK, "none stands", "", 0)
     return Check("halts", DEGRADED, "; ".join(facts.halts), "`fntx halt ls`", len(facts.halts))
@@ -205,11 +204,17 @@ def halts(facts: DeskFacts, _settings: Settings) -> Check:
 def sessions(facts: DeskFacts, _settings: Settings) -> Check:
     """Failed: the health of a session failed. Degraded: of one is degraded."""
     if not facts.postgres_seen:
-        return Check("sessions", DEGRADED, _UNSEEN)
+        return Check("sessions", DEGRADED, _unseen(facts))
     grades = facts.sessions.grades
     grade = FAILED if grades.get("failed") else DEGRADED if grades.get("degraded") else OK
     told = ", ".join(f"{grades.get(name, 0)} {name}" for name in ("failed", "degraded", "ok"))
     return Check("sessions", grade, told, "`fntx health ID`" if grade is not OK else "", grades.get("failed", 0), 0)
+
+
+def _unseen(facts: DeskFacts) -> str:
+    found = facts.database
+    moved = found is not None and not found.error and found.revision != found.newest
+    return "not seen: Postgres is not migrated" if moved else "not seen: Postgres is out of reach"
 
 
 def _database(facts: DeskFacts) -> DatabaseStatus:

@@ -69,7 +69,7 @@ def test_a_step_that_hangs_is_found_by_its_agents_name_and_suspends(hosting):
     It is not recovered while that step goes on, and is once it has ended.
     """
     session_id, began, go_on = hosted(hosting), threading.Event(), threading.Event()
-    at = hosting.with_settings(agent_hung_s=0.05, recovery_backoff_s=1e-3)
+    at = hosting.with_settings(agent_hung_s=0.05)
 
     def hangs(_context: object) -> bool:
         began.set()
@@ -86,7 +86,8 @@ def test_a_step_that_hangs_is_found_by_its_agents_name_and_suspends(hosting):
         assert row["status"] == S.SUSPENDED
         assert row["status_reason"].startswith(f"agent_hung: {RISK} for ")
         assert list(done.healed.waiting) == [session_id], "its cause remains"
-        assert swept(at).healed.recovered == []
+        hosting.run("UPDATE session_work SET next_recovery_at = now() WHERE session_id = :id", id=session_id)
+        assert list(swept(at).healed.waiting) == [session_id], "still"
         go_on.set()
         stepping.result(30)
     alive(hosting)
@@ -104,6 +105,28 @@ def measured_hang(hosting: Hosting, session_id) -> dict[str, object]:
     return Measuring().measure() | {
         "stepping": [{"session_id": one.session_id, "agent": one.agent, "pid": one.pid, "for_s": one.for_s + 1}]
     }
+
+
+def test_a_step_that_hangs_in_an_old_host_is_nobodys(hosting):
+    """Stopped, taken over and woken: what that process still steps is not the session's step, nor is another's claim.
+
+    Only the process that claimed the session's step under its epoch counts.
+    """
+    session_id = hosted(hosting)
+    hang = {"session_id": str(session_id), "agent": RISK, "pid": 7, "for_s": 500.0}
+    take = (
+        "UPDATE session_work SET host_id = :host, step_claimed_by = :pid, step_claimed_until = now() + interval '30 s'"
+    )
+    alive(hosting, "h1", stepping=[hang])
+    alive(hosting, "h2")
+    for host, pid in (("h2", "8"), ("h2", "7"), ("h1", "8")):
+        hosting.run(take, host=host, pid=pid)
+        assert checks(hosting, session_id)["agent_hung"]["grade"] == "ok", (host, pid)
+        assert swept(hosting).suspended.done == []
+    hosting.run(take, host="h1", pid="7")
+    found = checks(hosting, session_id)
+    assert (found["agent_hung"]["grade"], found["agent_hung"]["subject"]) == ("failed", RISK)
+    assert found["agent_quiet"]["grade"] == "ok", "the one that hangs is named, not those behind it"
 
 
 def test_dead_quiet_and_hung_are_told_apart(hosting):
@@ -279,8 +302,68 @@ def test_the_published_market_is_judged_while_options_trade(hosting, monkeypatch
     now = hosting.rows("SELECT now() - interval '20 s' AS at")[0]["at"]
     hosting.desk.redis.set("fntx:market", orjson.dumps({"timestamp": now, "spy_price": 400.0}))
     assert grade(hosting, session_id, "market_data") == "degraded"
+    publish(hosting, -600)
+    found = checks(hosting, session_id)["market_data"]
+    assert (found["grade"], "600 s in the future" in found["reason"]) == ("failed", True)
+    publish(hosting, 0)
+    assert grade(hosting, session_id, "market_data") == "ok"
     calendar.options_open = lambda _self, _now: False
     assert grade(hosting, session_id, "market_data") == "ok"
+
+
+def publish(hosting: Hosting, ago_s: float) -> None:
+    now = hosting.rows("SELECT now() - make_interval(secs => :s) AS at", s=ago_s)[0]["at"]
+    state = {"timestamp": now, "spy_price": 400.0, "vix_level": 12.0, "key_levels": {"previous_close": 399.0}}
+    hosting.desk.redis.set("fntx:market", orjson.dumps(state))
+
+
+def test_a_session_suspended_for_its_feed_comes_back_with_it(hosting):
+    """Missing, old, of the future: it waits, however long, and says for what; right again, it is recovered, resumed."""
+    config = {"feed": {"kind": "published"}, "calendar": "24/7", "auto_resume_after_recovery": True}
+    session_id = hosting.started(config=config)
+    publish(hosting, 0)
+    hosting.step()
+    hosting.save(session_id)
+
+    def blind(context) -> bool:
+        context.desk.request_suspend("market data is 61 s old with positions open", stale=True)
+        return False
+
+    with failing(RISK, RuntimeError("never raised"), when=blind):
+        hosting.step()
+    assert hosting.row(session_id)["recovery_data"]["healing"]["causes"] == ["market_data"]
+    hosting.desk.redis.delete("fntx:market")
+    for ago_s, told in ((None, "no market is published"), (40, "the market is 4"), (-600, "in the future")):
+        if ago_s is not None:
+            publish(hosting, ago_s)
+        waited(hosting, session_id, 3600)
+        assert list(swept(hosting).healed.waiting) == [session_id]
+        found = checks(hosting, session_id)["standing"]
+        assert told in found["reason"]
+        assert "61 s old with positions open" in found["reason"]
+        assert "publishes the market" in found["fix"]
+    assert hosting.rows(WAIT, id=session_id)[0]["wait"] <= 30, "it is looked for as often"
+    publish(hosting, 0)
+    waited(hosting, session_id, 0)
+    assert swept(hosting).healed.recovered == [session_id]
+    assert hosting.row(session_id)["status"] == S.ACTIVE
+    hosting.desk.redis.delete("fntx:market")
+
+
+def test_what_redis_would_know_is_told_as_it_was(hosting):
+    """A sweep without Redis makes nobody well: what the last look saw stays, without an event."""
+    session_id = remote(hosting)
+    aged(hosting, session_id)
+    report(hosting, session_id, ago_s=200)
+    none = hosting.with_settings(health_suspensions_per_sweep=0)
+    assert swept(none).failed == 1
+    client = build_redis("redis://127.0.0.1:1", hosting.desk.settings)
+    away = Hosting(type(hosting.desk)(hosting.desk.engine, client, hosting.desk.settings))
+    swept(away)
+    client.close()
+    [row] = hosting.rows("SELECT grade, checks FROM session_health")
+    assert (row["grade"], [one["name"] for one in row["checks"]]) == ("failed", ["agent_dead"])
+    assert len(hosting.events(session_id, "health_changed")) == 1
 
 
 def test_what_a_worker_measures_is_its_own(hosting):
@@ -357,16 +440,32 @@ def test_a_cause_that_remains_backs_off_and_is_parked(hosting):
     for _ in range(3):
         waits.append(hosting.rows(WAIT, id=session_id)[0]["wait"])
         assert healing.heal_due(at.desk, SYSTEM).parked == [], "not before its time"
-        hosting.run("UPDATE session_work SET next_recovery_at = now() WHERE session_id = :id", id=session_id)
+        told = checks(at, session_id)["standing"]
+        assert f"{REMOTE} for" in told["reason"]
+        assert "recovered 0 times" in told["reason"], "to wait is not to recover"
+        assert told["fix"].startswith(f"restart the service of {REMOTE}")
+        waited(hosting, session_id, waits[-1])
         healed = healing.heal_due(at.desk, SYSTEM)
     assert [round(wait / 30) for wait in waits] == [1, 2, 4]
     assert healed.parked == [session_id]
     row = hosting.row(session_id)
     assert (row["status"], f"fntx recover {session_id}" in row["requires_action"]) == (S.SUSPENDED, True)
     assert "its cause remains" in row["requires_action"]
+    assert "recoveries" not in row["requires_action"], "none was tried"
     hosting.run("UPDATE session_work SET next_recovery_at = now() WHERE session_id = :id", id=session_id)
     assert healing.heal_due(at.desk, SYSTEM) == healing.Healed()
     assert grade(hosting, session_id, "standing") == "failed"
+
+
+def waited(hosting: Hosting, session_id, seconds: float) -> None:
+    """Let the session have waited so much longer, to the moment when it is looked at again."""
+    hosting.run(
+        "UPDATE sessions SET recovery_data = jsonb_set(recovery_data, '{healing,since}', to_jsonb("
+        "(recovery_data #>> '{healing,since}')::timestamptz - make_interval(secs => :s))) WHERE session_id = :id",
+        id=session_id,
+        s=seconds,
+    )
+    hosting.run("UPDATE session_work SET next_recovery_at = now() WHERE session_id = :id", id=session_id)
 
 
 WAIT = (
@@ -414,7 +513,9 @@ def test_what_a_person_suspended_stays_theirs(hosting):
     hosting.run("UPDATE session_work SET next_recovery_at = now() WHERE session_id = :id", id=session_id)
     assert swept(hosting).healed == healing.Healed()
     assert hosting.row(session_id)["status"] == S.SUSPENDED
-    assert "nothing recovers it by itself" in checks(hosting, session_id)["standing"]["reason"]
+    told = checks(hosting, session_id)["standing"]["reason"]
+    assert "something smells" in told
+    assert "Nothing recovers it by itself" in told
 
 
 def test_a_healing_session_is_rehomed_without_losing_its_back_off(hosting):

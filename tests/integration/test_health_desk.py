@@ -86,14 +86,19 @@ def test_one_session_is_told_by_its_first_characters(hosting, capsys):
 
 
 def test_with_redis_down_it_says_what_it_could_not_see(hosting, capsys, monkeypatch):
-    """The desk: Redis failed, the rest as it is. A session: its agents were not judged."""
+    """The desk: Redis failed, the rest as it is. A session: what only Redis knows is not seen, and never ok."""
     session_id = remote(hosting)
     monkeypatch.setenv("FNTX_REDIS_URL", NOWHERE["FNTX_REDIS_URL"])
     assert run(["health", "--json"]) == Exit.UNHEALTHY
     by_name = {check["name"]: check["grade"] for check in json.loads(capsys.readouterr().out)["checks"]}
     assert (by_name["redis"], by_name["queues"], by_name["postgres"]) == ("failed", "degraded", "ok")
-    assert run(["health", str(session_id)]) == Exit.DONE
-    assert "agents were not looked at: Redis is out of reach" in capsys.readouterr().err
+    assert run(["health", str(session_id)]) == Exit.UNHEALTHY
+    assert "Redis is out of reach: its agents and the market were not seen" in capsys.readouterr().err
+    assert run(["health", str(session_id), "--json"]) == Exit.UNHEALTHY
+    by_name = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    for name in ("agent_dead", "agent_hung", "agent_quiet", "agent_memory", "market_data"):
+        assert by_name[name]["grade"] == "degraded"
+        assert by_name[name]["reason"].startswith("not seen")
 
 
 def test_with_postgres_down_it_says_what_it_could_not_see(hosting, capsys, monkeypatch):

@@ -61,7 +61,7 @@ class MemoryDesk:
 
     request_stop = request_pause
 
-    def request_suspend(self, reason):
+    def request_suspend(self, reason, **_):
         self.suspends.append(reason)
 
 

@@ -7,7 +7,7 @@ or its own part does not move. Quiet: no heartbeat, though its worker's lease st
 from collections.abc import Iterable
 
 from fntx_sessions.automation.health.facts import AGENTS_STEP, AgentFacts, HealthFacts
-from fntx_sessions.automation.health.model import Check, Grade
+from fntx_sessions.automation.health.model import MARKET_DATA, Check, Grade
 from fntx_sessions.schemas import SessionType
 from fntx_sessions.settings import Settings
 
@@ -51,7 +51,8 @@ def agent_hung(facts: HealthFacts, settings: Settings) -> Check:
         grade = Grade.FAILED if any(one.required for one, _ in hung) else Grade.DEGRADED
         why = f"{_listed(hung)} without moving, while it lives; hung after {limit:g} s"
         return Check("agent_hung", grade, why, _HUNG_FIX, _most(hung), limit, _names(hung))
-    if facts.claimed_s is not None and facts.claimed_s >= limit:
+    itself = any(one.stepping_s is not None for one in facts.agents)  # told a little later than its claim grows
+    if facts.claimed_s is not None and facts.claimed_s >= limit and not itself:
         why = f"it has waited for {facts.claimed_s:.0f} s behind a step of its worker that does not end"
         return Check("agent_hung", Grade.DEGRADED, why, "`fntx health` names the worker", facts.claimed_s, limit)
     return Check("agent_hung", Grade.OK, "every agent that lives moves", limit=limit)
@@ -63,11 +64,15 @@ _HUNG_FIX = (
 
 
 def agent_quiet(facts: HealthFacts, settings: Settings) -> Check:
-    """Degraded: no heartbeat for `agent_quiet_s`, for hosted agents at least three steps, though its worker lives."""
+    """Degraded: no heartbeat for `agent_quiet_s`, for hosted agents at least three steps, though its worker lives.
+
+    Not those that wait behind the step of their own session that hangs: that one is named.
+    """
     limit = max(settings.agent_quiet_s, _STEPS_MISSED * facts.step_interval_s)
     lost = facts.host is not None and facts.host.lost_s > 0
     hosted = [] if lost or facts.session_type is SessionType.BACKTEST else _silent(facts, hosted=True)
-    quiet = [(one, silent) for one, silent in hosted if silent >= limit]
+    hangs = any(one.stepping_s is not None and one.stepping_s >= settings.agent_hung_s for one in facts.agents)
+    quiet = [(one, silent) for one, silent in hosted if silent >= limit and not hangs]
     quiet += [(one, s) for one, s in _silent(facts) if settings.agent_quiet_s <= s < settings.agent_dead_s]
     if not quiet:
         return Check("agent_quiet", Grade.OK, "every agent is heard of", limit=limit)
@@ -159,7 +164,26 @@ def _unmoved(facts: HealthFacts, settings: Settings) -> Found:
 
 
 def remaining(facts: HealthFacts, causes: Iterable[str], settings: Settings) -> str:
-    """Return which agents are still as they were when their session was suspended; empty: it may be recovered."""
+    """Return what is still as it was when its session was suspended: agents, or the market; empty: it may be recovered.
+
+    Without Redis nobody can tell, and it remains.
+    """
+    if facts.unseen:
+        return "its agents and the market, for Redis is out of reach"
+    agents = _agents_left(facts, causes, settings)
+    market = _market_left(facts, settings) if MARKET_DATA in causes else ""
+    return "; ".join(filter(None, (agents, market)))
+
+
+def _market_left(facts: HealthFacts, settings: Settings) -> str:
+    if facts.feed_s is None:
+        return "no market is published, or options are shut"
+    if facts.market_ahead_s > settings.market_clock_skew_s:
+        return f"the market is dated {facts.market_ahead_s:.0f} s in the future"
+    return f"the market is {facts.feed_s:.0f} s old" if facts.feed_s > settings.quote_max_age_s else ""
+
+
+def _agents_left(facts: HealthFacts, causes: Iterable[str], settings: Settings) -> str:
     left: Found = []
     if "agent_dead" in causes:
         left += [(one, s) for one, s in _raw_silence(facts) if s >= settings.agent_quiet_s]

@@ -1,6 +1,7 @@
 """The checks of a session beside those of its agents, and the table of all of them. Pure: facts in, checks out."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from fntx_sessions.automation.health.agents import (
@@ -10,9 +11,10 @@ from fntx_sessions.automation.health.agents import (
     agent_memory,
     agent_quarantined,
     agent_quiet,
+    remaining,
 )
 from fntx_sessions.automation.health.facts import HealthFacts
-from fntx_sessions.automation.health.model import Check, Grade
+from fntx_sessions.automation.health.model import MARKET_DATA, Check, Grade
 from fntx_sessions.schemas import SessionStatus, SessionType
 from fntx_sessions.settings import Settings
 
@@ -96,14 +98,19 @@ def calendar(facts: HealthFacts, _settings: Settings) -> Check:
 
 
 def market_data(facts: HealthFacts, settings: Settings) -> Check:
-    """Degraded: the published market is older than `quote_max_age_s`. Failed: than `quote_stale_suspend_s`, or missing.
+    """Degraded: the published market is older than `quote_max_age_s`.
 
-    Asked of ACTIVE sessions on that feed, while options trade.
+    Failed: than `quote_stale_suspend_s`, missing, or dated in the future beyond `market_clock_skew_s`. Asked of ACTIVE
+    sessions on that feed, while options trade.
     """
     fresh, limit = settings.quote_max_age_s, settings.quote_stale_suspend_s
     fix = "look at the service that publishes the market"
     if facts.market_missing:
         return Check("market_data", Grade.FAILED, "no market was ever published", fix, None, limit)
+    if facts.market_s is not None and facts.market_ahead_s > settings.market_clock_skew_s:
+        why = f"the published market is dated {facts.market_ahead_s:.0f} s in the future: it opens nothing"
+        fix = "set the clock of the service that publishes it (NTP)"
+        return Check("market_data", Grade.FAILED, why, fix, -round(facts.market_ahead_s, 1), limit)
     if facts.market_s is None or facts.market_s <= fresh:
         why = "it needs none now" if facts.market_s is None else f"{facts.market_s:.0f} s old"
         return Check("market_data", Grade.OK, why, "", facts.market_s, limit)
@@ -122,19 +129,41 @@ def step_overdue(facts: HealthFacts, settings: Settings) -> Check:
     return Check("step_overdue", grade, why, "`fntx doctor`; start more agents workers", round(found, 1), limit)
 
 
-def standing(facts: HealthFacts, _settings: Settings) -> Check:
-    """Degraded: SUSPENDED, and recovered by itself. Failed: it waits for a person."""
+def standing(facts: HealthFacts, settings: Settings) -> Check:
+    """Degraded: SUSPENDED, with the cause, and whether it is recovered by itself. Failed: it waits for a person."""
     if facts.requires_action:
         return Check("standing", Grade.FAILED, f"it waits for a person: {facts.requires_action}", "`fntx show ID`")
     if facts.status is SessionStatus.ERROR:
         return Check("standing", Grade.FAILED, "it is in ERROR", "`fntx show ID`, then `fntx plan ID`")
     if facts.status is not SessionStatus.SUSPENDED:
         return Check("standing", Grade.OK, f"{facts.status.value}, nobody is needed")
+    since = f"SUSPENDED for {facts.in_status_s:.0f} s because of: {facts.suspended_for or 'no reason was given'}"
     if facts.healing:
-        due = f"{facts.next_recovery_at:%H:%M:%S} UTC" if facts.next_recovery_at else "the next look"
-        why = f"SUSPENDED by health, {facts.attempts} recoveries so far, the next after {due}"
-        return Check("standing", Grade.DEGRADED, why, "nothing: it recovers by itself")
-    return Check("standing", Grade.DEGRADED, "SUSPENDED, and nothing recovers it by itself", "`fntx recover ID`")
+        return _healing(facts, settings, since)
+    why = f"{since}. Nothing recovers it by itself"
+    return Check("standing", Grade.DEGRADED, why, "see to that, then `fntx recover ID`")
+
+
+def _healing(facts: HealthFacts, settings: Settings, since: str) -> Check:
+    """Tell what a recovery waits for, and who has to see to it: looking again is no recovery."""
+    due = f"{facts.next_recovery_at:%H:%M:%S} UTC" if facts.next_recovery_at else "at once"
+    left = remaining(facts, facts.causes, settings)
+    tried = f"recovered {facts.attempts} times lately"
+    if not left:
+        return Check("standing", Grade.DEGRADED, f"{since}; {tried}, next at {due}", "nothing: it recovers by itself")
+    why = f"{since}. Not recovered while this remains: {left}; {tried}, looked at again at {due}"
+    return Check("standing", Grade.DEGRADED, why, _mending(facts, left))
+
+
+def _mending(facts: HealthFacts, left: str) -> str:
+    if facts.unseen:
+        return "`fntx doctor`: what to do about Redis"
+    late = [one.name for one in facts.agents if not one.hosted and one.name in left]
+    if late:
+        return f"restart the service of {', '.join(late)}; the rest goes by itself"
+    if MARKET_DATA in facts.causes:
+        return "look at the service that publishes the market, and its clock; the rest goes by itself"
+    return "nothing: a step that hangs is killed by itself; `fntx health` names its worker"
 
 
 # In the order they are shown; docs/operations.md has them, tested against this.
@@ -147,7 +176,18 @@ NAMES = tuple(check.__name__ for check in CHECKS)
 
 def judge(facts: HealthFacts, settings: Settings) -> list[Check]:
     """Return every check of a session, in the order of `CHECKS`."""
-    return [check(facts, settings) for check in CHECKS]
+    found = [check(facts, settings) for check in CHECKS]
+    return [_unseen(check) for check in found] if facts.unseen else found
+
+
+# What is known of these in Postgres counts; without Redis it is not enough to call them well.
+_OF_REDIS = frozenset({"agent_dead", "agent_hung", "agent_quiet", "agent_quarantined", "agent_memory", "market_data"})
+
+
+def _unseen(check: Check) -> Check:
+    if check.name not in _OF_REDIS or check.grade is not Grade.OK:
+        return check
+    return replace(check, grade=Grade.DEGRADED, reason="not seen: Redis is out of reach", fix="`fntx doctor`")
 
 
 def _number(measures: Mapping[str, Any], name: str) -> float | None:

@@ -1,7 +1,7 @@
 """All that the checks of one session look at, read for a batch of sessions in one question to each store."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,8 @@ from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import SessionStatus, SessionType
 from fntx_sessions.state.vitals import Vitals, read_vitals
 from fntx_sessions.trading.calendars import get_calendar
+from fntx_sessions.trading.feeds import market_age
+from fntx_sessions.trading.rules import TradingRules
 
 # Where the agents themselves step; elsewhere the manager's guard does, or nobody.
 AGENTS_STEP = frozenset({SessionStatus.ACTIVE, SessionStatus.PAUSED, SessionStatus.CLOSING})
@@ -25,8 +27,8 @@ _UNTRIED = Vitals(None, None)
 class AgentFacts:
     """One agent of a session. vitals None: Redis could not be asked.
 
-    stepping_s: its step is under way for so long, as its host says; None: it is not. failures: charged to it since the
-    epoch began. cpu_ms: processor time of its last step; None: it was not measured.
+    stepping_s: its step is under way for so long, as the host that has the session says; None: it is not.
+    failures: charged to it since the epoch began. cpu_ms: processor time of its last step; None: it was not measured.
     """
 
     name: str
@@ -55,9 +57,11 @@ class HealthFacts:
 
     in_status_s: since its status began. saved_s: since its last save, None where it is not saved by the clock.
     overdue_s: how late its next step is. claimed_s: since a process claimed its step. invalid: what of it no save could
-    take since the last good one. attended: an agents worker lives. healing: health suspended it and will recover it.
-    market_s: age of the published market, None where it trades on none or options are shut. attempts: recoveries begun
-    lately. before: the checks of the look before this one that were not ok.
+    take since the last good one. attended: an agents worker lives. healing: it was suspended for `causes` and will be
+    recovered by itself; suspended_for: what was said then. market_s: age of the published market as trading takes it,
+    None where it trades on none or options are shut; feed_s the same whether it trades or not. market_ahead_s: how far
+    its date is ahead. attempts: recoveries begun lately. before: the checks of the look before this one that were not
+    ok. unseen: Redis could not be asked.
     """
 
     session_id: UUID
@@ -83,8 +87,13 @@ class HealthFacts:
     calendar_problem: str | None = None
     market_s: float | None = None
     market_missing: bool = False
+    market_ahead_s: float = 0.0
+    feed_s: float | None = None
+    unseen: bool = False
     requires_action: str | None = None
     healing: bool = False
+    causes: tuple[str, ...] = ()
+    suspended_for: str = ""
     next_recovery_at: datetime | None = None
     attempts: int = 0
     grade_before: str | None = None
@@ -111,13 +120,15 @@ def read_health_facts(desk: Desk, session_ids: Sequence[UUID]) -> Read:
     }
     with statements(desk.engine) as connection:
         found = rows(connection.execute(READ, bound))
+    rules = TradingRules.from_settings(desk.settings)
     try:
         asked = [(row["session_id"], [one["agent"] for one in row["agents"]]) for row in found]
         vitals: list[dict[str, Vitals] | None] = list(read_vitals(desk.redis, asked))
         market_at = _market_at(desk, found)
     except Unavailable as error:
-        return Read([_facts(row, None, None, seen=False) for row in found], str(error))
-    return Read([_facts(row, one, market_at, seen=True) for row, one in zip(found, vitals, strict=True)])
+        blind = (replace(_facts(row, None, None, rules), market_missing=False, unseen=True) for row in found)
+        return Read(list(blind), str(error))
+    return Read([_facts(row, one, market_at, rules) for row, one in zip(found, vitals, strict=True)])
 
 
 _CLAIM_GRACE_S = 5  # as agents.host gives it
@@ -131,10 +142,12 @@ def _market_at(desk: Desk, found: Sequence[dict[str, Any]]) -> datetime | None:
 
 
 def _facts(
-    row: dict[str, Any], vitals: dict[str, Vitals] | None, market_at: datetime | None, *, seen: bool
+    row: dict[str, Any], vitals: dict[str, Vitals] | None, market_at: datetime | None, rules: TradingRules
 ) -> HealthFacts:
     problem, options_open = _calendar(row)
-    trades = row["feed"] == "published" and options_open and row["status"] == SessionStatus.ACTIVE
+    needed = row["feed"] == "published" and options_open
+    trades = needed and row["status"] == SessionStatus.ACTIVE
+    age_s = market_age(market_at, row["now"], rules) if needed and market_at else None
     direct = {name: row[name] for name in _DIRECT}
     return HealthFacts(
         **direct,
@@ -144,8 +157,12 @@ def _facts(
         host=_host(row),
         measures=row["measures"] or {},
         calendar_problem=problem,
-        market_s=max(0.0, (row["now"] - market_at).total_seconds()) if trades and market_at else None,
-        market_missing=trades and seen and market_at is None,
+        market_s=age_s if trades else None,
+        market_missing=trades and market_at is None,
+        market_ahead_s=max(0.0, (market_at - row["now"]).total_seconds()) if age_s is not None and market_at else 0.0,
+        feed_s=age_s,
+        causes=tuple(row["causes"] or ()) if row["healing"] else (),
+        suspended_for=row["status_reason"] or "",
         before=tuple(row["before"] or ()),
     )
 

@@ -9,14 +9,18 @@ def _age(since: str) -> str:
     return f"CAST(extract(epoch FROM now() - {since}) AS float8)"
 
 
-# What hosts step at this moment is in their measures, by their processes' own notes.
+# What hosts step at this moment is in their measures, by their processes' own notes. Only the process that has the
+# session's claim now counts: one that was stopped and woke after a take-over goes on in a step that is nobody's. A new
+# epoch ends every claim.
 READ = text(f"""
 WITH asked AS (SELECT unnest(CAST(:ids AS uuid[])) AS session_id),
 stepping AS (
-  SELECT CAST(x ->> 'session_id' AS uuid) AS session_id,
-    jsonb_object_agg(x ->> 'agent', (x ->> 'for_s')::float8) AS found
-  FROM hosts h, jsonb_array_elements(coalesce(h.measures -> 'stepping', '[]')) x
-  WHERE NOT h."left" AND h.lease_until > now() GROUP BY 1
+  SELECT w.session_id, jsonb_object_agg(x ->> 'agent', (x ->> 'for_s')::float8) AS found
+  FROM asked JOIN session_work w USING (session_id) JOIN hosts h ON h.host_id = w.host_id,
+    jsonb_array_elements(coalesce(h.measures -> 'stepping', '[]')) x
+  WHERE NOT h."left" AND h.lease_until > now() AND (x ->> 'session_id')::uuid = w.session_id
+    AND x ->> 'pid' = w.step_claimed_by AND w.step_claimed_until > now()
+  GROUP BY 1
 )
 SELECT w.session_id, now() AS now, w.status, w.session_type, s.version, w.epoch,
   {_age("s.status_since")} AS in_status_s,
@@ -35,7 +39,8 @@ SELECT w.session_id, now() AS now, w.status, w.session_type, s.version, w.epoch,
     AND i.timestamp > coalesce(w.last_saved_at, '-infinity') ORDER BY i.timestamp DESC LIMIT 1) AS invalid,
   w.measures, {_age("r.missing_since")} AS rules_blind_s, s.config ->> 'calendar' AS calendar,
   s.config -> 'feed' ->> 'kind' AS feed, s.requires_action, w.next_recovery_at,
-  s.status = 'suspended' AND s.recovery_data ? 'healing' AS healing,
+  s.status = 'suspended' AND s.recovery_data ? 'healing' AS healing, s.status_reason,
+  CASE WHEN s.status = 'suspended' THEN s.recovery_data -> 'healing' -> 'causes' END AS causes,
   CASE WHEN (s.recovery_data ->> 'finished_at')::timestamptz < now() - make_interval(secs => :forgiven_s)
     AND s.status <> 'suspended' THEN 0 ELSE w.recovery_attempts END AS attempts,
   c.grade AS grade_before, c.checks AS before

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+MARKET_DATA = "market_data"  # the check whose failure a session's own agents suspend for, and health heals
+
 
 class Grade(StrEnum):
     """How a check ended. DEGRADED: look soon; FAILED: something does not work."""

@@ -101,7 +101,10 @@ def store(engine: Engine, looked: Sequence[Looked], interval_s: float) -> None:
 
 
 def _row(one: Looked) -> dict[str, Any]:
+    """Return what is kept of a look. Redis not seen: what is known to have failed, else what was told last."""
     grade, before = one.grade, one.facts.grade_before or Grade.OK
+    if one.facts.unseen and grade is not Grade.FAILED:
+        return _unchanged(one.facts, before)
     return {
         "session_id": str(one.facts.session_id),
         "epoch": one.facts.epoch,
@@ -112,3 +115,8 @@ def _row(one: Looked) -> dict[str, Any]:
         if grade == before
         else f"health {before} -> {grade}: {told(one.checks) or 'all is well'}"[:4000],
     }
+
+
+def _unchanged(facts: HealthFacts, grade: str) -> dict[str, Any]:
+    same = {"session_id": str(facts.session_id), "epoch": facts.epoch, "grade": grade, "checks": facts.before}
+    return same | {"severity": Severity.INFO, "description": None}
