@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     step_sweep_s: float = Field(default=5.0, gt=0)
     guard_sweep_s: float = Field(default=2.0, gt=0)
     agent_failures_max: int = Field(default=3, ge=1)
-    step_time_limit_s: int = Field(default=30, ge=1)
+    step_time_limit_s: int = Field(default=15, ge=1)
 
     # Rules: how often they are evaluated on the wall, on how old data, and what becomes of those without any.
     rule_interval_s: float = Field(default=5.0, gt=0)
@@ -240,6 +240,11 @@ class Settings(BaseSettings):
             msg = f"is not a URL that begins with {' or '.join(kinds)}"
             raise ValueError(msg)
         return value
+
+    @property
+    def hosted_hung_s(self) -> float:
+        """Seconds after which a hosted agent's step hangs: well before its process is killed, so that it is seen."""
+        return min(self.agent_hung_s, self.step_time_limit_s / 3)
 
 
 @lru_cache(maxsize=1)

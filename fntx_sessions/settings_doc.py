@@ -125,7 +125,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "step_sweep_s": "longest time one step sweep goes on claiming",
         "guard_sweep_s": "the same of a sweep that steps guards, while no agents worker lives",
         "agent_failures_max": "failures after which an agent is quarantined and its session suspended",
-        "step_time_limit_s": "after it, the process of a step sweep is killed; also the claim of a step",
+        "step_time_limit_s": "after it, the process of a step sweep is killed; a hosted step hangs after a third",
     },
     "Rules": {
         "rule_interval_s": "how often the rules of a session on the wall's clock are evaluated",
@@ -146,7 +146,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "health_batch": "sessions one health sweep claims at a time",
         "agent_quiet_s": "an agent without a heartbeat for so long is quiet; for a hosted one at least three steps",
         "agent_dead_s": "a remote agent without a heartbeat for so long is dead",
-        "agent_hung_s": "an agent that lives, and whose step takes so long or whose own part does not move, is hung",
+        "agent_hung_s": "a remote agent that lives, and whose own part does not move for so long, is hung",
         "agent_memory_max_bytes": "memory of an agent, as it reports it, from which on its session is degraded",
         "agent_cpu_max_ms": "processor time of a hosted agent's step from which on its session is degraded",
         "worker_memory_max_bytes": "memory of a worker with all its processes, from which on it is degraded",

@@ -16,6 +16,8 @@ from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.state.payloads import Payloads
 from fntx_sessions.trading.clock import WALL
 
+# Beside the failures of agents: how many steps took longer than any may, or their process down.
+HUNG = "hung"
 _TAKEN = """w.session_id, w.epoch, w.saved_epoch, w.saved_revision, w.clock_at, w.agent_failures, w.step_interval_s,
   due.interrupted, due.before"""
 _FACTS = f"""SELECT c.*, s.status, s.version, s.session_type, s.config, s.risk_parameters, s.enabled_strategies,
@@ -33,6 +35,11 @@ _DUE = """w.next_step_at <= now() AND w.status <> 'closed'
     AND (w.step_claimed_until IS NULL OR w.step_claimed_until < now())
     AND (w.host_id IS NULL OR w.host_id = :host_id OR (w.next_step_at < now() - make_interval(secs => :patience_s)
       AND EXISTS (SELECT 1 FROM hosts h WHERE h.host_id = w.host_id AND h.lease_until > now())))"""
+# Whose step hung, or took its process down, or had its claim lapse: never again together with others, who would wait
+# behind it. What merely was in one batch with such a step is marked interrupted, without any failure of its own.
+_SUSPECT = f"(w.agent_failures ? '{HUNG}' OR coalesce(w.step_claimed_by <> 'interrupted', false))"
+_ONE_HANGS = f"""EXISTS (SELECT FROM session_work o WHERE o.host_id = :host_id AND o.step_claimed_until > now()
+    AND o.agent_failures ? '{HUNG}')"""
 _TAKE = f"""), claimed AS (
   UPDATE session_work w SET host_id = :host_id, step_claimed_by = :claimant,
     step_claimed_until = now() + make_interval(secs => :claim_s)
@@ -51,8 +58,21 @@ _TAKE = f"""), claimed AS (
 """
 _CLAIM = text(f"""
 WITH due AS (
-  SELECT session_id, step_claimed_by AS interrupted, host_id AS before FROM session_work w WHERE {_DUE}
-  ORDER BY next_step_at LIMIT :limit FOR UPDATE SKIP LOCKED
+  SELECT session_id, step_claimed_by AS interrupted, host_id AS before FROM session_work w
+  WHERE {_DUE} AND NOT {_SUSPECT} ORDER BY next_step_at LIMIT :limit FOR UPDATE SKIP LOCKED
+{_TAKE}""")
+# One process of a host at a time, so that however many hang, its other processes step the rest. Locked by a statement
+# before, so that the claim sees what whoever had the lock has claimed.
+_LOCK_SUSPECTS = text(f"""
+SELECT pg_try_advisory_xact_lock(hashtextextended('suspects/' || CAST(:host_id AS text), 0)) FROM session_work w
+WHERE {_DUE} AND {_SUSPECT} LIMIT 1
+""")
+# Last the one whose step did not come to its end: those whose last one did are as good as any.
+_CLAIM_SUSPECT = text(f"""
+WITH due AS (
+  SELECT session_id, step_claimed_by AS interrupted, host_id AS before FROM session_work w
+  WHERE {_DUE} AND {_SUSPECT} AND NOT {_ONE_HANGS}
+  ORDER BY w.step_claimed_by IS NOT NULL, next_step_at LIMIT 1 FOR UPDATE SKIP LOCKED
 {_TAKE}""")
 # While no agents worker lives: what holds positions, has orders in flight, or may, as its last step never ended. A
 # backtest risks nothing, and its day would be another one without its agents.
@@ -138,10 +158,11 @@ _FINISH_JUDGED = text(f"""{_DONE}, rule_kept AS (
   SELECT kept.session_id, k.* FROM kept, jsonb_to_record(kept.rules) AS k({rule_rows.COLUMNS})
   WHERE jsonb_typeof(kept.rules) = 'object'
 ), {rule_rows.WRITE}{_EVENTS}""")
-_NEXT = text("""
-SELECT extract(epoch FROM min(next_step_at) - clock_timestamp())::float8 FROM session_work
+_NEXT = text(f"""
+SELECT extract(epoch FROM min(next_step_at) - clock_timestamp())::float8 FROM session_work w
 WHERE next_step_at <= now() + make_interval(secs => :within_s) AND status <> 'closed'
   AND (host_id IS NULL OR host_id = :host_id) AND (step_claimed_until IS NULL OR step_claimed_until < now())
+  AND NOT ({_SUSPECT} AND {_ONE_HANGS})
 """)
 _CLAIMANTS = text("""
 SELECT DISTINCT step_claimed_by FROM session_work
@@ -151,11 +172,18 @@ _RELEASE = text("""
 UPDATE session_work SET step_claimed_until = NULL, step_claimed_by = 'interrupted'
 WHERE session_id = ANY(:ids) AND step_claimed_by = :claimant
 """)
+# What was claimed and never begun: due as it was, and as sound or as interrupted.
+_HAND_BACK = text("""
+UPDATE session_work SET step_claimed_until = NULL,
+  step_claimed_by = CASE WHEN session_id = ANY(:interrupted) THEN 'interrupted' END
+WHERE session_id = ANY(:ids) AND step_claimed_by = :claimant
+""")
 # An agent whose step took its process down is charged; the session's other agents go on.
-_FREE = text("""
+_FREE = text(f"""
 UPDATE session_work SET step_claimed_until = NULL, step_claimed_by = 'interrupted',
-  agent_failures = CASE WHEN session_id = CAST(:session_id AS uuid) THEN jsonb_set(agent_failures, ARRAY[:agent],
-    to_jsonb(coalesce((agent_failures ->> :agent)::int, 0) + 1)) ELSE agent_failures END
+  agent_failures = CASE WHEN session_id = CAST(:session_id AS uuid) THEN agent_failures || jsonb_build_object(
+    CAST(:agent AS text), coalesce((agent_failures ->> :agent)::int, 0) + 1,
+    '{HUNG}', coalesce((agent_failures ->> '{HUNG}')::int, 0) + 1) ELSE agent_failures END
 WHERE host_id = :host_id AND step_claimed_by = :claimant
 """)
 
@@ -191,10 +219,22 @@ def claimant() -> str:
 
 
 def claim_steps(engine: Engine, host_id: str, limit: int, claim_s: float) -> list[dict[str, Any]]:
-    """Claim up to `limit` due sessions for this process and return what their steps need; committed before any work."""
+    """Claim up to `limit` due sessions for this process and return what their steps need; committed before any work.
+
+    None of those whose steps have hung: see `claim_suspect`.
+    """
     bound = {"host_id": host_id, "claimant": claimant(), "limit": limit, "claim_s": claim_s, "patience_s": PATIENCE_S}
     with transaction(engine) as connection:
         return _on_the_wall(rows(connection.execute(_CLAIM, bound)))
+
+
+def claim_suspect(engine: Engine, host_id: str, claim_s: float) -> list[dict[str, Any]]:
+    """Claim one due session whose steps have hung, as `claim_steps` does; none while this host steps another."""
+    bound = {"host_id": host_id, "claimant": claimant(), "claim_s": claim_s, "patience_s": PATIENCE_S}
+    with transaction(engine) as connection:
+        if not connection.execute(_LOCK_SUSPECTS, bound).scalar():
+            return []
+        return _on_the_wall(rows(connection.execute(_CLAIM_SUSPECT, bound)))
 
 
 def claim_guarded(engine: Engine, host_id: str, limit: int, claim_s: float) -> list[dict[str, Any]]:
@@ -250,6 +290,14 @@ def release_claims(engine: Engine, session_ids: Sequence[UUID]) -> None:
         return
     with transaction(engine) as connection:
         connection.execute(_RELEASE, {"ids": list(session_ids), "claimant": claimant()})
+
+
+def hand_back(engine: Engine, claimed: Sequence[dict[str, Any]]) -> None:
+    """Give back claimed sessions that were not begun, for whoever comes first; they must not be stepped any more."""
+    interrupted = [row["session_id"] for row in claimed if row["interrupted"]]
+    bound = {"ids": [row["session_id"] for row in claimed], "interrupted": interrupted, "claimant": claimant()}
+    with transaction(engine) as connection:
+        connection.execute(_HAND_BACK, bound)
 
 
 def claimants(engine: Engine, host_id: str) -> list[str]:

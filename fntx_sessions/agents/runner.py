@@ -4,11 +4,13 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import structlog
 
 from fntx_sessions.agents.actions import HostedDesk, Requests
 from fntx_sessions.agents.base import StepContext
+from fntx_sessions.agents.claims import HUNG
 from fntx_sessions.agents.measures import measures_of
 from fntx_sessions.agents.note import own_note
 from fntx_sessions.agents.registry import get_agent
@@ -87,7 +89,7 @@ def _bar(desk: Desk, runtime: Runtime, done: Slice) -> None:
         hosted.board = Board(tick, runtime.rules, stressed=runtime.book.stressed)
         _begin(desk, runtime, hosted.board)
     context = _context(runtime, tick, hosted)
-    attempted, failed = _step_agents(runtime, context, hosted)
+    attempted, failed = _step_agents(runtime, context, hosted, desk.settings.hosted_hung_s)
     attempted, failed = attempted + hosted.calls, failed + hosted.calls_failed
     _collect(runtime, context, done, {"attempted": attempted, "failed": failed})
     _measure(desk, context, done, attempted, failed)
@@ -132,8 +134,11 @@ def _context(runtime: Runtime, tick: MarketTick | None, hosted: HostedDesk) -> S
     )
 
 
-def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk) -> tuple[int, int]:
-    """Step each agent; one that raises harms nobody else. Returns (attempted, failed)."""
+def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk, limit_s: float) -> tuple[int, int]:
+    """Step each agent; one that raises harms nobody else, one that takes `limit_s` is noted.
+
+    Returns (attempted, failed).
+    """
     slots = list(runtime.stepped.values())
     failed = 0
     for slot in slots:
@@ -149,7 +154,10 @@ def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk) -> 
         except Exception as error:  # noqa: BLE001 - any fault of an agent is the agent's own, and is charged to it
             failed += 1
             _charge(runtime, slot, hosted, error)
-        slot.milliseconds += (time.perf_counter() - began) * 1000
+        took_s = time.perf_counter() - began
+        if took_s >= limit_s:
+            runtime.failures[HUNG] = runtime.failures.get(HUNG, 0) + 1
+        slot.milliseconds += took_s * 1000
         slot.cpu_ms = (time.process_time() - spent) * 1000
         _count(slot, context)
     return len(slots), failed
@@ -171,6 +179,7 @@ def quarantine(runtime: Runtime, hosted_events: list[dict[str, Any]], requests: 
             continue
         # Asked at every step until it is done: the session must not go on without one of its agents.
         requests.suspend = requests.suspend or f"{name} was quarantined after {count} failures"
+        requests.to_do = quarantined(name, runtime.session_id)
         if slot.quarantined:
             continue
         slot.quarantined = True
@@ -185,6 +194,14 @@ def quarantine(runtime: Runtime, hosted_events: list[dict[str, Any]], requests: 
                 "requires_action": True,
             }
         )
+
+
+def quarantined(names: str, session_id: UUID) -> str:
+    """Return what a person has to do about agents that failed too often: their session does not come back by itself."""
+    return (
+        f"quarantined: {names}. Read `agent_failed` in `fntx events {session_id}`, mend it, then `fntx recover "
+        f"{session_id}` and `fntx resume {session_id}`; what is open is guarded meanwhile"
+    )
 
 
 def _count(slot: Slot, context: StepContext) -> None:

@@ -75,11 +75,13 @@ class HoldArguments(CommandArguments):
 class SuspendArguments(CommandArguments):
     """health_check_failed: heal_after_s: health recovers it by itself after so many seconds; None: a person does.
 
-    causes: the checks that failed, as health names them.
+    causes: the checks that failed, as health names them. to_do: what a person has to do before it goes on; empty:
+    nothing but recover it.
     """
 
     heal_after_s: float | None = Field(default=None, ge=0, le=86_400, allow_inf_nan=False)
     causes: list[str] = Field(default_factory=list, max_length=20)
+    to_do: str = Field(default="", max_length=2000)
 
 
 class StopArguments(CommandArguments):

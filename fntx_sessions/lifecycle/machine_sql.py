@@ -88,7 +88,7 @@ WITH s AS (
     host_id = CASE WHEN :work_new_epoch OR NOT :work_stepped THEN NULL ELSE host_id END,
     step_claimed_by = CASE WHEN :work_closed THEN NULL
       WHEN :work_new_epoch AND step_claimed_by IS NOT NULL THEN 'interrupted' ELSE step_claimed_by END,
-    agent_failures = CASE WHEN :work_new_epoch THEN '{{}}' ELSE agent_failures END,
+    agent_failures = CASE WHEN :work_begins_anew THEN '{{}}' ELSE agent_failures END,
     recovery_attempts = coalesce(CAST(:work_recovery_attempts AS integer), recovery_attempts),
     next_recovery_at = CASE WHEN :work_moved OR CAST(:work_next_recovery_at AS timestamptz) IS NOT NULL
       THEN CAST(:work_next_recovery_at AS timestamptz) ELSE next_recovery_at END,
@@ -200,7 +200,7 @@ COMMIT
 
 _TYPES = {
     "boolean": "begins clear_latch pin_to pinned relay_claimed work_closed work_guarded work_kept work_live work_moved "
-    "work_new_epoch work_pending work_recovering work_ruled work_stepped work_watched",
+    "work_begins_anew work_new_epoch work_pending work_recovering work_ruled work_stepped work_watched",
     "uuid": "command_id overtaken_id pin_id session_id",
     "bigint": "audit_seq epoch expected_version version",
     "integer": "work_recovery_attempts",
@@ -249,6 +249,8 @@ def work_for(row: Row, change: Change) -> dict[str, Any]:
         "work_stepped": status in STEPPED and started,
         "work_guarded": status in GUARDED and started,
         "work_new_epoch": change.new_epoch,
+        # A person vouches for the agents; what the system recovers by itself keeps what they are charged with.
+        "work_begins_anew": change.shreds or change.work.get("begins_anew", False),
         # Nobody steps, and so reports, while agents' memory is being put back.
         "work_recovering": (row["pending"] or {}).get("trigger") == Trigger.RECOVER,
         "work_closed": change.to_status is SessionStatus.CLOSED,

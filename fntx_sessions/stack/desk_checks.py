@@ -171,7 +171,7 @@ def _load(worker: dict[str, Any], settings: Settings) -> Iterator[str]:
     if memory > settings.worker_memory_max_bytes or cpu > settings.worker_cpu_max_fraction:
         yield f"{worker['host_id']}: {memory / 1e6:.0f} MB, {cpu:.0%} of its machine"
     for step in measures.get("stepping") or []:
-        if step["for_s"] >= settings.agent_hung_s:
+        if step["for_s"] >= settings.hosted_hung_s:
             yield f"{step['agent']} of {step['session_id']} hangs for {step['for_s']:.0f} s in pid {step['pid']}"
 
 

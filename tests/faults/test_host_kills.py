@@ -82,7 +82,7 @@ def test_killed_between_intent_and_send(hosting):
     hosting.step()
     assert hosting.states(session_id)[name] == "rejected"
     row = hosting.row(session_id)
-    assert (row["epoch"], row["agent_failures"]) == (1, {EXECUTOR: 1})
+    assert (row["epoch"], row["agent_failures"]) == (1, {EXECUTOR: 1, claims.HUNG: 1})
     ends_as_if_nothing_happened(hosting, session_id)
 
 
@@ -175,7 +175,7 @@ def test_only_the_agent_that_took_its_process_down_is_charged(hosting):
     assert len(claims.claimants(hosting.desk.engine, "h1")) == 1
     hosting.step()
     charged = {session_id: hosting.row(session_id)["agent_failures"] for session_id in sessions}
-    assert charged == {session_id: {PLANNER: 1} if session_id == guilty else {} for session_id in sessions}
+    assert charged == {session_id: {PLANNER: 1, claims.HUNG: 1} if session_id == guilty else {} for session_id in sessions}
     assert all(hosting.row(session_id)["epoch"] == 1 for session_id in sessions)
 
 
@@ -186,7 +186,7 @@ def test_an_agent_that_keeps_killing_is_set_aside(hosting):
         killed(hosting, step, "step.bar:kill")
     hosting.step()
     row = hosting.row(session_id)
-    assert (row["status"], row["agent_failures"]) == (S.SUSPENDED, {EVALUATOR: 3})
+    assert (row["status"], row["agent_failures"]) == (S.SUSPENDED, {EVALUATOR: 3, claims.HUNG: 3})
 
 
 @pytest.mark.parametrize("point", ["step.reported", "step.finished"])

@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 import structlog
 from sqlalchemy import text
 
+from fntx_sessions.agents.runner import quarantined
 from fntx_sessions.automation.health.checks import NAMES
 from fntx_sessions.automation.health.facts import HealthFacts
 from fntx_sessions.automation.health.model import Check, Grade
@@ -99,12 +100,14 @@ def _to_suspend(looked: Sequence[Looked], settings: Settings) -> Iterator[tuple[
 
 
 def _suspend_one(desk: Desk, actor: Actor, facts: HealthFacts, why: list[Check], done: Suspended) -> None:
+    to_do = _to_do(facts, why)
     arguments = SuspendArguments(
         session_id=facts.session_id,
         reason="; ".join(f"{check.name}: {check.reason}" for check in why)[:2000],
         expected_version=facts.version,
-        heal_after_s=backoff_s(facts.attempts, desk.settings),
+        heal_after_s=None if to_do else backoff_s(facts.attempts, desk.settings),
         causes=[check.name for check in why],
+        to_do=to_do,
     )
     # Made of the version: whoever else sees the same failure asks the same command.
     command_id = uuid5(facts.session_id, f"health/{facts.version}")
@@ -115,6 +118,12 @@ def _suspend_one(desk: Desk, actor: Actor, facts: HealthFacts, why: list[Check],
         log.warning("health_suspension_refused", session_id=str(facts.session_id), problem=str(error))
     else:
         done.done.append(facts.session_id)
+
+
+def _to_do(facts: HealthFacts, why: list[Check]) -> str:
+    """Return what a person has to do where an agent is quarantined: no recovery by itself gives it another chance."""
+    told = [quarantined(check.subject, facts.session_id) for check in why if check.name == "agent_quarantined"]
+    return told[0][:2000] if told else ""
 
 
 def backoff_s(attempts: int, settings: Settings) -> float:

@@ -18,7 +18,8 @@ def suspend(row: Row, ask: Ask) -> list[Change]:
     must_be_legal(row, ask)
     told, extra = positions(row["positions"] or 0), {"in_flight": row["in_flight"]}
     healing, work = _healing(row, ask)
-    fields = {"quiesced_at": None, **healing}
+    to_do = ask.arguments.get("to_do")
+    fields = {"quiesced_at": None, **healing} | ({"requires_action": to_do} if to_do else {})
     return [moved(row, ask, S.SUSPENDED, fields=fields, work=work, extra=extra, told=told)]
 
 

@@ -10,7 +10,7 @@ from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal
 from fntx_sessions.lifecycle.machine import illegal
 from fntx_sessions.lifecycle.told import measures, positions
 from fntx_sessions.schemas import Hold, Trigger
-from fntx_sessions.security.roles import authorize
+from fntx_sessions.security.roles import SYSTEM, authorize
 
 RECOVERY_FORGIVEN_S = 300.0
 _HEAD_START_S = 5.0
@@ -32,7 +32,11 @@ def begin_recovery(row: Row, ask: Ask) -> list[Change]:
         "fields": {"recovery_data": data, "pending": pending},
         "extra": {"recovering": True},
         # Whoever asked goes on with it now; the sweep takes it up where nobody did.
-        "work": {"recovery_attempts": attempts(row) + 1, "pending_in_s": _HEAD_START_S},
+        "work": {
+            "recovery_attempts": attempts(row) + 1,
+            "pending_in_s": _HEAD_START_S,
+            "begins_anew": ask.actor.name != SYSTEM,
+        },
     }
     if status is S.ACTIVE:
         told = f"host lost; {positions(row['positions'] or 0)}"
