@@ -26,6 +26,7 @@ class Requests:
 
     pause: str | None = None
     suspend: str | None = None
+    to_do: str = ""  # what a person has to do about the suspension
     stale: bool = False
     stop: str | None = None
 

@@ -12,9 +12,11 @@ import structlog
 from fntx_sessions.agents.claims import (
     StepResult,
     claim_steps,
+    claim_suspect,
     claimants,
     finish_steps,
     free_claims,
+    hand_back,
     next_step_in,
     release_claims,
 )
@@ -55,6 +57,7 @@ class Batch:
     faulty: list[dict[str, Any]] = field(default_factory=list)
     broken: list[tuple[dict[str, Any], str]] = field(default_factory=list)
     out_of_reach: Unavailable | None = None
+    handed_back: int = 0
 
 
 def step_due(desk: Desk, host_id: str, *, stay_s: float = 0.0) -> int:
@@ -69,15 +72,16 @@ def step_due(desk: Desk, host_id: str, *, stay_s: float = 0.0) -> int:
     claim_s = desk.settings.step_time_limit_s + CLAIM_GRACE_S
     stepped = 0
     while True:
-        rows = claim_steps(desk.engine, host_id, desk.settings.step_batch, claim_s)
-        if not rows:
+        before = stepped
+        stepped += step_batch(desk, actor, claim_steps(desk.engine, host_id, desk.settings.step_batch, claim_s), until)
+        # After the others, and alone: if it hangs, nobody waits behind it.
+        stepped += step_batch(desk, actor, claim_suspect(desk.engine, host_id, claim_s), until)
+        if stepped == before:
             wait_s = next_step_in(desk.engine, host_id, max(0.0, leave - time.monotonic())) if stay_s else None
             if wait_s is None:
                 break
             time.sleep(max(wait_s, _LEAST_WAIT_S))
             continue
-        stepped += len(rows)
-        step_batch(desk, actor, rows, until)
         if time.monotonic() >= until:
             break
     return stepped
@@ -92,8 +96,13 @@ def bury_the_dead(desk: Desk, host_id: str) -> None:
             free_claims(desk.engine, host_id, process, session_id, agent)
 
 
-def step_batch(desk: Desk, actor: Actor, rows: Sequence[dict[str, Any]], until: float) -> None:
-    """Step claimed sessions. What cannot be ended is given back as it was; one session's trouble stops no other."""
+def step_batch(desk: Desk, actor: Actor, rows: Sequence[dict[str, Any]], until: float) -> int:
+    """Step claimed sessions and return how many were begun; once one took long, the rest is left to whoever is free.
+
+    What cannot be ended is given back as it was; one session's trouble stops no other.
+    """
+    if not rows:
+        return 0
     batch = Batch({row["session_id"]: row for row in rows})
     try:
         _step_all(desk, batch, until)
@@ -109,16 +118,18 @@ def step_batch(desk: Desk, actor: Actor, rows: Sequence[dict[str, Any]], until: 
         _safely(done.runtime.session_id, lambda done=done: _ask_lifecycle(desk, actor, done))  # type: ignore[misc]
     if batch.out_of_reach is not None:
         raise batch.out_of_reach
+    return len(rows) - batch.handed_back
 
 
 def _step_all(desk: Desk, batch: Batch, until: float) -> None:
     ids = list(batch.open)
     marks = dict(zip(ids, LiveState(desk.redis, desk.settings).marks(ids), strict=True))
-    for session_id, row in batch.open.items():
+    for place, (session_id, row) in enumerate(list(batch.open.items()), 1):
         if _is_forgotten(row, marks[session_id]):
             batch.forgotten.append(row)
             continue
-        deadline = min(until, time.monotonic() + desk.settings.step_slice_s)
+        began = time.monotonic()
+        deadline = min(until, began + desk.settings.step_slice_s)
         try:
             batch.slices.append(_step_one(desk, row, marks[session_id], deadline))
         except Unavailable as error:
@@ -128,6 +139,21 @@ def _step_all(desk: Desk, batch: Batch, until: float) -> None:
         except Exception as error:  # noqa: BLE001 - judged there
             _runtimes.pop(session_id, None)
             _note_trouble(desk, batch, row, error)
+        if time.monotonic() - began > desk.settings.step_slice_s:
+            _hand_back(desk, batch, ids[place:])
+            return
+
+
+def _hand_back(desk: Desk, batch: Batch, rest: Sequence[UUID]) -> None:
+    """Leave what was not begun to others; where Postgres is out of reach it is given back with the batch."""
+    try:
+        hand_back(desk.engine, [batch.open[session_id] for session_id in rest])
+    except FntxError as error:
+        log.warning("claims_not_handed_back", problem=str(error))
+        return
+    batch.handed_back = len(rest)
+    for session_id in rest:
+        del batch.open[session_id]
 
 
 def _note_trouble(desk: Desk, batch: Batch, row: dict[str, Any], error: Exception) -> None:
@@ -285,7 +311,8 @@ def _ask_lifecycle(desk: Desk, actor: Actor, done: Slice) -> None:
         return
     active = runtime.status is SessionStatus.ACTIVE
     if requests.suspend and runtime.status in (SessionStatus.ACTIVE, SessionStatus.PAUSED):
-        _system(desk, Trigger.SUSPEND, actor, runtime, requests.suspend, **_healing(desk, done))
+        more = {"to_do": requests.to_do} | _healing(desk, done)
+        _system(desk, Trigger.SUSPEND, actor, runtime, requests.suspend, **more)
     elif done.judged is not None and (done.judged.wanted is Action.STOP or not (requests.stop or done.finished)):
         hosted.ask(desk, actor, runtime, done.judged)
         if done.judged.wanted is Action.STOP:

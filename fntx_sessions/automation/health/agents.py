@@ -41,12 +41,12 @@ def _worker_lost(facts: HealthFacts) -> Check:
 
 
 def agent_hung(facts: HealthFacts, settings: Settings) -> Check:
-    """Failed: a step under way for `agent_hung_s`, or heartbeats that go on while the agent's own part stands still.
+    """Failed: a step under way for `hosted_hung_s`; heartbeats go on, and the own part stands still `agent_hung_s`.
 
-    Degraded: it waits behind such a step, or an optional agent is hung.
+    Degraded: it waits behind such a step, an optional agent is hung, or a step of it has hung before.
     """
-    limit = settings.agent_hung_s
-    hung = [(one, seconds) for one, seconds in _unmoved(facts, settings) if seconds >= limit]
+    limit = settings.hosted_hung_s if facts.hosted else settings.agent_hung_s
+    hung = [(one, seconds) for one, seconds in _unmoved(facts, settings) if seconds >= _limit_s(one, settings)]
     if hung:
         grade = Grade.FAILED if any(one.required for one, _ in hung) else Grade.DEGRADED
         why = f"{_listed(hung)} without moving, while it lives; hung after {limit:g} s"
@@ -55,7 +55,20 @@ def agent_hung(facts: HealthFacts, settings: Settings) -> Check:
     if facts.claimed_s is not None and facts.claimed_s >= limit and not itself:
         why = f"it has waited for {facts.claimed_s:.0f} s behind a step of its worker that does not end"
         return Check("agent_hung", Grade.DEGRADED, why, "`fntx health` names the worker", facts.claimed_s, limit)
+    if facts.hangs:
+        return _hung_before(facts, settings)
     return Check("agent_hung", Grade.OK, "every agent that lives moves", limit=limit)
+
+
+def _limit_s(agent: AgentFacts, settings: Settings) -> float:
+    return settings.hosted_hung_s if agent.hosted else settings.agent_hung_s
+
+
+def _hung_before(facts: HealthFacts, settings: Settings) -> Check:
+    names = ", ".join(one.name for one in facts.agents if one.hosted and one.failures) or "one of its agents"
+    why = f"{names} hung or took its process down, {facts.hangs} times so far; the session is stepped apart from others"
+    fix = "read its worker's log, mend the agent; `fntx recover ID` begins a new count"
+    return Check("agent_hung", Grade.DEGRADED, why, fix, facts.hangs, settings.agent_failures_max, names)
 
 
 _HUNG_FIX = (

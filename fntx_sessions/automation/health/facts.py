@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from fntx_sessions.agents.claims import HUNG
 from fntx_sessions.agents.runtime import published_market
 from fntx_sessions.automation.health.facts_sql import READ
 from fntx_sessions.database.engine import rows, statements
@@ -28,7 +29,8 @@ class AgentFacts:
     """One agent of a session. vitals None: Redis could not be asked.
 
     stepping_s: its step is under way for so long, as the host that has the session says; None: it is not.
-    failures: charged to it since the epoch began. cpu_ms: processor time of its last step; None: it was not measured.
+    failures: charged to it since a person last recovered its session. cpu_ms: processor time of its last step; None: it
+    was not measured.
     """
 
     name: str
@@ -56,7 +58,8 @@ class HealthFacts:
     """One session as it was found at `now`, by the clock of Postgres; ages in seconds. None: unknown, or it has none.
 
     in_status_s: since its status began. saved_s: since its last save, None where it is not saved by the clock.
-    overdue_s: how late its next step is. claimed_s: since a process claimed its step. invalid: what of it no save could
+    overdue_s: how late its next step is. hangs: steps that hung or took their process down, since a person last
+    recovered it. claimed_s: since a process claimed its step. invalid: what of it no save could
     take since the last good one. attended: an agents worker lives. healing: it was suspended for `causes` and will be
     recovered by itself; suspended_for: what was said then. market_s: age of the published market as trading takes it,
     None where it trades on none or options are shut; feed_s the same whether it trades or not. market_ahead_s: how far
@@ -87,6 +90,7 @@ class HealthFacts:
     calendar_problem: str | None = None
     market_s: float | None = None
     market_missing: bool = False
+    hangs: int = 0
     market_ahead_s: float = 0.0
     feed_s: float | None = None
     unseen: bool = False
@@ -126,8 +130,9 @@ def read_health_facts(desk: Desk, session_ids: Sequence[UUID]) -> Read:
         vitals: list[dict[str, Vitals] | None] = list(read_vitals(desk.redis, asked))
         market_at = _market_at(desk, found)
     except Unavailable as error:
-        blind = (replace(_facts(row, None, None, rules), market_missing=False, unseen=True) for row in found)
-        return Read(list(blind), str(error))
+        return Read(
+            [replace(_facts(row, None, None, rules), market_missing=False, unseen=True) for row in found], str(error)
+        )
     return Read([_facts(row, one, market_at, rules) for row, one in zip(found, vitals, strict=True)])
 
 
@@ -155,6 +160,7 @@ def _facts(
         session_type=SessionType(row["session_type"]),
         agents=tuple(_agent(row, one, vitals) for one in row["agents"]),
         host=_host(row),
+        hangs=int((row["agent_failures"] or {}).get(HUNG, 0)),
         measures=row["measures"] or {},
         calendar_problem=problem,
         market_s=age_s if trades else None,
