@@ -137,7 +137,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "rule_depth_max": "how deep all_of, any_of and none_of may nest",
         "rule_plugin_limit_ms": "how long one condition of another package may take",
         "rule_plugin_start_s": "how long a package of conditions may take to be imported, in its own process",
-        "rule_plugin_budget_s": "how long all such conditions together may take of each `rule_interval_s`, in one process",
+        "rule_plugin_budget_s": "how long all such conditions together may take of each `rule_interval_s`, in a "
+        "process",
         "rule_plugin_failures_max": "failures in a row after which a condition of another package is set aside",
         "rule_plugin_aside_s": "for how long",
     },
@@ -153,8 +154,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "worker_cpu_max_fraction": "share of its machine's processors from which on a worker is degraded",
         "save_overdue_s": "how much later than its own interval a save may be before that is a failure",
         "step_overdue_s": "how late a step may be before that is a failure",
-        "error_rate_max_fraction": "share of steps and broker calls that failed over 5 minutes, from which on that is a "
-        "failure",
+        "error_rate_max_fraction": "share of steps and broker calls that failed over 5 minutes, from which on that "
+        "is a failure",
         "decision_latency_max_ms": "median time from quote to order intent from which on a session is degraded",
         "health_suspends": "checks whose failure suspends a running session, comma-separated; names in "
         "[operations.md](operations.md#health)",

@@ -11,21 +11,19 @@ QUEUES = (COMMANDS, QUERIES, AGENTS, SWEEPS, CHECKPOINTS, MAINTENANCE, UNNAMED)
 # Their tasks may run for minutes: a worker that reads one of them waits long before a message is given to another.
 SLOW_QUEUES = frozenset({CHECKPOINTS, MAINTENANCE})
 
-_SESSIONS = "fntx.sessions."
-_QUERY_VERBS = frozenset(
-    {"get", "list", "metrics", "events", "transitions", "trades", "checkpoints", "outcome", "templates"}
-    | {"get_checkpoint", "verify", "validate", "plan"}
-)
-_TEMPLATES = "fntx.templates."
-_BACKTESTS = "fntx.backtests."
-_BACKTEST_QUERIES = frozenset({"status", "report", "list"})
-_BULK = "fntx.bulk."
-_BULK_QUERIES = frozenset({"preview", "report", "list"})
-_HALTS = "fntx.halts."
-_HALT_QUERIES = frozenset({"list"})
-_RULES = "fntx.rules."
-_RULES_QUERIES = frozenset({"explain", "rehearse"})
-_HEALTH = "fntx.health."
+# What asks nothing but questions, by the group of its name; None: all of the group.
+_QUESTIONS: dict[str, frozenset[str] | None] = {
+    "fntx.sessions.": frozenset(
+        {"get", "list", "metrics", "events", "transitions", "trades", "checkpoints", "outcome", "templates"}
+        | {"get_checkpoint", "verify", "validate", "plan"}
+    ),
+    "fntx.templates.": None,
+    "fntx.health.": None,
+    "fntx.backtests.": frozenset({"status", "report", "list"}),
+    "fntx.bulk.": frozenset({"preview", "report", "list"}),
+    "fntx.halts.": frozenset({"list"}),
+    "fntx.rules.": frozenset({"explain", "rehearse"}),
+}
 _SWEEPS = "fntx.sweeps."
 _SWEEP_QUEUES = {
     "step": AGENTS,
@@ -39,21 +37,11 @@ _SWEEP_QUEUES = {
 
 def queue_for(name: str) -> str:
     """Return the queue of a task. ``fntx.sweeps.prune_events`` goes where ``fntx.sweeps.prune`` goes."""
-    if name.startswith(_SESSIONS):
-        return QUERIES if name.removeprefix(_SESSIONS) in _QUERY_VERBS else COMMANDS
-    if name.startswith((_TEMPLATES, _HEALTH)):
-        return QUERIES
-    if name.startswith(_BACKTESTS):
-        return QUERIES if name.removeprefix(_BACKTESTS) in _BACKTEST_QUERIES else COMMANDS
-    if name.startswith(_BULK):
-        return QUERIES if name.removeprefix(_BULK) in _BULK_QUERIES else COMMANDS
-    if name.startswith(_HALTS):
-        return QUERIES if name.removeprefix(_HALTS) in _HALT_QUERIES else COMMANDS
-    if name.startswith(_RULES):
-        return QUERIES if name.removeprefix(_RULES) in _RULES_QUERIES else COMMANDS
     if name.startswith(_SWEEPS):
         return _SWEEP_QUEUES.get(name.removeprefix(_SWEEPS).split("_")[0], SWEEPS)
-    return COMMANDS
+    group, _, verb = name.rpartition(".")
+    questions = _QUESTIONS.get(f"{group}.", frozenset())
+    return QUERIES if questions is None or verb in questions else COMMANDS
 
 
 def route_task(name: str, *_args: Any, **_options: Any) -> dict[str, str]:

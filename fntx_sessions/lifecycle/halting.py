@@ -14,7 +14,6 @@ SHARED = f"SELECT pg_advisory_xact_lock_shared({LOCK_KEY})"
 ALONE = f"SELECT pg_advisory_xact_lock({LOCK_KEY})"
 
 
-
 def matches(halt: str) -> str:
     """Return the SQL that tells whether the halt whose row is `halt` is about the session whose row is ``s``.
 
@@ -29,7 +28,7 @@ def matches(halt: str) -> str:
 STANDING = f"""(SELECT coalesce(jsonb_agg(jsonb_build_object('halt_id', x.halt_id, 'scope', x.scope,
     'scope_name', x.scope_name, 'reason', x.reason, 'actor', x.actor, 'created_at', x.created_at)
     ORDER BY x.created_at), '[]')
-  FROM halts x WHERE x.released_at IS NULL AND {matches('x')})"""
+  FROM halts x WHERE x.released_at IS NULL AND {matches("x")})"""
 
 
 def scope_text(halt: dict[str, Any]) -> str:

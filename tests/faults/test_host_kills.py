@@ -175,7 +175,8 @@ def test_only_the_agent_that_took_its_process_down_is_charged(hosting):
     assert len(claims.claimants(hosting.desk.engine, "h1")) == 1
     hosting.step()
     charged = {session_id: hosting.row(session_id)["agent_failures"] for session_id in sessions}
-    assert charged == {session_id: {PLANNER: 1, claims.HUNG: 1} if session_id == guilty else {} for session_id in sessions}
+    guilt = {PLANNER: 1, claims.HUNG: 1}
+    assert charged == {session_id: guilt if session_id == guilty else {} for session_id in sessions}
     assert all(hosting.row(session_id)["epoch"] == 1 for session_id in sessions)
 
 
