@@ -67,7 +67,8 @@ class Clockwork:
         return self.folder / f"{name}{self.number}.log"
 
     def started(self, save_interval_s: float = 0.5, **config: Any) -> UUID:
-        wanted = {"step_interval_s": 0.1, "feed": FEED, "save_interval_s": save_interval_s}
+        # Its simulated day must outlast the test, however slow the machine is.
+        wanted = {"step_interval_s": 2, "feed": FEED, "save_interval_s": save_interval_s}
         return self.hosting.started(config=wanted | config)
 
     def logged(self, kind: str, session_id: UUID) -> list[dict[str, Any]]:
