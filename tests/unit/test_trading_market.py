@@ -128,7 +128,7 @@ GOOD = ["2018-01-08,100,102,99,101,20", "2018-01-09,100,102,99,101,20", "2018-01
     [
         (["date,open,high,low,close"], "line 1: column vix missing"),
         ([HEADER], "holds no days"),
-        ([HEADER, GOOD[0], GOOD[2]], "line 3 column date: 1 trading day.s. of XNYS before 2018-01-10 missing: 2018-01-09"),
+        ([HEADER, GOOD[0], GOOD[2]], "line 3 column date: 1 trading day.s. of XNYS before 2018-01-10 missing: 2018-"),
         ([HEADER, GOOD[0], GOOD[0]], "line 3 column date: 2018-01-08 is there twice"),
         ([HEADER, GOOD[1], GOOD[0]], "line 3 column date: 2018-01-08 comes after 2018-01-09"),
         ([HEADER, "2018-01-08,100,abc,99,101,20"], "line 2 column high: 'abc' is not a number"),
