@@ -299,6 +299,8 @@ class Stack:
         )
 
     def _supervisor_lives(self) -> bool:
+        lives = self.supervisor.process() is not None
+        # Asked second: a child that ended between the two questions would never be waited for.
         if self._child is not None and self._child.poll() is not None:
             self._child = None
-        return self.supervisor.process() is not None
+        return lives
