@@ -5,8 +5,7 @@ Active sessions whose agents are in other services and silent: everything is due
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import psutil
 
@@ -40,19 +39,19 @@ def idle(desk: Desk, sessions: int) -> list[Result]:
 
 
 def _seconds_of_cpu() -> dict[str, float]:
-    """Return the processor seconds of this benchmark's children, by what they are."""
+    """Return the processor seconds of this benchmark's children, by what they are; one that just ended is left out."""
     found: dict[str, float] = {}
-    for process, name in _children():
-        times = process.cpu_times()
-        found[name] = found.get(name, 0.0) + times.user + times.system
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            name, times = _name(process), process.cpu_times()
+            found[name] = found.get(name, 0.0) + times.user + times.system
     return found
 
 
-def _children() -> Iterator[tuple[psutil.Process, str]]:
-    for process in psutil.Process().children(recursive=True):
-        words = process.cmdline()
-        known = next((word.split("@")[0] for word in words if word.endswith("@bench")), None)
-        yield process, known or next((word for word in words if word in {"beat", "flower"}), process.name())
+def _name(process: psutil.Process) -> str:
+    words = process.cmdline()
+    known = next((word.split("@")[0] for word in words if word.endswith("@bench")), None)
+    return known or next((word for word in words if word in {"beat", "flower"}), process.name())
 
 
 if __name__ == "__main__":
