@@ -156,23 +156,24 @@ def read_database(url: str) -> DatabaseStatus:
     """Ask Postgres; an unreachable one is a finding, not an error."""
     try:
         with _connected(url) as connection:
-            revision = MigrationContext.configure(connection).get_current_revision()
+            revision, newest = MigrationContext.configure(connection).get_current_revision(), newest_revision(url)
+            migrated = revision == newest
             names = [entry.name for entry in beat_schedule.ENTRIES]
             sweeps = list(connection.execute(_LAST_SWEEPS, {"names": names}).mappings()) if revision else []
             late = connection.execute(_LATE_SAVES, {"late_s": SAVES_LATE_S}).one() if revision else (0, None)
             return DatabaseStatus(
                 version=str(connection.scalar(text("SHOW server_version"))),
                 revision=revision,
-                newest=newest_revision(url),
+                newest=newest,
                 sweeps={row["name"]: row["last_run"] for row in sweeps},
                 last_sweep_age_s=min((row["age_s"] for row in sweeps), default=None),
                 late_saves=late[0],
                 latest_save_s=late[1],
-                tiers=read_tiers(connection) if revision == newest_revision(url) else [],
-                hosts=read_hosts(connection) if revision == newest_revision(url) else None,
-                behind=read_lag_status(connection) if revision == newest_revision(url) else None,
-                halts=read_halts(connection) if revision == newest_revision(url) else [],
-                unerased=read_unerased(connection) if revision == newest_revision(url) else Unerased(0),
+                tiers=read_tiers(connection) if migrated else [],
+                hosts=read_hosts(connection) if migrated else None,
+                behind=read_lag_status(connection) if migrated else None,
+                halts=read_halts(connection) if migrated else [],
+                unerased=read_unerased(connection) if migrated else Unerased(0),
             )
     except SQLAlchemyError as error:
         return DatabaseStatus(error=first_line(error))
