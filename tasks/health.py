@@ -11,10 +11,9 @@ from tasks.desk import desk
 @query("fntx.health.desk")
 def desk_health() -> dict[str, Any]:
     """Return every check of the desk, worst first, and the sessions that are not well."""
-    from fntx_sessions.stack.desk_health import check_desk  # noqa: PLC0415 - Alembic, which no other query needs
+    from fntx_sessions.stack.desk_health import desk_json  # noqa: PLC0415 - Alembic, which no other query needs
 
-    checks, sessions = check_desk(desk().settings)
-    return {"checks": [check.to_json() for check in checks], "grades": sessions.grades, "sessions": sessions.worst}
+    return desk_json(desk().settings)
 
 
 @query("fntx.health.session")

@@ -52,10 +52,9 @@ def _settings() -> Settings:
 
 
 def _desk(settings: Settings) -> dict[str, Any]:
-    from fntx_sessions.stack.desk_health import check_desk  # noqa: PLC0415 - Alembic, which `fntx ls` has no use for
+    from fntx_sessions.stack.desk_health import desk_json  # noqa: PLC0415 - Alembic, which `fntx ls` has no use for
 
-    checks, sessions = check_desk(settings)
-    return {"checks": [check.to_json() for check in checks], "grades": sessions.grades, "sessions": sessions.worst}
+    return desk_json(settings)
 
 
 def _session(settings: Settings, given: str) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 import contextlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from fntx_sessions.automation.alerts import Changes, Found, settle
 from fntx_sessions.automation.health.model import Check, Grade, worst_first
-from fntx_sessions.database.engine import driven, rows
+from fntx_sessions.database.engine import rows
 from fntx_sessions.exceptions import FntxError
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import Severity
@@ -17,8 +19,8 @@ from fntx_sessions.security.keyring import load_ring
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.backup_status import read_backups
 from fntx_sessions.stack.desk_checks import DESK_CHECKS, DeskFacts, SessionsFound
-from fntx_sessions.stack.redis_status import CONNECT_S, read_redis
-from fntx_sessions.stack.status import read_database
+from fntx_sessions.stack.redis_status import read_redis
+from fntx_sessions.stack.status import connected, read_database
 
 _WORST = 20
 # What no other watch raises an alert for: beat, sweeps and overdue work are automation's own.
@@ -48,6 +50,12 @@ def check_desk(settings: Settings) -> tuple[list[Check], SessionsFound]:
     return worst_first(check(facts, settings) for check in DESK_CHECKS), facts.sessions
 
 
+def desk_json(settings: Settings) -> dict[str, Any]:
+    """Return what `check_desk` finds as the JSON form for people and other services."""
+    checks, sessions = check_desk(settings)
+    return {"checks": [check.to_json() for check in checks], "grades": sessions.grades, "sessions": sessions.worst}
+
+
 def read_desk(settings: Settings) -> DeskFacts:
     """Ask both stores, the data folder and the key ring; nothing is changed but for a probe that is gone again."""
     database_url = settings.database_url.get_secret_value() if settings.database_url else None
@@ -74,29 +82,20 @@ def alert_desk(desk: Desk) -> Changes:
 
 
 def _with_rows(facts: DeskFacts, url: str) -> DeskFacts:
-    options = {"connect_timeout": CONNECT_S, "application_name": "fntx health", "options": "-c statement_timeout=3000"}
-    engine = create_engine(driven(url), connect_args=options, pool_size=1)
     try:
-        with engine.connect() as connection:
+        with connected(url, "fntx health") as connection:
             return _read_rows(facts, connection)
     except SQLAlchemyError:
         return facts  # it went away between two questions, or is of another version: what was seen stands
-    finally:
-        engine.dispose()
 
 
 def _read_rows(facts: DeskFacts, connection: Connection) -> DeskFacts:
     grades = {row.grade: row.sessions for row in connection.execute(_GRADES)}
-    found = SessionsFound(grades, rows(connection.execute(_WORST_SESSIONS, {"limit": _WORST})))
-    return DeskFacts(
-        facts.database,
-        facts.redis,
-        facts.backups,
-        facts.free_bytes,
-        facts.ring,
-        rows(connection.execute(_WORKERS)),
-        list(connection.execute(_HALTS).scalars()),
-        found,
+    return replace(
+        facts,
+        sessions=SessionsFound(grades, rows(connection.execute(_WORST_SESSIONS, {"limit": _WORST}))),
+        workers=rows(connection.execute(_WORKERS)),
+        halts=list(connection.execute(_HALTS).scalars()),
     )
 
 

@@ -155,7 +155,7 @@ def read_status(stack: Stack) -> Status:
 def read_database(url: str) -> DatabaseStatus:
     """Ask Postgres; an unreachable one is a finding, not an error."""
     try:
-        with _connected(url) as connection:
+        with connected(url) as connection:
             revision, newest = MigrationContext.configure(connection).get_current_revision(), newest_revision(url)
             migrated = revision == newest
             names = [entry.name for entry in beat_schedule.ENTRIES]
@@ -194,8 +194,9 @@ def migration_sentence(found: DatabaseStatus) -> str:
 
 
 @contextlib.contextmanager
-def _connected(url: str) -> Iterator[Connection]:
-    options = {"connect_timeout": CONNECT_S, "application_name": "fntx status", "options": "-c statement_timeout=3000"}
+def connected(url: str, application: str = "fntx status") -> Iterator[Connection]:
+    """Hold a connection of its own for one look, with every wait bounded; raises SQLAlchemyError."""
+    options = {"connect_timeout": CONNECT_S, "application_name": application, "options": "-c statement_timeout=3000"}
     engine = create_engine(driven(url), connect_args=options, pool_size=1)
     try:
         with engine.connect() as connection:
