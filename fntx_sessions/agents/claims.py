@@ -238,10 +238,10 @@ def claim_suspect(engine: Engine, host_id: str, claim_s: float) -> list[dict[str
 
 
 def claim_guarded(engine: Engine, host_id: str, limit: int, claim_s: float) -> list[dict[str, Any]]:
-    """Claim up to `limit` due sessions with something open, while no agents worker lives, as `claim_steps` does."""
+    """Claim up to `limit` due sessions with something open, while no agents worker lives, for their guards alone."""
     bound = {"host_id": host_id, "claimant": claimant(), "limit": limit, "claim_s": claim_s, "patience_s": PATIENCE_S}
     with transaction(engine) as connection:
-        return _on_the_wall(rows(connection.execute(_CLAIM_GUARDED, bound)))
+        return _for_guards(rows(connection.execute(_CLAIM_GUARDED, bound)))
 
 
 def let_go(engine: Engine, host_id: str, session_ids: Sequence[UUID]) -> None:
@@ -251,10 +251,14 @@ def let_go(engine: Engine, host_id: str, session_ids: Sequence[UUID]) -> None:
 
 
 def claim_these(engine: Engine, host_id: str, ids: Sequence[UUID], claim_s: float) -> list[dict[str, Any]]:
-    """Claim those of the named sessions that no other host has, due or not, as `claim_steps` does."""
+    """Claim those of the named sessions that no other host has, due or not, for their guards alone."""
     bound = {"host_id": host_id, "claimant": claimant(), "ids": list(ids), "claim_s": claim_s}
     with transaction(engine) as connection:
-        return _on_the_wall(rows(connection.execute(_CLAIM_THESE, bound)))
+        return _for_guards(rows(connection.execute(_CLAIM_THESE, bound)))
+
+
+def _for_guards(claimed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row | {"guards_only": True} for row in _on_the_wall(claimed)]
 
 
 def _on_the_wall(claimed: list[dict[str, Any]]) -> list[dict[str, Any]]:

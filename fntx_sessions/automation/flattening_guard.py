@@ -1,4 +1,9 @@
-"""The manager's own guard, stepped in this process over sessions that stop: Postgres and the broker port are enough."""
+"""The manager's own guard, stepped in this process over sessions that stop: Postgres and the broker port are enough.
+
+Not by `agents.host`, as the guard that stands in for an agents worker is: that asks Redis before a step and reports to
+it after, and leaves what it cannot step to a person in ERROR, where here somebody waits to be told. Claims, the step
+itself and what it leaves behind are the same.
+"""
 
 import os
 import socket
@@ -131,9 +136,8 @@ class Guard:
             return kept
         market = None if self.live else _saved_market(self._desk, session_id)
         instead = None if self.live else (lambda: market)
-        made = self._runtimes[session_id] = load_runtime(self._desk, row, instead=instead)
-        made.slots = {}  # the agents of a session are its workers' to run: here its guard alone steps
-        return made
+        self._runtimes[session_id] = load_runtime(self._desk, row, instead=instead)
+        return self._runtimes[session_id]
 
     def _close_if_flat(self, done: Slice) -> None:
         book = done.runtime.book
