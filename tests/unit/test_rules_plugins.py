@@ -6,6 +6,8 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from datetime import date
+from decimal import Decimal
 
 import orjson
 import psutil
@@ -16,7 +18,7 @@ from fntx_sessions.automation.rules import plugin_desk as desks
 from fntx_sessions.automation.rules import plugin_process, registry
 from fntx_sessions.automation.rules.checking import check_rules
 from fntx_sessions.automation.rules.engine import evaluate
-from fntx_sessions.automation.rules.model import Action, Memory
+from fntx_sessions.automation.rules.model import Action, Memory, PositionFacts
 from fntx_sessions.automation.rules.plugin_child import PluginChild
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.settings import Settings
@@ -55,6 +57,13 @@ class HalfDay(Base):
         return Reading(facts.calendar.is_half_day(facts.calendar.local_date(facts.now)))
     def holds(self, found, value):
         return found is value
+
+
+class ShortLegs(Base):
+    name = "short_legs"
+    def read(self, facts, value):
+        short = [one for one in facts.session.positions if one.quantity < 0]
+        return Reading(len(short), facts.session.age_s, note=f"short {short}")
 
 
 class Raises(Base):
@@ -128,7 +137,8 @@ POINTS = {
     "vix_twice": "moons:VixTwice", "raises": "moons:Raises", "quits": "moons:Quits", "dies": "moons:Dies",
     "hangs": "moons:Hangs", "rubbish": "moons:Rubbish", "an_object": "moons:Object", "maybe": "moons:Maybe",
     "endless": "moons:Endless", "not_a_number": "moons:NotANumber", "hangs_on_check": "moons:HangsOnCheck",
-    "gone": "moons_gone:Gone", "half_day": "moons:HalfDay", "vix_above": "moons:VixTwice", "Bad Name": "moons:VixTwice",
+    "gone": "moons_gone:Gone", "half_day": "moons:HalfDay", "short_legs": "moons:ShortLegs",
+    "vix_above": "moons:VixTwice", "Bad Name": "moons:VixTwice",
 }  # fmt: skip
 SETTINGS = Settings(
     rule_plugin_limit_ms=300, rule_plugin_start_s=30, rule_plugin_budget_s=60, rule_plugin_failures_max=100
@@ -188,6 +198,15 @@ def test_a_condition_of_another_package_works_like_our_own(desk):
     assert later.action is Action.PAUSE
     assert judged(None, facts(market={"age_s": 99.0}), stop=[condition("vix_twice", 17.5)]).missing == ("stop.0",)
     check_rules({"auto_stop_conditions": [condition("vix_twice", 17.5, clear_value=10)]})
+
+
+def test_a_plugin_sees_each_leg_as_it_was_reported(desk):
+    """What remote agents report leg by leg reaches it whole: strikes as decimals, moments and days as such."""
+    put = PositionFacts("t1", "SPY", -2, utc(2018, 2, 5, 14, 31), "put", Decimal("264.5"), date(2018, 2, 5))
+    found = facts(session={"positions": (put, PositionFacts("t2", "SPY", 100, utc(2018, 2, 5, 14, 40)))})
+    truth = judged(condition("short_legs", 0), found).truths["stop"][0]
+    assert (truth.holds, truth.value) == (True, 1)
+    assert truth.why.startswith(f"short {[put]}")
 
 
 def test_a_plugin_may_take_its_time_to_load_the_calendar(desk):
