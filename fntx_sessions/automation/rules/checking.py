@@ -7,9 +7,10 @@ from typing import Any
 import orjson
 
 from fntx_sessions.automation.rules.compile import SETS, compile_rules
+from fntx_sessions.automation.rules.conditions.hours import hours_of
 from fntx_sessions.automation.rules.impossible import field_of, required, together
 from fntx_sessions.automation.rules.model import Rule, RuleSets
-from fntx_sessions.automation.rules.openings import check_open, doubtful, local_close, this_year
+from fntx_sessions.automation.rules.openings import check_open, doubtful, local_on, this_year
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.parsing import refuse_unstorable
 from fntx_sessions.schemas import SessionType
@@ -91,7 +92,7 @@ def _day(config: Mapping[str, Any]) -> date | None:
 
 
 def _close(calendar: Calendar, day: date | None, *, extended: bool) -> time | None:
-    hours = None if day is None else calendar.hours(day)
-    if hours is not None:
-        return local_close(calendar, hours, extended=extended)
+    hours = None if day is None else hours_of(calendar, day, extended=extended)
+    if day is not None and hours is not None:
+        return local_on(calendar, hours[1], day)
     return this_year(calendar, extended=extended).closes

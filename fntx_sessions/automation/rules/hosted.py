@@ -11,6 +11,7 @@ from fntx_sessions.agents.base import StepContext
 from fntx_sessions.agents.runtime import Runtime
 from fntx_sessions.automation.rules import acting
 from fntx_sessions.automation.rules.compile import compile_stored
+from fntx_sessions.automation.rules.conditions.hours import hours_of
 from fntx_sessions.automation.rules.judgement import Answer, Judged, Kept, judge, keep
 from fntx_sessions.automation.rules.latching import latch_fired
 from fntx_sessions.automation.rules.model import Facts, RuleSets, SessionFacts
@@ -32,12 +33,15 @@ def judge_bar(
 
     Returns what was judged, and what is to be kept of it as long as nothing is asked for.
     """
+    if not runtime.clock.simulated:
+        return None
     rules = compile_stored(runtime.rules_text, settings)
-    if not runtime.clock.simulated or rules == _NO_RULES:
+    if rules == _NO_RULES:
         return None
     facts = _facts(runtime, context, measures)
     judged = judge(rules, facts, runtime.standing, settings, holds=runtime.holds, positions=not runtime.book.flat)
-    return judged, _kept(judged, None, facts, context, settings)
+    kept = keep(judged, None, settings)
+    return judged, tell(kept, judged, facts.session, (), context.calendar.trade_date(facts.now))
 
 
 def ask(desk: Desk, actor: Actor, runtime: Runtime, judged: Judged) -> Answer:
@@ -54,19 +58,14 @@ def ask(desk: Desk, actor: Actor, runtime: Runtime, judged: Judged) -> Answer:
     return answer
 
 
-def _kept(judged: Judged, answer: Answer | None, facts: Facts, context: StepContext, settings: Settings) -> Kept:
-    return tell(keep(judged, answer, settings), judged, facts.session, (), context.calendar.trade_date(facts.now))
-
-
 def _facts(runtime: Runtime, context: StepContext, measures: dict[str, Any]) -> Facts:
     extended, day = runtime.session_type is SessionType.EXTENDED_HOURS, runtime.feed.simulated_day
-    calendar = runtime.calendar
-    hours = None if day is None else calendar.extended_hours(day) if extended else calendar.option_hours(day)
+    hours = None if day is None else hours_of(runtime.calendar, day, extended=extended)
     return Facts(
         session_id=runtime.session_id,
         now=context.now,
         status=runtime.status,
-        calendar=calendar,
+        calendar=runtime.calendar,
         extended=extended,
         started_at=context.now if hours is None else hours[0],
         market=None if context.tick is None else market_facts(context.tick),

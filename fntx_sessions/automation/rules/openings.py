@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from functools import lru_cache
 
+from fntx_sessions.automation.rules.conditions.hours import hours_of
 from fntx_sessions.automation.rules.impossible import field_of
 from fntx_sessions.automation.rules.model import Rule
 from fntx_sessions.exceptions import InvalidArgument
-from fntx_sessions.trading.calendars import Calendar, Hours, get_calendar
+from fntx_sessions.trading.calendars import Calendar, get_calendar
 
 _FIX = "Write a value at which it is open, or take market_open out."
 
@@ -29,9 +30,9 @@ def openings_of(name: str, year: int, extended: bool) -> Openings:  # noqa: FBT0
     """Return what the days of a year have in common."""
     calendar = get_calendar(name)
     days = calendar.trading_days(date(year, 1, 1), date(year, 12, 31))
-    spans = [_span(hours, extended=extended) for day in days if (hours := calendar.hours(day))]
-    opens = [_local(calendar, first, day) for day, (first, _) in zip(days, spans, strict=True)]
-    closes = [_local(calendar, last, day) for day, (_, last) in zip(days, spans, strict=True)]
+    spans = [span for day in days if (span := hours_of(calendar, day, extended=extended))]
+    opens = [local_on(calendar, first, day) for day, (first, _) in zip(days, spans, strict=True)]
+    closes = [local_on(calendar, last, day) for day, (_, last) in zip(days, spans, strict=True)]
     return Openings(
         name,
         None if None in opens else min((one for one in opens if one), default=None),
@@ -46,16 +47,8 @@ def this_year(calendar: Calendar, *, extended: bool) -> Openings:
     return openings_of(calendar.name, datetime.now(UTC).year, extended)
 
 
-def local_close(calendar: Calendar, hours: Hours, *, extended: bool) -> time | None:
-    """Return when a day closes, exchange time; None: past its midnight."""
-    return _local(calendar, _span(hours, extended=extended)[1], hours.day)
-
-
-def _span(hours: Hours, *, extended: bool) -> tuple[datetime, datetime]:
-    return (hours.extended_open, hours.extended_close) if extended else (hours.open, hours.close)
-
-
-def _local(calendar: Calendar, moment: datetime, day: date) -> time | None:
+def local_on(calendar: Calendar, moment: datetime, day: date) -> time | None:
+    """Return a moment's exchange time; None: it is not on that day, but past a midnight."""
     local = moment.astimezone(calendar.zone)
     return local.time() if local.date() == day else None
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from uuid import UUID
 
+from fntx_sessions.automation.rules.conditions.hours import hours_of
 from fntx_sessions.automation.rules.engine import evaluate
 from fntx_sessions.automation.rules.model import Action, Facts, Memory, RuleSets, Truth, Verdict
 from fntx_sessions.automation.rules.moments import Moment
@@ -146,8 +147,7 @@ def _by_hand(run: _Run, moment: Moment) -> bool:
 
 
 def _in_hours(run: _Run, at: datetime) -> bool:
-    calendar = run.course.calendar
-    hours = calendar.extended_hours(run.day) if run.course.extended else calendar.session_hours(run.day)
+    hours = hours_of(run.course.calendar, run.day, extended=run.course.extended)
     return hours is not None and hours[0] <= at < hours[1]
 
 

@@ -16,14 +16,12 @@ def hours_today(facts: Facts) -> tuple[datetime, datetime] | None:
 # One sweep looks at one moment for all its sessions: what the calendar says of it is worked out once.
 @lru_cache(maxsize=256)
 def _hours_at(calendar: Calendar, moment: datetime, extended: bool) -> tuple[datetime, datetime] | None:  # noqa: FBT001
-    return _hours(calendar, calendar.day_at(moment), extended=extended)
+    return hours_of(calendar, calendar.day_at(moment), extended=extended)
 
 
-def _hours(calendar: Calendar, day: date, *, extended: bool) -> tuple[datetime, datetime] | None:
-    hours = calendar.hours(day)
-    if hours is None:
-        return None
-    return (hours.extended_open, hours.extended_close) if extended else (hours.open, hours.close)
+def hours_of(calendar: Calendar, day: date, *, extended: bool) -> tuple[datetime, datetime] | None:
+    """Return a day's (open, close), None where the exchange is shut all day."""
+    return calendar.extended_hours(day) if extended else calendar.session_hours(day)
 
 
 def lunch_until(facts: Facts) -> datetime | None:
@@ -40,9 +38,9 @@ def last_close(facts: Facts) -> datetime:
 @lru_cache(maxsize=256)
 def _last_close(calendar: Calendar, moment: datetime, extended: bool) -> datetime:  # noqa: FBT001
     today = calendar.day_at(moment)
-    hours = _hours(calendar, today, extended=extended)
+    hours = hours_of(calendar, today, extended=extended)
     if hours is None or moment < hours[1]:
-        hours = _hours(calendar, calendar.previous_trading_day(today), extended=extended)
+        hours = hours_of(calendar, calendar.previous_trading_day(today), extended=extended)
     assert hours is not None  # noqa: S101 - a trading day has hours
     return hours[1]
 
