@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from pydantic import ValidationError
+from redis import Redis
 
 from fntx_sessions.automation.rules.model import PositionFacts
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.schemas import Position, TradingState
 from fntx_sessions.state.parts import TRADING
+from fntx_sessions.state.redis_client import key, redis_errors
 from fntx_sessions.trading.orders import SHARES_PER_CONTRACT
 
 _FIX = "Report what the broker says, as TradingState."
@@ -21,6 +24,19 @@ _FIX = "Report what the broker says, as TradingState."
 _REPORTERS = ("RiskManagerAgent", "TacticalExecutorAgent")
 _MOST_USD = Decimal(10) ** 12
 _MOST_UNITS = 10**7
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What Redis holds of one session, as its remote agents left it there. parts: those asked for, None where absent.
+
+    current: it stands under the session's epoch. age_s: since the heartbeat that counts; None: see `_beat_age`.
+    """
+
+    current: bool
+    age_s: float | None
+    parts: tuple[bytes | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +50,26 @@ class ReportedTrading:
     position_count: int | None
     positions: tuple[PositionFacts, ...] | None
     orders: int | None = None
+
+
+def ask_live(client: Redis, asked: Sequence[Row], parts: Sequence[str], skew_s: float) -> list[Answer]:
+    """Return what Redis holds of each session, in one pipeline; raises Unavailable.
+
+    asked: rows with session_id, epoch, remote (the names of its remote agents) and now (Postgres's clock).
+    """
+    with redis_errors(), client.pipeline(transaction=False) as pipe:
+        for row in asked:
+            beats = (f"beat:{agent}" for agent in row["remote"])
+            pipe.hmget(key(row["session_id"], "live"), ["epoch", *(f"part:{part}" for part in parts), *beats])
+        answers: list[list[bytes | None]] = pipe.execute()
+    return [_answer(row, answer, 1 + len(parts), skew_s) for row, answer in zip(asked, answers, strict=True)]
+
+
+def _answer(row: Row, answer: list[bytes | None], fixed: int, skew_s: float) -> Answer:
+    epoch, *parts = answer[:fixed]
+    beats = dict(zip(row["remote"], answer[fixed:], strict=True))
+    current = epoch == str(row["epoch"]).encode()
+    return Answer(current, _beat_age(beats, row["now"], skew_s), tuple(parts))
 
 
 def read_report(data: bytes, now: datetime, skew_s: float) -> ReportedTrading:
@@ -61,7 +97,7 @@ def read_report(data: bytes, now: datetime, skew_s: float) -> ReportedTrading:
     )
 
 
-def beat_age(beats: Mapping[str, bytes | None], now: datetime, skew_s: float) -> float | None:
+def _beat_age(beats: Mapping[str, bytes | None], now: datetime, skew_s: float) -> float | None:
     """Return seconds since the heartbeat that counts, by Postgres's clock; None: there is none, or it is to come.
 
     beats: each remote agent's, in ms since 1970, as Redis holds it.

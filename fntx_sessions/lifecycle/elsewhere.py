@@ -14,7 +14,7 @@ import structlog
 from redis import Redis
 from sqlalchemy import Engine, text
 
-from fntx_sessions.automation.reported import ReportedTrading, beat_age, read_report
+from fntx_sessions.automation.reported import Answer, ReportedTrading, ask_live, read_report
 from fntx_sessions.automation.rules.model import PositionFacts
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.database.hosting import TRADED_ELSEWHERE
@@ -22,7 +22,6 @@ from fntx_sessions.exceptions import FntxError, InvalidArgument, Unavailable
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.loading import load
 from fntx_sessions.state.parts import TRADING
-from fntx_sessions.state.redis_client import key, redis_errors
 from fntx_sessions.state.tier_health import REDIS, health_of
 from fntx_sessions.state.tiers.base import Ref
 
@@ -30,7 +29,6 @@ log = structlog.get_logger(__name__)
 NOTED = "reported"  # where a stop's `pending` keeps what was open as it began
 _GONE, _OUT_OF_REACH = "they report nothing: their live state is gone", "Redis, where they report, is out of reach"
 _LEGS_NAMED = 5
-_FIXED = 2
 Row = dict[str, Any]
 
 _ASKED = text(f"""
@@ -118,32 +116,26 @@ def read_elsewhere(
     return found
 
 
-def _live(engine: Engine, redis: Redis, settings: Settings, asked: Sequence[Row]) -> list[list[bytes | None]] | None:
+def _live(engine: Engine, redis: Redis, settings: Settings, asked: Sequence[Row]) -> list[Answer] | None:
     try:
-        with health_of(engine, settings).calling(REDIS), redis_errors(), redis.pipeline(transaction=False) as pipe:
-            for row in asked:
-                beats = (f"beat:{agent}" for agent in row["remote"])
-                pipe.hmget(key(row["session_id"], "live"), ["epoch", f"part:{TRADING}", *beats])
-            answers: list[list[bytes | None]] = pipe.execute()
+        with health_of(engine, settings).calling(REDIS):
+            return ask_live(redis, asked, (TRADING,), settings.market_clock_skew_s)
     except Unavailable as error:
         log.warning("reports_not_read", problem=str(error))
         return None
-    return answers
 
 
-def _of_live(row: Row, answer: list[bytes | None], settings: Settings) -> Elsewhere | None:
+def _of_live(row: Row, answer: Answer, settings: Settings) -> Elsewhere | None:
     """Return what is said live; with a doubt where that counts for nothing, None where nothing is said at all."""
-    epoch, part = answer[:_FIXED]
+    [part] = answer.parts
     if part is None:
         return None
-    beats = dict(zip(row["remote"], answer[_FIXED:], strict=True))
-    age_s = beat_age(beats, row["now"], settings.market_clock_skew_s)
     said = _believed(row, part, settings)
     if isinstance(said, str):
-        return Elsewhere(tuple(row["remote"]), doubt=said, age_s=age_s)
-    fresh = age_s is not None and age_s <= settings.rule_data_max_age_s
-    found = _as_said(row, said, part, age_s)
-    if fresh and epoch == str(row["epoch"]).encode():
+        return Elsewhere(tuple(row["remote"]), doubt=said, age_s=answer.age_s)
+    fresh = answer.age_s is not None and answer.age_s <= settings.rule_data_max_age_s
+    found = _as_said(row, said, part, answer.age_s)
+    if fresh and answer.current:
         return replace(found, current=True)
     if found.flat and _noted(row):
         return replace(found, doubt="they reported an empty book once, and went silent")

@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from pydantic import ValidationError
 
-from fntx_sessions.automation.reported import ReportedTrading, beat_age, read_report
+from fntx_sessions.automation.reported import Answer, ReportedTrading, ask_live, read_report
 from fntx_sessions.automation.rules.market import facts_of
 from fntx_sessions.automation.rules.model import MarketFacts
 from fntx_sessions.exceptions import InvalidArgument, Unavailable
@@ -17,10 +17,8 @@ from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import MarketState
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.parts import MARKET, TRADING
-from fntx_sessions.state.redis_client import key, redis_errors
 
 log = structlog.get_logger(__name__)
-_FIXED = 3
 Row = dict[str, Any]
 
 
@@ -42,7 +40,7 @@ def read_reports(desk: Desk, found: Sequence[Row]) -> dict[UUID, LiveReport]:
     if not asked:
         return {}
     try:
-        answers = _ask(desk, asked)
+        answers = ask_live(desk.redis, asked, (TRADING, MARKET), desk.settings.market_clock_skew_s)
     except Unavailable as error:
         log.warning("rules_without_reports", problem=str(error))
         return {}
@@ -52,22 +50,11 @@ def read_reports(desk: Desk, found: Sequence[Row]) -> dict[UUID, LiveReport]:
     return {session_id: report for session_id, report in reports if report is not None}
 
 
-def _ask(desk: Desk, asked: Sequence[Row]) -> list[list[bytes | None]]:
-    with redis_errors(), desk.redis.pipeline(transaction=False) as pipe:
-        for row in asked:
-            beats = (f"beat:{agent}" for agent in row["remote"])
-            pipe.hmget(key(row["session_id"], "live"), ["epoch", f"part:{TRADING}", f"part:{MARKET}", *beats])
-        answers: list[list[bytes | None]] = pipe.execute()
-    return answers
-
-
-def _report(row: Row, answer: list[bytes | None], settings: Settings) -> LiveReport | None:
-    epoch, trading, market = answer[:_FIXED]
-    beats = dict(zip(row["remote"], answer[_FIXED:], strict=True))
-    age_s = beat_age(beats, row["now"], settings.market_clock_skew_s)
-    if epoch is None or not epoch.isdigit() or int(epoch) != row["epoch"] or age_s is None:
+def _report(row: Row, answer: Answer, settings: Settings) -> LiveReport | None:
+    if not answer.current or answer.age_s is None:
         return None
-    return LiveReport(age_s, _trading(row, trading, settings), _market(market, row["now"], settings))
+    trading, market = answer.parts
+    return LiveReport(answer.age_s, _trading(row, trading, settings), _market(market, row["now"], settings))
 
 
 def _trading(row: Row, data: bytes | None, settings: Settings) -> ReportedTrading | None:
