@@ -88,28 +88,35 @@ def near_limits(
 ) -> list[tuple[str, str]]:
     """Return (key, sentence) of limits that are nearly reached: the day's loss, from `loss_warning_fraction` on."""
     session = facts.session
-    if session is None or session.guarded or breaches(facts, config, risk, rules) or session.latched:
+    if session is None or session.guarded or session.latched or not 0 <= session.age_s <= rules.limit_data_max_age_s:
         return []
-    loss, limit = session.daily_pnl, session.loss_limit
-    ages = (session.age_s, session.pnl_age_s or 0)
-    if loss is None or limit is None or not all(0 <= age <= rules.limit_data_max_age_s for age in ages):
+    known = _loss_and_limit(session, rules)
+    if known is None:
         return []
-    if not loss.is_finite() or not limit.is_finite() or limit <= 0 or loss > -rules.loss_warning_fraction * limit:
+    pnl, limit = known
+    if limit <= 0 or pnl > -rules.loss_warning_fraction * limit or breaches(facts, config, risk, rules):
         return []
-    share = round(-loss / limit * 100)
-    told = f"day's loss ${-loss:.2f} is {share} % of the limit ${limit:.2f}, where trading stops"
+    share = round(-pnl / limit * 100)
+    told = f"day's loss ${-pnl:.2f} is {share} % of the limit ${limit:.2f}, where trading stops"
     return [(Limit.DAILY_LOSS.value, told)]
 
 
 def _loss(judged: _Judged) -> Iterator[Breach]:
-    loss, limit = judged.session.daily_pnl, judged.session.loss_limit
-    if not 0 <= (judged.session.pnl_age_s or 0) <= judged.rules.limit_data_max_age_s:
+    known = _loss_and_limit(judged.session, judged.rules)
+    if known is None or judged.session.latched:
         return
-    if loss is None or limit is None or not loss.is_finite() or not limit.is_finite() or loss > -limit:
-        return
-    why = f"day's loss ${-loss:.2f} reached the limit ${limit:.2f}, which is where trading stops"
-    if not judged.session.latched:
+    pnl, limit = known
+    if pnl <= -limit:
+        why = f"day's loss ${-pnl:.2f} reached the limit ${limit:.2f}, which is where trading stops"
         yield judged.breach(Limit.DAILY_LOSS, Limit.DAILY_LOSS, why, standing=True, latches=True)
+
+
+def _loss_and_limit(session: SessionFacts, rules: TradingRules) -> tuple[Decimal, Decimal] | None:
+    """Return the day's P&L and the loss limit; None where one of them is not known, or not of late."""
+    pnl, limit = session.daily_pnl, session.loss_limit
+    if pnl is None or limit is None or not pnl.is_finite() or not limit.is_finite():
+        return None
+    return (pnl, limit) if 0 <= (session.pnl_age_s or 0) <= rules.limit_data_max_age_s else None
 
 
 def _count(judged: _Judged) -> Iterator[Breach]:
