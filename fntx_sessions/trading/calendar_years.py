@@ -61,6 +61,10 @@ class Hours:
         """Tell whether `moment` lies between pre-market open and post-market close."""
         return self.extended_open <= moment < self.extended_close
 
+    def minutes_to_close(self, moment: datetime) -> float | None:
+        """Return minutes until the stock close; None after it."""
+        return None if moment >= self.close else (self.close - moment).total_seconds() / 60
+
     def covers(self, moment: datetime) -> bool:
         """Tell whether anything of the day, extended and option hours included, lies around `moment`."""
         return min(self.open, self.extended_open) <= moment < max(self.option_close, self.extended_close)

@@ -113,9 +113,7 @@ class Calendar:
     def minutes_to_close(self, moment: datetime) -> float | None:
         """Return minutes until the day's stock close; None after it and on days without trading."""
         hours = self.hours_at(moment)
-        if hours is None or moment >= hours.close:
-            return None
-        return (hours.close - moment).total_seconds() / 60
+        return None if hours is None else hours.minutes_to_close(moment)
 
     def next_open(self, moment: datetime) -> datetime:
         """Return when the exchange opens next, or trades again after lunch, strictly after `moment`."""

@@ -163,7 +163,7 @@ def build_tick(
         extended_hours=hours is not None and hours.extended(now) and not stock_open,
         half_day=hours is not None and hours.half_day,
         halted=halted,
-        minutes_to_close=_minutes_left(now, hours),
+        minutes_to_close=None if hours is None else hours.minutes_to_close(now),
         option_close=None if hours is None else hours.option_close,
         kind=kind,
         received_ns=time.monotonic_ns(),
@@ -174,10 +174,6 @@ def _share_left(now: datetime, hours: Hours | None) -> float:
     if hours is None:
         return 0.0
     return min(max((hours.close - now) / (hours.close - hours.open), 0.0), 1.0)
-
-
-def _minutes_left(now: datetime, hours: Hours | None) -> float | None:
-    return None if hours is None or now >= hours.close else (hours.close - now).total_seconds() / 60
 
 
 def session_feed(
