@@ -13,6 +13,7 @@ from bulk_world import asked, begin, check_run
 from hosting import ANN, Hosting, S, T, make_hosting, shared
 from running_desk import RunningDesk, quiet_desk  # noqa: F401 - a fixture
 from running_desk import run as scenario
+from terminal import Terminal
 
 from fntx_sessions.automation import bulk
 from fntx_sessions.automation.bulk import BulkArguments
@@ -51,13 +52,6 @@ class Line(asking.Line):
         pass
 
 
-class Typed(io.StringIO):
-    """A terminal at which this is typed."""
-
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.fixture
 def hosting(tmp_path: Path, module_database_url: str, redis_url: str) -> Iterator[Hosting]:
     with make_hosting(shared(tmp_path, module_database_url, redis_url)) as made:
@@ -71,7 +65,7 @@ def line(hosting: Hosting, monkeypatch: pytest.MonkeyPatch) -> Line:
     for module in (sessions, commands):
         monkeypatch.setattr(module, "line", lambda: made)
     monkeypatch.setattr(tasks, "desk", lambda: hosting.desk)
-    monkeypatch.setattr("sys.stdin", Typed())
+    monkeypatch.setattr("sys.stdin", Terminal())
     return made
 
 
@@ -103,11 +97,11 @@ def test_a_preview_shows_who_and_what_and_changes_nothing(hosting, line, tag, ca
 
 def test_on_a_terminal_it_asks_first(hosting, line, tag, monkeypatch, capsys):
     """What is answered with no changes nothing; with yes it is done on those that were shown, and on nobody else."""
-    monkeypatch.setattr("sys.stdin", Typed("n\n"))
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
     assert run(["pause", "--tag", tag]) == Exit.USAGE
     assert "Nothing was changed" in capsys.readouterr().err
     assert statuses(hosting, tag) == [S.ACTIVE, S.ACTIVE, S.PAUSED]
-    monkeypatch.setattr("sys.stdin", Typed("y\n"))
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
     assert run(["pause", "--tag", tag, "--status", "active", "-r", "news"]) == Exit.DONE
     assert statuses(hosting, tag) == [S.PAUSED] * 3
     [newest] = bulk.recent(hosting.desk.engine, 1)
@@ -170,7 +164,7 @@ def test_a_run_asked_for_again_is_followed_not_begun(hosting, line, tag, capsys)
 def test_what_was_agreed_to_is_the_same_run_when_it_is_asked_for_again(hosting, line, tag, monkeypatch, capsys):
     """The run has the ids that were shown, the command line that is given again has not."""
     known = str(uuid4())
-    monkeypatch.setattr("sys.stdin", Typed("y\n"))
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
     for _ in range(2):
         assert run(["pause", "--tag", tag, "--status", "active", "--command-id", known]) == Exit.DONE
         assert known in capsys.readouterr().err

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 import typer
+from terminal import Terminal
 
 from fntx_sessions.cli import asking, checkpoints, ids, output, sessions, shred, templates
 from fntx_sessions.cli.app import app, run
@@ -57,11 +58,6 @@ class Desk(asking.Line):
 
     def close(self):
         pass
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """`fntx plan`, `recover --dry-run` and `accept`, over a real desk in this process: what they ask, print and change."""
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from hosting import Hosting, S, T, make_hosting, shared
 from recovery_world import layered, lose_redis, plan
+from terminal import Terminal
 
 from fntx_sessions.cli import asking, ids, recovery, sessions
 from fntx_sessions.cli.app import run
@@ -38,11 +38,6 @@ class Line(asking.Line):
 
     def close(self):
         pass
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.fixture

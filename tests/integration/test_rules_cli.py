@@ -1,6 +1,5 @@
 """`fntx rules explain|rehearse|set|ls`: what they ask, print, change and exit with."""
 
-import io
 import json
 import re
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import typer
 from hosting import ANN, Hosting, T, make_hosting, shared
 from running_desk import RunningDesk, desk, quiet_desk  # noqa: F401 - fixtures
 from running_desk import run as scenario
+from terminal import Terminal
 
 from fntx_sessions.agents.runtime import MARKET_KEY
 from fntx_sessions.cli import asking, ids, output
@@ -73,11 +73,6 @@ class Line(asking.Line):
 
     def close(self):
         pass
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.fixture
