@@ -246,6 +246,11 @@ class Settings(BaseSettings):
         """Seconds after which a hosted agent's step hangs: well before its process is killed, so that it is seen."""
         return min(self.agent_hung_s, self.step_time_limit_s / 3)
 
+    @property
+    def step_claim_s(self) -> int:
+        """Seconds a claim of steps holds: longer than the time limit that kills its holder."""
+        return self.step_time_limit_s + 5
+
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:

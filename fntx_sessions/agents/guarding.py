@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import text
 
 from fntx_sessions.agents.claims import claim_guarded, let_go
-from fntx_sessions.agents.host import CLAIM_GRACE_S, bury_the_dead, step_batch
+from fntx_sessions.agents.host import bury_the_dead, step_batch
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.database.hosting import NO_AGENT_HOST, NO_AGENT_HOST_SINCE
 from fntx_sessions.lifecycle.execute import Desk
@@ -33,9 +33,9 @@ def guard_due(desk: Desk, host_id: str) -> int:
         return 0
     bury_the_dead(desk, host_id)
     until = time.monotonic() + desk.settings.guard_sweep_s
-    claim_s, stepped = desk.settings.step_time_limit_s + CLAIM_GRACE_S, 0
+    stepped = 0
     while time.monotonic() < until:
-        claimed = claim_guarded(desk.engine, host_id, desk.settings.step_batch, claim_s)
+        claimed = claim_guarded(desk.engine, host_id, desk.settings.step_batch, desk.settings.step_claim_s)
         if not claimed:
             break
         _step(desk, host_id, claimed, until, str(outage.since))

@@ -43,7 +43,6 @@ log = structlog.get_logger(__name__)
 _KEPT_RUNTIMES = 512
 _LEAST_WAIT_S = 0.01
 _HOST = "host"  # what failed where no agent did
-CLAIM_GRACE_S = 5  # a claim outlives the time limit that kills its holder
 _runtimes: "OrderedDict[UUID, Runtime]" = OrderedDict()
 
 
@@ -69,7 +68,7 @@ def step_due(desk: Desk, host_id: str, *, stay_s: float = 0.0) -> int:
     actor = system_actor(host_id)
     began = time.monotonic()
     until, leave = began + desk.settings.step_sweep_s, began + stay_s
-    claim_s = desk.settings.step_time_limit_s + CLAIM_GRACE_S
+    claim_s = desk.settings.step_claim_s
     stepped = 0
     while True:
         before = stepped

@@ -17,7 +17,7 @@ import psutil
 import structlog
 
 from fntx_sessions.agents.claims import claim_these, finish_steps, release_claims
-from fntx_sessions.agents.host import CLAIM_GRACE_S, step_result
+from fntx_sessions.agents.host import step_result
 from fntx_sessions.agents.runner import Slice, run_slice
 from fntx_sessions.agents.runtime import Runtime, load_runtime, refresh
 from fntx_sessions.automation import hosts
@@ -97,8 +97,7 @@ class Guard:
             add_events(connection, [StateEvent(row["session_id"], "halt_closes", self.host_id, told)])
 
     def _step_batch(self, ids: list[UUID]) -> int:
-        claim_s = self._desk.settings.step_time_limit_s + CLAIM_GRACE_S
-        claimed = claim_these(self._desk.engine, self.host_id, ids, claim_s)
+        claimed = claim_these(self._desk.engine, self.host_id, ids, self._desk.settings.step_claim_s)
         done = [found for row in claimed if (found := self._safely(row)) is not None]
         finish_steps(self._desk.engine, [step_result(one, unreported=True) for one in done if not one.stale])
         kept = {one.runtime.session_id for one in done if not one.stale}

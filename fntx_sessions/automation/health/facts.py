@@ -119,7 +119,7 @@ def read_health_facts(desk: Desk, session_ids: Sequence[UUID]) -> Read:
     """
     bound = {
         "ids": list(map(str, session_ids)),
-        "claim_s": desk.settings.step_time_limit_s + _CLAIM_GRACE_S,
+        "claim_s": desk.settings.step_claim_s,
         "forgiven_s": commands.RECOVERY_FORGIVEN_S,
     }
     with statements(desk.engine) as connection:
@@ -134,9 +134,6 @@ def read_health_facts(desk: Desk, session_ids: Sequence[UUID]) -> Read:
             [replace(_facts(row, None, None, rules), market_missing=False, unseen=True) for row in found], str(error)
         )
     return Read([_facts(row, one, market_at, rules) for row, one in zip(found, vitals, strict=True)])
-
-
-_CLAIM_GRACE_S = 5  # as agents.host gives it
 
 
 def _market_at(desk: Desk, found: Sequence[dict[str, Any]]) -> datetime | None:
