@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from fntx_sessions.database.hosting import NO_AGENT_HOST
+from fntx_sessions.database.hosting import NO_AGENT_HOST, POSITIONS
 from fntx_sessions.database.prepared import Prepared
 from fntx_sessions.lifecycle.change import Change, Row
 from fntx_sessions.lifecycle.halting import SHARED, STANDING
@@ -39,9 +39,7 @@ SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS comman
     WHERE x.account_id = s.account_id AND x.exclusive_account AND x.started_at IS NOT NULL AND x.status <> 'closed')
   END AS account_holder,
   CASE WHEN :begins THEN {STANDING} END AS halts,
-  CASE WHEN c.trigger IN ('recover_session', 'health_check_failed') THEN (SELECT count(*) FROM (
-    SELECT 1 FROM fills f WHERE f.session_id = s.session_id GROUP BY f.trade_id, f.symbol
-    HAVING sum(CASE f.side WHEN 'buy' THEN f.quantity ELSE -f.quantity END) <> 0) AS held) END AS positions,
+  CASE WHEN c.trigger IN ('recover_session', 'health_check_failed') THEN {POSITIONS} END AS positions,
   CASE WHEN s.version <> CAST(:expected_version AS bigint) THEN (SELECT a.actor FROM audit a
     WHERE a.session_id = s.session_id AND a.version_after = s.version AND a.outcome <> 'refused'
     ORDER BY a.seq LIMIT 1)

@@ -7,15 +7,14 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from fntx_sessions.database.engine import rows
+from fntx_sessions.database.hosting import POSITIONS
 
 Row = dict[str, Any]
 
 # The days of backtests trade nobody's money: only who names their type, tag or id means them.
-MATCH = text("""
+_MATCH = text(f"""
 SELECT s.session_id, s.status, s.session_type, s.template_name, s.account_id,
-  CASE WHEN :positions THEN (SELECT count(*) FROM (
-    SELECT 1 FROM fills f WHERE f.session_id = s.session_id GROUP BY f.trade_id, f.symbol
-    HAVING sum(CASE f.side WHEN 'buy' THEN f.quantity ELSE -f.quantity END) <> 0) AS held) END AS positions
+  CASE WHEN :positions THEN {POSITIONS} END AS positions
 FROM sessions s
 WHERE (CAST(:session_ids AS uuid[]) IS NULL OR s.session_id = ANY(CAST(:session_ids AS uuid[])))
   AND (CAST(:scope AS uuid[]) IS NULL OR s.session_id = ANY(CAST(:scope AS uuid[])))
@@ -127,7 +126,7 @@ def match(connection: Connection, filters: Row, scope: list[UUID] | None, limit:
     """Return up to `limit` sessions that pass all filters, oldest first. scope: of these alone; None: of all."""
     names = ("session_ids", "status", "session_type", "template_name", "account_id", "tag")
     bound = {name: filters.get(name) for name in names}
-    return rows(connection.execute(MATCH, {**bound, "scope": scope, "limit": limit, "positions": positions}))
+    return rows(connection.execute(_MATCH, {**bound, "scope": scope, "limit": limit, "positions": positions}))
 
 
 def unknown_ids(connection: Connection, ids: list[UUID]) -> list[UUID]:
