@@ -9,9 +9,9 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from fntx_sessions.exceptions import InvalidArgument
-from fntx_sessions.trading.calendar_years import OPTION_LAG, Hours, calendar_names, year_of, zone_of
+from fntx_sessions.trading.calendar_years import Hours, calendar_names, year_of, zone_of
 
-__all__ = ["OPTION_LAG", "Calendar", "Hours", "calendar_names", "get_calendar"]
+__all__ = ["Calendar", "Hours", "calendar_names", "get_calendar"]
 _FAR_DAYS = 40  # no exchange of the library stays shut longer
 _DAY = timedelta(days=1)
 
