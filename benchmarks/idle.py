@@ -1,6 +1,6 @@
 """`python -m benchmarks.idle [SESSIONS]`: what a whole stack takes of a core while nothing happens.
 
-Active sessions whose agents are in other services and silent: everything is due at its interval and nothing changed.
+Active sessions whose next step is an hour away: everything else is due at its interval, and nothing changed.
 """
 
 import sys
