@@ -15,7 +15,7 @@ from sqlalchemy import text
 from fntx_sessions.agents.base import State
 from fntx_sessions.agents.measures import Recent, load_history
 from fntx_sessions.agents.registry import step_order
-from fntx_sessions.automation.rules.editing import as_text
+from fntx_sessions.automation.rules.compile import as_text
 from fntx_sessions.automation.rules.standing import Standing
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.lifecycle.execute import Desk

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
+from fntx_sessions.automation.rules.editing import of_template
 from fntx_sessions.exceptions import CommandConflict, InvalidArgument, Rejected
 from fntx_sessions.lifecycle import templates
 from fntx_sessions.lifecycle.arguments import CreateArguments, CreateFromTemplateArguments
@@ -26,8 +27,6 @@ from fntx_sessions.trading.brokers import check_broker
 from fntx_sessions.trading.calendars import Calendar, get_calendar
 from fntx_sessions.trading.days import day_from_json
 from fntx_sessions.trading.metrics import PAPER_NOTICE
-
-_RULES = ("auto_start_conditions", "auto_stop_conditions", "auto_pause_conditions", "auto_resume_conditions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +70,7 @@ def plan(
     hosted: the agents our own workers run. named: the caller chose the template. defaults: config of the desk, over
     which the template and the caller decide.
     """
-    base: dict[str, Any] = {
-        name: [item.model_dump(mode="json", exclude_none=True) for item in getattr(template, name)] for name in _RULES
-    }
-    base |= (defaults or {}) | template.default_config
+    base: dict[str, Any] = of_template(template) | (defaults or {}) | template.default_config
     config = templates.checked_config(_merged(base, arguments.config), arguments.session_type)
     names = template.enabled_strategies if arguments.enabled_strategies is None else arguments.enabled_strategies
     names, parameters = templates.checked_strategies(

@@ -62,7 +62,7 @@ def rules(**sets):
 
 
 def stored_rules(**sets):
-    return compile_stored(text(**sets), SETTINGS)
+    return compile_stored(text(**sets))
 
 
 def judged(ruleset, found, memory=None, *, holds=frozenset(), positions=True):

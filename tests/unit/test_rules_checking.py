@@ -114,7 +114,7 @@ def test_a_wrong_rule_is_refused_by_the_path_to_its_field(found, path, says):
 @pytest.mark.parametrize(("found", "path", "says"), WRONG, ids=itertools.count())
 def test_the_same_rule_stored_long_ago_is_read_and_reported(found, path, says):
     """Reading never raises: what cannot be used is known to be of no use."""
-    sets = compile_stored(orjson.dumps(stop(found)).decode(), SETTINGS)
+    sets = compile_stored(orjson.dumps(stop(found)).decode())
     assert len(sets.stop) == 1
 
 

@@ -18,7 +18,7 @@ def rule(condition, *value, **options):
 
 def wider(old, new):
     """Return the paths of old rules that the new ones do not cover."""
-    sets = [compile_stored(orjson.dumps({"auto_stop_conditions": rules}).decode(), SETTINGS) for rules in (old, new)]
+    sets = [compile_stored(orjson.dumps({"auto_stop_conditions": rules}).decode()) for rules in (old, new)]
     return loosened(sets[0].stop, sets[1].stop, SETTINGS.rule_data_max_age_s)
 
 

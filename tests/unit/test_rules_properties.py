@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from rules_harness import NOW, RULE_HELD, SETTINGS, S, condition, facts, judged, rules
+from rules_harness import NOW, RULE_HELD, S, condition, facts, judged, rules
 
 from fntx_sessions.automation.rules.checking import check_rules
 from fntx_sessions.automation.rules.compile import compile_stored
@@ -166,8 +166,8 @@ def test_no_stored_rule_breaks_an_evaluation_and_no_written_one_the_edge(found, 
     with suppress(InvalidArgument):
         check_rules(sets)
     written = json.dumps(sets)
-    verdict = judged(compile_stored(written, SETTINGS), facts(status=status), holds=RULE_HELD)
+    verdict = judged(compile_stored(written), facts(status=status), holds=RULE_HELD)
     assert verdict.why
     json.dumps([one.to_json() for truths in verdict.truths.values() for one in truths], allow_nan=False)
-    again = judged(compile_stored(written, SETTINGS), facts(status=status), verdict.memory, holds=RULE_HELD)
+    again = judged(compile_stored(written), facts(status=status), verdict.memory, holds=RULE_HELD)
     assert again.why

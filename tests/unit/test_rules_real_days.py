@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fntx_sessions.automation.rules import rehearsals
-from fntx_sessions.automation.rules.compile import compile_rules
-from fntx_sessions.automation.rules.editing import as_text, checked, rule_lists
+from fntx_sessions.automation.rules.compile import as_text, compile_rules
+from fntx_sessions.automation.rules.editing import checked, rule_lists
 from fntx_sessions.automation.rules.engine import evaluate
 from fntx_sessions.automation.rules.model import Action, Facts, MarketFacts, Memory
 from fntx_sessions.automation.rules.moments import Moment

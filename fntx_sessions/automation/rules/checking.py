@@ -6,10 +6,10 @@ from typing import Any
 
 import orjson
 
-from fntx_sessions.automation.rules.compile import SETS, compile_rules
+from fntx_sessions.automation.rules.compile import compile_rules
 from fntx_sessions.automation.rules.conditions.hours import hours_of
 from fntx_sessions.automation.rules.impossible import field_of, required, together
-from fntx_sessions.automation.rules.model import Rule, RuleSets
+from fntx_sessions.automation.rules.model import KEYS, Rule, RuleSets
 from fntx_sessions.automation.rules.openings import check_open, doubtful, local_on, this_year
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.parsing import refuse_unstorable
@@ -18,7 +18,7 @@ from fntx_sessions.session_config import SessionConfig
 from fntx_sessions.settings import get_settings
 from fntx_sessions.trading.calendars import Calendar, get_calendar
 
-_KEYS = tuple(f"auto_{name}_conditions" for name in SETS)
+_KEYS = tuple(KEYS.values())
 _DEFAULT_CALENDAR = SessionConfig.model_fields["calendar"].default
 # No stock exchange closes before noon: a rule up to then needs no calendar, which takes a second to load.
 _NOON = "12:00:00"

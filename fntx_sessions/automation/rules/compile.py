@@ -10,13 +10,12 @@ import orjson
 
 from fntx_sessions.automation.rules.conditions import GROUPS
 from fntx_sessions.automation.rules.impossible import check_possible
-from fntx_sessions.automation.rules.model import Condition, Rule, RuleSets
+from fntx_sessions.automation.rules.model import KEYS, Condition, Rule, RuleSets
 from fntx_sessions.automation.rules.options import checked_options
 from fntx_sessions.automation.rules.registry import get_condition
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.settings import Settings
 
-SETS = ("start", "stop", "pause", "resume")
 CONDITIONS_MAX = 50  # of one list, as session_config says of the outermost
 _CACHED = 4096
 
@@ -29,27 +28,28 @@ def compile_rules(text: str, settings: Settings, field: str = "config") -> RuleS
     return _compiled(text, settings.rule_depth_max, field)
 
 
-def compile_stored(text: str, settings: Settings) -> RuleSets:
+def compile_stored(text: str) -> RuleSets:
     """Return the rule sets of a stored config, never raising: a rule that cannot be used reads as unknown and says why.
 
-    One broken rule, such as that of a plug-in that was removed, so does not silence the stop rules beside it.
+    One broken rule, such as that of a plug-in that was removed, so does not silence the stop rules beside it. How deep
+    new rules may nest is no reason to ignore old ones.
     """
-    del settings  # how deep new rules may nest is no reason to ignore old ones
     return _compiled(text, None, "config")
+
+
+def as_text(config: Mapping[str, Any]) -> str:
+    """Return the rule sets of a config as the JSON text that rules are compiled from."""
+    return orjson.dumps({key: config.get(key, []) for key in KEYS.values()}).decode()
 
 
 @lru_cache(maxsize=_CACHED)
 def _compiled(text: str, depth_max: int | None, field: str) -> RuleSets:
     config = orjson.loads(text)
-    made = {name: _rules(config.get(key) or [], name, f"{field}.{key}", depth_max) for name, key in _keys().items()}
+    made = {name: _rules(config.get(key) or [], name, f"{field}.{key}", depth_max) for name, key in KEYS.items()}
     sets = RuleSets(**made)
     if depth_max is not None:
         check_possible(sets, field)
     return sets
-
-
-def _keys() -> dict[str, str]:
-    return {name: f"auto_{name}_conditions" for name in SETS}
 
 
 def _rules(items: Any, name: str, field: str, depth_max: int | None) -> tuple[Rule, ...]:

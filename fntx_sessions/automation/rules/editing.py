@@ -8,7 +8,7 @@ import orjson
 from pydantic import Field
 from sqlalchemy import Connection, Engine, text
 
-from fntx_sessions.automation.rules.model import Action
+from fntx_sessions.automation.rules.model import KEYS
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.exceptions import CommandConflict, InvalidArgument
 from fntx_sessions.lifecycle import templates
@@ -16,7 +16,6 @@ from fntx_sessions.schemas import Model, SessionTemplate, SessionType
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.roles import EDIT_RULES, authorize
 
-KEYS: dict[str, str] = {action.value: f"auto_{action.value}_conditions" for action in Action}
 HISTORY_KEPT = 100
 Json = dict[str, Any]
 RuleLists = dict[str, list[Json]]
@@ -63,11 +62,6 @@ def checked(
     """Return whole rule sets, those not given empty; raises InvalidArgument with the path, `config...`, and the fix."""
     config = templates.checked_config(dict(lists) | ({"calendar": calendar} if calendar else {}), session_type)
     return {key: config[key] for key in KEYS.values()}
-
-
-def as_text(lists: Mapping[str, Any]) -> str:
-    """Return rule sets as the JSON text that rules are compiled from."""
-    return orjson.dumps({key: lists.get(key, []) for key in KEYS.values()}).decode()
 
 
 def of_template(template: SessionTemplate) -> RuleLists:

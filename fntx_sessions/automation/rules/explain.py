@@ -74,7 +74,7 @@ def explain(desk: Desk, arguments: ExplainArguments) -> Json:
     """
     row = one(desk.engine, _SESSION, arguments.session_id)
     found = read_situations(desk, [arguments.session_id])[arguments.session_id]
-    asked = _Question(row, compile_stored(found.rules, desk.settings), found, desk.settings)
+    asked = _Question(row, compile_stored(found.rules), found, desk.settings)
     verdict = asked.judged(found.facts.status, found.holds)
     return {
         **_standing_json(row, found),

@@ -35,7 +35,7 @@ def judge_bar(
     """
     if not runtime.clock.simulated:
         return None
-    rules = compile_stored(runtime.rules_text, settings)
+    rules = compile_stored(runtime.rules_text)
     if rules == _NO_RULES:
         return None
     facts = _facts(runtime, context, measures)

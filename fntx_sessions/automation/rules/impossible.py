@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fntx_sessions.automation.rules.conditions import LEAVES
-from fntx_sessions.automation.rules.model import Rule, RuleSets
+from fntx_sessions.automation.rules.model import KEYS, Rule, RuleSets
 from fntx_sessions.exceptions import InvalidArgument
 
 # (holds above its value, holds below its value): between them there must be something.
@@ -42,7 +42,7 @@ def together(sets: RuleSets) -> Iterator[list[Rule]]:
     """Yield the conditions that must all hold at once: those of start, of resume, and of each all_of anywhere."""
     yield list(required(sets.start))
     yield list(required(sets.resume))
-    for name in ("start", "stop", "pause", "resume"):
+    for name in KEYS:
         for group in _groups(getattr(sets, name)):
             if group.condition == "all_of":
                 yield list(required(group.children))
@@ -68,7 +68,7 @@ def field_of(rule: Rule, field: str) -> str:
     """Return the path of a rule's value in what was written: stop.0.any_of.1 is auto_stop_conditions.0.value.1."""
     name, *rest = rule.path.split(".")
     steps = ["value" if not step.isdigit() else step for step in rest]
-    return ".".join([field, f"auto_{name}_conditions", *steps, "value"])
+    return ".".join([field, KEYS[name], *steps, "value"])
 
 
 def _check_together(flat: list[Rule], field: str) -> None:

@@ -21,6 +21,8 @@ class Action(StrEnum):
     RESUME = "resume"
 
 
+# Of each rule set, the field of a session's config that holds it.
+KEYS: dict[str, str] = {action.value: f"auto_{action.value}_conditions" for action in Action}
 PAST = {Action.START: "started", Action.STOP: "stopped", Action.PAUSE: "paused", Action.RESUME: "resumed"}
 
 

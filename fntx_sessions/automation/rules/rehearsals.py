@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlalchemy import Engine
 
 from fntx_sessions.automation.rules import editing, recording
-from fntx_sessions.automation.rules.compile import compile_rules
+from fntx_sessions.automation.rules.compile import as_text, compile_rules
 from fntx_sessions.automation.rules.moments import day_moments
 from fntx_sessions.automation.rules.rehearsal_report import Json, report
 from fntx_sessions.automation.rules.rehearse import Course, rehearse_day
@@ -85,4 +85,4 @@ def _course(rules: dict[str, Any], settings: Settings, session_type: SessionType
     found = get_calendar(calendar)
     whole = editing.checked(editing.rule_lists(rules, "rules"), calendar, session_type)
     extended = session_type is SessionType.EXTENDED_HOURS
-    return Course(compile_rules(editing.as_text(whole), settings), found, settings, extended)
+    return Course(compile_rules(as_text(whole), settings), found, settings, extended)

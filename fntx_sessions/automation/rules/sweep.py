@@ -83,7 +83,7 @@ def _safely(desk: Desk, actor: Actor, row: Row, found: Found, counts: Counter[st
 
 def _judge(desk: Desk, actor: Actor, row: Row, one: Situation, counts: Counter[str]) -> Finished:
     interval_s, session = desk.settings.rule_interval_s, one.facts.session
-    rules, (found, near) = compile_stored(one.rules, desk.settings), _limits(desk, one)
+    rules, (found, near) = compile_stored(one.rules), _limits(desk, one)
     if rules == _NO_RULES and not found and not near and one.standing.sequence == 0:
         counts["idle"] += 1
         return Finished(row, interval_s * (_IDLE if session and session.guarded else 1), None)

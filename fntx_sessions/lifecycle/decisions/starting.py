@@ -3,9 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
-
-from fntx_sessions.automation.rules.compile import compile_stored
+from fntx_sessions.automation.rules.compile import as_text, compile_stored
 from fntx_sessions.automation.rules.loosening import loosened
 from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed
 from fntx_sessions.lifecycle import templates
@@ -176,9 +174,8 @@ def _check_loosened(row: Row, ask: Ask, config: dict[str, Any]) -> None:
     key = "auto_stop_conditions"
     if row["started_at"] is None or config[key] == row["config"][key]:
         return
-    settings = get_settings()
-    old, new = (compile_stored(orjson.dumps({key: one[key]}).decode(), settings) for one in (row["config"], config))
-    if loosened(old.stop, new.stop, settings.rule_data_max_age_s):
+    old, new = (compile_stored(as_text(one)) for one in (row["config"], config))
+    if loosened(old.stop, new.stop, get_settings().rule_data_max_age_s):
         authorize(ask.actor, LOOSEN_RULES, ask.session_id)
 
 
