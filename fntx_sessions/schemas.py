@@ -109,6 +109,8 @@ class Trigger(StrEnum):
     PRUNE = "prune_checkpoints"
     ACCEPT = "accept_differences"
     SHRED = "shred_session"
+    DECIDE = "decide_approval"
+    ORDER = "order"
 
 
 class Hold(StrEnum):

@@ -23,16 +23,21 @@ class Condition(Model):
     max_age_s: float | None = Field(default=None, gt=0)
 
 
+DEFAULT_FEED = "spy"
+
+
 class FeedConfig(Model):
     """Where a session's market comes from.
 
-    kind: ``published`` (another service sends MarketState), ``replayed`` (CSV days through the seeded intraday
-    path), ``synthetic`` (seeded day). `days` are replayed rows [date, open, high, low, close, volume, vix] preceded
-    by `previous`. Replayed and synthetic feeds drive a simulated clock: each step advances it by `step_s` seconds;
-    `step_interval_s` of the config says how often a step is due on the wall (Backtest ignores it and runs through).
+    kind: ``published`` (another service sends MarketState to the feed called `name`), ``recorded`` (what was published
+    to that feed on `trade_date`, played again), ``replayed`` (CSV days through the seeded intraday path), ``synthetic``
+    (seeded day). `days` are replayed rows [date, open, high, low, close, volume, vix] preceded by `previous`. All but
+    published feeds drive a simulated clock: each step advances it by `step_s` seconds; `step_interval_s` of the config
+    says how often a step is due on the wall (Backtest ignores it and runs through).
     """
 
-    kind: Literal["published", "replayed", "synthetic"] = "synthetic"
+    kind: Literal["published", "recorded", "replayed", "synthetic"] = "synthetic"
+    name: str = Field(default=DEFAULT_FEED, pattern=r"^[a-z0-9][a-z0-9_-]{0,49}$")
     seed: int = Field(default=0, ge=0, lt=2**63)
     day: dict[str, Any] | None = None
     previous: dict[str, Any] | None = None
@@ -51,6 +56,10 @@ class SessionConfig(Model):
         default="pause", description="what a limit does that is broken by agents of other services"
     )
     require_confirmation: bool = False
+    approval_expires_s: float = Field(default=300.0, ge=1, le=86_400)
+    approval_drift_max: float = Field(
+        default=0.2, gt=0, le=10, description="how far the price may move past an approved order's, share of it"
+    )
     use_limit_orders_only: bool = True
     auto_start_conditions: list[Condition] = Field(default_factory=list, max_length=50)
     auto_stop_conditions: list[Condition] = Field(default_factory=list, max_length=50)
@@ -63,6 +72,9 @@ class SessionConfig(Model):
     stop_deadline_s: float = Field(default=900.0, gt=0, le=86_400)
     leave_positions_with: str | None = Field(default=None, max_length=200)
     agents: list[str] | None = Field(default=None, min_length=1, max_length=20)
+    agent_configurations: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, max_length=20, description="by agent: what it alone is told"
+    )
     calendar: str = Field(default="XNYS", max_length=20)
     account: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")
     broker: str | None = Field(default=None, max_length=50)

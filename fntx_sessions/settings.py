@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     query_patience_s: float = Field(default=3.0, ge=0)
     command_soft_time_limit_s: int = Field(default=8, ge=1)
     command_time_limit_s: int = Field(default=10, ge=1)
+    subscribe_poll_s: float = Field(default=1.0, gt=0)
     command_max_argument_bytes: int = Field(default=262_144, ge=1024)
     start_wait_ready_s: float = Field(default=30.0, ge=0)
     stop_deadline_s: float = Field(default=900.0, gt=0)
@@ -137,6 +138,35 @@ class Settings(BaseSettings):
     guard_sweep_s: float = Field(default=2.0, gt=0)
     agent_failures_max: int = Field(default=3, ge=1)
     step_time_limit_s: int = Field(default=15, ge=1)
+
+    # Agents of other services: what they may send, and what may lie before them unread.
+    agent_inbox_entries: int = Field(default=1000, ge=10)
+    agent_slow_s: float = Field(default=60.0, gt=0)
+    agent_reports_max_per_s: int = Field(default=50, ge=1)
+    agent_records_max: int = Field(default=10_000, ge=1)
+    agent_record_max_bytes: int = Field(default=65_536, ge=256)
+    agent_clock_skew_s: float = Field(default=5.0, ge=0)
+    intake_batch: int = Field(default=1000, ge=1)
+    intake_sweep_s: float = Field(default=5.0, gt=0)
+    hosted_memory_max_bytes: int = Field(default=512_000_000, ge=1_000_000)
+
+    # People in the loop.
+    approvals_per_sweep: int = Field(default=500, ge=1)
+    manual_order_expires_s: float = Field(default=60.0, gt=0)
+
+    # Memory: whose slices and context, and how they are kept.
+    memory: str = "postgres"
+    memory_batch: int = Field(default=200, ge=1)
+    memory_sweep_s: float = Field(default=5.0, gt=0)
+    memory_timeout_s: float = Field(default=5.0, gt=0)
+    memory_retry_s: float = Field(default=5.0, gt=0)
+    memory_content_max_bytes: int = Field(default=65_536, ge=256)
+    memory_context_entries: int = Field(default=1000, ge=10)
+    memory_keep_s: float = Field(default=365 * 86_400, ge=0)
+
+    # The published market.
+    market_history_keep_s: float = Field(default=30 * 86_400, ge=0)
+    regime_window_s: float = Field(default=1800.0, gt=0)
 
     # Rules: how often they are evaluated on the wall, on how old data, and what becomes of those without any.
     rule_interval_s: float = Field(default=5.0, gt=0)

@@ -15,7 +15,8 @@ PREFIX = "FNTX_"
 _COMMAND = "python -m fntx_sessions.settings_doc"
 # The end of a name is its unit; the longer endings come first.
 _UNITS = {
-    "_bytes_per_s": "bytes a second", "_ms": "milliseconds", "_s": "seconds", "_bytes": "bytes", "_minutes": "minutes",
+    "_bytes_per_s": "bytes a second", "_per_s": "a second",
+    "_ms": "milliseconds", "_s": "seconds", "_bytes": "bytes", "_minutes": "minutes",
     "_usd": "dollars", "_fraction": "0-1", "_share": "0-1",
 }  # fmt: skip
 # What the default is where it is made when it is asked for.
@@ -58,6 +59,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "query_patience_s": "how long a question is asked again while Postgres is out of reach, or Redis takes nothing",
         "command_soft_time_limit_s": "after it, a command or query task is told to end",
         "command_time_limit_s": "after it, its process is killed",
+        "subscribe_poll_s": "how often a subscription looks for events that nothing announced",
         "command_max_argument_bytes": "largest arguments of one task, as JSON",
         "start_wait_ready_s": "how long a start waits for its agents (`wait_ready_s`), where the config says nothing",
         "stop_deadline_s": "option hours a stop may take before a person is called, where the config says nothing",
@@ -126,6 +128,36 @@ GROUPS: dict[str, dict[str, str]] = {
         "guard_sweep_s": "the same of a sweep that steps guards, while no agents worker lives",
         "agent_failures_max": "failures after which an agent is quarantined and its session suspended",
         "step_time_limit_s": "after it, the process of a step sweep is killed; a hosted step hangs after a third",
+    },
+    "Agents of other services": {
+        "agent_inbox_entries": "lifecycle events kept for a session's agents; who falls further behind joins again",
+        "agent_slow_s": "an agent that leaves an event unacknowledged for so long is slow",
+        "agent_reports_max_per_s": "reports of one agent a second; more are refused",
+        "agent_records_max": "trades, decisions and errors of a session that may wait for Postgres; then reports that "
+        "bring more are refused, to be sent again",
+        "agent_record_max_bytes": "largest trade, decision or error",
+        "agent_clock_skew_s": "how far in the future what an agent reports may be dated",
+        "intake_batch": "records one step of an intake sweep takes of a session",
+        "intake_sweep_s": "longest time one intake sweep goes on while more waits",
+        "hosted_memory_max_bytes": "memory that one step of a hosted agent may take; more counts as a failure of it",
+    },
+    "People in the loop": {
+        "approvals_per_sweep": "expired approvals one sweep closes at a time",
+        "manual_order_expires_s": "how long a person's order waits for its session's executor to take it up",
+    },
+    "Memory": {
+        "memory": "the memory system: `postgres`, or the name of an entry point in the group `fntx_sessions.memory`",
+        "memory_batch": "sessions one step of a memory sweep claims",
+        "memory_sweep_s": "longest time one memory sweep goes on while more is due",
+        "memory_timeout_s": "longest wait for one call of a memory system of another package",
+        "memory_retry_s": "pause before a memory system that failed is tried again; doubles up to 64 times this",
+        "memory_content_max_bytes": "largest slice, and largest context",
+        "memory_context_entries": "contexts kept for each agent",
+        "memory_keep_s": "how long a slice that names no expiry is kept",
+    },
+    "The published market": {
+        "market_history_keep_s": "how long published markets are kept to be played again",
+        "regime_window_s": "over how much of the past volatility is measured where the publisher names no regime",
     },
     "Rules": {
         "rule_interval_s": "how often the rules of a session on the wall's clock are evaluated",

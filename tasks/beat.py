@@ -35,6 +35,13 @@ class Scheduler(InMemory):
         """Tell whether the schedule is the known one: it never changes, and comparing it cost a tenth of beat."""
         return old_schedules is not None and old_schedules.keys() == new_schedules.keys()
 
+    def adjust(self, n: Any, drift: float = 0.0) -> Any:
+        """Return how long to wait for what is due in `n` seconds: all of it.
+
+        Celery wakes 10 ms sooner and asks without a pause until it is due, which cost half of beat.
+        """
+        return super().adjust(n, drift)
+
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
         """Send a sweep, but where the one before was not taken yet."""
         if entry.task is not None and self._waits(entry.task):

@@ -15,9 +15,14 @@ SLOW_QUEUES = frozenset({CHECKPOINTS, MAINTENANCE})
 _QUESTIONS: dict[str, frozenset[str] | None] = {
     "fntx.sessions.": frozenset(
         {"get", "list", "metrics", "events", "transitions", "trades", "checkpoints", "outcome", "templates"}
-        | {"get_checkpoint", "verify", "validate", "plan"}
+        | {"get_checkpoint", "verify", "validate", "plan", "history"}
     ),
-    "fntx.templates.": None,
+    "fntx.templates.": frozenset({"list", "get", "versions", "diff", "export"}),
+    "fntx.agents.": frozenset({"list"}),
+    "fntx.approvals.": frozenset({"list"}),
+    "fntx.orders.": frozenset({"list"}),
+    "fntx.memory.": frozenset({"search", "list", "context"}),
+    "fntx.market.": frozenset({"get", "history"}),
     "fntx.health.": None,
     "fntx.backtests.": frozenset({"status", "report", "list"}),
     "fntx.bulk.": frozenset({"preview", "report", "list"}),

@@ -1,6 +1,6 @@
 """A desk whose rules are swept: Postgres's own clock set by hand, a market published by hand, due times as told."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -81,6 +81,22 @@ class RuledDesk(Hosting):
         session_id = self.ruled(**config)
         self.do(T.START, session_id)
         return session_id
+
+    def remote(self, agents: Iterable[str] = ("TheirAgent",), **config: Any) -> UUID:
+        """Create and start a session without any rule, some or all of whose agents are another service's."""
+        session_id = self.ruled(agents=list(agents), **config)
+        self.run("UPDATE session_agents SET ready_at = now() WHERE session_id = :id", id=session_id)
+        self.do(T.START, session_id)
+        return session_id
+
+    def leg(self, quantity: int = -1, *, minutes: float = 5.0, **changes: Any) -> dict[str, Any]:
+        """Return a put as an agent reports it, opened so many minutes ago; it expires today."""
+        now = self.now()
+        return {
+            "symbol": "SPY", "right": "put", "strike": 200, "expiry": now.astimezone(NEW_YORK).date().isoformat(),
+            "quantity": quantity, "average_price": 0.5, "opened_at": (now - timedelta(minutes=minutes)).isoformat(),
+            "trade_id": "t", **changes,
+        }  # fmt: skip
 
     def sweep(self, **settings: Any) -> dict[str, int]:
         """Sweep whose rules are looked at at all, due or not."""

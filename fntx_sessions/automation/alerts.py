@@ -26,7 +26,7 @@ WITH found AS (
   INSERT INTO alerts AS a (alert_id, name, subject, severity, description)
   SELECT gen_random_uuid(), f.name, f.subject, f.severity, f.description FROM found f ORDER BY f.name, f.subject
   ON CONFLICT (name, subject) WHERE cleared_at IS NULL
-  DO UPDATE SET last_seen = now(), severity = excluded.severity, description = excluded.description
+  DO UPDATE SET severity = excluded.severity, description = excluded.description
   RETURNING a.name, a.subject, a.severity, a.description, a.since,
     CASE WHEN a.xmax = 0 THEN 'raised' ELSE 'stands' END AS became
 )

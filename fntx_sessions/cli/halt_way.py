@@ -122,9 +122,8 @@ def find_way() -> Way:
         adopt_last_known()
     get_settings.cache_clear()  # what the stack told us is in the environment now
     settings = get_settings()
-    redis = _redis_problem(settings)
-    silent = _workers_problem(settings)
-    silent = redis or silent
+    redis, workers = _redis_problem(settings), _workers_problem(settings)
+    silent = redis or workers
     if silent is not None and settings.database_url is not None:
         say_straight(silent)
     return Way(settings, silent, redis is None)

@@ -13,6 +13,7 @@ from fntx_sessions.cli.halt_way import Way, find_way
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.cli.output import SHORT_ID, moment, plain, status
 from fntx_sessions.exceptions import Busy, InvalidArgument, OutcomeUnknown, Unavailable
+from fntx_sessions.lifecycle.halting import scope_text
 from fntx_sessions.parsing import parse
 from fntx_sessions.pasting import halt_command, release_command
 
@@ -147,7 +148,7 @@ def _code(placed: Answer, closed: list[Answer] | None) -> Exit:
 
 def _show(placed: Answer, closed: list[Answer] | None) -> None:
     found = placed["halt"]
-    where = _where(found)
+    where = scope_text(found)
     if placed["standing"]:
         output.note(
             f"{where} is halted already, by {found['actor']} since {moment(found['created_at'])} UTC: "
@@ -202,7 +203,7 @@ def release(
 def _show_released(found: Answer) -> None:
     ended, sessions = found["halt"], found["sessions"]
     who = f"by {ended['released_by']} at {moment(ended['released_at'])} UTC: {ended['release_reason']}"
-    output.console().print(f"the halt of {plain(_where(ended))} is over, {plain(who)}", soft_wrap=True)
+    output.console().print(f"the halt of {plain(scope_text(ended))} is over, {plain(who)}", soft_wrap=True)
     if not sessions:
         output.note("no session is held by it")
         return
@@ -228,13 +229,9 @@ def list_halts(
         output.table(found, HALTS, "nothing is halted")
 
 
-def _where(found: Answer) -> str:
-    return found["scope"] if found["scope_name"] is None else f"{found['scope']}:{found['scope_name']}"
-
-
 def _resume(row: Answer) -> str:
     if row["halts"]:
-        return plain(f"still halted: {', '.join(_where(one) for one in row['halts'])}")
+        return plain(f"still halted: {', '.join(scope_text(one) for one in row['halts'])}")
     return f"fntx {'resume' if row['status'] == 'paused' else 'recover'} {row['session_id']}"
 
 
@@ -262,7 +259,7 @@ HELD = {
 }
 HALTS: dict[str, Any] = {
     "halt": lambda row: str(row["halt_id"])[:SHORT_ID],
-    "scope": lambda row: plain(_where(row)),
+    "scope": lambda row: plain(scope_text(row)),
     "since": lambda row: moment(row["created_at"]),
     "by": lambda row: plain(row["actor"]),
     "why": lambda row: plain(row["reason"]),

@@ -1,9 +1,9 @@
 """`fntx rules explain|rehearse|set|ls`: why sessions did, or did not, start and stop by themselves."""
 
-import json
 from datetime import datetime
+from json import JSONDecodeError
 from pathlib import Path
-from typing import Annotated, Any, Never
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import typer
@@ -11,6 +11,8 @@ import typer
 from fntx_sessions.cli import output, rules_report
 from fntx_sessions.cli.asking import Answer, line
 from fntx_sessions.cli.ids import AsJson
+from fntx_sessions.cli.rules_report import SETS
+from fntx_sessions.cli.values import read_json
 from fntx_sessions.exceptions import InvalidArgument, NotFound
 from fntx_sessions.schemas import SessionType
 
@@ -20,7 +22,6 @@ HELP = (
 Id = Annotated[str, typer.Argument(metavar="ID", help="A session's id or its first characters (4 or more).")]
 MaybeId = Annotated[str | None, typer.Argument(metavar="[ID]", help="A session, or --template.")]
 Template = Annotated[str | None, typer.Option("--template", "-t", metavar="NAME", help="A template instead.")]
-SETS = ("start", "stop", "pause", "resume")
 _DAY_FORMAT = ["%Y-%m-%d"]
 _CALENDAR = "XNYS"
 _NONE = "none"
@@ -254,16 +255,10 @@ def _text(path: Path, option: str) -> str:
 
 
 def _json(where: str, text: str) -> Any:
-    def refuse(constant: str) -> Never:
-        raise InvalidArgument(where, f"{constant} is not a number that can be used", "Give a finite number.")
-
     try:
-        return json.loads(text, parse_constant=refuse)
-    except json.JSONDecodeError as error:
+        return read_json(text, where, "Nest conditions at most FNTX_RULE_DEPTH_MAX deep.")
+    except JSONDecodeError as error:
         problem = f"is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
         raise InvalidArgument(
             where, problem, "Mind the quotes: JSON has double ones, the shell takes single ones."
         ) from None
-    except RecursionError:
-        fix = "Nest conditions at most FNTX_RULE_DEPTH_MAX deep."
-        raise InvalidArgument(where, "is nested too deep to be read", fix) from None

@@ -97,14 +97,10 @@ def _show_decisions(decisions: list[Answer]) -> None:
     _print("\n[bold]last decisions[/bold]")
     output.table(decisions, DECISION_COLUMNS, "")
     for one in decisions:
-        inputs = "; ".join(f"{row['path']} {_word(row)}: {row['why']}" for row in _inputs(one["truths"]))
+        rows = [row for found in one["truths"].values() for row in found]
+        inputs = "; ".join(f"{row['path']} {_word(row)}: {row['why']}" for row in rows)
         if inputs:
             _print(f"  [dim]{moment(one['timestamp'])}[/dim] {plain(inputs)}")
-
-
-def _inputs(truths: Any) -> list[Answer]:
-    sets = truths.values() if isinstance(truths, dict) else [truths]
-    return [row for listed in sets for row in listed]
 
 
 def _word(row: Answer) -> str:
@@ -156,9 +152,8 @@ def _times(row: Answer, action: str) -> str:
 
 
 def _ended(row: Answer) -> str:
-    if row["status"] == "closed":
-        return status("closed")
-    return status(row["status"]) + ("" if row["status"] == "initializing" else " [yellow](not stopped)[/yellow]")
+    left = "" if row["status"] in ("initializing", "closed") else " [yellow](not stopped)[/yellow]"
+    return status(row["status"]) + left
 
 
 FIRING_COLUMNS = {

@@ -33,14 +33,28 @@ def _put(into: dict[str, Any], path: list[str], value: Any, option: str) -> None
 
 
 def _value(text: str, where: str) -> Any:
-    def refuse(constant: str) -> Never:
-        raise InvalidArgument(where, f"{constant} is not a number that can be used", "Give a finite number.")
-
     if text.strip().lower().lstrip("+-") in {"nan", "inf", "infinity"}:
-        refuse(text)
+        raise _not_finite(text, where)
     try:
-        return json.loads(text, parse_constant=refuse)
+        return read_json(text, where, "Write it flatter.")
     except json.JSONDecodeError:
         return text
+
+
+def read_json(text: str, where: str, flatter: str) -> Any:
+    """Return what JSON says; flatter: what to do about what nests too deep.
+
+    Raises JSONDecodeError for what is no JSON, and InvalidArgument led by `where` for NaN, infinity and such nesting.
+    """
+
+    def refuse(constant: str) -> Never:
+        raise _not_finite(constant, where)
+
+    try:
+        return json.loads(text, parse_constant=refuse)
     except RecursionError:
-        raise InvalidArgument(where, "is nested too deep to be read", "Write it flatter.") from None
+        raise InvalidArgument(where, "is nested too deep to be read", flatter) from None
+
+
+def _not_finite(number: str, where: str) -> InvalidArgument:
+    return InvalidArgument(where, f"{number} is not a number that can be used", "Give a finite number.")

@@ -27,7 +27,6 @@ rule_states = Table(
     Column("session_id", UUID(as_uuid=True), ForeignKey("sessions.session_id", ondelete="CASCADE"), primary_key=True),
     json("state", "{}"),
     now("evaluated_at"),
-    at("clock_at"),
     at("missing_since"),
     at("retry_at"),
     Column("retries", Integer, nullable=False, server_default=text("0")),
@@ -146,8 +145,6 @@ alerts = Table(
     Column("severity", Text, nullable=False),
     Column("description", Text, nullable=False),
     now("since"),
-    now("last_seen"),
     at("cleared_at"),
     Index("uq_alerts_open", "name", "subject", unique=True, postgresql_where=text("cleared_at IS NULL")),
-    Index("ix_alerts_since", "since"),
 )

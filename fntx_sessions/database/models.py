@@ -9,6 +9,14 @@ from fntx_sessions.database.automation_tables import (
     rule_states,
     session_health,
 )
+from fntx_sessions.database.door_tables import (
+    agent_reports,
+    approvals,
+    manual_orders,
+    market_states,
+    memories,
+    template_versions,
+)
 from fntx_sessions.database.metadata import metadata
 from fntx_sessions.database.money_tables import account_days, fills, order_intents, samples, session_days
 from fntx_sessions.database.session_tables import (
@@ -45,7 +53,9 @@ from fntx_sessions.database.work_tables import (
 __all__ = [
     "account_days",
     "accounts",
+    "agent_reports",
     "alerts",
+    "approvals",
     "archive_segments",
     "archives",
     "audit",
@@ -60,6 +70,9 @@ __all__ = [
     "halts",
     "hosts",
     "invalid_states",
+    "manual_orders",
+    "market_states",
+    "memories",
     "metadata",
     "order_intents",
     "outbox",
@@ -77,6 +90,7 @@ __all__ = [
     "sessions",
     "snapshot_parts",
     "sweep_runs",
+    "template_versions",
     "templates",
     "tier_states",
     "transitions",

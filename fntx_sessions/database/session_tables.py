@@ -197,4 +197,6 @@ templates = Table(
     now("created_at"),
     at("last_used"),
     Column("usage_count", BigInteger, nullable=False, server_default=text("0")),
+    # Retired: nothing is made from it any more.
+    at("retired_at"),
 )

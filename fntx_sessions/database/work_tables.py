@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     PrimaryKeyConstraint,
     Table,
     Text,
@@ -81,6 +82,12 @@ session_work = Table(
     at("next_health_at"),
     at("health_claimed_until"),
     json("measures", "{}"),
+    # Memory: transitions above this version are not among its slices yet.
+    at("memory_due_at"),
+    at("memory_claimed_until"),
+    Column("remembered_version", BigInteger, nullable=False, server_default=text("0")),
+    Column("memory_failures", Integer, nullable=False, server_default=text("0")),
+    Index("ix_session_work_memory_due_at", "memory_due_at", postgresql_where=text("memory_due_at IS NOT NULL")),
     Index("ix_session_work_next_rule_at", "next_rule_at", postgresql_where=text("next_rule_at IS NOT NULL")),
     Index("ix_session_work_next_health_at", "next_health_at", postgresql_where=text("next_health_at IS NOT NULL")),
     Index("ix_session_work_archive_due_at", "archive_due_at", postgresql_where=text("archive_due_at IS NOT NULL")),
@@ -105,7 +112,12 @@ session_agents = Table(
     Column("required", Boolean, nullable=False, server_default=text("true")),
     Column("hosted", Boolean, nullable=False, server_default=text("true")),
     at("ready_at"),
+    # Who speaks for it from another service: since when, under which name of a token, and the ticket's digest.
+    at("joined_at"),
+    Column("joined_by", Text),
+    Column("ticket_hash", LargeBinary),
     PrimaryKeyConstraint("session_id", "agent"),
+    Index("ix_session_agents_joined", "session_id", postgresql_where=text("joined_at IS NOT NULL")),
 )
 
 sweep_runs = Table(

@@ -23,6 +23,10 @@ HALT = "halt"
 RELEASE_HALT = "release_halt"
 EDIT_RULES = "edit_rules"
 LOOSEN_RULES = "loosen_rules"
+EDIT_TEMPLATE = "edit_template"
+OPEN_BY_HAND = "open_by_hand"
+PUBLISH_MARKET = "publish_market"
+REMEMBER = "remember"
 
 _DESK = frozenset({OPERATOR, ADMIN})
 _SAFETY = _DESK | {RISK_MANAGER}
@@ -46,6 +50,10 @@ ALLOWED: dict[str, frozenset[str]] = {
     Trigger.PRUNE: frozenset({ADMIN, SYSTEM}),
     Trigger.ACCEPT: frozenset({RISK_MANAGER, ADMIN}),
     Trigger.SHRED: frozenset({ADMIN}),
+    # Letting an order of an agent's through, or not; and orders of a person's own, of which openings are the desk's.
+    Trigger.DECIDE: _SAFETY,
+    Trigger.ORDER: _SAFETY,
+    OPEN_BY_HAND: _DESK,
     # Only people, and the two that only risk may do.
     RECOVER_FROM_ERROR: _SAFETY,
     RAISE_RISK_LIMIT: frozenset({RISK_MANAGER, ADMIN}),
@@ -61,6 +69,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     # Rules of a template; of a started session, taking a stop rule away or making it wider.
     EDIT_RULES: _SAFETY,
     LOOSEN_RULES: frozenset({RISK_MANAGER, ADMIN}),
+    EDIT_TEMPLATE: _SAFETY,
+    PUBLISH_MARKET: _DESK | {AGENT, SYSTEM},
+    REMEMBER: _DESK | {AGENT, SYSTEM},
 }
 
 

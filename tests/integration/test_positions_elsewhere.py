@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import orjson
 import pytest
 from hosting import ANN, S, T, shared
-from rules_world import NEW_YORK, RuledDesk, ruled_desk
+from rules_world import RuledDesk, ruled_desk
 
 from fntx_sessions.automation import flattening, halts
 from fntx_sessions.automation.halt_arguments import HaltArguments
@@ -33,23 +32,6 @@ def desk(tmp_path: Path, module_database_url: str, redis_url: str) -> Iterator[R
         yield made
 
 
-def remote(desk: RuledDesk, agents=(THEIRS,), **config) -> UUID:
-    """A started session whose agents, or some of them, are another service's."""
-    session_id = desk.ruled(agents=list(agents), **config)
-    desk.run("UPDATE session_agents SET ready_at = now() WHERE session_id = :id", id=session_id)
-    desk.do(T.START, session_id)
-    return session_id
-
-
-def puts(desk: RuledDesk, quantity: int) -> dict:
-    day = desk.now().astimezone(NEW_YORK).date().isoformat()
-    opened = (desk.now() - timedelta(minutes=5)).isoformat()
-    return {
-        "symbol": "SPY", "right": "put", "strike": 200, "expiry": day, "quantity": quantity, "average_price": 0.5,
-        "opened_at": opened, "trade_id": "t",
-    }  # fmt: skip
-
-
 def report(desk: RuledDesk, session_id: UUID, *legs: dict, **more) -> None:
     """Report these positions, and nothing else but what is given, at the moment of the desk's clock."""
     said = orjson.dumps({"open_positions": list(legs), **more})
@@ -64,8 +46,8 @@ def shown(desk: RuledDesk, session_id: UUID):
 
 def stopping(desk: RuledDesk, **asked) -> UUID:
     """A stop asked for while nine short puts are reported, looked at once."""
-    session_id = remote(desk)
-    report(desk, session_id, puts(desk, -9))
+    session_id = desk.remote()
+    report(desk, session_id, desk.leg(-9))
     desk.do(T.STOP, session_id, **asked)
     return session_id
 
@@ -89,13 +71,13 @@ def test_a_stop_waits_while_its_agents_report_open_positions_and_ends_when_they_
 
 def test_a_limit_that_stops_is_followed_to_its_end(desk):
     """`on_breach` stop, from the report that breaks the limit to the report that ends the stop."""
-    session_id = remote(desk, on_breach="stop")
+    session_id = desk.remote(on_breach="stop")
     desk.publish()
-    report(desk, session_id, puts(desk, -9))
+    report(desk, session_id, desk.leg(-9))
     desk.sweep()
     assert desk.status(session_id) is S.CLOSING
     assert desk.finish() == {"waiting": 1}
-    report(desk, session_id, puts(desk, -4))
+    report(desk, session_id, desk.leg(-4))
     assert desk.finish() == {"waiting": 1}
     assert "4 short puts" in shown(desk, session_id).waiting_for
     report(desk, session_id)
@@ -120,7 +102,7 @@ def test_past_its_deadline_a_person_is_called_with_what_is_open_and_what_to_run(
     session_id = stopping(desk, stop_deadline_s=60)
     assert desk.finish() == {"waiting": 1}
     desk.later(61)
-    report(desk, session_id, puts(desk, -9))
+    report(desk, session_id, desk.leg(-9))
     assert desk.finish() == {"called_a_person": 1}
     assert desk.finish() == {"waiting": 1}
     what = desk.row(session_id)["requires_action"]
@@ -170,7 +152,7 @@ def test_a_flushed_redis_forgets_no_position(desk, saved):
 @pytest.mark.parametrize("said", [{"daily_pnl": -5}, {"open_positions": [{"quantity": -1}]}])
 def test_a_report_that_leaves_positions_out_or_cannot_be_true_is_no_flat_book(desk, said):
     """Agents that report money are believed to trade: what they do not say of positions is not zero."""
-    session_id = remote(desk)
+    session_id = desk.remote()
     report(desk, session_id)
     desk.desk.redis.hset(key(session_id, "live"), "part:trading", orjson.dumps(said))
     desk.do(T.STOP, session_id)
@@ -180,7 +162,7 @@ def test_a_report_that_leaves_positions_out_or_cannot_be_true_is_no_flat_book(de
 
 def test_orders_that_work_elsewhere_keep_a_stop_open_too(desk):
     """No position yet, but an order that may fill any moment."""
-    session_id = remote(desk)
+    session_id = desk.remote()
     order = {
         "client_order_id": "o", "symbol": "SPY", "side": "sell", "quantity": 1, "opening": True, "status": "working",
         "created_at": desk.now().isoformat(),
@@ -193,7 +175,7 @@ def test_orders_that_work_elsewhere_keep_a_stop_open_too(desk):
 
 def test_agents_that_never_reported_money_keep_no_stop_open(desk):
     """A remote agent that only watches: nothing is known to be open anywhere."""
-    session_id = remote(desk)
+    session_id = desk.remote()
     desk.do(T.STOP, session_id)
     assert desk.finish() == {"stop_done": 1}
 
@@ -212,8 +194,8 @@ def test_the_guard_that_steps_a_stop_does_not_write_over_what_its_agents_report(
 def test_a_mixed_roster_waits_for_what_its_remote_agents_hold(desk):
     """A hosted watcher, or a hosted risk manager, beside an agent that trades elsewhere: its book hides nothing."""
     for hosted in ("EnvironmentWatcherAgent", "RiskManagerAgent"):
-        session_id = remote(desk, agents=[hosted, THEIRS])
-        report(desk, session_id, puts(desk, -9))
+        session_id = desk.remote(agents=[hosted, THEIRS])
+        report(desk, session_id, desk.leg(-9))
         desk.publish()
         desk.step()
         desk.do(T.STOP, session_id)
@@ -225,8 +207,8 @@ def test_a_mixed_roster_waits_for_what_its_remote_agents_hold(desk):
 
 def test_where_a_hosted_executor_trades_the_broker_alone_is_asked(desk):
     """Positions go through our own gate: what an adviser reports of them keeps no stop open."""
-    session_id = remote(desk, agents=["TacticalExecutorAgent", THEIRS])
-    report(desk, session_id, puts(desk, -9))
+    session_id = desk.remote(agents=["TacticalExecutorAgent", THEIRS])
+    report(desk, session_id, desk.leg(-9))
     assert read_elsewhere(*desk.desk.parts(), [session_id]) == {}
     desk.do(T.STOP, session_id)
     assert desk.finish() == {"stop_done": 1}
@@ -262,8 +244,8 @@ def test_a_risk_manager_may_end_it_knowingly_and_nobody_else(desk):
 
 def test_what_is_shown_of_it_is_what_they_report_and_never_zero_for_unknown(desk):
     """Positions in `show`, in `ls` too; what is left of limits is not known; measures say whose book they are of."""
-    session_id = remote(desk)
-    report(desk, session_id, puts(desk, -9))
+    session_id = desk.remote()
+    report(desk, session_id, desk.leg(-9))
     whole = shown(desk, session_id)
     assert [one.quantity for one in whole.trading_state.open_positions] == [-9]
     assert (whole.trading_state.max_daily_loss_remaining, whole.trading_state.position_limit_remaining) == (None, None)
@@ -282,8 +264,8 @@ def test_what_is_shown_of_it_is_what_they_report_and_never_zero_for_unknown(desk
 @pytest.mark.parametrize("live", [True, False])
 def test_a_halt_that_flattens_says_what_is_open_elsewhere_and_does_not_wait_for_it(desk, live):
     """Not `closed` and not `flat`: open, with how many, who was told and whom to call; asked again, the same."""
-    session_id = remote(desk)
-    report(desk, session_id, puts(desk, -9))
+    session_id = desk.remote()
+    report(desk, session_id, desk.leg(-9))
     desk.save(session_id)
     asked = HaltArguments(scope=f"session:{session_id}", reason="drill", flatten=True)
     for _ in range(2):
@@ -304,7 +286,7 @@ def test_a_halt_that_flattens_says_what_is_open_elsewhere_and_does_not_wait_for_
 
 def test_while_redis_is_away_no_book_elsewhere_is_taken_to_be_flat(desk):
     """What was saved as flat may be otherwise by now: nobody can say, and the stop does not end."""
-    session_id = remote(desk)
+    session_id = desk.remote()
     report(desk, session_id)
     desk.save(session_id)
     away = replace(desk.desk, redis=build_redis("unix:///nonexistent", desk.desk.settings))

@@ -1,9 +1,8 @@
 """Limits of sessions whose agents are remote, from report to consequence; the wall set by hand."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from uuid import UUID
 
 import orjson
 import pytest
@@ -26,23 +25,6 @@ def desk(tmp_path: Path, module_database_url: str, redis_url: str) -> Iterator[R
         yield made
 
 
-def remote(desk: RuledDesk, agents=("TheirAgent",), **config) -> UUID:
-    """A started session without any rule, some or all of whose agents are another service's."""
-    session_id = desk.ruled(agents=list(agents), **config)
-    desk.run("UPDATE session_agents SET ready_at = now() WHERE session_id = :id", id=session_id)
-    desk.do(T.START, session_id)
-    return session_id
-
-
-def leg(desk, quantity=-1, *, minutes=5.0, **changes):
-    opened = (desk.now() - timedelta(minutes=minutes)).isoformat()
-    day = desk.now().astimezone(NEW_YORK).date().isoformat()
-    return {
-        "symbol": "SPY", "right": "put", "strike": 200, "expiry": day, "quantity": quantity, "average_price": 0.5,
-        "opened_at": opened, "trade_id": "t", **changes,
-    }  # fmt: skip
-
-
 def report(desk, session_id, *, agent="TheirAgent", raw=None, **trading):
     data = orjson.dumps(trading) if raw is None else raw
     LiveState(desk.desk.redis, desk.desk.settings).report(Report(session_id, 1, agent, {"trading": data}))
@@ -61,8 +43,8 @@ def judged(desk, session_id, **trading):
 def test_a_broken_position_limit_pauses_and_calls_a_person_once(desk):
     """More contracts than position_limit: paused, told once with what a pause does not do, a person is called."""
     desk.at("11:00:00")
-    session_id = remote(desk)
-    [told] = judged(desk, session_id, open_positions=[leg(desk, -4)])
+    session_id = desk.remote()
+    [told] = judged(desk, session_id, open_positions=[desk.leg(-4)])
     assert (desk.status(session_id), desk.row(session_id)["holds"]) == (S.PAUSED, ["rule"])
     assert told.startswith("4 contracts are open, position_limit is 3; a pause closes nothing")
     assert desk.events(session_id, "limit_broken")[0]["requires_action"]
@@ -71,8 +53,8 @@ def test_a_broken_position_limit_pauses_and_calls_a_person_once(desk):
 def test_a_broken_limit_stops_where_the_session_says_so(desk):
     """`on_breach` stop: the session is closing, by its own policy."""
     desk.at("11:00:00")
-    session_id = remote(desk, on_breach="stop")
-    judged(desk, session_id, open_positions=[leg(desk, -4)])
+    session_id = desk.remote(on_breach="stop")
+    judged(desk, session_id, open_positions=[desk.leg(-4)])
     assert desk.status(session_id) is S.CLOSING
 
 
@@ -80,17 +62,17 @@ def test_a_broken_limit_stops_where_the_session_says_so(desk):
 def test_flat_by_of_a_half_day(desk, clock, broken):
     """On Christmas Eve remote positions have to be gone by 12:45, and have a minute of grace."""
     desk.at("11:00:00", day=CHRISTMAS_EVE)
-    session_id = remote(desk)
+    session_id = desk.remote()
     desk.at(clock, day=CHRISTMAS_EVE)
-    assert len(judged(desk, session_id, open_positions=[leg(desk)])) == broken
+    assert len(judged(desk, session_id, open_positions=[desk.leg()])) == broken
     assert desk.status(session_id) is (S.PAUSED if broken else S.ACTIVE)
 
 
 def test_hold_time_acts_once_so_that_a_person_may_resume_what_closes_it(desk):
     """A breach that a pause cannot mend pauses once a day: whoever resumes the session is not overruled again."""
     desk.at("11:00:00")
-    session_id = remote(desk, max_position_hold_time=60)
-    held = leg(desk, minutes=90)
+    session_id = desk.remote(max_position_hold_time=60)
+    held = desk.leg(minutes=90)
     judged(desk, session_id, open_positions=[held])
     assert desk.status(session_id) is S.PAUSED
     desk.do(T.RESUME, session_id)
@@ -101,7 +83,7 @@ def test_hold_time_acts_once_so_that_a_person_may_resume_what_closes_it(desk):
 def test_eighty_percent_of_the_days_loss_is_told_without_any_rule(desk):
     """A session that has no rules is warned at 80 % of its limit, once; at the limit its account is latched."""
     desk.at("11:00:00")
-    session_id = remote(desk)
+    session_id = desk.remote()
     assert judged(desk, session_id, daily_pnl=-1600) == []
     assert len(desk.events(session_id, "limit_near")) == 1
     judged(desk, session_id, daily_pnl=-2000)
@@ -123,7 +105,7 @@ def test_eighty_percent_of_the_days_loss_is_told_without_any_rule(desk):
 def test_an_absurd_report_is_missing_and_neither_good_nor_bad(desk, told):
     """What cannot be true breaks no limit, and proves none whole: a stop rule says that data is missing."""
     desk.at("11:00:00")
-    session_id = remote(desk, stop=[{"condition": "daily_loss_exceeded", "value": True}])
+    session_id = desk.remote(stop=[{"condition": "daily_loss_exceeded", "value": True}])
     key = f"fntx:{{{session_id}}}:live"
     report(desk, session_id, daily_pnl=0)
     [live] = [name for name in desk.desk.redis.keys("*") if str(session_id).encode() in name and b"live" in name] or [
@@ -140,16 +122,16 @@ def test_an_absurd_report_is_missing_and_neither_good_nor_bad(desk, told):
 def test_a_mixed_roster_is_judged_on_what_its_remote_agents_say(desk):
     """A hosted watcher beside a remote agent that trades: the hosted one's empty book hides nothing."""
     desk.at("11:00:00")
-    session_id = remote(desk, agents=["EnvironmentWatcherAgent", "TheirAgent"])
-    assert len(judged(desk, session_id, open_positions=[leg(desk, -9)])) == 1
+    session_id = desk.remote(agents=["EnvironmentWatcherAgent", "TheirAgent"])
+    assert len(judged(desk, session_id, open_positions=[desk.leg(-9)])) == 1
     assert desk.status(session_id) is S.PAUSED
 
 
 def test_a_hosted_risk_manager_keeps_its_own_limits(desk):
     """Where a hosted RiskManagerAgent keeps the limits, what somebody else reports of them is not judged."""
     desk.at("11:00:00")
-    session_id = remote(desk, agents=[RISK, "TheirAgent"])
-    assert judged(desk, session_id, open_positions=[leg(desk, -9)], daily_pnl=-9000) == []
+    session_id = desk.remote(agents=[RISK, "TheirAgent"])
+    assert judged(desk, session_id, open_positions=[desk.leg(-9)], daily_pnl=-9000) == []
     assert desk.status(session_id) is S.ACTIVE
 
 

@@ -334,9 +334,7 @@ def test_decisions_are_kept_where_something_changed_and_only_the_newest(desk):
 
 def remote(desk: RuledDesk, trading: dict | None, **config) -> UUID:
     """A started session whose risk manager is another service's, with what that reports of its money."""
-    session_id = desk.ruled(agents=["TheirAgent"], **config)
-    desk.run("UPDATE session_agents SET ready_at = now() WHERE session_id = :id", id=session_id)
-    desk.do(T.START, session_id)
+    session_id = desk.remote(**config)
     report(desk, session_id, trading)
     return session_id
 

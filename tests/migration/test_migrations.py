@@ -64,7 +64,7 @@ WHERE c.relkind IN ('r', 'p') AND c.relname <> 'alembic_version'"""
 INDEXES = f"""SELECT c.relname, pg_get_indexdef(i.indexrelid) {OURS}
 JOIN pg_index i ON i.indrelid = c.oid WHERE c.relname <> 'alembic_version'"""
 DEFAULTS = f"""SELECT c.relname, a.attname, a.attnotnull, a.atttypid::regtype::text, pg_get_expr(d.adbin, d.adrelid)
-{OURS} JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+{OURS} JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (c.oid, a.attnum)
 WHERE c.relkind IN ('r', 'p') AND c.relname <> 'alembic_version'"""
 

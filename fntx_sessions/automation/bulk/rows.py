@@ -35,10 +35,9 @@ _KNOWN = text("SELECT session_id FROM sessions WHERE session_id = ANY(CAST(:ids 
 
 _REGISTER = text("""
 INSERT INTO bulk_runs (bulk_id, action, selector, arguments, reason, actor, roles, token_sessions, halt_id, wave_size,
-  wave_pause_s, next_wave_at, finished_at)
+  wave_pause_s, next_wave_at)
 VALUES (:bulk_id, :action, CAST(:selector AS jsonb), :arguments, :reason, :actor, CAST(:roles AS text[]),
-  CAST(:token_sessions AS text[]), :halt_id, :wave_size, :wave_pause_s,
-  CASE WHEN :items > 0 THEN now() END, CASE WHEN :items = 0 THEN now() END)
+  CAST(:token_sessions AS text[]), :halt_id, :wave_size, :wave_pause_s, now())
 ON CONFLICT (bulk_id) DO NOTHING
 """)
 _ITEMS = text("""
@@ -143,13 +142,10 @@ def template_names(connection: Connection, name: str) -> list[str] | None:
     return names
 
 
-def register(connection: Connection, run: Row, items: Row) -> bool:
-    """Store a run and its items; returns False, and changes nothing, where the run is there already."""
-    if not connection.execute(_REGISTER, run).rowcount:
-        return False
-    if items["ids"]:
+def register(connection: Connection, run: Row, items: Row) -> None:
+    """Store a run and its items; changes nothing where the run is there already."""
+    if connection.execute(_REGISTER, run).rowcount:
         connection.execute(_ITEMS, {"bulk_id": run["bulk_id"], "wave_size": run["wave_size"], **items})
-    return True
 
 
 def load(connection: Connection, bulk_id: UUID) -> Row | None:

@@ -62,7 +62,7 @@ def _registered(connection: Connection, actor: Actor, request: BulkRequest, seal
         "commands": [item_command_id(request.bulk_id, one) for one in ids],
         "statuses": [row["status"] for row in found],
     }
-    rows.register(connection, _run(actor, request, sealed, len(ids)), items)
+    rows.register(connection, _run(actor, request, sealed), items)
     row = rows.load(connection, request.bulk_id)
     if row is None:
         msg = "a run was stored and is not there"
@@ -70,7 +70,7 @@ def _registered(connection: Connection, actor: Actor, request: BulkRequest, seal
     return row
 
 
-def _run(actor: Actor, request: BulkRequest, sealed: bytes | None, items: int) -> Row:
+def _run(actor: Actor, request: BulkRequest, sealed: bytes | None) -> Row:
     settings = get_settings()
     pause_s = settings.bulk_wave_pause_s if request.trigger is Trigger.RESUME else 0.0
     return {
@@ -85,7 +85,6 @@ def _run(actor: Actor, request: BulkRequest, sealed: bytes | None, items: int) -
         "halt_id": request.halt_id,
         "wave_size": request.wave_size or settings.bulk_wave_size,
         "wave_pause_s": pause_s if request.wave_pause_s is None else request.wave_pause_s,
-        "items": items,
     }
 
 

@@ -12,6 +12,7 @@ from fntx_sessions.automation.rules.conditions import GROUPS
 from fntx_sessions.automation.rules.impossible import check_possible
 from fntx_sessions.automation.rules.model import KEYS, Condition, Rule, RuleSets
 from fntx_sessions.automation.rules.options import checked_options
+from fntx_sessions.automation.rules.plugins import Plugin
 from fntx_sessions.automation.rules.registry import get_condition
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.settings import Settings
@@ -117,7 +118,7 @@ def _body(raw: Any, field: str) -> Mapping[str, Any]:
 
 
 def _value(condition: Condition, body: Mapping[str, Any], place: _Place) -> Any:
-    if place.depth_max is None and _is_foreign(condition):
+    if place.depth_max is None and isinstance(condition, Plugin):
         return body.get("value", True)  # another package's code is not asked for what the edge has let in
     try:
         return _asked(condition, body.get("value", True), f"{place.field}.value")
@@ -125,10 +126,6 @@ def _value(condition: Condition, body: Mapping[str, Any], place: _Place) -> Any:
         if "value" in body:
             raise
         raise InvalidArgument(error.args[0], f"is missing: {condition.name} needs one", error.args[2]) from None
-
-
-def _is_foreign(condition: Condition) -> bool:
-    return hasattr(condition, "look")
 
 
 def _asked(condition: Condition, value: Any, field: str) -> Any:
@@ -154,7 +151,7 @@ def _clear_value(condition: Condition, body: Mapping[str, Any], value: Any, plac
     if clear is None:
         return None
     field = f"{place.field}.clear_value"
-    if place.depth_max is None and _is_foreign(condition):
+    if place.depth_max is None and isinstance(condition, Plugin):
         return clear
     if not condition.ordered or isinstance(value, bool):
         fix = "Leave it out; use for_s or cooldown_s against flapping."

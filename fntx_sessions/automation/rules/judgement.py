@@ -67,7 +67,6 @@ class Kept:
     """What a judgement leaves to be stored. decision: None where it is as the last one."""
 
     session_id: UUID
-    clock: datetime
     before: Standing
     standing: Standing
     decision: Mapping[str, Any] | None
@@ -97,7 +96,7 @@ def keep(judged: Judged, answer: Answer | None, settings: Settings) -> Kept:
         sequence=before.sequence + decided,
     )
     decision = _decision(judged, answer, standing.sequence) if decided else None
-    return Kept(judged.session_id, judged.clock, before, standing, decision)
+    return Kept(judged.session_id, before, standing, decision)
 
 
 def _memory(judged: Judged, answer: Answer | None) -> Memory:

@@ -20,6 +20,7 @@ from fntx_sessions.trading.calendars import Calendar, get_calendar
 from fntx_sessions.trading.feeds import INDEX_PER_SPY
 from fntx_sessions.trading.ledger import loss_limit
 from fntx_sessions.trading.metrics import error_rate
+from fntx_sessions.trading.orders import SHARES_PER_CONTRACT
 
 MOST_SAMPLES = 20_000
 Row = dict[str, Any]
@@ -51,7 +52,7 @@ _MOVES = text("""
 SELECT timestamp, from_status, to_status, actor, reason FROM transitions
 WHERE session_id = :session_id AND from_status IS DISTINCT FROM to_status ORDER BY version LIMIT 1000
 """)
-_STOCK, _LOT = "stock", 100
+_STOCK = "stock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,10 @@ class _Told:
             fill = self._fills.popleft()
             key = (fill["kind"], fill["symbol"])
             self._held[key] = self._held.get(key, 0) + fill["quantity"]
-        return sum(-(-abs(held) // _LOT) if kind == _STOCK else abs(held) for (kind, _), held in self._held.items())
+        return sum(
+            -(-abs(held) // SHARES_PER_CONTRACT) if kind == _STOCK else abs(held)
+            for (kind, _), held in self._held.items()
+        )
 
 
 def _with_gaps(told: _Told, day: date, sampled: list[Moment]) -> Iterator[Moment]:

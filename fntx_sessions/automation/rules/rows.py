@@ -27,11 +27,10 @@ RETURNING {MOMENT_COLUMNS}, w.rule_claimed_until AS claimed_until, due.next_rule
 # Of what is `kept` of sessions: their standing, their decisions, the newest `most` of those, and events.
 WRITE = """
 rule_row AS (
-  INSERT INTO rule_states AS r (session_id, state, evaluated_at, clock_at, missing_since, retry_at, retries,
-    decision_seq)
-  SELECT session_id, state, now(), clock_at, CASE WHEN missing THEN now() END, retry_at, retries, decision_seq
+  INSERT INTO rule_states AS r (session_id, state, evaluated_at, missing_since, retry_at, retries, decision_seq)
+  SELECT session_id, state, now(), CASE WHEN missing THEN now() END, retry_at, retries, decision_seq
   FROM rule_kept
-  ON CONFLICT (session_id) DO UPDATE SET state = excluded.state, evaluated_at = now(), clock_at = excluded.clock_at,
+  ON CONFLICT (session_id) DO UPDATE SET state = excluded.state, evaluated_at = now(),
     missing_since = CASE WHEN excluded.missing_since IS NOT NULL THEN coalesce(r.missing_since, now()) END,
     retry_at = excluded.retry_at, retries = excluded.retries, decision_seq = excluded.decision_seq
 ), rule_decided AS (
@@ -51,8 +50,8 @@ rule_row AS (
   WHERE NOT EXISTS (SELECT FROM events e WHERE e.session_id = k.session_id AND e.event_id = t.event_id)
 )
 """
-COLUMNS = """state jsonb, clock_at timestamptz, missing boolean, retry_at timestamptz, retries integer,
-  decision_seq bigint, decisions jsonb, events jsonb, most integer"""
+COLUMNS = """state jsonb, missing boolean, retry_at timestamptz, retries integer, decision_seq bigint,
+  decisions jsonb, events jsonb, most integer"""
 # A claim that lapsed and is another's writes nothing. What a command made due meanwhile stays so. Rows are locked in
 # order, as saves do, so that two batches never wait for each other crosswise.
 _FINISH = text(f"""
@@ -135,7 +134,6 @@ def kept_json(kept: Sequence[Kept], most: int) -> Row | None:
     asked = last.standing.asked
     return {
         "state": last.standing.to_state(),
-        "clock_at": last.clock,
         "missing": last.standing.missing,
         "retry_at": asked.again_at if asked else None,
         "retries": asked.tries if asked else 0,

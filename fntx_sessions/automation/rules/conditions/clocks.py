@@ -5,13 +5,12 @@ from typing import Any
 
 from fntx_sessions.automation.rules.conditions.base import MARKET, Builtin, OneOf, Threshold, YesNo
 from fntx_sessions.automation.rules.conditions.hours import hours_today, last_close, local_time, lunch_until
-from fntx_sessions.automation.rules.conditions.values import before_clock, clock, days, flag, number
+from fntx_sessions.automation.rules.conditions.values import DAYS, before_clock, clock, days, flag, number
 from fntx_sessions.automation.rules.model import Facts, Reading
 
 _NO_TRADING = "no trading today"
 _DAY_MINUTES = 24 * 60
 _DURATION_MAX = 366 * _DAY_MINUTES
-_WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 def _market_open(facts: Facts, _value: Any) -> Reading:
@@ -70,7 +69,7 @@ def _minutes(first: datetime, last: datetime) -> float:
 
 
 def _day_of_week(facts: Facts, _value: Any) -> Reading:
-    return Reading(_WEEK[facts.calendar.local_date(facts.now).weekday()])
+    return Reading(DAYS[facts.calendar.local_date(facts.now).weekday()])
 
 
 def _duration(facts: Facts, _value: Any) -> Reading:

@@ -9,7 +9,7 @@ from typing import Any
 Check = Callable[[Any], Any]
 
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
-_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _NAME_MAX = 100
 _NAMES_MAX = 50
 _LIKE_A_TYPO = 0.9
@@ -73,10 +73,10 @@ def days(value: Any) -> list[str]:
 
 def _day(name: str) -> str:
     wanted = name.lower()
-    for day in _DAYS:
+    for day in DAYS:
         if wanted in (day, day[:3]):
             return day
-    raise ValueError(f"{name[:_NAME_MAX]!r} is not a day of the week", f"Days are {', '.join(_DAYS)}.")
+    raise ValueError(f"{name[:_NAME_MAX]!r} is not a day of the week", f"Days are {', '.join(DAYS)}.")
 
 
 def names(what: str, usual: tuple[str, ...]) -> Check:
