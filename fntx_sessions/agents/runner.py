@@ -11,11 +11,12 @@ import structlog
 from fntx_sessions.agents.actions import HostedDesk, Requests
 from fntx_sessions.agents.base import StepContext
 from fntx_sessions.agents.claims import HUNG
+from fntx_sessions.agents.containing import FAULTS, bounded_memory, checked_answer, checked_size
 from fntx_sessions.agents.measures import measures_of
 from fntx_sessions.agents.note import own_note
 from fntx_sessions.agents.registry import get_agent
 from fntx_sessions.agents.runtime import Runtime, Slot, account_view
-from fntx_sessions.agents.views import resident_mb, session_parts, slot_report
+from fntx_sessions.agents.views import resident_mb, session_parts, slot_report, state_bytes
 from fntx_sessions.automation.rules.hosted import judge_bar
 from fntx_sessions.automation.rules.judgement import Judged, Kept
 from fntx_sessions.automation.rules.moments import market_facts
@@ -23,6 +24,7 @@ from fntx_sessions.exceptions import Retryable, StaleEpoch
 from fntx_sessions.lifecycle import orders
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import Hold, SessionStatus, SessionType, Severity
+from fntx_sessions.settings import Settings
 from fntx_sessions.state.parts import GUARD
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.broker import begin_bar
@@ -57,17 +59,22 @@ def run_slice(desk: Desk, runtime: Runtime, deadline: float) -> Slice:
     """Step a session: one bar, or, in a backtest, bars until its day or the time (monotonic seconds) is over."""
     done = Slice(runtime, decisions_kept=desk.settings.rule_decisions_kept)
     try:
-        while not done.finished:
-            _bar(desk, runtime, done)
-            failpoint("step.bar")
-            asked = done.requests.pause or done.requests.suspend or done.requests.stop or done.judged
-            if asked or not runs_on(runtime) or time.monotonic() >= deadline:
-                break
+        with bounded_memory(desk.settings.hosted_memory_max_bytes):
+            _bars(desk, runtime, done, deadline)
     except StaleEpoch:
         done.stale = True
     finally:
         own_note().clear()
     return done
+
+
+def _bars(desk: Desk, runtime: Runtime, done: Slice, deadline: float) -> None:
+    while not done.finished:
+        _bar(desk, runtime, done)
+        failpoint("step.bar")
+        asked = done.requests.pause or done.requests.suspend or done.requests.stop or done.judged
+        if asked or not runs_on(runtime) or time.monotonic() >= deadline:
+            break
 
 
 def runs_on(runtime: Runtime) -> bool:
@@ -89,7 +96,7 @@ def _bar(desk: Desk, runtime: Runtime, done: Slice) -> None:
         hosted.board = Board(tick, runtime.rules, stressed=runtime.book.stressed)
         _begin(desk, runtime, hosted.board)
     context = _context(runtime, tick, hosted)
-    attempted, failed = _step_agents(runtime, context, hosted, desk.settings.hosted_hung_s)
+    attempted, failed = _step_agents(runtime, context, hosted, desk.settings)
     attempted, failed = attempted + hosted.calls, failed + hosted.calls_failed
     _collect(runtime, context, done, {"attempted": attempted, "failed": failed})
     _measure(desk, context, done, attempted, failed)
@@ -134,8 +141,8 @@ def _context(runtime: Runtime, tick: MarketTick | None, hosted: HostedDesk) -> S
     )
 
 
-def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk, limit_s: float) -> tuple[int, int]:
-    """Step each agent; one that raises harms nobody else, one that takes `limit_s` is noted.
+def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk, settings: Settings) -> tuple[int, int]:
+    """Step each agent; one that fails harms nobody else, one that takes too long is noted.
 
     Returns (attempted, failed).
     """
@@ -148,14 +155,14 @@ def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk, lim
         own_note().write(str(runtime.session_id), slot.name)
         began, spent = time.perf_counter(), time.process_time()
         try:
-            slot.state = get_agent(slot.name.removeprefix(GUARD)).step(slot.state, context)
+            _step_agent(slot, context, settings)
         except (StaleEpoch, Retryable):
             raise
-        except Exception as error:  # noqa: BLE001 - any fault of an agent is the agent's own, and is charged to it
+        except FAULTS as error:
             failed += 1
             _charge(runtime, slot, hosted, error)
         took_s = time.perf_counter() - began
-        if took_s >= limit_s:
+        if took_s >= settings.hosted_hung_s:
             runtime.failures[HUNG] = runtime.failures.get(HUNG, 0) + 1
         slot.milliseconds += took_s * 1000
         slot.cpu_ms = (time.process_time() - spent) * 1000
@@ -163,7 +170,17 @@ def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk, lim
     return len(slots), failed
 
 
-def _charge(runtime: Runtime, slot: Slot, hosted: HostedDesk, error: Exception) -> None:
+def _step_agent(slot: Slot, context: StepContext, settings: Settings) -> None:
+    """Step one agent; where its step or what it returns is at fault, its memory is what it was before."""
+    try:
+        state = checked_answer(get_agent(slot.name.removeprefix(GUARD)).step(slot.state, context))
+        slot.keep(state, checked_size(state_bytes(state), settings.max_part_bytes))
+    except BaseException:
+        slot.go_back()
+        raise
+
+
+def _charge(runtime: Runtime, slot: Slot, hosted: HostedDesk, error: BaseException) -> None:
     slot.errors += 1
     runtime.failures[slot.name] = runtime.failures.get(slot.name, 0) + 1
     what = f"{slot.name} failed: {type(error).__name__}: {error}"

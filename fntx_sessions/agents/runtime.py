@@ -62,7 +62,10 @@ SELECT max(timestamp) FROM fills WHERE session_id = :session_id
 
 @dataclass(slots=True)
 class Slot:
-    """One agent of a session: its memory and the counters of its AgentState. cpu_ms: of its last step."""
+    """One agent of a session: its memory and the counters of its AgentState. cpu_ms: of its last step.
+
+    kept: the memory as JSON, as it was before a step that is under way.
+    """
 
     name: str
     state: State = field(default_factory=dict)
@@ -72,6 +75,15 @@ class Slot:
     milliseconds: float = 0.0
     cpu_ms: float = 0.0
     quarantined: bool = False
+    kept: bytes = b"{}"
+
+    def keep(self, state: State, kept: bytes) -> None:
+        """Take over what a step made of the memory, and the same as JSON."""
+        self.state, self.kept = state, kept
+
+    def go_back(self) -> None:
+        """Let the memory be that of before a step that failed, whatever that did to it."""
+        self.state = orjson.loads(self.kept)
 
 
 @dataclass(slots=True)
@@ -268,11 +280,13 @@ def _slot(name: str, part: bytes | None) -> Slot:
     if part is None:
         return Slot(name)
     known = orjson.loads(part)
+    state = known.get("internal_state", {})
     return Slot(
         name,
-        known.get("internal_state", {}),
+        state,
         known.get("actions_taken", 0),
         known.get("decisions_made", 0),
         known.get("errors_encountered", 0),
         known.get("processing_time_ms", 0.0),
+        kept=orjson.dumps(state),
     )

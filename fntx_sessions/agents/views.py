@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from fntx_sessions.agents.base import StepContext
+from fntx_sessions.agents.base import State, StepContext
 from fntx_sessions.agents.runtime import Runtime, Slot
 from fntx_sessions.schemas import SessionStatus
 from fntx_sessions.state.parts import MARKET, TRADING, agent_part
@@ -22,7 +22,7 @@ def agent_bytes(slot: Slot, now: datetime) -> bytes:
             "agent_id": slot.name,
             "status": "quarantined" if slot.quarantined else "ready",
             "last_update": now,
-            "internal_state": slot.state,
+            "internal_state": orjson.Fragment(slot.kept),
             "actions_taken": slot.actions,
             "decisions_made": slot.decisions,
             "errors_encountered": slot.errors,
@@ -31,6 +31,11 @@ def agent_bytes(slot: Slot, now: datetime) -> bytes:
         },
         default=_plain,
     )
+
+
+def state_bytes(state: State) -> bytes:
+    """Return an agent's state as JSON; raises TypeError for what no JSON can hold."""
+    return orjson.dumps(state, default=_plain)
 
 
 def session_parts(runtime: Runtime, context: StepContext) -> dict[str, bytes]:
@@ -56,4 +61,6 @@ def resident_mb() -> float:
 
 
 def _plain(value: Any) -> Any:
-    return float(value) if isinstance(value, Decimal) else str(value)
+    if isinstance(value, Decimal):
+        return float(value)
+    raise TypeError
