@@ -6,6 +6,7 @@
     ├── Retryable                the same call may work later; nothing was done
     │   ├── Unavailable          a store, the broker or a worker is out of reach
     │   ├── Busy                 a row stayed locked longer than we wait
+    │   ├── TooMuch              an agent reports more than is taken now
     │   └── OutcomeUnknown       sent, not answered in time: ask again under the same command id
     ├── Rejected                 refused for a reason; the same call will be refused again
     │   ├── InvalidArgument      one field is wrong; names it and the fix
@@ -15,6 +16,9 @@
     │   ├── PreconditionFailed   legal, but not now
     │   ├── CommandConflict      this command id was used with other arguments
     │   ├── StaleEpoch           the writer was superseded; it must rejoin
+    │   ├── NotJoined            an agent that has not joined, or that Redis has forgotten; it must join
+    │   ├── Superseded           another process joined as the same agent; only the newest may speak
+    │   ├── FellBehind           events were let go of before this agent read them; it must join again
     │   ├── OrderRefused         the order gate said no
     │   ├── TooLarge             more than this process takes into memory at once
     │   ├── Shredded             the session's key was destroyed on purpose: nothing of it can be read again
@@ -149,6 +153,13 @@ class OutcomeUnknown(Retryable):
     )
 
 
+class TooMuch(Retryable):
+    """An agent reports faster than it may, or more than waits already; nothing was written."""
+
+    facts = ("session_id", "agent", "detail")
+    sentence = "{agent} reports more than session {session_id} takes now: {detail}. Report again in a moment."
+
+
 class InvalidArgument(Rejected):
     """One field is wrong: names it, says what is wrong and how to put it right."""
 
@@ -214,6 +225,33 @@ class StaleEpoch(Rejected):
 
     facts = ("session_id", "epoch", "current_epoch")
     sentence = "session {session_id} is at epoch {current_epoch}, yours is {epoch}: rejoin the session."
+
+
+class NotJoined(Rejected):
+    """An agent that has not joined the session, or whose joining Redis has lost; nothing was written."""
+
+    facts = ("session_id", "agent", "detail")
+    sentence = "{agent} has not joined session {session_id}: {detail}. Join it, then report again."
+
+
+class Superseded(Rejected):
+    """Another process joined as the same agent later; nothing was written."""
+
+    facts = ("session_id", "agent")
+    sentence = (
+        "{agent} of session {session_id} has joined again elsewhere, and only the newest may speak. End this process; "
+        "if it is the right one, end the other and join again."
+    )
+
+
+class FellBehind(Rejected):
+    """Events were let go of before this agent acknowledged them."""
+
+    facts = ("session_id", "agent", "position", "oldest")
+    sentence = (
+        "{agent} has acknowledged the events of session {session_id} up to {position}, the oldest kept is {oldest}: "
+        "join again, which says how things are now."
+    )
 
 
 class OrderRefused(Rejected):

@@ -5,16 +5,15 @@ keeps its id however often it is sent, so that asking often acts once.
 """
 
 import asyncio
-import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from pydantic import SecretStr
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 from redis.exceptions import RedisError
 
+from fntx_sessions.caller.address import redis_url
 from fntx_sessions.caller.answers import Answer, Answers, Expected, shut_down
 from fntx_sessions.caller.producer import COMMANDS, QUERIES, START_REDIS, THREADS, Message, NotSent, Producer
 from fntx_sessions.exceptions import FntxError, InvalidArgument, OutcomeUnknown, Retryable, Unavailable
@@ -40,7 +39,7 @@ class Caller:
 
     def __init__(self, settings: Settings | None = None, token: str | None = None) -> None:
         self.settings = settings or get_settings()
-        url = _redis_url(self.settings)
+        url = redis_url(self.settings)
         self._answers = Answers(url, self.settings)
         self._producer = Producer(self.settings, url, token)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fntx-send")
@@ -263,16 +262,3 @@ def _own_deadline_s(outcome: Outcome) -> float:
     if deadline is None or outcome.at is None:
         return 0.0
     return (datetime.fromisoformat(deadline) - outcome.at).total_seconds() + _SWEEP_GRACE_S
-
-
-def _redis_url(settings: Settings) -> str:
-    """Return the configured Redis, or that of the stack that runs in this user's folder; raises Unavailable."""
-    url: SecretStr | None = settings.redis_url
-    if url is not None:
-        return url.get_secret_value()
-    from fntx_sessions.stack.addresses import REDIS, adopt_local_stack  # noqa: PLC0415 - psutil, supervisor
-
-    environment = dict(os.environ)
-    if adopt_local_stack(environment) and REDIS in environment:
-        return environment[REDIS]
-    raise Unavailable("Redis", "no address is configured", START_REDIS)
