@@ -8,37 +8,23 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from uuid import UUID
 
-import orjson
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from fntx_sessions.caller.stored import Answer, answer_key, read_answer
 from fntx_sessions.exceptions import StackError
 from fntx_sessions.settings import Settings
 
-Answer = dict[str, Any]
 # Not structlog: a service that holds a manager need not have set it up, and then it prints to stdout.
 log = logging.getLogger(__name__)
 
-_KEY = "celery-task-meta-"
 _BATCH = 500
 # (seconds since the newest question, pause before the next look)
 _PACE_S = ((0.05, 0.002), (0.5, 0.01), (5.0, 0.05), (float("inf"), 0.25))
 _PAUSE_PER_WAITER_S = 20e-6
 _PAUSE_AFTER_ERROR_S = 0.25
-# The worker was lost, or a limit ended the task: there is an end, but not an answer.
-_ENDED_WITHOUT_ANSWER = frozenset({"FAILURE", "REVOKED"})
-LOST: Answer = {
-    "state": "unavailable",
-    "error": {
-        "error": "Unavailable",
-        "family": "retryable",
-        "facts": {"what": "a worker", "detail": "it ended before it answered", "fix": "Ask again."},
-        "message": "a worker is out of reach: it ended before it answered. Ask again.",
-    },
-}
 
 
 class Answers:
@@ -81,7 +67,7 @@ class Answers:
     async def forget(self, task_id: UUID) -> None:
         """Delete a stored answer, so that the next one is seen; Redis away: it is not seen either, and not an error."""
         try:
-            await self._redis.unlink(f"{_KEY}{task_id}")
+            await self._redis.unlink(answer_key(task_id))
         except RedisError as error:
             log.debug("answer not forgotten: %s", error)
 
@@ -114,9 +100,9 @@ class Answers:
         found: dict[UUID, Answer] = {}
         for start in range(0, len(task_ids), _BATCH):
             batch = task_ids[start : start + _BATCH]
-            stored = await self._redis.mget([f"{_KEY}{task_id}" for task_id in batch])
+            stored = await self._redis.mget([answer_key(task_id) for task_id in batch])
             for task_id, data in zip(batch, stored, strict=True):
-                answer = None if data is None else _answer(data)
+                answer = None if data is None else read_answer(data)
                 if answer is not None:
                     found[task_id] = answer
         return found
@@ -153,12 +139,3 @@ class Expected:
 def shut_down() -> StackError:
     """Return the error for whoever asks, or still waits, after the end."""
     return StackError("this manager was shut down", "Initialize it again, or ask through another.")
-
-
-def _answer(data: bytes | str) -> Answer | None:
-    """Return what a task answered; None while Celery still tries."""
-    meta = orjson.loads(data)
-    if meta["status"] == "SUCCESS":
-        result: Answer = meta["result"]
-        return result
-    return LOST if meta["status"] in _ENDED_WITHOUT_ANSWER else None

@@ -14,8 +14,9 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from redis.exceptions import RedisError
 
 from fntx_sessions.caller.address import redis_url
-from fntx_sessions.caller.answers import Answer, Answers, Expected, shut_down
+from fntx_sessions.caller.answers import Answers, Expected, shut_down
 from fntx_sessions.caller.producer import COMMANDS, QUERIES, START_REDIS, THREADS, Message, NotSent, Producer
+from fntx_sessions.caller.stored import Answer
 from fntx_sessions.exceptions import FntxError, InvalidArgument, OutcomeUnknown, Retryable, Unavailable
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.settings import Settings, get_settings
