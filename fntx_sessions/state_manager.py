@@ -4,7 +4,8 @@ from typing import Any, Unpack
 from uuid import UUID
 
 from fntx_sessions.caller.fresh import learn_everywhere
-from fntx_sessions.caller.manager import Asking, Manager, as_id
+from fntx_sessions.caller.ids import as_id
+from fntx_sessions.caller.manager import Asking, Manager
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.schemas import SessionCheckpoint, SessionRecoveryPlan, SessionStatus, TradingSession
@@ -38,7 +39,7 @@ class SessionStateManager(Manager):
 
     async def list_checkpoints(self, session: Session, limit: int = 10) -> list[SessionCheckpoint]:
         """Return the last `limit` checkpoints, newest first, without their states."""
-        found = await self._query("fntx.sessions.checkpoints", {"session_id": _id(session), "limit": limit})
+        found = await self._query("fntx.sessions.checkpoints", {"session_id": await self._id(session), "limit": limit})
         return [SessionCheckpoint.model_validate(one) for one in found]
 
     async def get_checkpoint(self, session: Session, checkpoint_id: Id, *, states: bool = True) -> SessionCheckpoint:
@@ -46,7 +47,7 @@ class SessionStateManager(Manager):
 
         Raises NotFound, and IntegrityError naming what is damaged.
         """
-        arguments = {**_one(session, checkpoint_id), "states": states}
+        arguments = {**await self._one(session, checkpoint_id), "states": states}
         return SessionCheckpoint.model_validate(await self._query("fntx.sessions.get_checkpoint", arguments))
 
     async def verify_checkpoint(self, session: Session, checkpoint_id: Id) -> SessionCheckpoint:
@@ -55,7 +56,7 @@ class SessionStateManager(Manager):
         A damaged one is written again from a sound copy in another tier (`read_from`), with an event; where there is
         none it stays unverified, with an event that says what is wrong.
         """
-        found = await self._query("fntx.sessions.verify", _one(session, checkpoint_id))
+        found = await self._query("fntx.sessions.verify", await self._one(session, checkpoint_id))
         return SessionCheckpoint.model_validate(found["checkpoint"])
 
     async def restore_from_checkpoint(
@@ -80,7 +81,7 @@ class SessionStateManager(Manager):
 
     async def validate_session_state(self, session: Session) -> dict[str, Any]:
         """Return ``{"valid": bool, "errors": [...], "warnings": [...]}`` of the state there is now, by path."""
-        found: dict[str, Any] = await self._query("fntx.sessions.validate", {"session_id": _id(session)})
+        found: dict[str, Any] = await self._query("fntx.sessions.validate", {"session_id": await self._id(session)})
         return found
 
     async def create_recovery_plan(
@@ -88,7 +89,7 @@ class SessionStateManager(Manager):
     ) -> SessionRecoveryPlan:
         """Return what a recovery would try, in its order; nothing is changed. checkpoint_id: that one and no other."""
         named = None if checkpoint_id is None else as_id(checkpoint_id, "checkpoint_id")
-        arguments = {"session_id": _id(session), "checkpoint_id": named, "accept_identity": accept_identity}
+        arguments = {"session_id": await self._id(session), "checkpoint_id": named, "accept_identity": accept_identity}
         plan = SessionRecoveryPlan.model_validate(await self._query("fntx.sessions.plan", arguments))
         return plan.model_copy(update={"named_checkpoint_id": named})
 
@@ -147,14 +148,11 @@ class SessionStateManager(Manager):
         return await self._command("pin", session, {**arguments, "checkpoint_id": named}, asking)
 
     async def _command(self, verb: str, session: Session, arguments: dict[str, Any], asking: Asking) -> Outcome:
-        outcome = await self._outcome(verb, {"session_id": _id(session), **arguments}, asking)
+        outcome = await self._outcome(
+            f"fntx.sessions.{verb}", {"session_id": await self._id(session), **arguments}, asking
+        )
         learn_everywhere(outcome, session if isinstance(session, TradingSession) else None)
         return outcome.raise_for_refusal()
 
-
-def _id(session: Session) -> UUID:
-    return session.session_id if isinstance(session, TradingSession) else as_id(session)
-
-
-def _one(session: Session, checkpoint_id: Id) -> dict[str, UUID]:
-    return {"session_id": _id(session), "checkpoint_id": as_id(checkpoint_id, "checkpoint_id")}
+    async def _one(self, session: Session, checkpoint_id: Id) -> dict[str, UUID]:
+        return {"session_id": await self._id(session), "checkpoint_id": as_id(checkpoint_id, "checkpoint_id")}

@@ -1,14 +1,20 @@
 """What both managers are: something that is initialized, asked, and shut down, on one event loop."""
 
 import asyncio
+import os
 from types import TracebackType
 from typing import Any, Self, TypedDict
 from uuid import UUID
 
 from fntx_sessions.caller.caller import Caller
-from fntx_sessions.exceptions import InvalidArgument, StackError
+from fntx_sessions.caller.ids import as_id, only, prefix_question, whole_or_prefix
+from fntx_sessions.exceptions import StackError
 from fntx_sessions.lifecycle.change import Outcome
+from fntx_sessions.schemas import TradingSession
 from fntx_sessions.settings import Settings, get_settings
+
+# A whole id, or its first characters (4 or more) where they fit one session alone.
+SessionId = UUID | str
 
 
 class Asking(TypedDict, total=False):
@@ -32,6 +38,7 @@ class Manager:
         self._token = token
         self._caller: Caller | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
 
     async def initialize(self) -> None:
         """Connect; raises Unavailable when Redis is out of reach. Doing it twice does it once."""
@@ -54,19 +61,31 @@ class Manager:
 
     def _asked(self) -> Caller:
         loop = asyncio.get_running_loop()
+        if self._pid != os.getpid():
+            # A forked child: what there was is its parent's, see `Caller`.
+            self._caller, self._pid = None, os.getpid()
         if self._caller is None:
             self._caller, self._loop = Caller(self._settings, self._token), loop
         if self._loop is not loop:
             raise StackError("this manager belongs to another event loop", "Make one manager for each loop.")
         return self._caller
 
-    async def _outcome(self, verb: str, arguments: dict[str, Any], asking: Asking) -> Outcome:
-        """Do ``fntx.sessions.<verb>`` and return its outcome, refused or not."""
+    async def _id(self, session: TradingSession | SessionId) -> UUID:
+        """Return a session's whole id; raises InvalidArgument, and NotFound where none begins so."""
+        if isinstance(session, TradingSession):
+            return session.session_id
+        found = session if isinstance(session, UUID) else whole_or_prefix(str(session))
+        if isinstance(found, UUID):
+            return found
+        return only(str(session), await self._query("fntx.sessions.list", prefix_question(found)))
+
+    async def _outcome(self, task: str, arguments: dict[str, Any], asking: Asking) -> Outcome:
+        """Do the command `task` and return its outcome, refused or not."""
         if asking.get("expected_version") is not None:
             arguments = {**arguments, "expected_version": asking["expected_version"]}
         command_id = asking.get("command_id")
         return await self._asked().command(
-            f"fntx.sessions.{verb}",
+            task,
             arguments,
             command_id=None if command_id is None else as_id(command_id, "command_id"),
             deadline_s=asking.get("deadline_s"),
@@ -74,18 +93,3 @@ class Manager:
 
     async def _query(self, task: str, arguments: dict[str, Any]) -> Any:
         return await self._asked().query(task, arguments)
-
-
-_WHERE = {
-    "checkpoint_id": "Copy it from `fntx checkpoints ID`.",
-    "command_id": "Make one with uuid4(), and keep it to ask again.",
-}
-
-
-def as_id(value: UUID | str, field: str = "session_id") -> UUID:
-    """Return an id given as UUID or text; raises InvalidArgument naming `field`."""
-    try:
-        return value if isinstance(value, UUID) else UUID(str(value))
-    except ValueError:
-        fix = _WHERE.get(field, "Copy it from `fntx ls`.")
-        raise InvalidArgument(field, f"{str(value)[:60]!r} is not a UUID", fix) from None

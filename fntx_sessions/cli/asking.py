@@ -5,14 +5,12 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from fntx_sessions.exceptions import InvalidArgument, NotFound, Unavailable
+from fntx_sessions.caller.ids import only, prefix_question, whole_or_prefix
+from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.stack import adopt_local_stack
 
 Answer = dict[str, Any]
-LEAST_PREFIX = 4
-_FULL_ID = 32
-_SHOWN = 3
 
 
 class Line:
@@ -49,28 +47,15 @@ class Line:
 
         Raises InvalidArgument when it is neither or fits several, NotFound when it fits none.
         """
-        digits = given.strip().lower().replace("-", "")
-        if not digits or set(digits) - set("0123456789abcdef") or len(digits) > _FULL_ID:
-            raise InvalidArgument("session id", f"{given[:50]!r} is not one", "Copy it from `fntx ls`.")
-        if len(digits) == _FULL_ID:
-            return UUID(digits)
-        if len(digits) < LEAST_PREFIX:
-            raise InvalidArgument("session id", f"{given!r} is too short", f"Give {LEAST_PREFIX} characters or more.")
-        return _only(given, self.query("sessions.list", id_prefix=digits, include_children=True, limit=_SHOWN + 1))
+        found = whole_or_prefix(given, "session id")
+        if isinstance(found, UUID):
+            return found
+        return only(given, self.query("sessions.list", **prefix_question(found)), "session id")
 
     def close(self) -> None:
         """End it."""
         self._runner.run(self._caller.close())
         self._runner.close()
-
-
-def _only(given: str, found: list[Answer]) -> UUID:
-    if not found:
-        raise NotFound("session", given, "See `fntx ls`.")
-    if len(found) > 1:
-        listed = ", ".join(row["session_id"] for row in found[:_SHOWN]) + (" ..." if len(found) > _SHOWN else "")
-        raise InvalidArgument("session id", f"{given!r} fits several sessions: {listed}", "Give more of it.")
-    return UUID(found[0]["session_id"])
 
 
 @lru_cache(maxsize=1)

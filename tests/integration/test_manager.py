@@ -351,7 +351,7 @@ def test_what_is_not_there_is_named(desk: RunningDesk) -> None:
         ):
             with pytest.raises(NotFound, match="session"):
                 await ask(uuid4())
-        with pytest.raises(InvalidArgument, match="abc123"):
+        with pytest.raises(NotFound, match="abc123"):
             await manager.recover_session("abc123")
         with pytest.raises(NotFound, match="Paper Trading"):
             await manager.create_session_from_template("Day Trading")
