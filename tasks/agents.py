@@ -1,15 +1,27 @@
-"""fntx.agents.*: what agents of other services tell."""
+"""fntx.agents.*: how agents of other services take part."""
 
 from typing import Any
 
-from fntx_sessions.lifecycle import roster
-from fntx_sessions.lifecycle.roster import ReadyArguments
+from fntx_sessions.agents import joining
+from fntx_sessions.agents.joining import AgentArguments, JoinArguments
 from fntx_sessions.security.actor import Actor
 from tasks.base import command
 from tasks.desk import desk
 
 
+@command("fntx.agents.join")
+def join(actor: Actor, arguments: JoinArguments) -> dict[str, Any]:
+    """Give an agent of another service its ticket, the session as it stands, and how to report."""
+    return joining.join(desk(), actor, arguments)
+
+
 @command("fntx.agents.ready")
-def ready(actor: Actor, arguments: ReadyArguments) -> dict[str, Any]:
+def ready(actor: Actor, arguments: AgentArguments) -> dict[str, Any]:
     """Note that an agent is ready; a start that waits for it goes on."""
-    return roster.mark_ready(desk().engine, actor, arguments)
+    return joining.ready(desk(), actor, arguments)
+
+
+@command("fntx.agents.leave")
+def leave(actor: Actor, arguments: AgentArguments) -> dict[str, Any]:
+    """Note that an agent is gone; its ticket is no good any more."""
+    return joining.leave(desk(), actor, arguments)

@@ -2,7 +2,7 @@
 
 Fields: ``epoch`` (the fence), ``revision`` (raised once by each report that changed something), ``size`` (bytes of all
 parts), ``part:<name>``, ``rev:<name>`` (the revision at which the part last changed), ``mark:<name>`` (of its last
-write, never twice the same), ``beat:<agent>`` (ms).
+write, never twice the same), ``beat:<agent>`` (ms). Those of agents of other services are in `agent_doors`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,14 @@ import redis
 from fntx_sessions.exceptions import FntxError, StaleEpoch
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.parts import Known, agent_part, checked_report, restorable
-from fntx_sessions.state.redis_client import ask_many, key, redis_errors, translate
+from fntx_sessions.state.redis_client import ask_many, key, translate
 from fntx_sessions.state.scripts import Call, Script, Value
 
-_REPORT = Script("live_report.lua")
+_REPORT = Script("live_parts.lua", "live_report.lua")
 _FENCE = Script("live_fence.lua")
 _RESTORE = Script("live_restore.lua")
 _READ = Script("live_read.lua")
+_DROP = Script("live_drop.lua")
 
 NO_FENCE = "missing"
 # As redis-py would pack it; asked of every session every few seconds, so worth having at hand.
@@ -131,9 +132,11 @@ class LiveState:
         return [_mark(fields) for fields in self._ask(_HMGET, session_ids)]
 
     def drop(self, session_id: UUID) -> None:
-        """Let a closed session's live state expire after `hot_ttl_s`; raising its fence again keeps it."""
-        with redis_errors():
-            self._redis.expire(_live(session_id), self._settings.hot_ttl_s)
+        """Let a closed session's live state expire after `hot_ttl_s`; raising its fence again keeps it.
+
+        Agents of other services report to it no more.
+        """
+        _DROP.run(self._redis, _live(session_id), self._settings.hot_ttl_s)
 
     def _ask(self, command: bytes, session_ids: Sequence[UUID]) -> list[Any]:
         names = [_live(one).encode() for one in session_ids]

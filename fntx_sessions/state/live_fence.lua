@@ -7,5 +7,6 @@ if asked <= current then return current end
 redis.call('HSETNX', key, 'revision', 0)
 redis.call('HSETNX', key, 'size', 0)
 redis.call('HSET', key, 'epoch', asked)
+redis.call('HDEL', key, 'closed')
 redis.call('PERSIST', key)
 return asked

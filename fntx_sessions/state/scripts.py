@@ -16,19 +16,21 @@ Call = tuple[str, Sequence[Value]]
 
 
 class Script:
-    """One Lua file of this package, acting on one key."""
+    """Lua files of this package one after the other, as one script that acts on the keys of one session."""
 
-    def __init__(self, file: str) -> None:
-        self._text = resources.files("fntx_sessions.state").joinpath(file).read_text()
-        self._digest = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+    def __init__(self, *files: str) -> None:
+        folder = resources.files("fntx_sessions.state")
+        self.text = "".join(folder.joinpath(file).read_text() for file in files)
+        self._digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
-    def run(self, client: redis.Redis, key: str, *values: Value) -> Any:
-        """Run on `key` in one round trip; raises Unavailable."""
+    def run(self, client: redis.Redis, keys: str | tuple[str, ...], *values: Value) -> Any:
+        """Run on one key, or several, in one round trip; raises Unavailable."""
+        named = (keys,) if isinstance(keys, str) else keys
         with redis_errors():
             try:
-                return client.evalsha(self._digest, 1, key, *values)
+                return client.evalsha(self._digest, len(named), *named, *values)
             except NoScriptError:
-                return client.eval(self._text, 1, key, *values)
+                return client.eval(self.text, len(named), *named, *values)
 
     def run_many(self, client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
         """Run every (key, values) in one pipeline and return the answers in order; raises Unavailable."""
@@ -36,7 +38,7 @@ class Script:
         if any(isinstance(answer, NoScriptError) for answer in answers):
             # All or none were refused: a server forgets scripts only as a whole, on a restart or a flush.
             with redis_errors():
-                client.script_load(self._text)
+                client.script_load(self.text)
             answers = self._pipeline(client, calls)
         for answer in answers:
             if isinstance(answer, redis.RedisError):

@@ -7,6 +7,8 @@ import pytest
 from hosting import ANN, SYSTEM, Hosting, make_hosting, request, shared
 from sqlalchemy import text
 
+from fntx_sessions.agents import joining
+from fntx_sessions.agents.joining import AgentArguments
 from fntx_sessions.automation import bulk, halt_rows, halts
 from fntx_sessions.automation.halt_arguments import HaltArguments, ListArguments, ReleaseArguments, Scope
 from fntx_sessions.cli import halt_way
@@ -27,7 +29,6 @@ from fntx_sessions.exceptions import (
 )
 from fntx_sessions.lifecycle import machine, orders
 from fntx_sessions.lifecycle.halting import SHARED
-from fntx_sessions.lifecycle.roster import ReadyArguments, mark_ready
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.settings import get_settings
@@ -102,13 +103,12 @@ def test_a_halt_refuses_starts_and_resumes_and_says_which(hosting):
             assert part in str(error)
 
 
-def test_a_start_that_waits_is_refused_when_the_sweep_takes_it_up(hosting):
+def test_a_start_that_waits_is_refused_when_its_agent_comes(hosting):
     """Its agent comes while the halt stands: the command is refused, naming the halt; nothing waits any more."""
     session_id, command_id = waiting_start(hosting)
     agent = Actor("their-planner", frozenset({"agent"}))
     halt(hosting, "all")
-    mark_ready(hosting.desk.engine, agent, ReadyArguments(session_id=session_id, agent="TheirPlanner"))
-    assert hosting.finish() == {"start_refused": 1}
+    joining.ready(hosting.desk, agent, AgentArguments(session_id=session_id, agent="TheirPlanner"))
     with pytest.raises(PreconditionFailed, match="all is halted by ann"):
         machine.stored_outcome(hosting.desk.engine, command_id).raise_for_refusal()
     assert (status(hosting, session_id), hosting.row(session_id)["pending"]) == (S.INITIALIZING, None)

@@ -9,11 +9,12 @@ from uuid import uuid4
 import pytest
 from hosting import DAY, FEED, PUT, SYSTEM, Hosting, S, T, make_hosting, shared
 
+from fntx_sessions.agents import joining
+from fntx_sessions.agents.joining import AgentArguments
 from fntx_sessions.automation import pending
 from fntx_sessions.exceptions import Forbidden, NotFound, PreconditionFailed, Unavailable
 from fntx_sessions.lifecycle import machine, orders
 from fntx_sessions.lifecycle.reads.history import get_outcome
-from fntx_sessions.lifecycle.roster import ReadyArguments, mark_ready
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state import checkpoints
 from fntx_sessions.state.live import LiveState, Report
@@ -54,9 +55,8 @@ def test_a_start_waits_for_remote_agents_and_the_same_command_is_answered(hostin
     assert hosting.ask(T.START, session_id, command_id=command_id).state == "pending"
     assert hosting.row(session_id)["status"] == S.INITIALIZING
     agent = Actor("their-planner", frozenset({"agent"}))
-    told = mark_ready(hosting.desk.engine, agent, ReadyArguments(session_id=session_id, agent="TheirPlanner"))
-    assert (told["status"], told["epoch"]) == (S.INITIALIZING, 0)
-    assert hosting.finish() == {"start_done": 1}
+    told = joining.ready(hosting.desk, agent, AgentArguments(session_id=session_id, agent="TheirPlanner"))
+    assert (told["status"], told["epoch"]) == (S.ACTIVE, 1), "the last one ready, nobody waits for a sweep"
     assert stored(hosting, command_id).state == "done"
     row = hosting.row(session_id)
     assert (row["status"], row["pending"], row["epoch"], row["pending_due_at"]) == (S.ACTIVE, None, 1, None)
@@ -68,10 +68,10 @@ def test_only_an_agent_of_the_roster_can_be_ready_and_only_an_agent_may_say_so(h
     session_id, _ = waiting_start(hosting)
     agent = Actor("their-planner", frozenset({"agent"}))
     with pytest.raises(NotFound, match="Nobody"):
-        mark_ready(hosting.desk.engine, agent, ReadyArguments(session_id=session_id, agent="Nobody"))
+        joining.ready(hosting.desk, agent, AgentArguments(session_id=session_id, agent="Nobody"))
     operator = Actor("ann", frozenset({"operator"}))
     with pytest.raises(Forbidden, match="may not report"):
-        mark_ready(hosting.desk.engine, operator, ReadyArguments(session_id=session_id, agent="TheirPlanner"))
+        joining.ready(hosting.desk, operator, AgentArguments(session_id=session_id, agent="TheirPlanner"))
     assert hosting.finish() == {"waiting": 1}
 
 

@@ -1,0 +1,231 @@
+"""How agents of other services take part: they join with a token and get a ticket, say that they are ready, leave.
+
+Of two processes that join as one agent the later one speaks for it. Hosted agents have nothing to do with this.
+"""
+
+import hashlib
+import secrets
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+from pydantic import Field
+from sqlalchemy import text
+
+from fntx_sessions.automation.pending import finish_session
+from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.database.hosting import TRADED_ELSEWHERE
+from fntx_sessions.exceptions import FntxError, InvalidArgument, NotFound
+from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.schemas import Model, SessionStatus
+from fntx_sessions.security.actor import Actor, system_actor
+from fntx_sessions.security.roles import REPORT, authorize
+from fntx_sessions.state import agent_doors
+from fntx_sessions.state.live import LiveState
+from fntx_sessions.state.loading import load
+from fntx_sessions.state.parts import MARKET, TRADING, agent_part
+from fntx_sessions.state.tiers.base import Ref
+
+log = structlog.get_logger(__name__)
+_TICKET_BYTES = 24
+
+_FIND = text("""
+SELECT s.status, s.version, s.epoch, s.roster, g.agent IS NOT NULL AS invited, coalesce(g.hosted, false) AS hosted
+FROM sessions s LEFT JOIN session_agents g ON g.session_id = s.session_id AND g.agent = :agent
+WHERE s.session_id = :session_id
+""")
+# Who joined before may have left records that nobody has taken in yet: that it joined stays until they are.
+_JOIN = text("""
+WITH before AS (
+  SELECT joined_at, ticket_hash FROM session_agents WHERE session_id = :session_id AND agent = :agent FOR UPDATE
+), joined AS (
+  UPDATE session_agents SET joined_at = now(), joined_by = :actor, ticket_hash = :ticket_hash
+  WHERE session_id = :session_id AND agent = :agent
+)
+INSERT INTO events (event_id, session_id, event_type, event_category, severity, source_agent, description)
+SELECT gen_random_uuid(), :session_id, 'agent_joined', 'agents', 'info', :agent, :agent || ' joined as ' || :actor ||
+  CASE WHEN ticket_hash IS NULL THEN '' ELSE '; who spoke for it before is superseded' END FROM before
+""")
+# A start that waits for this agent is looked at by the next pending sweep, or sooner.
+_READY = text("""
+WITH ready AS (
+  UPDATE session_agents SET ready_at = coalesce(ready_at, now()) WHERE session_id = :session_id AND agent = :agent
+)
+UPDATE session_work SET pending_due_at = now() WHERE session_id = :session_id AND pending_due_at IS NOT NULL
+""")
+_AWAITED = text("""
+SELECT s.pending ->> 'trigger' = 'start_session' AND NOT EXISTS (SELECT FROM session_agents g
+  WHERE g.session_id = s.session_id AND g.required AND g.ready_at IS NULL) FROM sessions s
+WHERE s.session_id = :session_id
+""")
+_LEAVE = text("""
+WITH left_now AS (
+  UPDATE session_agents SET ready_at = NULL, ticket_hash = NULL WHERE session_id = :session_id AND agent = :agent
+    AND (ready_at IS NOT NULL OR ticket_hash IS NOT NULL)
+  RETURNING session_id
+)
+INSERT INTO events (event_id, session_id, event_type, event_category, severity, source_agent, description)
+SELECT gen_random_uuid(), session_id, 'agent_left', 'agents', 'warning', :agent, :agent || ' left, told by ' || :actor
+FROM left_now
+""")
+_FACTS = text(f"""
+SELECT s.session_id, s.status, s.version, s.epoch, s.roster, s.session_type, s.config, s.risk_parameters,
+  s.enabled_strategies, s.strategy_parameters, w.last_saved_at, NOT {TRADED_ELSEWHERE} AS traded_here,
+  EXISTS (SELECT FROM session_agents g WHERE g.session_id = s.session_id AND g.hosted
+    AND g.agent = 'EnvironmentWatcherAgent') AS watched_here
+FROM sessions s JOIN session_work w USING (session_id) WHERE s.session_id = :session_id
+""")
+_SAID = ("status", "version", "epoch")
+_SETTINGS = ("roster", "session_type", "config", "risk_parameters", "enabled_strategies", "strategy_parameters")
+
+
+class AgentArguments(Model):
+    """An agent of another service, and the session whose roster names it."""
+
+    session_id: UUID
+    agent: str = Field(min_length=1, max_length=100)
+
+
+class JoinArguments(AgentArguments):
+    """ready: whether the agent can begin to trade at once; else it says so later.
+
+    ticket: random text of the agent's own, so that a joining that is sent twice, or done twice, is one joining.
+    """
+
+    ready: bool = True
+    ticket: str | None = Field(default=None, min_length=32, max_length=200)
+
+
+def join(desk: Desk, actor: Actor, arguments: JoinArguments) -> dict[str, Any]:
+    """Let an agent of another service in; return its ticket, the session as it stands, and how to report.
+
+    An older ticket of the same agent is no good from now on. Raises Forbidden, NotFound (no such session, or not on its
+    roster), InvalidArgument (hosted by the desk, or the session is closed) and Unavailable.
+    """
+    found = _invited(desk, actor, arguments)
+    if found["hosted"]:
+        fix = "The desk steps it itself; take another name, and name that one in config.agents."
+        raise InvalidArgument("agent", f"{arguments.agent} is hosted by the desk", fix)
+    if found["status"] == SessionStatus.CLOSED:
+        raise InvalidArgument("session_id", f"session {arguments.session_id} is closed", "Join one that is not.")
+    ticket = arguments.ticket or secrets.token_hex(_TICKET_BYTES)
+    opened = _enter(desk, actor, arguments, ticket, found["epoch"])
+    if arguments.ready:
+        _say_ready(desk, arguments)
+    facts = _facts(desk, arguments.session_id)
+    return {
+        "state": "done",
+        "session_id": arguments.session_id,
+        "agent": arguments.agent,
+        "ticket": ticket,
+        **{name: facts[name] for name in _SAID},
+        "revision": opened.revision,
+        **{name: facts[name] for name in _SETTINGS},
+        "configuration": facts["config"].get("agent_configurations", {}).get(arguments.agent, {}),
+        "internal_state": _memory(desk, arguments, opened, facts),
+        "position": opened.position,
+        "missed": opened.missed,
+        "heartbeat_s": desk.settings.agent_quiet_s / 3,
+        "limits": agent_doors.limits(desk.settings),
+        "keys": agent_doors.keys(arguments.session_id),
+        "report_script": agent_doors.AGENT_REPORT.text,
+    }
+
+
+def ready(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, Any]:
+    """Note that an agent is ready, once however often it says so; return the session's status, version and epoch.
+
+    A start that waited for nobody else goes on at once. Raises Forbidden, and NotFound when there is no such session or
+    its roster does not name the agent.
+    """
+    _invited(desk, actor, arguments)
+    _say_ready(desk, arguments)
+    return _standing(desk, arguments)
+
+
+def leave(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, Any]:
+    """Let an agent go: it is not ready any more, and its ticket is no good; what it told last is taken in all the same.
+
+    Raises Forbidden, NotFound, InvalidArgument (hosted by the desk) and Unavailable.
+    """
+    if _invited(desk, actor, arguments)["hosted"]:
+        raise InvalidArgument("agent", f"{arguments.agent} is hosted by the desk", "Only agents that joined leave.")
+    # First: when it is noted that nobody speaks for it, nothing more can come.
+    agent_doors.close_door(desk.redis, arguments.session_id, arguments.agent)
+    with transaction(desk.engine) as connection:
+        connection.execute(_LEAVE, {**_bound(arguments), "actor": actor.name})
+    return _standing(desk, arguments)
+
+
+def _invited(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, Any]:
+    authorize(actor, REPORT, arguments.session_id)
+    with transaction(desk.engine) as connection:
+        found = rows(connection.execute(_FIND, _bound(arguments)))
+    if not found:
+        raise NotFound("session", str(arguments.session_id), "See `fntx ls`.")
+    if not found[0]["invited"]:
+        where = f"the roster of session {arguments.session_id}"
+        roster = ", ".join(found[0]["roster"])
+        raise NotFound("agent", arguments.agent, f"It is not in {where}, which names {roster}.")
+    return found[0]
+
+
+def _enter(desk: Desk, actor: Actor, arguments: JoinArguments, ticket: str, epoch: int) -> agent_doors.Opened:
+    bound = _bound(arguments) | {"actor": actor.name, "ticket_hash": hashlib.sha256(ticket.encode()).digest()}
+    with transaction(desk.engine) as connection:
+        connection.execute(_JOIN, bound)
+    # A session that Redis forgot, or never knew, is live from now on, under the epoch that stands.
+    LiveState(desk.redis, desk.settings).raise_fence(arguments.session_id, epoch)
+    facts = _facts(desk, arguments.session_id)
+    own = [part for part, ours in ((TRADING, facts["traded_here"]), (MARKET, facts["watched_here"])) if ours]
+    return agent_doors.open_door(desk.redis, desk.settings, arguments.session_id, arguments.agent, ticket, own)
+
+
+def _say_ready(desk: Desk, arguments: AgentArguments) -> None:
+    bound = {"session_id": arguments.session_id}
+    with transaction(desk.engine) as connection:
+        connection.execute(_READY, _bound(arguments))
+        awaited = connection.execute(_AWAITED, bound).scalar_one_or_none()
+    if awaited:
+        finish_session(desk, system_actor("agents"), arguments.session_id)
+
+
+def _standing(desk: Desk, arguments: AgentArguments) -> dict[str, Any]:
+    facts = _facts(desk, arguments.session_id)
+    named = {"session_id": arguments.session_id, "agent": arguments.agent}
+    return {"state": "done", **named, **{name: facts[name] for name in _SAID}}
+
+
+def _facts(desk: Desk, session_id: UUID) -> dict[str, Any]:
+    with transaction(desk.engine) as connection:
+        return rows(connection.execute(_FACTS, {"session_id": session_id}))[0]
+
+
+def _memory(
+    desk: Desk, arguments: JoinArguments, opened: agent_doors.Opened, facts: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Return what the agent itself reported last as its internal state: live, else as it was saved; None: nothing."""
+    own = opened.own if opened.own_bytes else _saved(desk, arguments, facts)
+    try:
+        said = orjson.loads(own) if own else {}
+    except orjson.JSONDecodeError:
+        return None  # it may write anything there; what cannot be saved is told by health
+    state = said.get("internal_state") if isinstance(said, dict) else None
+    return state if isinstance(state, dict) else None
+
+
+def _saved(desk: Desk, arguments: JoinArguments, facts: dict[str, Any]) -> bytes | None:
+    if facts["last_saved_at"] is None:
+        return None
+    part = agent_part(arguments.agent)
+    try:
+        found = load(*desk.parts(), Ref(arguments.session_id), only={part}).snapshot.parts.get(part)
+    except FntxError as error:
+        log.warning("save_not_read", session_id=str(arguments.session_id), problem=str(error))
+        return None
+    return found if found is not None and len(found) <= agent_doors.OWN_PART_BYTES else None
+
+
+def _bound(arguments: AgentArguments) -> dict[str, Any]:
+    return {"session_id": arguments.session_id, "agent": arguments.agent}

@@ -1,0 +1,91 @@
+"""The doors through which agents of other services report: who may, how much, and why one was refused.
+
+Fields of a session's live hash beside those of `live`: ``ticket:<agent>`` (SHA-1 of the ticket that speaks for it),
+``cap:<limit>``, ``owner:<part>`` (who reports what is one for the session: ``<epoch>/<agent>``, or ``desk``),
+``ack:<agent>`` (the last inbox entry it acknowledged), ``rate:<agent>`` (second and reports in it),
+``refused:<agent>:<reason>`` (how often), ``refused_at:<agent>`` (ms; of who has not
+joined, without a name), ``closed``.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+import redis
+
+from fntx_sessions.settings import Settings
+from fntx_sessions.state.redis_client import key
+from fntx_sessions.state.scripts import Script, Value
+
+# A larger part is not answered to who joins: it is read from the live hash.
+OWN_PART_BYTES = 200_000
+AGENT_REPORT = Script("live_parts.lua", "agent_report.lua")
+_JOIN = Script("agent_join.lua")
+_LEAVE = Script("agent_leave.lua")
+
+
+class Refusal(StrEnum):
+    """Why a report was refused, as the report script answers it. Nothing of a refused report was written."""
+
+    NOT_LIVE = "not_live"  # Redis knows nothing of the session, or it is closed
+    STALE_EPOCH = "stale_epoch"  # detail: the epoch that stands
+    NOT_JOINED = "not_joined"  # no ticket stands for the agent: it never joined here, it left, or Redis forgot
+    SUPERSEDED = "superseded"  # it joined again, elsewhere
+    NOT_YOURS = "not_yours"  # a part that somebody else reports; detail names both
+    TOO_LARGE = "too_large"  # a part or a record; detail: its bytes and the limit
+    TOO_MANY = "too_many"  # reports this second; detail: the limit
+    BACKLOG = "backlog"  # records wait for Postgres; detail: how many may
+    MALFORMED = "malformed"  # the arguments of the script are no report
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What Redis knows as an agent joins. position: the inbox entry after which it reads.
+
+    missed: entries it never acknowledged are gone. own: its own part, None where there is none, or a large one of
+    `own_bytes`.
+    """
+
+    epoch: int
+    revision: int
+    position: str
+    missed: bool
+    own: bytes | None
+    own_bytes: int
+
+
+def limits(settings: Settings) -> dict[str, int]:
+    """Return what an agent of another service may send: bytes of a part and a record, reports/s, records that wait."""
+    return {
+        "part_bytes": settings.max_part_bytes,
+        "record_bytes": settings.agent_record_max_bytes,
+        "reports_per_s": settings.agent_reports_max_per_s,
+        "records": settings.agent_records_max,
+    }
+
+
+def keys(session_id: UUID) -> dict[str, str]:
+    """Return the Redis keys an agent of another service uses, by name."""
+    return {name: key(session_id, name) for name in ("live", "inbox", "records")}
+
+
+def open_door(
+    client: redis.Redis, settings: Settings, session_id: UUID, agent: str, ticket: str, desk_parts: Iterable[str]
+) -> Opened:
+    """Let who holds `ticket` report as `agent` from now on, and nobody else; raises Unavailable.
+
+    desk_parts: what the desk itself reports of this session. The session's fence must have been raised.
+    """
+    found = keys(session_id)
+    digest = hashlib.sha1(ticket.encode(), usedforsecurity=False).hexdigest()
+    caps = limits(settings).values()
+    values: tuple[Value, ...] = (agent, digest, *caps, OWN_PART_BYTES, *desk_parts)
+    epoch, revision, position, missed, own, size = _JOIN.run(client, (found["live"], found["inbox"]), *values)
+    return Opened(epoch, revision, position.decode(), bool(missed), own or None, size)
+
+
+def close_door(client: redis.Redis, session_id: UUID, agent: str) -> None:
+    """Let nobody report as `agent` any more, until it joins again; raises Unavailable."""
+    _LEAVE.run(client, key(session_id, "live"), agent)

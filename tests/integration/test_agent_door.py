@@ -1,0 +1,305 @@
+"""The desk's side of the agent protocol: joining, reporting, leaving, and everything that is refused."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+import pytest
+from hosting import Hosting, S, T, make_hosting, shared
+from state_world import agent_bytes
+
+from fntx_sessions.agents import joining
+from fntx_sessions.agents.joining import AgentArguments, JoinArguments
+from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound, PreconditionFailed
+from fntx_sessions.lifecycle import machine
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.state.agent_doors import AGENT_REPORT, Refusal
+from fntx_sessions.state.live import LiveState
+from fntx_sessions.state.redis_client import key
+
+PLANNER, EXECUTOR = "TheirPlanner", "TheirExecutor"
+AGENT = Actor("their-service", frozenset({"agent"}))
+
+
+@pytest.fixture
+def hosting(tmp_path: Path, module_database_url: str, redis_url: str) -> Iterator[Hosting]:
+    with make_hosting(shared(tmp_path, module_database_url, redis_url)) as made:
+        yield made
+
+
+def invited(hosting: Hosting, *agents: str, **config: Any) -> UUID:
+    return hosting.create(config={"agents": list(agents or (PLANNER, EXECUTOR)), **config})
+
+
+def joined(hosting: Hosting, session_id: UUID, agent: str = PLANNER, **more: Any) -> dict[str, Any]:
+    return joining.join(hosting.desk, AGENT, JoinArguments(session_id=session_id, agent=agent, **more))
+
+
+def report(
+    hosting: Hosting, told: dict[str, Any], parts: dict[str, bytes] | None = None, records: tuple = (), **changed: Any
+) -> list[Any]:
+    """Report as the answer to a join says, but for what is `changed`."""
+    said = {"epoch": told["epoch"], "agent": told["agent"], "ticket": told["ticket"], "ack": ""} | changed
+    flat = [value for pair in (parts or {}).items() for value in pair]
+    keys = (told["keys"]["live"], told["keys"]["records"])
+    values = [*said.values(), len(parts or {}), *flat, *(value for record in records for value in record)]
+    return AGENT_REPORT.run(hosting.desk.redis, keys, *values)
+
+
+def own(agent: str = PLANNER, **internal: Any) -> dict[str, bytes]:
+    return {f"agent/{agent}": agent_bytes(agent, **internal)}
+
+
+def started(hosting: Hosting, *agents: str, **config: Any) -> tuple[UUID, dict[str, dict[str, Any]]]:
+    """A started session, and what each of its agents was told as it joined after that."""
+    session_id = invited(hosting, *agents, **config)
+    for agent in agents:
+        joined(hosting, session_id, agent)
+    hosting.do(T.START, session_id)
+    return session_id, {agent: joined(hosting, session_id, agent) for agent in agents}
+
+
+def refused(answer: list[Any]) -> tuple[Refusal, str]:
+    assert answer[0] == 0, answer
+    return Refusal(answer[1].decode()), answer[2].decode()
+
+
+# Joining
+
+
+def test_who_joins_is_told_the_session_and_how_to_report(hosting):
+    """Settings, epoch, limits, keys and script; what is reported with the ticket is what the desk reads."""
+    session_id = invited(hosting, PLANNER, agent_configurations={PLANNER: {"horizon": 3}})
+    told = joined(hosting, session_id)
+    assert (told["status"], told["version"], told["epoch"], told["position"]) == (S.INITIALIZING, 1, 0, "0-0")
+    assert (told["configuration"], told["internal_state"], told["missed"]) == ({"horizon": 3}, None, False)
+    assert told["limits"]["part_bytes"] == hosting.desk.settings.max_part_bytes
+    assert told["report_script"] == AGENT_REPORT.text
+    assert report(hosting, told, own(n=1)) == [1, 0, 1, 0]
+    [cut] = LiveState(hosting.desk.redis, hosting.desk.settings).read([session_id])
+    assert (cut.parts, set(cut.beats)) == (own(n=1), {PLANNER})
+    assert joined(hosting, session_id)["internal_state"] == {"n": 1}
+
+
+def test_only_who_is_invited_and_may_report_joins(hosting):
+    """Refused by name: another's roster, a hosted agent, a closed session, no such session, an operator's token."""
+    session_id = hosting.create(config={"agents": [PLANNER, "RiskManagerAgent"]})
+    with pytest.raises(NotFound, match="Nobody"):
+        joined(hosting, session_id, "Nobody")
+    with pytest.raises(InvalidArgument, match="hosted by the desk"):
+        joined(hosting, session_id, "RiskManagerAgent")
+    with pytest.raises(NotFound, match="no session"):
+        joined(hosting, uuid4())
+    asked = JoinArguments(session_id=session_id, agent=PLANNER)
+    with pytest.raises(Forbidden):
+        joining.join(hosting.desk, Actor("ann", frozenset({"operator"})), asked)
+    with pytest.raises(Forbidden):
+        joining.join(hosting.desk, Actor("x", frozenset({"agent"}), sessions=frozenset({str(uuid4())})), asked)
+    hosting.do(T.STOP, session_id)
+    hosting.finish()
+    with pytest.raises(InvalidArgument, match="is closed"):
+        joined(hosting, session_id)
+    assert (
+        hosting.rows("SELECT * FROM session_agents WHERE joined_at IS NOT NULL AND session_id = :id", id=session_id)
+        == []
+    )
+
+
+def test_a_start_goes_on_as_the_last_agent_joins_and_is_refused_naming_who_does_not(hosting):
+    """One of two is not enough; joined but not ready is not either."""
+    session_id = invited(hosting)
+    command_id = uuid4()
+    assert hosting.ask(T.START, session_id, command_id=command_id).extra["waiting_for"] == [EXECUTOR, PLANNER]
+    assert joined(hosting, session_id)["status"] == S.INITIALIZING
+    assert joined(hosting, session_id, EXECUTOR, ready=False)["status"] == S.INITIALIZING
+    told = joining.ready(hosting.desk, AGENT, AgentArguments(session_id=session_id, agent=EXECUTOR))
+    assert (told["status"], told["epoch"]) == (S.ACTIVE, 1)
+    assert machine.stored_outcome(hosting.desk.engine, command_id).state == "done"
+    other = invited(hosting, wait_ready_s=0)
+    joined(hosting, other)
+    with pytest.raises(PreconditionFailed, match=f"not ready after 0 s: {EXECUTOR}"):
+        hosting.ask(T.START, other).raise_for_refusal()
+
+
+def test_of_two_processes_as_one_agent_the_later_one_speaks(hosting):
+    """The earlier ticket is superseded at once, and nothing it sends is written."""
+    session_id, told = started(hosting, PLANNER)
+    newer = joined(hosting, session_id)
+    assert refused(report(hosting, told[PLANNER], own(n=1)))[0] is Refusal.SUPERSEDED
+    assert report(hosting, newer, own(n=2))[0] == 1
+    assert len(hosting.events(session_id, "agent_joined")) == 3
+
+
+def test_who_left_reports_no_more_and_holds_the_next_start(hosting):
+    """Its ticket is gone, a start waits for it again; back, it reads on where it was."""
+    session_id = invited(hosting, PLANNER)
+    told = joined(hosting, session_id)
+    assert report(hosting, told, ack="1-0")[0] == 1
+    joining.leave(hosting.desk, AGENT, AgentArguments(session_id=session_id, agent=PLANNER))
+    assert refused(report(hosting, told))[0] is Refusal.NOT_JOINED
+    assert hosting.ask(T.START, session_id).state == "pending"
+    back = joined(hosting, session_id)
+    assert (back["status"], back["position"]) == (S.ACTIVE, "1-0")
+
+
+# Reporting
+
+
+def test_an_old_epoch_is_refused_with_the_one_that_stands(hosting):
+    """A start raises it; the same ticket reports under the new one."""
+    session_id = invited(hosting, PLANNER)
+    told = joined(hosting, session_id)
+    hosting.do(T.START, session_id)
+    assert refused(report(hosting, told, own())) == (Refusal.STALE_EPOCH, "1")
+    assert report(hosting, told, own(), epoch=1)[:2] == [1, 1]
+    assert refused(report(hosting, told, own(), epoch="x"))[0] is Refusal.STALE_EPOCH
+
+
+def test_tickets_acknowledgements_and_limits_survive_a_recovery(hosting):
+    """Suspended and recovered: the same ticket goes on under the new epoch, from where it had read."""
+    session_id, told = started(hosting, PLANNER)
+    report(hosting, told[PLANNER], own(n=1), ack="2-0")
+    hosting.save(session_id)
+    hosting.do(T.SUSPEND, session_id)
+    hosting.do(T.RECOVER, session_id)
+    epoch = hosting.row(session_id)["epoch"]
+    assert refused(report(hosting, told[PLANNER])) == (Refusal.STALE_EPOCH, str(epoch))
+    assert report(hosting, told[PLANNER], own(n=2), epoch=epoch)[:2] == [1, epoch]
+    back = joined(hosting, session_id)
+    assert (back["position"], back["internal_state"]) == ("2-0", {"n": 2})
+
+
+def test_after_a_flush_of_redis_one_joins_again_and_has_its_memory_from_the_save(hosting):
+    """Until then nothing is taken; the inbox begins anew."""
+    session_id, told = started(hosting, PLANNER)
+    report(hosting, told[PLANNER], own(n=7), ack="2-0")
+    hosting.save(session_id)
+    hosting.desk.redis.flushdb()
+    assert refused(report(hosting, told[PLANNER], own()))[0] is Refusal.NOT_LIVE
+    again = joined(hosting, session_id)
+    assert (again["internal_state"], again["position"], again["epoch"]) == ({"n": 7}, "0-0", 1)
+    assert report(hosting, again, own(n=8))[0] == 1
+
+
+def test_a_closed_session_takes_no_report(hosting):
+    """Its live state is kept for a while, and nobody writes it."""
+    session_id, told = started(hosting, PLANNER, feed={"kind": "published"})
+    hosting.do(T.STOP, session_id, close_positions=False)
+    hosting.finish()
+    assert hosting.row(session_id)["status"] == S.CLOSED
+    assert refused(report(hosting, told[PLANNER], own()))[0] is Refusal.NOT_LIVE
+    assert 0 < hosting.desk.redis.ttl(key(session_id, "live")) <= hosting.desk.settings.hot_ttl_s
+
+
+# Bad input
+
+
+def test_nobody_reports_for_a_session_it_is_not_in(hosting):
+    """A stranger's ticket, a made-up name, a session that is not there: refused, and no name makes a field."""
+    session_id, told = started(hosting, PLANNER)
+    other = invited(hosting, EXECUTOR)
+    stranger = joined(hosting, other, EXECUTOR)
+    stranger["keys"] = told[PLANNER]["keys"]
+    fields = set(hosting.desk.redis.hkeys(key(session_id, "live")))
+    assert refused(report(hosting, stranger, own(EXECUTOR), epoch=1))[0] is Refusal.NOT_JOINED
+    assert refused(report(hosting, stranger, own("x"), epoch=1, agent="x"))[0] is Refusal.NOT_JOINED
+    added = set(hosting.desk.redis.hkeys(key(session_id, "live"))) - fields
+    assert added == {b"refused::not_joined", b"refused_at:"}
+    nowhere = {**told[PLANNER], "keys": {"live": key(uuid4(), "live"), "records": "x"}}
+    assert refused(report(hosting, nowhere, own()))[0] is Refusal.NOT_LIVE
+    assert not hosting.desk.redis.exists(nowhere["keys"]["live"])
+
+
+def test_a_part_has_one_who_reports_it(hosting):
+    """Another's memory, the desk's own market, and a second executor's money view are refused, naming whose it is."""
+    session_id, told = started(hosting, PLANNER, EXECUTOR)
+    money = {"trading": b'{"daily_pnl":1.0}'}
+    assert refused(report(hosting, told[PLANNER], own(EXECUTOR))) == (Refusal.NOT_YOURS, f"agent/{EXECUTOR}")
+    assert report(hosting, told[EXECUTOR], money)[0] == 1
+    assert refused(report(hosting, told[PLANNER], money)) == (
+        Refusal.NOT_YOURS,
+        f"trading is reported by {EXECUTOR}",
+    )
+    joining.leave(hosting.desk, AGENT, AgentArguments(session_id=session_id, agent=EXECUTOR))
+    assert report(hosting, told[PLANNER], money)[0] == 1
+    ours = started_with_hosted(hosting)
+    for part, data in (("trading", b"{}"), ("market", b'{"timestamp":"2024-01-02T14:30:00Z","spy_price":1}')):
+        assert refused(report(hosting, ours, {part: data})) == (Refusal.NOT_YOURS, f"{part} is reported by desk")
+
+
+def started_with_hosted(hosting: Hosting) -> dict[str, Any]:
+    agents = [PLANNER, "EnvironmentWatcherAgent", "TacticalExecutorAgent"]
+    session_id = hosting.create(config={"agents": agents})
+    joined(hosting, session_id)
+    hosting.do(T.START, session_id)
+    return joined(hosting, session_id)
+
+
+def test_a_flood_is_held_at_its_limit_and_harms_nobody_else(hosting):
+    """Reports beyond the limit of a second are refused and counted; the other agent goes on."""
+    few = hosting.with_settings(agent_reports_max_per_s=5)
+    _, told = started(few, PLANNER, EXECUTOR)
+    answers = [report(few, told[PLANNER]) for _ in range(200)]
+    assert {refused(answer) for answer in answers if not answer[0]} == {(Refusal.TOO_MANY, "5")}
+    assert report(few, told[EXECUTOR])[0] == 1
+
+
+def test_fifty_megabytes_are_refused_whole(hosting):
+    """A part or a record above its limit: nothing of the report is written."""
+    session_id, told = started(hosting, PLANNER)
+    before = LiveState(hosting.desk.redis, hosting.desk.settings).marks([session_id])
+    large = {f"agent/{PLANNER}": b"x" * 50_000_000}
+    assert refused(report(hosting, told[PLANNER], large))[0] is Refusal.TOO_LARGE
+    record = ("decision", "d1", b"x" * 70_000)
+    assert refused(report(hosting, told[PLANNER], own(n=1), (record,)))[0] is Refusal.TOO_LARGE
+    assert LiveState(hosting.desk.redis, hosting.desk.settings).marks([session_id]) == before
+    assert not hosting.desk.redis.exists(told[PLANNER]["keys"]["records"])
+
+
+def test_records_wait_up_to_a_limit(hosting):
+    """Beyond it a report with records is refused whole; one without goes through."""
+    few = hosting.with_settings(agent_records_max=2)
+    _, told = started(few, PLANNER)
+    records = tuple(("decision", f"d{n}", b"{}") for n in range(2))
+    assert report(few, told[PLANNER], None, records) == [1, 1, 0, 2]
+    assert refused(report(few, told[PLANNER], own(), records[:1])) == (Refusal.BACKLOG, "2")
+    assert report(few, told[PLANNER], own())[0] == 1
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        ["x"],
+        [-1],
+        ["1.5"],
+        ["nan"],
+        [9],
+        [1, "agent/TheirPlanner"],
+        [0, "trade"],
+        [0, "order", "1", "{}"],
+        [0, "trade", "", "{}"],
+    ],
+)
+def test_what_is_no_report_is_refused(hosting, tail):
+    """Counts that do not fit, records of no kind, ids of no length: named, and nothing written."""
+    _, told = started(hosting, PLANNER)
+    said = told[PLANNER]
+    keys = (said["keys"]["live"], said["keys"]["records"])
+    answer = AGENT_REPORT.run(hosting.desk.redis, keys, said["epoch"], PLANNER, said["ticket"], "", *tail)
+    assert refused(answer)[0] is Refusal.MALFORMED
+
+
+def test_an_acknowledgement_only_moves_forward(hosting):
+    """An older one, or one of nothing that was written, moves nothing that the next join is told."""
+    session_id, told = started(hosting, PLANNER)
+    for ack in ("2-0", "1-0"):
+        report(hosting, told[PLANNER], ack=ack)
+    assert joined(hosting, session_id)["position"] == "2-0"
+    again = joined(hosting, session_id)
+    report(hosting, again, ack="999-0")
+    last = hosting.desk.redis.xrevrange(again["keys"]["inbox"], count=1)[0][0].decode()
+    assert joined(hosting, session_id)["position"] == last
+    assert refused(report(hosting, joined(hosting, session_id), ack="x"))[0] is Refusal.MALFORMED
+    assert orjson.loads(hosting.desk.redis.xrange(again["keys"]["inbox"])[0][1][b"event"])["event"] == "session_created"
