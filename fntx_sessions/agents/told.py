@@ -1,0 +1,83 @@
+"""What agents of other services tell beside their state: trades, decisions and errors, each once, by an id of theirs.
+
+Amounts are dollars. As they are kept, `agent_reports` has the columns that measures are made of, and all of it sealed.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Any, Self
+from uuid import UUID, uuid5
+
+from pydantic import Field, model_validator
+
+from fntx_sessions.schemas import Finite, Model, Money, Severity, Time
+
+# The kind under which the whole of what was told is sealed.
+SEALED_AS = "told"
+_Id = Annotated[str, Field(min_length=1, max_length=200)]
+_Text = Annotated[str, Field(max_length=10_000)]
+_Amount = Annotated[Money, Field(gt=-(10**12), lt=10**12)]
+
+
+class TradeTold(Model):
+    """A trade of an agent's, flat to flat; told open (closed_at None), it may be told once more when it is closed.
+
+    gross_pnl: after slippage, before fees; None while it is not known. slippage: adverse is positive. legs: free.
+    """
+
+    trade_id: _Id
+    strategy: Annotated[str, Field(min_length=1, max_length=200)]
+    opened_at: Time
+    closed_at: Time | None = None
+    gross_pnl: _Amount | None = None
+    fees: Annotated[_Amount, Field(ge=0)] = Decimal(0)
+    slippage: _Amount = Decimal(0)
+    legs: list[dict[str, Any]] = Field(default_factory=list, max_length=20)
+    note: _Text = ""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.closed_at is not None and self.closed_at < self.opened_at:
+            msg = "closed_at is before opened_at"
+            raise ValueError(msg)
+        if self.closed_at is not None and self.gross_pnl is None:
+            msg = "a closed trade has a gross_pnl"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def timestamp(self) -> Time:
+        """When what it tells came to be."""
+        return self.closed_at or self.opened_at
+
+
+class DecisionTold(Model):
+    """A decision of an agent's. latency_ms: from the quote it was made on; None: no quote led to it."""
+
+    decision_id: _Id
+    timestamp: Time
+    what: _Text
+    latency_ms: Annotated[Finite, Field(ge=0, le=86_400_000)] | None = None
+    data: dict[str, Any] = {}
+
+
+class ErrorTold(Model):
+    """An error of an agent's. error: its kind, as the agent calls it."""
+
+    error_id: _Id
+    timestamp: Time
+    error: Annotated[str, Field(min_length=1, max_length=200)]
+    message: _Text = ""
+    severity: Severity = Severity.ERROR
+
+
+Told = TradeTold | DecisionTold | ErrorTold
+MODELS: dict[str, tuple[type[Told], str]] = {
+    "trade": (TradeTold, "trade_id"),
+    "decision": (DecisionTold, "decision_id"),
+    "error": (ErrorTold, "error_id"),
+}
+
+
+def told_name(session_id: UUID, agent: str, kind: str, report_id: str) -> UUID:
+    """Return the name under which one of them is sealed, as `Payloads` asks for it."""
+    return uuid5(session_id, f"{agent}/{kind}/{report_id}")
