@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fntx_sessions.agent_client import AgentClient
     from fntx_sessions.exceptions import FntxError, OutcomeUnknown, Rejected, Retryable
     from fntx_sessions.lifecycle.change import Outcome
     from fntx_sessions.lifecycle_manager import SessionLifecycleManager
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from fntx_sessions.state_manager import SessionStateManager
 
 _HOMES = {
+    "agent_client": ("AgentClient",),
     "exceptions": ("FntxError", "OutcomeUnknown", "Rejected", "Retryable"),
     "lifecycle.change": ("Outcome",),
     "lifecycle_manager": ("SessionLifecycleManager",),
@@ -48,6 +50,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AgentClient",
     "AgentState",
     "FntxError",
     "MCPManager",

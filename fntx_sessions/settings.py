@@ -145,6 +145,7 @@ class Settings(BaseSettings):
     agent_reports_max_per_s: int = Field(default=50, ge=1)
     agent_records_max: int = Field(default=10_000, ge=1)
     agent_record_max_bytes: int = Field(default=65_536, ge=256)
+    agent_unsent_max_bytes: int = Field(default=32_000_000, ge=1024)
     agent_clock_skew_s: float = Field(default=5.0, ge=0)
     intake_batch: int = Field(default=1000, ge=1)
     intake_sweep_s: float = Field(default=5.0, gt=0)

@@ -1,0 +1,106 @@
+"""A simple loop for an agent: join, handle events, work, beat; mends what joining again or waiting mends."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fntx_sessions.agent_client.joined import AgentEvent, Joined
+from fntx_sessions.exceptions import FellBehind, NotJoined, Retryable, StaleEpoch
+from fntx_sessions.schemas import SessionStatus
+
+if TYPE_CHECKING:
+    from fntx_sessions.agent_client.client import AgentClient
+
+# The fence moves a moment before the event that says so arrives; an agent that waits for it need not join again.
+_EVENT_FOLLOWS_S = 2.0
+# How soon it is seen that the run is to end.
+_LOOK_S = 1.0
+_PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class Loop:
+    """One run. Its heart beats only while handlers return: an agent that hangs is seen to hang."""
+
+    def __init__(
+        self,
+        client: "AgentClient",
+        on_event: Callable[[AgentEvent], object],
+        on_joined: Callable[[Joined], object] | None,
+        on_tick: Callable[[], object] | None,
+        tick_s: float,
+        stop: threading.Event | None,
+    ) -> None:
+        self._client = client
+        self._on_event = on_event
+        self._on_joined = on_joined
+        self._on_tick = on_tick
+        self._tick_s = tick_s
+        self._stop = stop or threading.Event()
+        self._next_tick = time.monotonic()
+        self._must_join = client.joined is None
+        self._stale: tuple[int, float] | None = None
+        self._troubles = 0
+        self._ended = False
+
+    def run(self) -> None:
+        """Go on until the session is closed or told to stop."""
+        while not self._ended and not self._stop.is_set():
+            try:
+                self._once()
+                self._troubles = 0
+            except (NotJoined, FellBehind):
+                self._must_join = True
+                self._pause()
+            except StaleEpoch:
+                self._note_stale()
+            except Retryable:
+                self._pause()
+
+    def _once(self) -> None:
+        if self._must_join:
+            self._join()
+        for event in self._client.events(self._wait_s()):
+            self._on_event(event)
+            self._client.ack(event)
+            self._ended = self._ended or event.payload.get("to_status") == SessionStatus.CLOSED
+        self._check_stale()
+        if self._on_tick is not None and time.monotonic() >= self._next_tick:
+            # Before the work: what raises is not done again at once.
+            self._next_tick = time.monotonic() + self._tick_s
+            self._on_tick()
+        if self._client.beat_due_in_s <= 0 or self._ended:
+            self._client.heartbeat()
+
+    def _join(self) -> None:
+        joined = self._client.join()
+        self._must_join, self._stale = False, None
+        if self._on_joined is not None:
+            self._on_joined(joined)
+
+    def _wait_s(self) -> float:
+        """Return how long nothing is due but an event."""
+        waits = [self._client.beat_due_in_s, _LOOK_S]
+        if self._on_tick is not None:
+            waits.append(self._next_tick - time.monotonic())
+        return max(0.0, min(waits))
+
+    def _note_stale(self) -> None:
+        epoch = self._client.epoch
+        if self._stale is None or self._stale[0] != epoch:
+            self._stale = (epoch, time.monotonic())
+        self._pause()
+
+    def _check_stale(self) -> None:
+        """Join again where no event told of the epoch that a report was refused for."""
+        if self._stale is None:
+            return
+        if self._stale[0] != self._client.epoch:
+            self._stale = None
+        elif time.monotonic() - self._stale[1] > _EVENT_FOLLOWS_S:
+            self._must_join = True
+
+    def _pause(self) -> None:
+        """Wait a moment, longer each time in a row, or until told to stop."""
+        self._stop.wait(_PAUSES_S[min(self._troubles, len(_PAUSES_S) - 1)])
+        self._troubles += 1
