@@ -1,6 +1,7 @@
 """SessionLifecycleManager: the desk other services ask at, from their own event loop."""
 
 from fntx_sessions.managing.creating import Creating
+from fntx_sessions.managing.following import Following
 from fntx_sessions.managing.reading import Reading
 from fntx_sessions.managing.recovering import Recovering
 from fntx_sessions.managing.running import Running
@@ -10,7 +11,7 @@ from fntx_sessions.settings import Settings
 from fntx_sessions.state_manager import SessionStateManager
 
 
-class SessionLifecycleManager(Creating, Running, Recovering, Reading, Templates):
+class SessionLifecycleManager(Creating, Running, Recovering, Reading, Following, Templates):
     """Asks for lifecycle commands and awaits their outcomes without blocking the loop.
 
     Every command is sent again under its own id until its outcome is known or its deadline has passed; asking often

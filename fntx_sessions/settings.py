@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     command_soft_time_limit_s: int = Field(default=8, ge=1)
     command_time_limit_s: int = Field(default=10, ge=1)
     subscribe_poll_s: float = Field(default=1.0, gt=0)
+    subscribe_overlap_s: float = Field(default=30.0, gt=0)
     command_max_argument_bytes: int = Field(default=262_144, ge=1024)
     start_wait_ready_s: float = Field(default=30.0, ge=0)
     stop_deadline_s: float = Field(default=900.0, gt=0)

@@ -60,6 +60,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "command_soft_time_limit_s": "after it, a command or query task is told to end",
         "command_time_limit_s": "after it, its process is killed",
         "subscribe_poll_s": "how often a subscription looks for events that nothing announced",
+        "subscribe_overlap_s": "how long after its time an event may still be committed; above a step's time limit",
         "command_max_argument_bytes": "largest arguments of one task, as JSON",
         "start_wait_ready_s": "how long a start waits for its agents (`wait_ready_s`), where the config says nothing",
         "stop_deadline_s": "option hours a stop may take before a person is called, where the config says nothing",

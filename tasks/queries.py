@@ -8,6 +8,7 @@ from fntx_sessions.lifecycle.arguments import ListArguments, PlanArguments, Quer
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.reads import checkpoints as kept
 from fntx_sessions.lifecycle.reads import history, ledger, metrics, sessions
+from fntx_sessions.lifecycle.reads.news import NewsArguments, get_news
 from fntx_sessions.lifecycle.reads.records import TradeRecord
 from fntx_sessions.lifecycle.recovery.plan import create_recovery_plan
 from fntx_sessions.schemas import (
@@ -49,6 +50,12 @@ def list_sessions(arguments: ListArguments) -> list[TradingSession]:
 def events(arguments: QueryArguments) -> list[SessionEvent]:
     """Return the last events, oldest first."""
     return history.get_events(desk().engine, arguments.session_id, arguments.limit)
+
+
+@query("fntx.sessions.news")
+def news(arguments: NewsArguments) -> dict[str, Any]:
+    """Return the next events past a bookmark, oldest first, and where the session stands in that moment."""
+    return get_news(desk().engine, arguments)
 
 
 @query("fntx.sessions.transitions")

@@ -41,6 +41,11 @@ class Answers:
         self._newest = 0.0
         self._poller: asyncio.Task[None] | None = None
 
+    @property
+    def redis(self) -> redis.asyncio.Redis:
+        """The client they are read with."""
+        return self._redis
+
     async def ping(self) -> None:
         """Return when Redis answers; raises redis-py's errors."""
         await self._redis.ping()

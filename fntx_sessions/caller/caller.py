@@ -5,6 +5,9 @@ keeps its id however often it is sent, so that asking often acts once.
 """
 
 import asyncio
+import gc
+import os
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -14,6 +17,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from redis.exceptions import RedisError
 
 from fntx_sessions.caller.address import redis_url
+from fntx_sessions.caller.announcements import Announcements, Bell
 from fntx_sessions.caller.answers import Answers, Expected, shut_down
 from fntx_sessions.caller.producer import COMMANDS, QUERIES, START_REDIS, THREADS, Message, NotSent, Producer
 from fntx_sessions.caller.stored import Answer
@@ -35,6 +39,9 @@ _PENDING_PAUSES_S = (0.05, 0.1, 0.2, 0.5)
 _SWEEP_GRACE_S = 10.0
 
 
+_EVERY: "weakref.WeakSet[Caller]" = weakref.WeakSet()
+
+
 class Caller:
     """Asks the desk from one event loop. Made and closed by a manager."""
 
@@ -42,9 +49,11 @@ class Caller:
         self.settings = settings or get_settings()
         url = redis_url(self.settings)
         self._answers = Answers(url, self.settings)
+        self._announcements = Announcements(self._answers.redis)
         self._producer = Producer(self.settings, url, token)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fntx-send")
         self._closed = False
+        _EVERY.add(self)
 
     async def check(self) -> None:
         """Return when Redis answers; raises Unavailable."""
@@ -56,6 +65,7 @@ class Caller:
     async def close(self) -> None:
         """End all waits and close the connections."""
         self._closed = True
+        await self._announcements.close()
         await self._answers.close()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         await asyncio.to_thread(self._producer.close)
@@ -145,9 +155,44 @@ class Caller:
         """Forget a stored answer."""
         await self._answers.forget(task_id)
 
+    @property
+    def followers(self) -> int:
+        """How many subscriptions there are."""
+        return self._announcements.followers
+
+    def bell(self, session_id: UUID) -> Bell:
+        """Return what rings when a session has news."""
+        return self._announcements.bell(session_id)
+
+    def leave(self) -> None:
+        """Answer nobody any more, and leave every connection as it is."""
+        self._closed = True
+
+    def is_closed(self) -> bool:
+        """Tell whether it was closed, or was left to the parent of this process."""
+        return self._closed
+
     def quicken(self) -> None:
         """Look for answers often again."""
         self._answers.quicken()
+
+
+def _leave_to_parent() -> None:
+    """Let a forked child never touch, nor close, what its parent holds.
+
+    Closing an inherited connection would take it out of the parent's own event loop, which both share in the kernel.
+    What refers to itself and is frozen is never finalized, not even when the child ends.
+    """
+    held: list[Any] = [*_EVERY]
+    for caller in held:
+        caller.leave()
+    _EVERY.clear()
+    if held:
+        held.append(held)
+        gc.freeze()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 class _Asking:
