@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from fntx_sessions.agents import joining
+from fntx_sessions.agents import joining, roster
 from fntx_sessions.agents.joining import AgentArguments, JoinArguments
+from fntx_sessions.agents.roster import RosterArguments, RosterEntry
 from fntx_sessions.security.actor import Actor
-from tasks.base import command
+from tasks.base import command, query
 from tasks.desk import desk
 
 
@@ -25,3 +26,9 @@ def ready(actor: Actor, arguments: AgentArguments) -> dict[str, Any]:
 def leave(actor: Actor, arguments: AgentArguments) -> dict[str, Any]:
     """Note that an agent is gone; its ticket is no good any more."""
     return joining.leave(desk(), actor, arguments)
+
+
+@query("fntx.agents.list")
+def list_agents(arguments: RosterArguments) -> list[RosterEntry]:
+    """Return a session's roster and how its agents do; without a session, the hosted agents there are."""
+    return roster.list_agents(desk(), arguments)

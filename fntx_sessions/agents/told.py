@@ -1,18 +1,15 @@
 """What agents of other services tell beside their state: trades, decisions and errors, each once, by an id of theirs.
 
-Amounts are dollars. As they are kept, `agent_reports` has the columns that measures are made of, and all of it sealed.
+Amounts are dollars. As kept, `agent_reports` has the columns that measures are made of, and all of it sealed.
 """
 
 from decimal import Decimal
 from typing import Annotated, Any, Self
-from uuid import UUID, uuid5
 
 from pydantic import Field, model_validator
 
 from fntx_sessions.schemas import Finite, Model, Money, Severity, Time
 
-# The kind under which the whole of what was told is sealed.
-SEALED_AS = "told"
 _Id = Annotated[str, Field(min_length=1, max_length=200)]
 _Text = Annotated[str, Field(max_length=10_000)]
 _Amount = Annotated[Money, Field(gt=-(10**12), lt=10**12)]
@@ -57,7 +54,7 @@ class DecisionTold(Model):
     timestamp: Time
     what: _Text
     latency_ms: Annotated[Finite, Field(ge=0, le=86_400_000)] | None = None
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = Field(default_factory=dict)
 
 
 class ErrorTold(Model):
@@ -76,8 +73,3 @@ MODELS: dict[str, tuple[type[Told], str]] = {
     "decision": (DecisionTold, "decision_id"),
     "error": (ErrorTold, "error_id"),
 }
-
-
-def told_name(session_id: UUID, agent: str, kind: str, report_id: str) -> UUID:
-    """Return the name under which one of them is sealed, as `Payloads` asks for it."""
-    return uuid5(session_id, f"{agent}/{kind}/{report_id}")

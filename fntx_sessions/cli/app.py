@@ -8,6 +8,7 @@ import typer
 from typer.exceptions import TyperException
 
 from fntx_sessions.cli import (
+    agents,
     archive,
     backtest,
     bulk,
@@ -54,6 +55,7 @@ for group in (
     templates,
     rules,
     backtest,
+    agents,
     bulk,
     halts,
     calendars,

@@ -25,7 +25,6 @@ from fntx_sessions.testing import failpoint
 log = structlog.get_logger(__name__)
 
 _ADD = Script("inbox_add.lua")
-_INBOX_LENGTH = 1000  # entries an agent may fall behind before it must rejoin
 
 # A message of several statements is one transaction and one round trip. Its commit need not reach the disk: what a
 # crash forgets of a claim or a mark is relayed once more, and what Redis has already it passes over.
@@ -137,6 +136,6 @@ def _entries(settings: Settings, pending: Sequence[dict[str, Any]]) -> dict[UUID
     told: dict[UUID, list[Value]] = {}
     for row in pending:
         if row["kind"] == "event":
-            values = told.setdefault(row["session_id"], [_INBOX_LENGTH, settings.hot_ttl_s])
+            values = told.setdefault(row["session_id"], [settings.agent_inbox_entries, settings.hot_ttl_s])
             values += [f"{row['version']}-{row['position']}", orjson.dumps(row["payload"], default=str)]
     return told

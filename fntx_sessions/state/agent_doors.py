@@ -3,13 +3,13 @@
 Fields of a session's live hash beside those of `live`: ``ticket:<agent>`` (SHA-1 of the ticket that speaks for it),
 ``cap:<limit>``, ``owner:<part>`` (who reports what is one for the session: ``<epoch>/<agent>``, or ``desk``),
 ``ack:<agent>`` (the last inbox entry it acknowledged), ``rate:<agent>`` (second and reports in it),
-``refused:<agent>:<reason>`` (how often), ``refused_at:<agent>`` (ms; of who has not
-joined, without a name), ``closed``.
+``refused:<agent>:<reason>`` (how often), ``refused_at:<agent>`` (of the last: ms and
+reason; of who has not joined, without a name), ``closed``.
 """
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
@@ -17,13 +17,14 @@ import redis
 
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.redis_client import key
-from fntx_sessions.state.scripts import Script, Value
+from fntx_sessions.state.scripts import Call, Script, Value
 
 # A larger part is not answered to who joins: it is read from the live hash.
 OWN_PART_BYTES = 200_000
 AGENT_REPORT = Script("live_parts.lua", "agent_report.lua")
 _JOIN = Script("agent_join.lua")
 _LEAVE = Script("agent_leave.lua")
+_LOOK = Script("agent_look.lua")
 
 
 class Refusal(StrEnum):
@@ -54,6 +55,25 @@ class Opened:
     missed: bool
     own: bytes | None
     own_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How an agent of another service does at its door, by the clock of Redis. joined: somebody holds its ticket.
+
+    position: the last inbox entry it acknowledged, empty: none. behind: entries after that; waiting_s: for how long the
+    first of them has lain there. refused: its reports, by reason; refused_s, refused_why: the last of them. beat_s:
+    since its last heartbeat. None: there is none.
+    """
+
+    joined: bool = False
+    position: str = ""
+    behind: int = 0
+    waiting_s: float | None = None
+    refused: dict[str, int] = field(default_factory=dict)
+    refused_s: float | None = None
+    refused_why: str = ""
+    beat_s: float | None = None
 
 
 def limits(settings: Settings) -> dict[str, int]:
@@ -89,3 +109,34 @@ def open_door(
 def close_door(client: redis.Redis, session_id: UUID, agent: str) -> None:
     """Let nobody report as `agent` any more, until it joins again; raises Unavailable."""
     _LEAVE.run(client, key(session_id, "live"), agent)
+
+
+def look(client: redis.Redis, asked: Sequence[tuple[UUID, Sequence[str]]]) -> list[dict[str, Seen]]:
+    """Return, for each session and its agents, how they do at their doors; one round trip. Raises Unavailable."""
+    calls: list[Call] = [(_live_and_inbox(session_id), [*_REASONS_SAID, *agents]) for session_id, agents in asked]
+    answers = _LOOK.run_many(client, calls) if calls else []
+    return [
+        dict(zip(agents, (_seen(answer[0], said) for said in answer[1:]), strict=True))
+        for (_, agents), answer in zip(asked, answers, strict=True)
+    ]
+
+
+_REASONS = tuple(Refusal)
+_REASONS_SAID: tuple[Value, ...] = (len(_REASONS), *(reason.value for reason in _REASONS))
+
+
+def _live_and_inbox(session_id: UUID) -> tuple[str, str]:
+    return key(session_id, "live"), key(session_id, "inbox")
+
+
+def _seen(now_ms: int, said: Sequence[bytes]) -> Seen:
+    joined, position, behind, first_ms, refused_at, beat, *counts = said
+    at, _, why = refused_at.partition(b"/")
+    refused = {reason.value: int(count) for reason, count in zip(_REASONS, counts, strict=True) if count}
+    ages = (_age(now_ms, moment) for moment in (first_ms, at, beat))
+    waiting_s, refused_s, beat_s = ages
+    return Seen(bool(joined), position.decode(), int(behind), waiting_s, refused, refused_s, why.decode(), beat_s)
+
+
+def _age(now_ms: int, moment: bytes) -> float | None:
+    return round(max(0, now_ms - int(moment)) / 1000, 1) if moment.isdigit() else None

@@ -11,7 +11,7 @@ local function refuse(reason, detail)
   -- Under no name that has not joined: whoever makes names up makes no fields.
   local name = found[5] and agent or ''
   redis.call('HINCRBY', live, 'refused:' .. name .. ':' .. reason, 1)
-  redis.call('HSET', live, 'refused_at:' .. name, string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000)))
+  redis.call('HSET', live, 'refused_at:' .. name, string.format('%d/%s', time[1] * 1000 + math.floor(time[2] / 1000), reason))
   return {0, reason, tostring(detail)}
 end
 

@@ -19,6 +19,8 @@ _CLAIM = text("""
 WITH mine AS (
   SELECT w.session_id FROM session_work w
   WHERE w.archive_due_at <= now() AND coalesce(w.archive_claimed_until < now(), true) AND w.status = 'closed'
+    -- What agents of other services told last is still to be taken in.
+    AND NOT EXISTS (SELECT FROM session_agents g WHERE g.session_id = w.session_id AND g.joined_at IS NOT NULL)
     AND NOT EXISTS (SELECT FROM archives d WHERE d.session_id = w.session_id AND d.rows_dropped_at IS NOT NULL)
   ORDER BY w.archive_due_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 )
@@ -86,7 +88,7 @@ WHERE s.session_id = :session_id AND s.status = 'closed' AND NOT s.pinned AND a.
   AND s.audit_seq = (a.contents #>> '{session,audit_seq}')::bigint
 """)
 _DROPPED = ("snapshot_parts", "saves", "checkpoints", "parts", "invalid_states", "recovery_runs", "commands",
-            "order_intents")  # fmt: skip
+            "order_intents", "agent_reports")  # fmt: skip
 _DROP = [text(f"DELETE FROM {table} WHERE session_id = :session_id") for table in _DROPPED]
 _NOTE_DROP = text("""
 WITH a AS (UPDATE archives SET rows_dropped_at = now() WHERE session_id = :session_id)

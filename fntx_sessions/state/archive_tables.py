@@ -17,6 +17,7 @@ from fntx_sessions.exceptions import IntegrityError
 
 # Claims and due times are of the moment; bytes of snapshots have sections of their own.
 _LEFT_OUT = {
+    "session_agents": {"joined_at", "ticket_hash"},
     "saves": {"manifest"},
     "checkpoints": {"manifest", "damage", "tier", "cold_object", "moved_at", "move_claimed_until"},
 }
@@ -38,6 +39,7 @@ TABLES: tuple[Table, ...] = (
     m.sessions,
     m.session_work,
     m.session_agents,
+    m.agent_reports,
     m.transitions,
     m.events,
     m.commands,

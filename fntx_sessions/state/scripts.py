@@ -12,7 +12,8 @@ from redis.exceptions import NoScriptError
 from fntx_sessions.state.redis_client import ask_many, redis_errors, translate
 
 Value = str | bytes | int
-Call = tuple[str, Sequence[Value]]
+Keys = str | tuple[str, ...]
+Call = tuple[Keys, Sequence[Value]]
 
 
 class Script:
@@ -23,9 +24,9 @@ class Script:
         self.text = "".join(folder.joinpath(file).read_text() for file in files)
         self._digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
-    def run(self, client: redis.Redis, keys: str | tuple[str, ...], *values: Value) -> Any:
+    def run(self, client: redis.Redis, keys: Keys, *values: Value) -> Any:
         """Run on one key, or several, in one round trip; raises Unavailable."""
-        named = (keys,) if isinstance(keys, str) else keys
+        named = _named(keys)
         with redis_errors():
             try:
                 return client.evalsha(self._digest, len(named), *named, *values)
@@ -33,7 +34,7 @@ class Script:
                 return client.eval(self.text, len(named), *named, *values)
 
     def run_many(self, client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
-        """Run every (key, values) in one pipeline and return the answers in order; raises Unavailable."""
+        """Run every (keys, values) in one pipeline and return the answers in order; raises Unavailable."""
         answers = self._pipeline(client, calls)
         if any(isinstance(answer, NoScriptError) for answer in answers):
             # All or none were refused: a server forgets scripts only as a whole, on a restart or a flush.
@@ -46,5 +47,10 @@ class Script:
         return answers
 
     def _pipeline(self, client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
-        commands = [("EVALSHA", self._digest, 1, key, *values) for key, values in calls]
+        each = ((_named(keys), values) for keys, values in calls)
+        commands = [("EVALSHA", self._digest, len(keys), *keys, *values) for keys, values in each]
         return ask_many(client, [pack_command(command) for command in commands])  # type: ignore[arg-type]  # its stub
+
+
+def _named(keys: Keys) -> tuple[str, ...]:
+    return (keys,) if isinstance(keys, str) else keys

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import orjson
 import pytest
+from door_world import AGENT, EXECUTOR, PLANNER, invited, joined, leave, own, refused, report, started
 from hosting import Hosting, S, T, make_hosting, shared
-from state_world import agent_bytes
 
 from fntx_sessions.agents import joining
 from fntx_sessions.agents.joining import AgentArguments, JoinArguments
@@ -19,51 +19,11 @@ from fntx_sessions.state.agent_doors import AGENT_REPORT, Refusal
 from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.redis_client import key
 
-PLANNER, EXECUTOR = "TheirPlanner", "TheirExecutor"
-AGENT = Actor("their-service", frozenset({"agent"}))
-
 
 @pytest.fixture
 def hosting(tmp_path: Path, module_database_url: str, redis_url: str) -> Iterator[Hosting]:
     with make_hosting(shared(tmp_path, module_database_url, redis_url)) as made:
         yield made
-
-
-def invited(hosting: Hosting, *agents: str, **config: Any) -> UUID:
-    return hosting.create(config={"agents": list(agents or (PLANNER, EXECUTOR)), **config})
-
-
-def joined(hosting: Hosting, session_id: UUID, agent: str = PLANNER, **more: Any) -> dict[str, Any]:
-    return joining.join(hosting.desk, AGENT, JoinArguments(session_id=session_id, agent=agent, **more))
-
-
-def report(
-    hosting: Hosting, told: dict[str, Any], parts: dict[str, bytes] | None = None, records: tuple = (), **changed: Any
-) -> list[Any]:
-    """Report as the answer to a join says, but for what is `changed`."""
-    said = {"epoch": told["epoch"], "agent": told["agent"], "ticket": told["ticket"], "ack": ""} | changed
-    flat = [value for pair in (parts or {}).items() for value in pair]
-    keys = (told["keys"]["live"], told["keys"]["records"])
-    values = [*said.values(), len(parts or {}), *flat, *(value for record in records for value in record)]
-    return AGENT_REPORT.run(hosting.desk.redis, keys, *values)
-
-
-def own(agent: str = PLANNER, **internal: Any) -> dict[str, bytes]:
-    return {f"agent/{agent}": agent_bytes(agent, **internal)}
-
-
-def started(hosting: Hosting, *agents: str, **config: Any) -> tuple[UUID, dict[str, dict[str, Any]]]:
-    """A started session, and what each of its agents was told as it joined after that."""
-    session_id = invited(hosting, *agents, **config)
-    for agent in agents:
-        joined(hosting, session_id, agent)
-    hosting.do(T.START, session_id)
-    return session_id, {agent: joined(hosting, session_id, agent) for agent in agents}
-
-
-def refused(answer: list[Any]) -> tuple[Refusal, str]:
-    assert answer[0] == 0, answer
-    return Refusal(answer[1].decode()), answer[2].decode()
 
 
 # Joining
@@ -137,7 +97,7 @@ def test_who_left_reports_no_more_and_holds_the_next_start(hosting):
     session_id = invited(hosting, PLANNER)
     told = joined(hosting, session_id)
     assert report(hosting, told, ack="1-0")[0] == 1
-    joining.leave(hosting.desk, AGENT, AgentArguments(session_id=session_id, agent=PLANNER))
+    leave(hosting, session_id)
     assert refused(report(hosting, told))[0] is Refusal.NOT_JOINED
     assert hosting.ask(T.START, session_id).state == "pending"
     back = joined(hosting, session_id)
@@ -222,7 +182,7 @@ def test_a_part_has_one_who_reports_it(hosting):
         Refusal.NOT_YOURS,
         f"trading is reported by {EXECUTOR}",
     )
-    joining.leave(hosting.desk, AGENT, AgentArguments(session_id=session_id, agent=EXECUTOR))
+    leave(hosting, session_id, EXECUTOR)
     assert report(hosting, told[PLANNER], money)[0] == 1
     ours = started_with_hosted(hosting)
     for part, data in (("trading", b"{}"), ("market", b'{"timestamp":"2024-01-02T14:30:00Z","spy_price":1}')):

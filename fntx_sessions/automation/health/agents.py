@@ -162,7 +162,7 @@ def _silent(facts: HealthFacts, *, hosted: bool = False) -> Found:
     return [
         (one, facts.in_status_s if one.vitals.silent_s is None else min(one.vitals.silent_s, facts.in_status_s))
         for one in facts.agents
-        if one.hosted is hosted and one.vitals is not None and (hosted or one.ready)
+        if one.hosted is hosted and one.vitals is not None and (hosted or one.ready or one.required)
     ]
 
 

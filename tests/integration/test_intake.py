@@ -1,0 +1,284 @@
+"""What agents of other services tell: each thing once, or refused once with the reason, and never lost."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from door_world import PLANNER, joined, leave, report, started
+from health_world import checks, grade
+from hosting import Hosting, S, T, make_hosting, shared
+from state_world import agent_bytes
+
+from fntx_sessions.agents.roster import RosterArguments, list_agents
+from fntx_sessions.automation import intake
+from fntx_sessions.lifecycle.reads.told import told_data
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.state import archive_rows
+from fntx_sessions.state.erasing import erase
+from fntx_sessions.state.payloads import Payloads
+from fntx_sessions.state.redis_client import key
+from fntx_sessions.testing import failpoints_armed
+
+NOW = datetime.now(UTC) - timedelta(minutes=5)
+PUBLISHED = {"kind": "published"}
+ROOT = Actor("root", frozenset({"admin"}))
+Record = tuple[str, str, bytes]
+
+
+@pytest.fixture
+def hosting(tmp_path: Path, module_database_url: str, redis_url: str) -> Iterator[Hosting]:
+    with make_hosting(shared(tmp_path, module_database_url, redis_url)) as made:
+        made.run("UPDATE session_agents SET joined_at = NULL")
+        yield made
+
+
+def trade(trade_id: str = "t1", **changed: Any) -> Record:
+    told = {"trade_id": trade_id, "strategy": "condor", "opened_at": NOW.isoformat(), "legs": [{"strike": 470}]}
+    return "trade", trade_id, orjson.dumps(told | changed)
+
+
+def closed(trade_id: str = "t1", **changed: Any) -> Record:
+    end = {"closed_at": (NOW + timedelta(minutes=1)).isoformat(), "gross_pnl": 12.34, "fees": 1.36, "slippage": 0.5}
+    return trade(trade_id, **end | changed)
+
+
+def decision(decision_id: str = "d1", **changed: Any) -> Record:
+    told = {"decision_id": decision_id, "timestamp": NOW.isoformat(), "what": "sell a put", "latency_ms": 12.5}
+    return "decision", decision_id, orjson.dumps(told | changed)
+
+
+def error(error_id: str = "e1", **changed: Any) -> Record:
+    told = {"error_id": error_id, "timestamp": NOW.isoformat(), "error": "NoQuote", "message": "none came"}
+    return "error", error_id, orjson.dumps(told | changed)
+
+
+def kept(hosting: Hosting, session_id: UUID) -> list[dict[str, Any]]:
+    statement = "SELECT * FROM agent_reports WHERE session_id = :id ORDER BY kind, report_id"
+    return hosting.rows(statement, id=session_id)
+
+
+def refusals(hosting: Hosting, session_id: UUID) -> list[str]:
+    return [event["description"] for event in hosting.events(session_id, "record_refused")]
+
+
+def told(hosting: Hosting, *records: Record, **config: Any) -> tuple[UUID, dict[str, Any]]:
+    """A started session whose planner told these records."""
+    session_id, answers = started(hosting, PLANNER, **config)
+    assert report(hosting, answers[PLANNER], None, records)[3] == len(records)
+    return session_id, answers[PLANNER]
+
+
+def test_what_is_told_is_kept_once_with_its_measures_and_its_words_sealed(hosting):
+    """A trade, a decision and an error, told twice: three rows, nothing left in Redis."""
+    session_id, said = told(hosting, closed(), decision(), error())
+    report(hosting, said, None, (closed(), decision(), error()))
+    assert intake.take_in(hosting.desk) == {"taken": 3, "refused": 0, "repeated": 3}
+    made, failed, sold = kept(hosting, session_id)
+    assert (made["kind"], made["latency_ms"], made["timestamp"], made["epoch"]) == ("decision", 12.5, NOW, 1)
+    assert failed["kind"] == "error"
+    assert (sold["gross_pnl"], sold["fees"], sold["slippage"]) == (Decimal("12.34"), Decimal("1.36"), Decimal("0.5"))
+    assert (sold["opened_at"], sold["closed_at"]) == (NOW, NOW + timedelta(minutes=1))
+    assert told_data(Payloads(hosting.desk.engine), sold)["legs"] == [{"strike": 470}]
+    assert b"470" not in bytes(sold["data"])
+    assert hosting.desk.redis.xlen(said["keys"]["records"]) == 0
+    assert intake.take_in(hosting.desk) == {"taken": 0, "refused": 0, "repeated": 0}
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_trade_told_open_is_closed_once(hosting, apart):
+    """Open, then closed, then open again by a late copy: one closed trade, whether taken in together or apart."""
+    session_id, said = told(hosting, trade())
+    for record in (closed(), trade()):
+        if apart:
+            intake.take_in(hosting.desk)
+        report(hosting, said, None, (record,))
+    intake.take_in(hosting.desk)
+    [row] = kept(hosting, session_id)
+    assert (row["gross_pnl"], row["timestamp"]) == (Decimal("12.34"), NOW + timedelta(minutes=1))
+    assert refusals(hosting, session_id) == []
+    report(hosting, said, None, (closed(gross_pnl=99),))
+    intake.take_in(hosting.desk)
+    assert kept(hosting, session_id) == [row]
+    assert "'t1' stands for another one" in refusals(hosting, session_id)[0]
+
+
+AHEAD = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+BAD: dict[str, tuple[Record, str]] = {
+    "a number that is none": (("decision", "d", b'{"decision_id":"d","latency_ms":NaN}'), "finite numbers"),
+    "text that is none": (("error", "e", b'{"error_id":"\xff"}'), "UTF-8"),
+    "no JSON": (("trade", "t", b"{"), "JSON"),
+    "nested": (("decision", "d", b'{"data":' + b'{"a":' * 5000 + b"1" + b"}" * 5001), "decision"),
+    "NUL": (error("e", message="a\x00b"), "no text"),
+    "unknown key": (trade("t", wallet=1), "wallet: is not a known key"),
+    "the future": (decision("d", timestamp=AHEAD), "had not come yet"),
+    "closed before opened": (closed("t", closed_at="2020-01-01T00:00:00Z"), "closed_at is before opened_at"),
+    "no outcome": (closed("t", gross_pnl=None), "gross_pnl"),
+    "money without end": (closed("t", gross_pnl=1e300), "gross_pnl"),
+    "another id": (("trade", "other", trade("t")[2]), "is not 'other'"),
+    "a moment no calendar has": (decision("d", timestamp="0001-01-01T00:00:00+14:00"), "decision"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_what_cannot_be_so_is_refused_and_told_and_the_rest_is_kept(hosting, bad):
+    """One event naming agent, kind, id and why; what was told before and after it counts."""
+    record, why = BAD[bad]
+    session_id, _ = told(hosting, decision("before"), record, error("after"), feed=PUBLISHED)
+    assert intake.take_in(hosting.desk) == {"taken": 2, "refused": 1, "repeated": 0}
+    [event] = hosting.events(session_id, "record_refused")
+    assert why in event["description"]
+    assert (event["source_agent"], event["data"]["kind"], event["data"]["report_id"]) == (PLANNER, *record[:2])
+    assert {row["report_id"] for row in kept(hosting, session_id)} == {"before", "after"}
+
+
+def test_a_simulated_session_may_be_ahead_of_the_wall(hosting):
+    """Its day may be tomorrow's."""
+    session_id, _ = told(hosting, decision(timestamp=AHEAD))
+    intake.take_in(hosting.desk)
+    assert len(kept(hosting, session_id)) == 1
+
+
+def test_whoever_writes_past_the_script_stops_nobody(hosting):
+    """An entry without fields, an epoch that is no number, an agent with NUL: each refused once."""
+    session_id, said = told(hosting, decision())
+    stream = said["keys"]["records"]
+    hosting.desk.redis.xadd(stream, {"x": "y"})
+    hosting.desk.redis.xadd(
+        stream, {"agent": "\x00", "epoch": "9" * 40, "kind": "trade\x00", "id": "\x00", "data": "1"}
+    )
+    assert intake.take_in(hosting.desk) == {"taken": 1, "refused": 2, "repeated": 0}
+    assert len(refusals(hosting, session_id)) == 2
+    assert hosting.desk.redis.xlen(stream) == 0
+
+
+def test_a_flood_of_one_session_delays_no_other(hosting):
+    """Each has its share of a batch: a sweep that is cut short has taken in the other's one record."""
+    few = hosting.with_settings(intake_batch=4, intake_sweep_s=1e-6)
+    flooded, _ = told(few, *(decision(f"d{n}") for n in range(50)))
+    other, _ = told(few, decision())
+    intake.take_in(few.desk)
+    assert (len(kept(few, flooded)), len(kept(few, other))) == (2, 1)
+
+
+def test_who_left_is_looked_at_until_all_it_told_is_taken_in(hosting):
+    """Its last words count; after that its session is not asked about any more."""
+    session_id, _ = told(hosting, decision())
+    leave(hosting, session_id)
+    intake.take_in(hosting.desk)
+    assert len(kept(hosting, session_id)) == 1
+    intake.take_in(hosting.desk)
+    assert hosting.rows("SELECT 1 FROM session_agents WHERE joined_at IS NOT NULL") == []
+
+
+def test_a_closed_session_is_archived_once_its_last_records_are_in(hosting):
+    """Told before it closed, taken in after: the archive waits for it."""
+    session_id, said = told(hosting, closed(), feed=PUBLISHED)
+    hosting.do(T.STOP, session_id, close_positions=False)
+    hosting.finish()
+    assert hosting.row(session_id)["status"] == S.CLOSED
+
+    def due() -> bool:
+        return session_id in {one.session_id for one in archive_rows.claim(hosting.desk.engine, 100, 0)}
+
+    assert not due()
+    intake.take_in(hosting.desk)
+    assert report(hosting, said, None, (decision(),))[1] == b"not_live"
+    intake.take_in(hosting.desk)
+    assert due()
+    assert [row["kind"] for row in kept(hosting, session_id)] == ["trade"]
+
+
+def test_what_is_told_goes_with_a_shredded_session(hosting):
+    """Rows and what still waits in Redis; a record of one whose key is gone stops no other session's."""
+    session_id, _ = told(hosting, closed(), feed=PUBLISHED)
+    other, _ = told(hosting, decision())
+    intake.take_in(hosting.desk)
+    hosting.do(T.STOP, session_id, close_positions=False)
+    hosting.finish()
+    hosting.desk.redis.xadd(key(session_id, "records"), {"kind": "decision"})
+    hosting.do(T.SHRED, session_id, actor=ROOT, reason="asked to")
+    report(hosting, joined(hosting, other), None, (decision("d2"),))
+    intake.take_in(hosting.desk)
+    assert len(kept(hosting, other)) == 2
+    assert hosting.desk.redis.xlen(key(session_id, "records")) == 0
+    erase(*hosting.desk.parts(), session_id)
+    assert kept(hosting, session_id) == []
+
+
+def killed_at(place: str, act: Callable[[], object]) -> None:
+    child = os.fork()
+    if child == 0:
+        with failpoints_armed(f"{place}:kill"):
+            act()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def in_own(hosting: Hosting) -> None:
+    with make_hosting(hosting.desk.settings) as own:
+        intake.take_in(own.desk)
+
+
+@pytest.mark.parametrize(("place", "rows"), [("intake.before_commit", 0), ("intake.committed", 1)])
+def test_an_intake_killed_anywhere_is_gone_on_with(hosting, place, rows):
+    """Before its commit nothing is kept, after it everything: the next one makes it whole, once."""
+    session_id, said = told(hosting, decision(), ("trade", "t", b"{"))
+    killed_at(place, lambda: in_own(hosting))
+    assert (len(kept(hosting, session_id)), len(refusals(hosting, session_id))) == (rows, rows)
+    assert hosting.desk.redis.xlen(said["keys"]["records"]) == 2
+    intake.take_in(hosting.desk)
+    assert (len(kept(hosting, session_id)), len(refusals(hosting, session_id))) == (1, 1)
+    assert hosting.desk.redis.xlen(said["keys"]["records"]) == 0
+
+
+# How they do
+
+
+def test_the_roster_says_who_joined_how_far_each_read_and_what_was_refused(hosting):
+    """Ready, joined, acknowledged, unread, refused by reason; without a session the hosted agents there are."""
+    session_id, answers = started(hosting, PLANNER)
+    report(hosting, answers[PLANNER], ack="1-0")
+    report(hosting, answers[PLANNER], {"agent/Other": b"{}"})
+    [one] = list_agents(hosting.desk, RosterArguments(session_id=session_id))
+    assert (one.hosted, one.joined_by, one.acknowledged, one.behind) == (False, "their-service", "1-0", 1)
+    assert (one.refused, one.ready_at is not None, one.beat_s is not None) == ({"not_yours": 1}, True, True)
+    leave(hosting, session_id)
+    [gone] = list_agents(hosting.desk, RosterArguments(session_id=session_id))
+    assert (gone.joined_at, gone.ready_at) == (None, None)
+    hosted = list_agents(hosting.desk, RosterArguments())
+    assert "TacticalExecutorAgent" in {one.agent for one in hosted}
+
+
+def test_health_names_who_does_not_read_and_whose_reports_are_refused(hosting):
+    """Degraded, by name and reason; well again once it has read, and the refusal is old."""
+    session_id, answers = started(hosting, PLANNER)
+    said = answers[PLANNER]
+    assert grade(hosting, session_id, "agent_slow") == "ok"
+    slow = hosting.with_settings(agent_slow_s=1e-9)
+    found = checks(slow, session_id)["agent_slow"]
+    assert (found["grade"], found["subject"]) == ("degraded", PLANNER)
+    newest = hosting.desk.redis.xrevrange(said["keys"]["inbox"], count=1)[0][0].decode()
+    report(hosting, said, ack=newest)
+    assert grade(slow, session_id, "agent_slow") == "ok"
+    report(hosting, said, {"agent/Other": b"{}"})
+    assert "not_yours" in checks(hosting, session_id)["agent_refused"]["reason"]
+    hosting.desk.redis.hset(said["keys"]["live"], f"refused_at:{PLANNER}", "1/not_yours")
+    assert grade(hosting, session_id, "agent_refused") == "ok"
+
+
+def test_a_required_agent_that_left_a_running_session_is_dead_after_a_while(hosting):
+    """Saying goodbye does not make a session healthy that cannot do without it."""
+    session_id, answers = started(hosting, PLANNER)
+    report(hosting, answers[PLANNER], {f"agent/{PLANNER}": agent_bytes(PLANNER)})
+    leave(hosting, session_id)
+    assert grade(hosting, session_id, "agent_dead") == "ok"
+    hosting.run("UPDATE sessions SET status_since = now() - interval '1 hour' WHERE session_id = :id", id=session_id)
+    hosting.desk.redis.hset(key(session_id, "live"), f"beat:{PLANNER}", 1)
+    assert grade(hosting, session_id, "agent_dead") == "failed"
