@@ -154,15 +154,16 @@ class Settings(BaseSettings):
 
     # People in the loop.
     approvals_per_sweep: int = Field(default=500, ge=1)
+    people_open_max: int = Field(default=50, ge=1)
     manual_order_expires_s: float = Field(default=60.0, gt=0)
 
     # Memory: whose slices and context, and how they are kept.
     memory: str = "postgres"
     memory_batch: int = Field(default=200, ge=1)
-    memory_sweep_s: float = Field(default=5.0, gt=0)
-    memory_timeout_s: float = Field(default=5.0, gt=0)
+    memory_sweep_s: float = Field(default=5.0, gt=0, le=10)
+    memory_timeout_s: float = Field(default=5.0, gt=0, le=5)
     memory_retry_s: float = Field(default=5.0, gt=0)
-    memory_content_max_bytes: int = Field(default=65_536, ge=256)
+    memory_content_max_bytes: int = Field(default=65_536, ge=256, le=200_000)
     memory_context_entries: int = Field(default=1000, ge=10)
     memory_keep_s: float = Field(default=365 * 86_400, ge=0)
 
@@ -177,6 +178,8 @@ class Settings(BaseSettings):
     rule_data_missing_s: float = Field(default=120.0, gt=0)
     rule_retry_s: float = Field(default=30.0, gt=0)
     rule_decisions_kept: int = Field(default=50, ge=1, le=10_000)
+    template_max_bytes: int = Field(default=131_072, ge=1024)
+    template_depth_max: int = Field(default=12, ge=6, le=50)
     rule_depth_max: int = Field(default=4, ge=1, le=20)
     rule_plugin_limit_ms: int = Field(default=200, ge=1)
     rule_plugin_start_s: float = Field(default=10.0, gt=0)
@@ -207,6 +210,7 @@ class Settings(BaseSettings):
 
     # Beat and sweeps: from when on they count as late, and sessions as overdue.
     beat_late_s: float = Field(default=15.0, gt=0)
+    sweep_rest_s: float = Field(default=10.0, ge=0)
     sweep_late_s: float = Field(default=30.0, gt=0)
     overdue_s: float = Field(default=15.0, gt=0)
 

@@ -146,6 +146,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "People in the loop": {
         "approvals_per_sweep": "expired approvals one sweep closes at a time",
+        "people_open_max": "approvals, and orders by hand, that may be open in one session",
         "manual_order_expires_s": "how long a person's order waits for its session's executor to take it up",
     },
     "Memory": {
@@ -169,6 +170,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "rule_data_missing_s": "how long a stop rule may be without data before that counts as a failure of health",
         "rule_retry_s": "pause before a rule asks again for what was refused; doubles up to sixteen times this",
         "rule_decisions_kept": "decisions kept of each session, the newest ones",
+        "template_max_bytes": "largest template or template file, as JSON",
+        "template_depth_max": "how deep a template may nest",
         "rule_depth_max": "how deep all_of, any_of and none_of may nest",
         "rule_plugin_limit_ms": "how long one condition of another package may take",
         "rule_plugin_start_s": "how long a package of conditions may take to be imported, in its own process",
@@ -203,6 +206,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Beat and sweeps": {
         "beat_late_s": "nothing that beat sent has run for so long: an alert, and an event on sessions with positions",
+        "sweep_rest_s": "how long a sweep that has nothing to do is left out at most; 0: it is sent at every tick",
         "sweep_late_s": "how far behind its interval a sweep may be before that is an alert",
         "overdue_s": "how long a save, checkpoint, step, rule, health check or what is pending may be due, beyond the "
         "interval of the sweep that looks for it, before that is an alert",
