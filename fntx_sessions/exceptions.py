@@ -13,6 +13,7 @@
     │   ├── NotFound             no such session, template, account, ...
     │   ├── IllegalTransition    the state table has no such row
     │   ├── VersionConflict      `expected_version` was not what the row holds
+    │   │   └── TemplateConflict what a template holds
     │   ├── PreconditionFailed   legal, but not now
     │   ├── CommandConflict      this command id was used with other arguments
     │   ├── StaleEpoch           the writer was superseded; it must rejoin
@@ -42,6 +43,10 @@ _VERBS = {
     "create_checkpoint": "checkpoint",
     "prune_checkpoints": "prune",
     "accept_differences": "accept",
+    "request_approval": "ask for approval in",
+    "decide_approval": "decide an approval of",
+    "order": "order by hand in",
+    "answer": "answer for an order of",
 }
 
 
@@ -196,6 +201,16 @@ class VersionConflict(Rejected):
     facts = ("session_id", "expected_version", "version", "set_by")
     sentence = (
         "session {session_id} is at version {version} (last changed by {set_by}), not at the expected "
+        "{expected_version}. Look again, then decide."
+    )
+
+
+class TemplateConflict(VersionConflict):
+    """The template moved on since the caller looked."""
+
+    facts = ("template_name", "expected_version", "version", "set_by")
+    sentence = (
+        "template {template_name!r} is at version {version} (last changed by {set_by}), not at the expected "
         "{expected_version}. Look again, then decide."
     )
 

@@ -6,17 +6,19 @@ unknown fields, but for `TradingSession`, which a manager keeps fresh and its ho
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from fntx_sessions.session_config import (
     STRATEGIES,
+    AgentName,
     Condition,
     FeedConfig,
     RiskParameters,
     SessionConfig,
+    SessionType,
     StrategyParameters,
 )
 from fntx_sessions.state_schemas import (
@@ -30,10 +32,12 @@ from fntx_sessions.state_schemas import (
     StateSource,
     TradingState,
 )
+from fntx_sessions.template_schemas import SessionTemplate, TemplateContents
 from fntx_sessions.values import Finite, Fraction, Model, Money, Time
 
 __all__ = [
     "STRATEGIES",
+    "AgentName",
     "AgentState",
     "ArchiveNote",
     "Condition",
@@ -62,6 +66,7 @@ __all__ = [
     "Severity",
     "StateSource",
     "StrategyParameters",
+    "TemplateContents",
     "Time",
     "TradingSession",
     "TradingState",
@@ -79,16 +84,6 @@ class SessionStatus(StrEnum):
     CLOSING = "closing"
     CLOSED = "closed"
     ERROR = "error"
-
-
-class SessionType(StrEnum):
-    """What kind of run a session is; it decides the roster and the clock."""
-
-    REGULAR = "regular"
-    EXTENDED_HOURS = "extended_hours"
-    PAPER_TRADING = "paper_trading"
-    BACKTEST = "backtest"
-    MANUAL_OVERRIDE = "manual_override"
 
 
 class Trigger(StrEnum):
@@ -109,8 +104,10 @@ class Trigger(StrEnum):
     PRUNE = "prune_checkpoints"
     ACCEPT = "accept_differences"
     SHRED = "shred_session"
+    ASK = "request_approval"
     DECIDE = "decide_approval"
     ORDER = "order"
+    ANSWER = "answer"
 
 
 class Hold(StrEnum):
@@ -150,33 +147,40 @@ class SessionEvent(Model):
 
 
 class SessionMetrics(Model):
-    """Measures of a run, defined in docs/trading.md.
+    """Measures of a run: docs/metrics.md has each one's formula and unit, and says when it is None (not known).
 
-    max_drawdown: dollars, <= 0. decision_latency_ms: median quote -> intent, None before the first decision.
-    error_rate: fraction over 5 min, None below 20 attempts. win_rate: None without trades. broker: where it
-    traded; `paper` is never live money.
+    Amounts are dollars. broker: where it traded; `paper` is never live money. notice: what to know before using them.
     """
 
-    session_id: UUID
+    session_id: UUID | None = None
     start_time: Time | None = None
     end_time: Time | None = None
     active_duration: float = 0.0
     pause_duration: float = 0.0
-    total_trades: int = 0
-    winning_trades: int = 0
-    losing_trades: int = 0
-    scratch_trades: int = 0
+    total_trades: int | None = 0
+    winning_trades: int | None = 0
+    losing_trades: int | None = 0
+    scratch_trades: int | None = 0
+    open_trades: int | None = 0
     win_rate: float | None = None
-    gross_pnl: Money = Decimal(0)
-    fees: Money = Decimal(0)
-    net_pnl: Money = Decimal(0)
-    max_drawdown: Money = Decimal(0)
+    gross_pnl: Money | None = Decimal(0)
+    fees: Money | None = Decimal(0)
+    net_pnl: Money | None = Decimal(0)
+    max_drawdown: Money | None = Decimal(0)
+    execution_slippage: Money | None = Decimal(0)
+    current_exposure: Money | None = None
+    dollar_delta: Money | None = None
+    stress_down: Money | None = None
+    stress_up: Money | None = None
+    margin_used: Money | None = None
+    margin_source: Literal["broker", "Reg-T estimate"] | None = None
+    marked_at: Time | None = None
     decision_latency_ms: float | None = None
     decision_latency_p99_ms: float | None = None
-    execution_slippage: Money = Decimal(0)
     error_rate: float | None = None
-    peak_memory_mb: float = 0.0
-    total_api_calls: int = 0
+    reported_errors: int | None = None
+    peak_memory_mb: float | None = 0.0
+    total_api_calls: int | None = 0
     checkpoint_count: int = 0
     broker: str = "paper"
     notice: str = ""
@@ -240,6 +244,7 @@ class TradingSession(BaseModel):
     version: int
     epoch: int
     template_name: str | None = None
+    template_version: int | None = None
     account_id: str
     broker: str = "paper"
     roster: list[str] = []
@@ -323,37 +328,3 @@ class SessionRecoveryPlan(Model):
     status: SessionStatus | None = None
     version: int | None = None
     epoch: int | None = None
-
-
-class SessionTemplate(Model):
-    """A named starting point for sessions."""
-
-    template_id: UUID
-    template_name: str
-    description: str = ""
-    session_type: SessionType
-    default_config: dict[str, Any] = {}
-    default_risk_parameters: dict[str, Any] = {}
-    required_agents: list[str] = []
-    optional_agents: list[str] = []
-    agent_configurations: dict[str, Any] = {}
-    enabled_strategies: list[str] = []
-    strategy_parameters: dict[str, Any] = {}
-    auto_start_conditions: list[Condition] = []
-    auto_stop_conditions: list[Condition] = []
-    auto_pause_conditions: list[Condition] = []
-    auto_resume_conditions: list[Condition] = []
-    created_at: Time
-    last_used: Time | None = None
-    usage_count: int = 0
-    version: int = 1
-    # Who changed its rules when and why, and what they were, oldest first.
-    rules_history: list[dict[str, Any]] = []
-
-    @model_validator(mode="after")
-    def _agents_are_listed_once(self) -> Self:
-        names = [*self.required_agents, *self.optional_agents]
-        if len(names) != len(set(names)):
-            msg = "required_agents and optional_agents name an agent twice"
-            raise ValueError(msg)
-        return self

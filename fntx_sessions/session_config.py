@@ -1,10 +1,21 @@
 """What a session may be told: its config, its risk parameters, its strategies. Units as named or described."""
 
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from fntx_sessions.values import Finite, Model
+
+
+class SessionType(StrEnum):
+    """What kind of run a session is; it decides the roster and the clock."""
+
+    REGULAR = "regular"
+    EXTENDED_HOURS = "extended_hours"
+    PAPER_TRADING = "paper_trading"
+    BACKTEST = "backtest"
+    MANUAL_OVERRIDE = "manual_override"
 
 
 class Condition(Model):
@@ -24,6 +35,8 @@ class Condition(Model):
 
 
 DEFAULT_FEED = "spy"
+# A name is part of Redis keys and fields; the dot is for the names of guards.
+AgentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")]
 
 
 class FeedConfig(Model):

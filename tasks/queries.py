@@ -3,20 +3,19 @@
 from typing import Any
 from uuid import UUID
 
-from fntx_sessions.lifecycle import templates
 from fntx_sessions.lifecycle.arguments import ListArguments, PlanArguments, QueryArguments
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.reads import checkpoints as kept
-from fntx_sessions.lifecycle.reads import history, ledger, metrics, sessions
+from fntx_sessions.lifecycle.reads import history, metrics, sessions, timeline, trades
+from fntx_sessions.lifecycle.reads.asked import HistoryQuery, TradesQuery
 from fntx_sessions.lifecycle.reads.news import NewsArguments, get_news
-from fntx_sessions.lifecycle.reads.records import TradeRecord
+from fntx_sessions.lifecycle.reads.records import SessionHistory, TradeRecord
 from fntx_sessions.lifecycle.recovery.plan import create_recovery_plan
 from fntx_sessions.schemas import (
     Model,
     SessionCheckpoint,
     SessionEvent,
     SessionRecoveryPlan,
-    SessionTemplate,
     SessionTransition,
     TradingSession,
 )
@@ -65,9 +64,15 @@ def transitions(arguments: QueryArguments) -> list[SessionTransition]:
 
 
 @query("fntx.sessions.trades")
-def trades(arguments: QueryArguments) -> list[TradeRecord]:
-    """Return the last trades, oldest first, flat to flat."""
-    return ledger.get_trades(desk().engine, arguments.session_id, arguments.limit)
+def session_trades(arguments: TradesQuery) -> list[TradeRecord]:
+    """Return the last trades that were open on the days asked for, oldest first, flat to flat."""
+    return trades.get_trades(desk().engine, arguments.session_id, arguments.limit, arguments)
+
+
+@query("fntx.sessions.history")
+def session_history(arguments: HistoryQuery) -> SessionHistory:
+    """Return a stretch of the one timeline of all that happened, oldest first, and the cursor of the next."""
+    return timeline.get_history(desk().engine, arguments)
 
 
 @query("fntx.sessions.metrics")
@@ -101,10 +106,3 @@ def validate(arguments: QueryArguments) -> dict[str, Any]:
 def outcome(arguments: OutcomeArguments) -> Outcome:
     """Return what became of a command."""
     return history.get_outcome(desk().engine, arguments.command_id, arguments.session_id)
-
-
-@query("fntx.templates.list")
-def list_templates() -> list[SessionTemplate]:
-    """Return the templates by name."""
-    with desk().engine.connect() as connection:
-        return templates.list_templates(connection)

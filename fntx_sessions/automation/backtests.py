@@ -43,7 +43,7 @@ def create(engine: Engine, actor: Actor, arguments: BacktestArguments, run_id: U
     spec = _spec(actor, arguments, days)
     run = {"run_id": run_id, "spec": orjson.dumps(spec).decode(), "actor": actor.name}
     with transaction(engine) as connection:
-        _check_first_unit(templates.load(connection, arguments.template_name), run_id, spec)
+        _check_first_unit(templates.usable(templates.load(connection, arguments.template_name)), run_id, spec)
         if not backtest_rows.register(connection, run, _units(run_id, days, arguments)):
             stored = backtest_rows.load(connection, run_id)
             if stored is None or stored["spec"] != spec:

@@ -37,7 +37,7 @@ def _standing(session: Session) -> dict[str, Any]:
     return {
         "type": output.kind(session),
         "broker": f"[yellow]{PAPER}[/yellow]" if session["broker"] == "paper" else plain(session["broker"]),
-        "template": plain(session["template_name"]),
+        "template": _template(session),
         "account": plain(session["account_id"]),
         "status since": f"{moment(session['status_since'])} ({age(session['status_since'])}) by "
         f"{plain(session['status_actor'])}: {plain(session['status_reason'])}",
@@ -60,6 +60,11 @@ def _standing(session: Session) -> dict[str, Any]:
         "strategies": ", ".join(session["enabled_strategies"]) or output.NONE,
         "feed": plain((session["config"].get("feed") or {}).get("kind")),
     }
+
+
+def _template(session: Session) -> str:
+    name, version = session["template_name"], session["template_version"]
+    return plain(name) if version is None else f"{plain(name)} version {version}"
 
 
 def _healing(session: Session) -> str | None:

@@ -13,7 +13,7 @@ from fntx_sessions.cli.asking import Answer, line
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.cli.rules_report import SETS
 from fntx_sessions.cli.values import read_json
-from fntx_sessions.exceptions import InvalidArgument, NotFound
+from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.schemas import SessionType
 
 HELP = (
@@ -144,23 +144,20 @@ def _found(session_id: str | None, template: str | None) -> Answer:
 
 
 def _of_template(name: str) -> Answer:
-    from fntx_sessions.automation.rules.editing import of_template  # noqa: PLC0415 -- as above
-    from fntx_sessions.schemas import SessionTemplate  # noqa: PLC0415
-
-    listed = line().query("templates.list")
-    row = next((one for one in listed if one["template_name"] == name), None)
-    if row is None:
-        raise NotFound("template", name, f"There are: {', '.join(one['template_name'] for one in listed)}.")
-    template = SessionTemplate.model_validate(row)
-    lists = of_template(template)
+    template = line().query("templates.get", template_name=name)
+    edits = line().query("templates.versions", template_name=name, limit=1)
     return {
         "template_name": name,
-        "session_type": template.session_type.value,
-        "version": template.version,
-        "calendar": template.default_config.get("calendar", _CALENDAR),
-        "last_edit": template.rules_history[-1] if template.rules_history else None,
-        **{short: lists[_key(short)] for short in SETS},
+        "session_type": template["session_type"],
+        "version": template["version"],
+        "calendar": template["default_config"].get("calendar", _CALENDAR),
+        "last_edit": edits[0] if edits and edits[0]["version"] > 1 else None,
+        **{short: [_said(one) for one in template[_key(short)]] for short in SETS},
     }
+
+
+def _said(condition: Answer) -> Answer:
+    return {name: value for name, value in condition.items() if value is not None}
 
 
 def set_rules(

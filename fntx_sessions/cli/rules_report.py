@@ -24,6 +24,8 @@ def show_explained(found: Answer) -> None:
     _print(f"  {plain(found['status_why'])} [dim]({plain(found['status_by'])})[/dim]")
     _print(f"  its clock: {found['now']['exchange_time'][:10]} {found['now']['clock']} ({found['calendar']})")
     _print(f"  next: {_next(found['next'])}")
+    if found["feed"]["kind"] == "published":
+        _print(f"  its market: {_market(found['feed'])}")
     for warning in found["warnings"]:
         _print(f"  [yellow]warning[/yellow]: {plain(warning)}")
     if found["missing"]:
@@ -32,6 +34,17 @@ def show_explained(found: Answer) -> None:
     for one in found["sets"]:
         _show_set(one)
     _show_decisions(found["decisions"])
+
+
+def _market(feed: Answer) -> str:
+    """Return what is published to a session's feed, how old that is and by whom."""
+    market = feed["market"]
+    if market is None:
+        return f"[red]{plain(feed['problem'])}[/red]"
+    derived = " (derived)" if "market_regime" in market["derived"] else ""
+    age = f"{market['age_s']:.0f} s old" + ("" if market["fresh"] else ", [yellow]stale[/yellow]")
+    by = f" by {plain(market['publisher'])}" if market["publisher"] else ""
+    return f"feed {plain(feed['name'])}{by}, {age}, {plain(market['state']['market_regime'])}{derived}"
 
 
 def _next(found: Answer) -> str:
@@ -211,7 +224,7 @@ def show_rules(found: Answer) -> None:
     _print(f"[bold]{plain(name)}[/bold]  {found['session_type']}, {found['calendar']}, version {found['version']}")
     edit = found["last_edit"]
     if edit:
-        _print(f"  rules changed {moment(edit['at'])} UTC by {plain(edit['actor'])}: {plain(edit['reason'])}")
+        _print(f"  last changed {moment(edit['at'])} UTC by {plain(edit['actor'])}: {plain(edit['reason'])}")
     listed = [row for one in SETS for row in _listed(found[one], one, 0)]
     output.table(listed, LIST_COLUMNS, "no rules: nothing happens by itself")
 

@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -57,6 +58,8 @@ template_versions = Table(
     Column("reason", Text, nullable=False, server_default=""),
     Column("command_id", UUID(as_uuid=True)),
     now("timestamp"),
+    # Of the edit that made it, so that its id stands for no other.
+    Column("arguments_hash", LargeBinary),
     PrimaryKeyConstraint("template_id", "version"),
     Index(
         "uq_template_versions_command_id", "command_id", unique=True, postgresql_where=text("command_id IS NOT NULL")
@@ -103,7 +106,8 @@ approvals = Table(
     ),
 )
 
-# What people asked a session's executor to trade. request: sealed. client_order_id: the order that came of it.
+# What people asked a session's executor to trade. request: sealed. opening: it may add risk, so that a pause withdraws
+# it. client_order_id: the order that came of it. changes: the order by hand that it replaces or cancels.
 manual_orders = Table(
     "manual_orders",
     metadata,
@@ -111,6 +115,7 @@ manual_orders = Table(
     Column("session_id", UUID(as_uuid=True), ForeignKey("sessions.session_id", ondelete="CASCADE"), nullable=False),
     Column("action", Text, nullable=False),
     Column("state", Text, nullable=False, server_default="waiting"),
+    Column("opening", Boolean, nullable=False, server_default=text("false")),
     Column("request", LargeBinary, nullable=False),
     Column("client_order_id", Text),
     Column("changes", UUID(as_uuid=True)),

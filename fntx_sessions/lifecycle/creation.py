@@ -2,31 +2,31 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
-from fntx_sessions.automation.rules.editing import of_template
 from fntx_sessions.exceptions import CommandConflict, InvalidArgument, Rejected
 from fntx_sessions.lifecycle import templates
 from fntx_sessions.lifecycle.arguments import CreateArguments, CreateFromTemplateArguments
 from fntx_sessions.lifecycle.change import Ask, Outcome, Row
 from fntx_sessions.lifecycle.creation_sql import CLAIM, INSERT, INSERT_COMMIT, REFUSE
+from fntx_sessions.lifecycle.feeds import check_feed, unrecorded
 from fntx_sessions.lifecycle.machine import committing, door
 from fntx_sessions.lifecycle.records import audit_entry, to_json
 from fntx_sessions.parsing import parse
-from fntx_sessions.schemas import SessionConfig, SessionStatus, SessionTemplate, SessionType
+from fntx_sessions.schemas import AgentName, Model, SessionStatus, SessionTemplate, SessionType
 from fntx_sessions.security.audit import chain_hash
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.payloads import ARGUMENTS, DESK, OUTCOME, Payloads
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.brokers import check_broker
-from fntx_sessions.trading.calendars import Calendar, get_calendar
-from fntx_sessions.trading.days import day_from_json
 from fntx_sessions.trading.metrics import PAPER_NOTICE
+
+_CONFIGURATIONS = "agent_configurations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def plan(
     hosted: the agents our own workers run. named: the caller chose the template. defaults: config of the desk, over
     which the template and the caller decide.
     """
-    base: dict[str, Any] = of_template(template) | (defaults or {}) | template.default_config
+    base = templates.base_config(template, defaults)
     config = templates.checked_config(_merged(base, arguments.config), arguments.session_type)
     names = template.enabled_strategies if arguments.enabled_strategies is None else arguments.enabled_strategies
     names, parameters = templates.checked_strategies(
@@ -79,6 +79,8 @@ def plan(
     check_feed(arguments.session_type, config)
     if config["broker"] is not None:
         check_broker(config["broker"])
+    agents = _agents(template, config, hosted)
+    _configure(config, [item["agent"] for item in agents], arguments.config.get(_CONFIGURATIONS) or {})
     return Plan(
         arguments.session_type,
         template,
@@ -86,7 +88,7 @@ def plan(
         templates.checked_risk(_merged(template.default_risk_parameters, arguments.risk_parameters)),
         names,
         parameters,
-        _agents(template, config, hosted),
+        agents,
         arguments.parent_session_id,
         named,
     )
@@ -97,56 +99,27 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return templates.merge_into(copied, changes)
 
 
-def check_feed(session_type: SessionType, config: dict[str, Any]) -> None:
-    """Raise InvalidArgument where a session of this type cannot run on its config's feed."""
-    feed = config["feed"]
-    if config["calendar"] != SessionConfig.model_fields["calendar"].default:
-        _calendar(config["calendar"])
-    if feed["trade_date"] is not None:
-        _check_trading_day(feed["trade_date"], "config.feed.trade_date", config["calendar"])
-    if feed["kind"] == "replayed":
-        for name in ("day", "previous"):
-            if feed[name] is None:
-                raise InvalidArgument(
-                    f"config.feed.{name}", "is missing: a replayed feed needs its day and the day before it",
-                    "Use `fntx backtest FILE`, or give both.",
-                )  # fmt: skip
-        _check_days(feed, config["calendar"])
-    if session_type is SessionType.BACKTEST and feed["kind"] == "published":
-        raise InvalidArgument("config.feed.kind", "a backtest runs on a replayed or synthetic feed", "Choose one.")
-
-
-def _check_days(feed: dict[str, Any], calendar: str) -> None:
-    day = day_from_json(feed["day"], "config.feed.day")
-    previous = day_from_json(feed["previous"], "config.feed.previous")
-    if previous.date >= day.date:
-        raise InvalidArgument("config.feed.previous.date", f"{previous.date} is not before {day.date}", "Correct it.")
-    _check_trading_day(day.date.isoformat(), "config.feed.day.date", calendar)
-
-
-def _check_trading_day(text: str, field: str, calendar: str) -> None:
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        raise InvalidArgument(field, f"{text!r} is not a date", "Write it as 2018-01-31.") from None
-    if not _calendar(calendar).is_trading_day(day):
-        raise InvalidArgument(field, f"{day} is not a trading day of {calendar}", "Correct it.")
-
-
-def _calendar(name: str) -> Calendar:
-    try:
-        return get_calendar(name)
-    except InvalidArgument as error:
-        raise InvalidArgument("config.calendar", *error.args[1:]) from None
-
-
 def _agents(template: SessionTemplate, config: dict[str, Any], hosted: frozenset[str]) -> list[dict[str, Any]]:
     required = config["agents"] or template.required_agents
     optional = [] if config["agents"] else template.optional_agents
+    parse(_Roster, {"agents": required}, "config")
     return [
         {"agent": name, "required": name in required, "hosted": name in hosted}
         for name in dict.fromkeys([*required, *optional])
     ]
+
+
+class _Roster(Model):
+    """What the agents of a new session may be called."""
+
+    agents: list[AgentName]
+
+
+def _configure(config: dict[str, Any], roster: list[str], asked: dict[str, Any]) -> None:
+    """Leave only what its own agents are told; what was asked for others is refused, what their template had goes."""
+    given = {agent: told for agent, told in config[_CONFIGURATIONS].items() if agent in roster or agent in asked}
+    templates.check_configurations(given, roster, f"config.{_CONFIGURATIONS}")
+    config[_CONFIGURATIONS] = given
 
 
 def from_template(template: SessionTemplate, arguments: CreateFromTemplateArguments) -> CreateArguments:
@@ -192,7 +165,7 @@ def _create_once(engine: Engine, settings: Settings, ask: Ask, planned: Plan) ->
         if repeated is not None:
             connection.exec_driver_sql("ROLLBACK")
             return repeated
-        error = _obstacle(claimed, ask, planned, broker)
+        error = _obstacle(claimed, ask, planned, broker) or unrecorded(connection, planned.config)
         if error is not None:
             return _refuse(connection, ask, error, payloads)
         warnings = _warnings(planned, claimed, account_id, broker)

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from fntx_sessions.agents.registry import known_agents
 from fntx_sessions.automation.rules.checking import check_rules
+from fntx_sessions.database.engine import statements
 from fntx_sessions.exceptions import Forbidden, InvalidArgument, Unavailable
 from fntx_sessions.lifecycle import (
     accepting,
@@ -33,7 +34,7 @@ from fntx_sessions.lifecycle.arguments import (
 )
 from fntx_sessions.lifecycle.change import Ask, Outcome
 from fntx_sessions.lifecycle.recovery.run import recover
-from fntx_sessions.schemas import Trigger
+from fntx_sessions.schemas import SessionTemplate, Trigger
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.roles import FORK_LIVE, authorize
 from fntx_sessions.settings import Settings
@@ -92,32 +93,49 @@ def _ask(trigger: Trigger, actor: Actor, arguments: CommandArguments, command_id
 
 def create(desk: Desk, actor: Actor, arguments: CreateArguments, command_id: UUID) -> Outcome:
     """Create a session of a type from that type's own template; raises as `command` does."""
-    return _create(desk, actor, arguments, command_id, templates.BY_TYPE[arguments.session_type], named=False)
+    template = _template(desk, templates.BY_TYPE[arguments.session_type])
+    return _create(desk, actor, arguments, command_id, template, named=False)
 
 
 def create_from_template(desk: Desk, actor: Actor, arguments: CreateFromTemplateArguments, command_id: UUID) -> Outcome:
     """Create a session from a named template and overrides; raises NotFound for an unknown template."""
-    with desk.engine.connect() as connection:
-        template = templates.load(connection, arguments.template_name)
+    template = _template(desk, arguments.template_name)
     asked = creation.from_template(template, arguments)
-    return _create(desk, actor, asked, command_id, template.template_name, named=True)
+    return _create(desk, actor, asked, command_id, template, named=True)
+
+
+def _template(desk: Desk, name: str) -> SessionTemplate:
+    with statements(desk.engine) as connection:
+        return templates.load(connection, name)
 
 
 def _create(
-    desk: Desk, actor: Actor, arguments: CreateArguments, command_id: UUID, name: str, *, named: bool
+    desk: Desk, actor: Actor, arguments: CreateArguments, command_id: UUID, template: SessionTemplate, *, named: bool
 ) -> Outcome:
     authorize(actor, Trigger.CREATE.value)
-    with desk.engine.connect() as connection:
-        template = templates.load(connection, name)
-    defaults = creation.desk_defaults(desk.settings)
-    planned = creation.plan(template, arguments, frozenset(known_agents()), named=named, defaults=defaults)
     # The id follows from the command's, so that a command delivered twice means the same session.
     session_id = arguments.session_id or UUID(int=command_id.int ^ _SESSION_SALT)
-    own = arguments.model_dump(mode="json", exclude={"reason"}) | {"template": name}
+    own = arguments.model_dump(mode="json", exclude={"reason"}) | {"template": template.template_name}
     ask = Ask(Trigger.CREATE, session_id, actor, arguments.reason, command_id, own)
+    try:
+        planned = _plan(desk, template, arguments, named=named)
+    except InvalidArgument:
+        # It may have been done before its template was edited or retired: asked again, it answers alike.
+        found = creation.answered(desk.engine, ask)
+        if found is None:
+            raise
+        return found
     outcome = creation.create(desk.engine, desk.settings, ask, planned)
     follow_up(desk, outcome)
     return outcome
+
+
+def _plan(desk: Desk, template: SessionTemplate, arguments: CreateArguments, *, named: bool) -> creation.Plan:
+    hosted = frozenset(known_agents())
+    templates.usable(template)
+    if not arguments.config.get("agents"):
+        templates.check_agents(template, hosted)
+    return creation.plan(template, arguments, hosted, named=named, defaults=creation.desk_defaults(desk.settings))
 
 
 _SESSION_SALT = 0x5E5510

@@ -16,6 +16,7 @@ from fntx_sessions.lifecycle import commands, creation, machine, templates
 from fntx_sessions.lifecycle.arguments import ForkArguments
 from fntx_sessions.lifecycle.carrying import carry_loss
 from fntx_sessions.lifecycle.change import Ask, Outcome, Row
+from fntx_sessions.lifecycle.feeds import check_feed
 from fntx_sessions.schemas import SessionTemplate, SessionType
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import forks
@@ -85,7 +86,7 @@ def _plan(engine: Engine, arguments: ForkArguments) -> creation.Plan:
         parent = dict(found)
         template = templates.load(connection, parent["template_name"] or templates.BY_TYPE[arguments.session_type])
     config = _config(parent["config"], arguments)
-    creation.check_feed(arguments.session_type, config)
+    check_feed(arguments.session_type, config)
     names, parameters = templates.checked_strategies(parent["enabled_strategies"], parent["strategy_parameters"])
     return creation.Plan(
         arguments.session_type,

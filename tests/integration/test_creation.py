@@ -113,7 +113,7 @@ BAD = [
     ("enabled_strategies", asked("enabled_strategies", '["sell_everything"]')),
     ("enabled_strategies", asked("enabled_strategies", '["sell_put", "sell_put"]')),
     ("enabled_strategies", asked("enabled_strategies", '"sell_put"')),
-    ("enabled_strategies", asked("strategy_parameters", '{"buy_call": {}}')),
+    ("strategy_parameters.buy_call", asked("strategy_parameters", '{"buy_call": {}}')),
     ("strategy_parameters.sell_put.delta", asked("strategy_parameters", '{"sell_put": {"delta": 0.5}}')),
     ("strategy_parameters.sell_put.entry_time", asked("strategy_parameters", '{"sell_put": {"entry_time": "25:00"}}')),
 ]

@@ -15,7 +15,6 @@ from running_desk import RunningDesk, desk, quiet_desk  # noqa: F401 - fixtures
 from running_desk import run as scenario
 from terminal import Terminal
 
-from fntx_sessions.agents.runtime import MARKET_KEY
 from fntx_sessions.cli import asking, ids, output
 from fntx_sessions.cli import rules as cli
 from fntx_sessions.cli.app import app, run
@@ -24,7 +23,8 @@ from fntx_sessions.exceptions import FntxError
 from fntx_sessions.schemas import SessionType
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.settings import get_settings
-from tasks import commands, handlers, queries, routes
+from fntx_sessions.trading.market_store import MARKET_KEY
+from tasks import commands, handlers, queries, routes, templates
 from tasks import rules as tasks
 
 DAYS = Path(__file__).parents[2] / "fntx_sessions" / "cli" / "data" / "spx_vix_daily_2017_2018.csv"
@@ -44,7 +44,8 @@ HANDLERS = {
     "rules.set_template": tasks.set_template,
     "sessions.get": queries.get,
     "sessions.list": queries.list_sessions,
-    "templates.list": queries.list_templates,
+    "templates.get": templates.get,
+    "templates.versions": templates.versions,
     "update": commands.update,
 }
 
@@ -82,7 +83,7 @@ def hosting(
     with make_hosting(shared(tmp_path, module_database_url, redis_url)) as made:
         line = Line(made)
         monkeypatch.setattr(cli, "line", lambda: line)
-        for module in (tasks, queries, commands):
+        for module in (tasks, queries, commands, templates):
             monkeypatch.setattr(module, "desk", lambda: made.desk)
         monkeypatch.setattr(ids.sys, "stdin", Terminal())
         monkeypatch.setattr(output, "PIPE_WIDTH", 240)

@@ -10,17 +10,18 @@ import orjson
 import pytest
 from hosting import ANN, SYSTEM, Hosting, T, make_hosting, shared
 
-from fntx_sessions.agents.runtime import MARKET_KEY
-from fntx_sessions.automation.rules import editing, recording, rehearsals
+from fntx_sessions.automation.rules import recording, rehearsals
 from fntx_sessions.automation.rules.editing import TemplateRulesArguments, set_template_rules
 from fntx_sessions.automation.rules.explain import ExplainArguments, explain
 from fntx_sessions.automation.rules.rehearsals import RehearseArguments, over_session
 from fntx_sessions.automation.rules.sweep import evaluate_due
-from fntx_sessions.database import models, seeds
+from fntx_sessions.database import models
 from fntx_sessions.exceptions import CommandConflict, Forbidden, InvalidArgument, NotFound, PreconditionFailed
 from fntx_sessions.lifecycle import execute, templates
 from fntx_sessions.lifecycle.arguments import CreateFromTemplateArguments
+from fntx_sessions.lifecycle.templates import reading
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.trading.market_store import MARKET_KEY
 
 OPERATOR, RISK, VIEWER = (Actor(name, frozenset({name})) for name in ("operator", "risk_manager", "viewer"))
 PUBLISHED = {"feed": {"kind": "published"}}
@@ -382,6 +383,10 @@ def template(hosting: Hosting, name=TEMPLATE):
         return templates.load(connection, name)
 
 
+def kept_versions(hosting: Hosting, name=TEMPLATE) -> list[reading.TemplateVersion]:
+    return reading.versions(hosting.desk.engine, reading.VersionsQuery(template_name=name))
+
+
 def test_an_edit_of_a_template_is_kept_with_who_and_why_and_new_sessions_have_it(hosting):
     """Version up by one, the old rules kept; sessions that exist keep theirs, new ones have the new ones."""
     earlier = hosting.create("paper_trading")
@@ -389,9 +394,9 @@ def test_an_edit_of_a_template_is_kept_with_who_and_why_and_new_sessions_have_it
     changed = edit(hosting, stop=[VIX], start=[])
     now = template(hosting)
     assert (now.version, changed["version"]) == (before.version + 1, before.version + 1)
-    last = now.rules_history[-1]
-    assert (last["actor"], last["reason"], last["version"]) == ("operator", "calmer", now.version)
-    assert set(last["before"]) == {"auto_stop_conditions", "auto_start_conditions"}
+    last = kept_versions(hosting)[0]
+    assert (last.actor, last.reason, last.version) == ("operator", "calmer", now.version)
+    assert set(changed["before"]) == {"auto_stop_conditions", "auto_start_conditions"}
     arguments = CreateFromTemplateArguments(template_name=TEMPLATE)
     made = execute.create_from_template(hosting.desk, ANN, arguments, uuid4()).raise_for_refusal()
     later = hosting.row(made.session_id)
@@ -412,7 +417,7 @@ def test_an_edit_asked_twice_happens_once_and_an_id_stands_for_one_edit(hosting)
 
 
 def test_two_edits_at_once_both_count(hosting):
-    """They queue on the template's row: two versions, two entries, nothing lost."""
+    """Who comes second begins anew: two versions, two entries, nothing lost."""
     before = template(hosting)
     edits = [threading.Thread(target=edit, args=(hosting,), kwargs={name: [VIX]}) for name in ("stop", "pause")]
     for one in edits:
@@ -421,7 +426,7 @@ def test_two_edits_at_once_both_count(hosting):
         one.join()
     now = template(hosting)
     assert now.version == before.version + 2
-    assert len(now.rules_history) == len(before.rules_history) + 2
+    assert [one.version for one in kept_versions(hosting)[:2]] == [now.version, now.version - 1]
     assert [len(found) for found in (now.auto_stop_conditions, now.auto_pause_conditions)] == [1, 1]
 
 
@@ -450,24 +455,3 @@ def test_who_may_not_edit_rules_is_refused(hosting, actor):
     """Viewers, agents, and tokens that are good for some sessions alone."""
     with pytest.raises(Forbidden):
         edit(hosting, actor, stop=[VIX])
-
-
-def test_a_newer_shipped_template_does_not_undo_what_the_desk_decided(hosting, monkeypatch):
-    """After an edit, starting a newer release leaves the template alone; one nobody edited is renewed."""
-    edit(hosting, stop=[VIX])
-    edited = template(hosting)
-    newer = tuple(one.model_copy(update={"version": 99}) for one in seeds.BUILT_IN)
-    monkeypatch.setattr(seeds, "BUILT_IN", newer)
-    with hosting.desk.engine.begin() as connection:
-        seeds.seed(connection)
-    assert template(hosting) == edited
-    assert template(hosting, "Manual Override").version == 99
-
-
-def test_the_history_of_a_template_is_bounded(hosting, monkeypatch):
-    """The newest edits are kept."""
-    monkeypatch.setattr(editing, "HISTORY_KEPT", 3)
-    for number in range(5):
-        edit(hosting, stop=[VIX | {"value": 30 + number}])
-    kept = template(hosting).rules_history
-    assert [one["after"]["auto_stop_conditions"][0]["value"] for one in kept] == [32, 33, 34]

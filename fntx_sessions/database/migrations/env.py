@@ -3,11 +3,13 @@
 from typing import Any
 
 from alembic import context
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from fntx_sessions.database import models, paper  # noqa: F401 - fills the metadata
 from fntx_sessions.database.engine import driven
 from fntx_sessions.database.metadata import metadata
+from fntx_sessions.database.seeds import seed
 from fntx_sessions.database.weeks import is_partition
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtext('fntx_sessions.migrations'))")
@@ -29,4 +31,7 @@ with engine.begin() as connection:
     )
     connection.execute(_LOCK)
     context.run_migrations()
+    # Not by a migration: a later release ships other templates, and an old migration knows no newer tables.
+    if set(context.get_context().get_current_heads()) == set(ScriptDirectory.from_config(context.config).get_heads()):
+        seed(connection)
 engine.dispose()

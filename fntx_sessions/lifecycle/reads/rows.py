@@ -17,8 +17,8 @@ COLUMNS = ", ".join(
     for name in (
         "session_id", "session_type", "status", "created_at", "started_at", "ended_at", "config", "risk_parameters",
         "enabled_strategies", "strategy_parameters", "recovery_data", "parent_session_id", "version", "epoch",
-        "template_name", "account_id", "broker", "roster", "holds", "pending", "status_since", "status_reason",
-        "status_actor", "requires_action", "quiesced_at", "pinned",
+        "template_name", "template_version", "account_id", "broker", "roster", "holds", "pending", "status_since",
+        "status_reason", "status_actor", "requires_action", "quiesced_at", "pinned",
     )
 )  # fmt: skip
 

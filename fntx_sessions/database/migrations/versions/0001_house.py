@@ -7,7 +7,6 @@ import sqlalchemy as sa
 from alembic import op
 
 from fntx_sessions.database.guards import append_only_sql, status_guard_sql
-from fntx_sessions.database.seeds import seed
 from sqlalchemy.dialects import postgresql
 revision = '0001'
 down_revision = None
@@ -379,7 +378,6 @@ def upgrade() -> None:
     # ### end Alembic commands ###
     for statement in [*status_guard_sql(), *append_only_sql("audit"), *append_only_sql("transitions")]:
         op.execute(statement)
-    seed(op.get_bind())
 
 
 def downgrade() -> None:
