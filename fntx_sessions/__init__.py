@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fntx_sessions.agent_client import AgentClient
+    from fntx_sessions.caller.desk_memory import DeskMemory
     from fntx_sessions.exceptions import FntxError, OutcomeUnknown, Rejected, Retryable
     from fntx_sessions.lifecycle.change import Outcome
     from fntx_sessions.lifecycle_manager import SessionLifecycleManager
     from fntx_sessions.memory.port import MCPManager
+    from fntx_sessions.memory.slices import MemoryImportance, MemorySlice, MemoryType, SharedContext, StoredMemory
     from fntx_sessions.schemas import (
         AgentState,
         MarketState,
@@ -35,10 +37,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "agent_client": ("AgentClient",),
+    "caller.desk_memory": ("DeskMemory",),
     "exceptions": ("FntxError", "OutcomeUnknown", "Rejected", "Retryable"),
     "lifecycle.change": ("Outcome",),
     "lifecycle_manager": ("SessionLifecycleManager",),
     "memory.port": ("MCPManager",),
+    "memory.slices": ("MemoryImportance", "MemorySlice", "MemoryType", "SharedContext", "StoredMemory"),
     "schemas": (
         "AgentState", "MarketState", "RiskParameters", "SessionCheckpoint", "SessionConfig", "SessionEvent",
         "SessionMetrics", "SessionRecoveryPlan", "SessionStatus", "SessionTemplate", "SessionTransition",
@@ -52,9 +56,13 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "AgentClient",
     "AgentState",
+    "DeskMemory",
     "FntxError",
     "MCPManager",
     "MarketState",
+    "MemoryImportance",
+    "MemorySlice",
+    "MemoryType",
     "Outcome",
     "OutcomeUnknown",
     "Rejected",
@@ -72,6 +80,8 @@ __all__ = [
     "SessionTransition",
     "SessionType",
     "Settings",
+    "SharedContext",
+    "StoredMemory",
     "TradingSession",
     "TradingState",
     "Trigger",

@@ -29,9 +29,9 @@ SELECT :session_id, :session_type, 'initializing', 1, :account_id,
   CAST(:strategy_parameters AS jsonb), CAST(:roster AS jsonb), :now, :now, :actor, :reason,
   CAST(:parent AS uuid), 1, :audit_head, CAST(:tags AS text[]);
 INSERT INTO session_work (session_id, status, session_type, save_interval_s, checkpoint_interval_s, step_interval_s,
-  hosted, relay_due_at, next_rule_at)
+  hosted, relay_due_at, memory_due_at, next_rule_at)
 VALUES (:session_id, 'initializing', :session_type, :save_interval_s, :checkpoint_interval_s, :step_interval_s,
-  :hosted, clock_timestamp(), CASE WHEN :ruled THEN clock_timestamp() END);
+  :hosted, clock_timestamp(), clock_timestamp(), CASE WHEN :ruled THEN clock_timestamp() END);
 INSERT INTO session_agents (session_id, agent, required, hosted, ready_at)
 SELECT :session_id, agent, required, hosted, CASE WHEN hosted THEN clock_timestamp() END
 FROM jsonb_to_recordset(CAST(:agents AS jsonb)) AS r(agent text, required boolean, hosted boolean);

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.database.history import delete_history
 from fntx_sessions.exceptions import FntxError, Retryable, Unavailable
+from fntx_sessions.memory.context import forget_session
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import backups, cold_keys
 from fntx_sessions.state.data_keys import DataKeys
@@ -155,6 +156,7 @@ def _delete_live(client: redis.Redis, session_id: UUID) -> None:
         found = list(client.scan_iter(match=key(session_id, "*"), count=1000))
         if found:
             client.unlink(*found)
+    forget_session(client, session_id)
 
 
 def _delete_rows(engine: Engine, session_id: UUID) -> None:

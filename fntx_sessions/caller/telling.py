@@ -1,0 +1,77 @@
+"""What a manager does with a memory system it was given: it remembers there what its own commands changed.
+
+Each transition is stored, and the session's agents are told, as the spec has it; in the background, so that a command
+neither waits for it nor fails with it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
+
+import structlog
+
+from fntx_sessions.lifecycle.change import Outcome
+from fntx_sessions.memory.context import DESK_SENDER
+from fntx_sessions.memory.port import MCPManager
+from fntx_sessions.memory.work import Moved, slice_of
+from fntx_sessions.schemas import SessionTransition
+
+# A session's roster, and its last transitions, oldest first.
+Read = Callable[[UUID], Awaitable[tuple[Sequence[str], Sequence[SessionTransition]]]]
+_log = structlog.get_logger(__name__)
+
+
+class Telling:
+    """One manager's memory system. What could not be told is told with the session's next command, in its order."""
+
+    def __init__(self, memory: MCPManager, read: Read, timeout_s: float) -> None:
+        """Take the system, how to read a session, and how long one call of the system may take."""
+        self._memory, self._read, self._timeout_s = memory, read, timeout_s
+        # Of each session: told up to this version, and who tells now.
+        self._told: dict[UUID, int] = {}
+        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+
+    def note(self, outcome: Outcome) -> None:
+        """Note what a command came to; what it changed is told soon, from a task of this loop."""
+        if outcome.state != "done" or outcome.version is None:
+            return
+        session_id = outcome.session_id
+        self._told.setdefault(session_id, outcome.version - 1)
+        before = self._tasks.get(session_id)
+        self._tasks[session_id] = asyncio.create_task(self._after(before, session_id))
+
+    async def settled(self) -> None:
+        """Return once all that was noted has been told or given up."""
+        await asyncio.gather(*self._tasks.values())
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        tasks, self._tasks = list(self._tasks.values()), {}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _after(self, before: asyncio.Task[None] | None, session_id: UUID) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        try:
+            await self._tell(session_id)
+        except Exception as error:  # noqa: BLE001 - the command is done, whatever the memory system says
+            problem = f"{type(error).__name__}: {error}".rstrip(": ")
+            _log.warning("memory_not_told", session_id=str(session_id), problem=problem)
+        finally:
+            if self._tasks.get(session_id) is asyncio.current_task():
+                del self._tasks[session_id]
+
+    async def _tell(self, session_id: UUID) -> None:
+        roster, transitions = await self._read(session_id)
+        for one in transitions:
+            if one.version > self._told[session_id]:
+                await self._tell_one(Moved(one, slice_of(one), list(roster)))
+                self._told[session_id] = one.version
+
+    async def _tell_one(self, moved: Moved) -> None:
+        told = moved.told
+        async with asyncio.timeout(self._timeout_s):
+            await self._memory.store_memory(DESK_SENDER, moved.memory)
+            await self._memory.share_context(DESK_SENDER, list(told.recipients), dict(told.context))

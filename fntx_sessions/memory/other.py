@@ -1,0 +1,71 @@
+"""Handing transitions to a memory system of another package: each session's in their order, sessions side by side."""
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic
+from uuid import UUID
+
+from fntx_sessions.exceptions import FntxError, Unavailable
+from fntx_sessions.memory.calling import FIX, caller, what
+from fntx_sessions.memory.context import DESK_SENDER
+from fntx_sessions.memory.systems import OtherMemory, translated
+from fntx_sessions.memory.work import Done, Due, How, Moved
+
+_SIDE_BY_SIDE = 16
+# So many failures and nothing that went well: it is down, and the rest of the batch is not tried.
+_IS_DOWN = 3
+
+
+class _Handing:
+    """One batch under way."""
+
+    def __init__(self, memory: OtherMemory, within_s: float) -> None:
+        self._memory = memory
+        self._until = monotonic() + within_s
+        self._room = asyncio.Semaphore(_SIDE_BY_SIDE)
+        self._failed = self._went_well = 0
+
+    async def session(self, one: Due, moved: Sequence[Moved]) -> Done:
+        """Hand over one session's transitions, as far as they are taken."""
+        version = one.version
+        async with self._room:
+            if self._failed >= _IS_DOWN and not self._went_well:
+                return Done(one, version, How.PUT_OFF)
+            for each in moved:
+                if monotonic() >= self._until:
+                    return Done(one, version, How.MORE)
+                problem = await self._one(each)
+                if problem:
+                    self._failed += 1
+                    return Done(one, version, How.FAILED, problem)
+                self._went_well += 1
+                version = each.transition.version
+        return Done(one, version)
+
+    async def _one(self, each: Moved) -> str:
+        manager, told = self._memory.manager, each.told
+        try:
+            await self._called(lambda: manager.store_memory(DESK_SENDER, each.memory))
+            await self._called(lambda: manager.share_context(DESK_SENDER, list(told.recipients), dict(told.context)))
+        except TimeoutError:
+            return str(Unavailable(what(self._memory.name), f"no answer within {self._memory.timeout_s:g} s", FIX))
+        except FntxError as error:
+            return str(error)
+        return ""
+
+    async def _called(self, make: object) -> None:
+        async with asyncio.timeout(self._memory.timeout_s):
+            await translated(self._memory.name, make)()
+
+
+def hand_over(memory: OtherMemory, due: Sequence[Due], moved: dict[UUID, list[Moved]], within_s: float) -> list[Done]:
+    """Hand over what is due, beginning nothing after `within_s`; never raises what the other system does."""
+
+    async def all_of_them() -> list[Done]:
+        handing = _Handing(memory, within_s)
+        return await asyncio.gather(*(handing.session(one, moved[one.session_id]) for one in due))
+
+    try:
+        return caller.call(memory.name, all_of_them, within_s + 2 * memory.timeout_s)
+    except FntxError as error:
+        return [Done(one, one.version, How.FAILED, str(error)) for one in due]
