@@ -45,7 +45,8 @@ WITH before AS (
 )
 INSERT INTO events (event_id, session_id, event_type, event_category, severity, source_agent, description)
 SELECT gen_random_uuid(), :session_id, 'agent_joined', 'agents', 'info', :agent, :agent || ' joined as ' || :actor ||
-  CASE WHEN ticket_hash IS NULL THEN '' ELSE '; who spoke for it before is superseded' END FROM before
+  CASE WHEN ticket_hash IS NULL THEN '' ELSE '; who spoke for it before is superseded' END
+FROM before WHERE ticket_hash IS DISTINCT FROM :ticket_hash
 """)
 # A start that waits for this agent is looked at by the next pending sweep, or sooner.
 _READY = text("""

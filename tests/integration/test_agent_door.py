@@ -9,6 +9,7 @@ import orjson
 import pytest
 from door_world import AGENT, EXECUTOR, PLANNER, invited, joined, leave, own, refused, report, started
 from hosting import Hosting, S, T, make_hosting, shared
+from pydantic import ValidationError
 
 from fntx_sessions.agents import joining
 from fntx_sessions.agents.joining import AgentArguments, JoinArguments
@@ -102,6 +103,17 @@ def test_who_left_reports_no_more_and_holds_the_next_start(hosting):
     assert hosting.ask(T.START, session_id).state == "pending"
     back = joined(hosting, session_id)
     assert (back["status"], back["position"]) == (S.ACTIVE, "1-0")
+
+
+def test_a_joining_that_is_run_twice_is_one(hosting):
+    """The same ticket, chosen by who joins: told once, and good afterwards; one that is easily guessed is refused."""
+    session_id = invited(hosting, PLANNER)
+    for _ in range(2):
+        said = joined(hosting, session_id, ticket="ab" * 16)
+    assert report(hosting, said)[0] == 1
+    assert len(hosting.events(session_id, "agent_joined")) == 1
+    with pytest.raises(ValidationError, match="ticket"):
+        joined(hosting, session_id, ticket="ab" * 15)
 
 
 # Reporting
