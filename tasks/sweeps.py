@@ -1,7 +1,7 @@
 """fntx.sweeps.*: what beat sends. Each brings one part of the desk up to now."""
 
 from fntx_sessions.agents import guarding, host
-from fntx_sessions.automation import backtests, bulk, liveness, pending, retaining, saving, weeks
+from fntx_sessions.automation import backtests, bulk, intake, liveness, pending, remembering, retaining, saving, weeks
 from fntx_sessions.automation.health import sweep as health
 from fntx_sessions.automation.rules import sweep as rules
 from fntx_sessions.automation.sweeps import note_run, until_done
@@ -95,6 +95,13 @@ def advance_backtests() -> None:
 
 
 @sweep("fntx.sweeps.bulk")
+@sweep("fntx.sweeps.intake")
+def take_in_records() -> None:
+    """Take in what agents of other services told."""
+    at = _noted("intake")
+    intake.take_in(at)
+
+
 def advance_bulk_runs() -> None:
     """Do the waves of bulk runs that are due."""
     at = _noted("bulk")
