@@ -63,8 +63,11 @@ ENTRIES = (
         "agents that hang or went silent, saves that stand still: found within a minute, suspended, recovered",
     ),
     Entry("fntx.sweeps.rules", 1.0, 1.0, "rules are due each `rule_interval_s`, and at once after every command"),
-    Entry("fntx.sweeps.bulk", 2.0, 2.0, "the next wave of a bulk run, and runs whose asker went away"),
     Entry("fntx.sweeps.intake", 1.0, 1.0, "what agents of other services tell counts in metrics and limits soon after"),
+    Entry(
+        "fntx.sweeps.memory", 2.0, 2.0, "transitions become memories soon after; what is urgent is in the agents' inbox"
+    ),
+    Entry("fntx.sweeps.bulk", 2.0, 2.0, "the next wave of a bulk run, and runs whose asker went away"),
     Entry("fntx.sweeps.backtest", 2.0, 2.0, "days of a backtest are handed out as workers become free"),
     Entry(
         "fntx.sweeps.retention",

@@ -94,7 +94,6 @@ def advance_backtests() -> None:
     backtests.advance(at)
 
 
-@sweep("fntx.sweeps.bulk")
 @sweep("fntx.sweeps.intake")
 def take_in_records() -> None:
     """Take in what agents of other services told."""
@@ -102,6 +101,14 @@ def take_in_records() -> None:
     intake.take_in(at)
 
 
+@sweep("fntx.sweeps.memory")
+def remember() -> None:
+    """Remember transitions, and tell agents of them."""
+    at = _noted("memory")
+    remembering.remember(at)
+
+
+@sweep("fntx.sweeps.bulk")
 def advance_bulk_runs() -> None:
     """Do the waves of bulk runs that are due."""
     at = _noted("bulk")
