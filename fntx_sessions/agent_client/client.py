@@ -245,7 +245,8 @@ class AgentClient:
         try:
             self._flush()
         except FntxError as error:
-            log.warning("%d of %s not sent: %s", self.unsent, self.agent, error)
+            level = logging.WARNING if self.unsent else logging.DEBUG
+            log.log(level, "%d of %s not sent: %s", self.unsent, self.agent, error)
 
     def _joined_now(self) -> Joined:
         joined = self._joined

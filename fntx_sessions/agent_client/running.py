@@ -65,11 +65,11 @@ class Loop:
             self._client.ack(event)
             self._ended = self._ended or event.payload.get("to_status") == SessionStatus.CLOSED
         self._check_stale()
-        if self._on_tick is not None and time.monotonic() >= self._next_tick:
+        if self._on_tick is not None and not self._ended and time.monotonic() >= self._next_tick:
             # Before the work: what raises is not done again at once.
             self._next_tick = time.monotonic() + self._tick_s
             self._on_tick()
-        if self._client.beat_due_in_s <= 0 or self._ended:
+        if self._client.beat_due_in_s <= 0 and not self._ended:
             self._client.heartbeat()
 
     def _join(self) -> None:
