@@ -1,4 +1,4 @@
-"""The measures of docs/trading.md once more, in plain Python: what the one SELECT that ships is compared with."""
+"""The measures of docs/metrics.md once more, in plain Python: what the one SELECT that ships is compared with."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from fntx_sessions.schemas import SessionMetrics, SessionStatus
 from fntx_sessions.trading.ledger import trades_of
 from fntx_sessions.trading.metrics import PAPER_NOTICE, error_rate, percentile, win_rate
 from fntx_sessions.trading.orders import ZERO, Fill
+
+STAKES = ("current_exposure", "dollar_delta", "stress_down", "stress_up", "margin_used")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,9 @@ def session_metrics(facts: RunFacts, fills: Iterable[Fill]) -> SessionMetrics:
         total_api_calls=facts.total_api_calls,
         checkpoint_count=facts.checkpoint_count,
         broker=facts.broker,
+        open_trades=len(results) - len(done),
+        # Of a run in which nothing is held; what is at stake otherwise has hand-worked cases of its own.
+        **(dict.fromkeys(STAKES, ZERO) if len(done) == len(results) else {}),
         notice=PAPER_NOTICE if facts.broker == "paper" else "",
     )
 

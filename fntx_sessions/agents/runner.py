@@ -12,7 +12,7 @@ from fntx_sessions.agents.actions import HostedDesk, Requests
 from fntx_sessions.agents.base import StepContext
 from fntx_sessions.agents.claims import HUNG
 from fntx_sessions.agents.containing import FAULTS, bounded_memory, checked_answer, checked_size
-from fntx_sessions.agents.measures import measures_of
+from fntx_sessions.agents.measures import exposure_of, measures_of
 from fntx_sessions.agents.note import own_note
 from fntx_sessions.agents.registry import get_agent
 from fntx_sessions.agents.runtime import Runtime, Slot, account_view
@@ -146,11 +146,9 @@ def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk, set
 
     Returns (attempted, failed).
     """
-    slots = list(runtime.stepped.values())
+    slots = [slot for slot in runtime.stepped.values() if not slot.quarantined]
     failed = 0
     for slot in slots:
-        if slot.quarantined:
-            continue
         hosted.agent = slot.name
         own_note().write(str(runtime.session_id), slot.name)
         began, spent = time.perf_counter(), time.process_time()
@@ -262,10 +260,14 @@ def _measure(desk: Desk, context: StepContext, done: Slice, attempted: int, fail
     runtime = done.runtime
     runtime.recent.add(context.now, attempted, failed)
     money = None if context.board is None else context.money()
-    latched = runtime.account.latched is not None
-    done.measures = measures_of(
-        context.now, runtime.book, money, runtime.recent, drawdown=runtime.drawdown, latched=latched
-    ) | {"cpu_ms": {slot.name: round(slot.cpu_ms, 2) for slot in runtime.stepped.values()}}
+    done.measures = {
+        **measures_of(
+            context.now, runtime.book, money, runtime.recent, peak=runtime.peak, drawdown=runtime.drawdown,
+            latched=runtime.account.latched is not None, memory_mb=resident_mb(),
+        ),
+        **exposure_of(runtime.book, money, runtime.account, context.outputs.sample),
+        "cpu_ms": {slot.name: round(slot.cpu_ms, 2) for slot in runtime.stepped.values()},
+    }  # fmt: skip
     found = judge_bar(runtime, context, done.measures, desk.settings)
     if found is None:
         return

@@ -11,17 +11,16 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from fntx_sessions.database.engine import rows
+from fntx_sessions.database.measuring import PEAK
 from fntx_sessions.trading.backtest import RunResult, report
 from fntx_sessions.trading.ledger import TradeResult, trades_of
+from fntx_sessions.trading.metrics import deepest
 from fntx_sessions.trading.paper_rows import fill_from_row
 
 _FILLS = text("SELECT * FROM fills WHERE session_id = ANY(:ids) ORDER BY session_id, timestamp, fill_id")
-# Equity starts at nothing lost: the first peak is zero, or the first sample where that is higher.
-_DRAWDOWNS = text("""
-SELECT session_id, min(net_pnl - peak) AS drawdown FROM (
-  SELECT session_id, net_pnl,
-    greatest(0, max(net_pnl) OVER (PARTITION BY session_id ORDER BY timestamp)) AS peak
-  FROM samples WHERE session_id = ANY(:ids)
+_DRAWDOWNS = text(f"""
+SELECT session_id, min(net_pnl - peak) AS drawdown, max(peak) AS peak FROM (
+  SELECT session_id, net_pnl, {PEAK} AS peak FROM samples WHERE session_id = ANY(:ids)
 ) s GROUP BY session_id
 """)
 _COUNTS = text("SELECT state, count(*) AS n FROM backtest_units WHERE run_id = :run_id GROUP BY state")
@@ -39,16 +38,15 @@ _SHOWN_FAILURES = 20
 def unit_results(connection: Connection, session_ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
     """Return each session's result, dollars: net_pnl, gross_pnl, fees, trades, max_drawdown (<= 0), exits by reason."""
     bound = {"ids": session_ids}
-    drawdowns = {row["session_id"]: row["drawdown"] for row in rows(connection.execute(_DRAWDOWNS, bound))}
+    curves = {row["session_id"]: row for row in rows(connection.execute(_DRAWDOWNS, bound))}
     fills = groupby(rows(connection.execute(_FILLS, bound)), key=itemgetter("session_id"))
     found = {session_id: trades_of(map(fill_from_row, own)) for session_id, own in fills}
-    return {one: _result(found.get(one, []), drawdowns.get(one)) for one in session_ids}
+    return {one: _result(found.get(one, []), curves.get(one)) for one in session_ids}
 
 
-def _result(trades: list[TradeResult], drawdown: Decimal | None) -> dict[str, Any]:
+def _result(trades: list[TradeResult], curve: dict[str, Any] | None) -> dict[str, Any]:
     net = sum((trade.net for trade in trades), Decimal(0))
-    # Samples come at the end of a bar: a loss that was realised and sampled in none of them still counts.
-    lowest = min(Decimal(drawdown or 0), net, Decimal(0))
+    lowest = deepest(net, **{name: curve[name] for name in ("drawdown", "peak")} if curve else {})
     return {
         "net_pnl": float(net),
         "gross_pnl": float(sum((trade.gross for trade in trades), Decimal(0))),

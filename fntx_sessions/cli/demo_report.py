@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.dates import DateFormatter, date2num
 
-from fntx_sessions.cli import backtest_report, output, queries
+from fntx_sessions.cli import backtest_report, output, past, queries
 from fntx_sessions.cli.demo_checks import Checks
 from fntx_sessions.cli.demo_steps import Story
 from fntx_sessions.cli.output import money
@@ -24,7 +24,7 @@ def show(story: Story, checks: Checks, addresses: Addresses, picture: Path) -> N
     output.console().print("\n[bold]Paper session[/bold]")
     output.table(story.transitions, queries.TRANSITION_COLUMNS, "")
     output.console().print()
-    output.table(story.trades, queries.TRADE_COLUMNS, "")
+    output.table(story.trades, past.TRADE_COLUMNS, "")
     lost = "unknown" if story.lost_s is None else f"{story.lost_s:.1f} s"
     output.facts(
         {

@@ -4,13 +4,12 @@ from datetime import date
 from typing import Any
 
 from fntx_sessions.cli import output
+from fntx_sessions.cli.measures import PAPER, measures
 from fntx_sessions.cli.output import age, moment, money, plain
 from fntx_sessions.lifecycle.told import measures as recovered
 from fntx_sessions.lifecycle.told import positions, sentence
-from fntx_sessions.trading.metrics import PAPER_NOTICE
 
 LOSS_LIMIT_NOTE = "where trading stops, not the most that can be lost"
-PAPER = "PAPER: no order reaches a market and no money is at stake"
 _MULTIPLIER = 100
 _NOT_KNOWN = "what is left is not known"
 Session = dict[str, Any]
@@ -81,7 +80,7 @@ def elsewhere(session: Session, verb: str) -> str | None:
     """
     if _gone(session):
         return _gone(session)
-    return f"older ones: {_sealed(session)}" if verb == "events" and session.get("sealed_weeks") else None
+    return f"older ones: {_sealed(session)}" if verb in ("events", "history") and session.get("sealed_weeks") else None
 
 
 def _archive(session: Session) -> str | None:
@@ -200,27 +199,6 @@ def _agents(session: Session) -> None:
     rows = [{"agent": name, **known.get(name, {})} for name in session["roster"]]
     output.console().print("\n[bold]Agents[/bold]")
     output.table(rows, AGENT_COLUMNS, "none")
-
-
-def measures(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return a session's measures as they are printed."""
-    rate, latency, notice = metrics["win_rate"], metrics["decision_latency_ms"], metrics.get("notice") or ""
-    return {
-        "broker": f"[yellow]{PAPER}[/yellow]" if metrics["broker"] == "paper" else plain(metrics["broker"]),
-        "note": f"[yellow]{plain(notice)}[/yellow]" if notice not in ("", PAPER_NOTICE) else None,
-        "net P&L": f"{money(metrics['net_pnl'])} (gross {money(metrics['gross_pnl'])}, fees ${metrics['fees']:,.2f})",
-        "max drawdown": money(metrics["max_drawdown"]),
-        "trades": f"{metrics['total_trades']}: {metrics['winning_trades']} won, {metrics['losing_trades']} lost, "
-        f"{metrics['scratch_trades']} even",
-        "win rate": output.NONE if rate is None else f"{rate:.0%}",
-        "slippage": f"${metrics['execution_slippage']:,.2f} (inside gross)",
-        "decision latency": output.NONE
-        if latency is None
-        else f"{latency:.1f} ms p50, {metrics['decision_latency_p99_ms'] or 0:.1f} ms p99",
-        "error rate": output.NONE if metrics["error_rate"] is None else f"{metrics['error_rate']:.1%}",
-        "active, paused": f"{metrics['active_duration']:.0f} s, {metrics['pause_duration']:.0f} s",
-        "checkpoints": str(metrics["checkpoint_count"]),
-    }
 
 
 POSITION_COLUMNS = {

@@ -1,4 +1,4 @@
-"""`fntx ls|show|events|transitions|trades|metrics|checkpoints|validate`: questions; they change nothing."""
+"""`fntx ls|show|events|transitions|metrics|checkpoints|validate`: questions; they change nothing."""
 
 import contextlib
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from fntx_sessions.cli import details, output
 from fntx_sessions.cli.asking import line
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.cli.ids import AsJson, Ids, over
-from fntx_sessions.cli.output import moment, money, plain, severity, status
+from fntx_sessions.cli.output import moment, plain, severity, status
 from fntx_sessions.exceptions import FntxError
 from fntx_sessions.schemas import SessionStatus, SessionType
 
@@ -19,7 +19,7 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to `app`."""
-    for command in (show, events, transitions, trades, metrics, checkpoints, validate):
+    for command in (show, events, transitions, metrics, checkpoints, validate):
         app.command()(command)
     app.command("ls")(list_sessions)
 
@@ -109,11 +109,6 @@ def transitions(session_id: Id, limit: Limit = 100, as_json: AsJson = False) -> 
     _listed("transitions", session_id, limit, as_json, TRANSITION_COLUMNS)
 
 
-def trades(session_id: Id, limit: Limit = 100, as_json: AsJson = False) -> None:
-    """List the trades, flat to flat, oldest first."""
-    _listed("trades", session_id, limit, as_json, TRADE_COLUMNS)
-
-
 def checkpoints(session_id: Id, limit: Limit = 100, as_json: AsJson = False) -> None:
     """List the checkpoints, newest first."""
     _listed("checkpoints", session_id, limit, as_json, CHECKPOINT_COLUMNS)
@@ -141,10 +136,10 @@ def _listed(verb: str, session_id: str, limit: int, as_json: bool, columns: dict
         output.emit(found)
     else:
         output.table(found, columns, f"no {verb}")
-        _note_elsewhere(verb, session_id)
+        note_elsewhere(verb, session_id)
 
 
-def _note_elsewhere(verb: str, session_id: str) -> None:
+def note_elsewhere(verb: str, session_id: str) -> None:
     """Say where the rows are that are not in the database any more; the list stands without it."""
     with contextlib.suppress(FntxError):
         told = details.elsewhere(line().about("get", session_id), verb)
@@ -169,17 +164,6 @@ TRANSITION_COLUMNS = {
     "epoch": lambda row: str(row["epoch"]),
     "why": lambda row: plain(row["reason"]),
     "warnings": lambda row: plain("; ".join([*row["warnings"], *row["errors"]])),
-}
-TRADE_COLUMNS = {
-    "opened (UTC)": lambda row: moment(row["opened_at"]),
-    "closed (UTC)": lambda row: moment(row["closed_at"]),
-    "strategy": lambda row: plain(row["strategy"]),
-    "packages": lambda row: str(row["packages"]),
-    "credit": lambda row: money(row["credit"]),
-    "gross": lambda row: money(row["gross_pnl"]),
-    "fees": lambda row: f"${row['fees']:,.2f}",
-    "net": lambda row: money(row["net_pnl"]),
-    "exit": lambda row: plain(row["exit_reason"]),
 }
 FINDING_COLUMNS = {
     "kind": lambda row: row["kind"],

@@ -5,7 +5,7 @@ What belongs to no session (a command that named none that exists) is sealed wit
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 import orjson
 from sqlalchemy import Engine
@@ -19,6 +19,8 @@ from fntx_sessions.state.data_keys import DataKeys, KeyRow
 DESK = UUID(int=0)
 _PLAIN = b"{"  # how a payload begins that was written before they were sealed
 EVENT, ARGUMENTS, OUTCOME = "event", "arguments", "outcome"
+REPORT = "report"
+APPROVAL, HAND_ORDER = "approval", "hand_order"
 
 
 class Payloads:
@@ -63,6 +65,11 @@ class Payloads:
         """Return events with an id each and their data sealed, as the table takes them."""
         named = [{"event_id": uuid4(), **event} for event in events]
         return [event | {"data": self.seal_some(owner, EVENT, event["event_id"], event.get("data"))} for event in named]
+
+
+def report_name(agent: str, kind: str, report_id: str) -> UUID:
+    """Return what a report of an agent is sealed under: it has no id of ours, only the one its agent gave it."""
+    return uuid5(DESK, f"{agent}/{kind}/{report_id}")
 
 
 def sealable(value: Any) -> bytes:

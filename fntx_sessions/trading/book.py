@@ -74,8 +74,10 @@ class Trade:
     def _note_opening(self, fill: Fill) -> None:
         self.first = self.first or fill
         opening = [one for one in self.fills if one.opening]
-        self.packages = min(one.quantity for one in opening)
-        self.credit = sum((_opened_at(contract, opening) for contract in {one.contract for one in opening}), ZERO)
+        contracts = {one.contract for one in opening}
+        # A leg may come in several fills: it is as many as they are together.
+        self.packages = min(sum(one.quantity for one in opening if one.contract == contract) for contract in contracts)
+        self.credit = sum((_opened_at(contract, opening) for contract in contracts), ZERO)
 
 
 class BookView:

@@ -12,6 +12,7 @@ from fntx_sessions.trading.orders import CENT, ZERO, Contract, Fill, Leg
 from fntx_sessions.trading.rules import TradingRules
 
 Outcome = Literal["win", "loss", "scratch"]
+MarginSource = Literal["broker", "Reg-T estimate"]
 _MARGIN_BASE = Decimal("0.20")
 _MARGIN_FLOOR = Decimal("0.10")
 
@@ -77,9 +78,13 @@ class Money:
 
 
 def trades_of(fills: Iterable[Fill]) -> list[TradeResult]:
-    """Return the trades of all fills of a session, oldest first, open ones with outcome None."""
+    """Return the trades of all fills of a session, oldest first, open ones with outcome None.
+
+    Fills may come in any order, and more than once: a fill counts once, by its id.
+    """
     trades: dict[str, Trade] = {}
-    for fill in sorted(fills, key=lambda one: (one.timestamp, one.fill_id)):
+    once = {fill.fill_id: fill for fill in fills}
+    for fill in sorted(once.values(), key=lambda one: (one.timestamp, one.fill_id)):
         trades.setdefault(fill.trade_id, Trade(fill.trade_id, fill.timestamp)).apply(fill)
     return [result_of(trade) for trade in trades.values()]
 
@@ -220,6 +225,16 @@ def stress_loss(book: BookView, board: Board, move: float) -> Decimal:
         for contract, quantity in trade.legs.items()
     )
     return Decimal(str(round(change, 2)))
+
+
+def margin_of(money: Money, account: AccountView) -> Decimal:
+    """Return the margin a session's positions take: the broker's figure, of the whole account, where it has one."""
+    return money.margin if account.broker_margin is not None else money.margin - account.other_margin
+
+
+def margin_source(account: AccountView) -> MarginSource:
+    """Return whose figure the margin is: the broker's, or the Reg-T estimate."""
+    return "Reg-T estimate" if account.broker_margin is None else "broker"
 
 
 def reg_t_margin(book: BookView, marks: Marks, spot: Decimal) -> Decimal:

@@ -1,8 +1,10 @@
-"""Rules that the measures of a run share, as docs/trading.md defines them."""
+"""Rules that the measures of a run share, as docs/metrics.md defines them."""
 
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 
+ZERO = Decimal(0)
 ERROR_WINDOW_S = 300
 LEAST_ATTEMPTS = 20
 PAPER_NOTICE = "trades on the paper broker: no order reaches a market and no money is at stake"
@@ -24,3 +26,11 @@ def percentile(values: Sequence[float], rank: float) -> float | None:
         return None
     ordered = sorted(values)
     return ordered[max(math.ceil(rank / 100 * len(ordered)), 1) - 1]
+
+
+def deepest(net: Decimal, drawdown: Decimal = ZERO, peak: Decimal = ZERO) -> Decimal:
+    """Return the deepest fall of equity from its peak, dollars, <= 0, that stands at `net` now.
+
+    drawdown, peak: of its samples. A loss that was realised after the last of them counts as well.
+    """
+    return min(drawdown, net - max(peak, ZERO), ZERO)

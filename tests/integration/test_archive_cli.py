@@ -14,8 +14,8 @@ from fntx_sessions.cli.exits import Exit
 from fntx_sessions.database.engine import get_engine
 from fntx_sessions.lifecycle.reads.checkpoints import get_checkpoints
 from fntx_sessions.lifecycle.reads.history import get_events, get_transitions
-from fntx_sessions.lifecycle.reads.ledger import get_trades
 from fntx_sessions.lifecycle.reads.sessions import get_session
+from fntx_sessions.lifecycle.reads.trades import get_trades
 from fntx_sessions.settings import get_settings
 from fntx_sessions.state.archive import archive_due, object_name
 from fntx_sessions.state.dropping import drop_due

@@ -17,7 +17,7 @@ from fntx_sessions.cli import details
 from fntx_sessions.exceptions import InvalidArgument, NotFound
 from fntx_sessions.lifecycle.arguments import ListArguments
 from fntx_sessions.lifecycle.orders import settle
-from fntx_sessions.lifecycle.reads import checkpoints, history, ledger, metrics, sessions
+from fntx_sessions.lifecycle.reads import checkpoints, history, metrics, sessions, trades
 from fntx_sessions.schemas import SessionStatus, TradingSession, Trigger
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.checkpoints import create_checkpoint
@@ -154,12 +154,12 @@ def test_metrics_tell_the_time_in_each_status(world: World) -> None:
 def test_trades_are_flat_to_flat_oldest_first(world: World) -> None:
     """Each trade has its legs, result and exit reason; an open one has neither outcome nor end."""
     session_id, fills = traded(world, still_open=True)
-    found = ledger.get_trades(world.engine, session_id, 100)
+    found = trades.get_trades(world.engine, session_id, 100)
     assert [trade.outcome for trade in found] == ["win", "loss", "scratch", None]
     assert [trade.net_pnl for trade in found] == [result.net for result in trades_of(fills)]
     assert (found[0].exit_reason, found[3].exit_reason, found[3].closed_at) == ("profit", None, None)
     assert [len(trade.fills) for trade in found] == [2, 2, 2, 2]
-    assert [trade.trade_id[-1] for trade in ledger.get_trades(world.engine, session_id, 2)] == ["3", "4"]
+    assert [trade.trade_id[-1] for trade in trades.get_trades(world.engine, session_id, 2)] == ["3", "4"]
 
 
 def test_the_money_view_is_the_ledgers(world: World, client: Redis, settings: Settings) -> None:
@@ -318,7 +318,7 @@ def test_an_unknown_session_is_named(world: World, client: Redis, settings: Sett
     for ask in (
         lambda: sessions.get_session(world.engine, client, settings, nobody),
         lambda: metrics.get_metrics(world.engine, nobody),
-        lambda: ledger.get_trades(world.engine, nobody, 1),
+        lambda: trades.get_trades(world.engine, nobody, 1),
         lambda: history.get_events(world.engine, nobody, 1),
         lambda: history.get_transitions(world.engine, nobody, 1),
         lambda: checkpoints.get_checkpoints(world.engine, nobody, 1),

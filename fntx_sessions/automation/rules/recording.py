@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, text
 from fntx_sessions.automation.rules.model import MarketFacts, SessionFacts
 from fntx_sessions.automation.rules.moments import Moment, grid
 from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.database.measuring import FIVE_MINUTES, PEAK
 from fntx_sessions.exceptions import NotFound, PreconditionFailed
 from fntx_sessions.schemas import RiskParameters, SessionType
 from fntx_sessions.trading.calendars import Calendar, get_calendar
@@ -32,15 +33,15 @@ SELECT session_id, session_type, status, account_id, config, risk_parameters, st
 FROM sessions WHERE session_id = :session_id
 """)
 # Thinned evenly where there are too many, but what a sample counts (drawdown, failures) is counted over all of them.
-_SAMPLES = text("""
+_SAMPLES = text(f"""
 SELECT timestamp, net_pnl, drawdown, spot, steps, attempted, failed, total FROM (
   SELECT *, least(min(net_pnl - peak) OVER (ORDER BY timestamp), 0) AS drawdown FROM (
     SELECT timestamp, net_pnl, spot, steps, row_number() OVER (ORDER BY timestamp) AS n, count(*) OVER () AS total,
-      greatest(max(net_pnl) OVER (ORDER BY timestamp), 0) AS peak,
+      {PEAK} AS peak,
       coalesce(sum((steps ->> 'attempted')::bigint) OVER recent, 0)::bigint AS attempted,
       coalesce(sum((steps ->> 'failed')::bigint) OVER recent, 0)::bigint AS failed
     FROM samples WHERE session_id = :session_id
-    WINDOW recent AS (ORDER BY timestamp RANGE BETWEEN interval '5 minutes' PRECEDING AND CURRENT ROW)) counted) marked
+    WINDOW recent AS (ORDER BY timestamp {FIVE_MINUTES})) counted) marked
 WHERE total <= :most OR n % ((total + :most - 1) / :most) = 0 ORDER BY timestamp
 """)
 _FILLS = text("""

@@ -1,4 +1,4 @@
-"""A session's money as the ledger has it: trades flat to flat, and what is open. Never from a snapshot."""
+"""A session's money as the ledger has it: what is open, and what works. Never from a snapshot."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -10,19 +10,13 @@ from pydantic import ValidationError
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, transaction
-from fntx_sessions.lifecycle.reads.records import TradeFill, TradeRecord
-from fntx_sessions.lifecycle.reads.rows import of_session
 from fntx_sessions.schemas import Order, Position, SessionStatus, TradingState
-from fntx_sessions.trading.ledger import TradeResult, trades_of
+from fntx_sessions.trading.ledger import trades_of
 from fntx_sessions.trading.orders import Contract, Fill, request_from_json
 from fntx_sessions.trading.paper_rows import fill_from_row
 
 log = structlog.get_logger(__name__)
 
-_TRADES = text("""
-SELECT f.fill_id IS NOT NULL AS found, f.* FROM sessions s LEFT JOIN fills f ON f.session_id = s.session_id
-WHERE s.session_id = :session_id ORDER BY f.timestamp, f.fill_id
-""")
 _OPEN_FILLS = text("""
 SELECT f.* FROM fills f WHERE f.session_id = :session_id AND f.trade_id IN (
   SELECT trade_id FROM fills WHERE session_id = :session_id
@@ -33,12 +27,6 @@ _OPEN_ORDERS = text("""
 SELECT client_order_id, payload, state, created_at FROM order_intents
 WHERE session_id = :session_id AND state IN ('intended', 'working') ORDER BY created_at, client_order_id
 """)
-
-
-def get_trades(engine: Engine, session_id: UUID, limit: int) -> list[TradeRecord]:
-    """Return the last `limit` trades, oldest first, open ones included; raises NotFound."""
-    fills = [fill_from_row(row) for row in of_session(engine, _TRADES, session_id)]
-    return [_record(result) for result in trades_of(fills)[-limit:]]
 
 
 def trading_state(
@@ -72,32 +60,6 @@ def _reported(session_id: UUID, reported: bytes | None) -> TradingState:
     except ValidationError as error:
         log.warning("trading_part_not_read", session_id=str(session_id), problem=str(error))
         return TradingState()
-
-
-def _record(result: TradeResult) -> TradeRecord:
-    trade = result.trade
-    closing = [fill for fill in trade.fills if not fill.opening]
-    return TradeRecord(
-        trade_id=trade.trade_id,
-        strategy=trade.strategy,
-        opened_at=trade.opened_at,
-        closed_at=trade.closed_at,
-        packages=trade.packages,
-        credit=trade.credit,
-        gross_pnl=result.gross,
-        fees=result.fees,
-        net_pnl=result.net,
-        slippage=result.slippage,
-        outcome=result.outcome,
-        exit_reason=closing[-1].reason if closing and not trade.open else None,
-        fills=[_fill(fill) for fill in trade.fills],
-    )
-
-
-def _fill(fill: Fill) -> TradeFill:
-    names = ("fill_id", "client_order_id", "timestamp", "side", "quantity", "price", "fee", "slippage", "opening")
-    same = {name: getattr(fill, name) for name in names}
-    return TradeFill(**same, symbol=fill.contract.symbol, reason=fill.reason)
 
 
 def _positions(fills: list[Fill]) -> list[Position]:

@@ -141,9 +141,10 @@ def _check_statuses(names: list[str] | None) -> None:
 
 
 def _with_memory(metrics: SessionMetrics, agents: dict[str, AgentState]) -> SessionMetrics:
-    """Count what the agents use now as well: samples come less often."""
+    """Count what the agents use now as well: samples come less often, and of agents elsewhere there are none."""
     used = max((agent.memory_usage_mb for agent in agents.values()), default=0.0)
-    return metrics.model_copy(update={"peak_memory_mb": max(metrics.peak_memory_mb, used)})
+    known = max(metrics.peak_memory_mb or 0.0, used)
+    return metrics.model_copy(update={"peak_memory_mb": known or metrics.peak_memory_mb})
 
 
 def _agents(parts: dict[str, bytes]) -> dict[str, AgentState]:
