@@ -21,6 +21,7 @@ show_desk(get_settings())
 
 
 def format_task(task: Any) -> Any:
-    """Hide what looks secret in arguments that a caller's own Celery described."""
+    """Hide what looks secret in arguments that a caller's own Celery described, and in answers."""
     task.args, task.kwargs = redact_text(str(task.args or "")), redact_text(str(task.kwargs or ""))
+    task.result = redact_text(str(task.result)) if task.result else task.result
     return task

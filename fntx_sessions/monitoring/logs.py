@@ -11,14 +11,14 @@ from structlog.typing import Processor
 
 from fntx_sessions.settings import Settings
 
-_SECRET_KEY = re.compile(r"token|secret|password|passwd|authorization|api_?key|private_?key|credential", re.IGNORECASE)
+_HIDDEN_WORD = r"(?:token|ticket|secret|password|passwd|authorization|api_?key|private_?key|credential)"
+_SECRET_KEY = re.compile(_HIDDEN_WORD, re.IGNORECASE)
 # Ids of tokens are for the audit: they open nothing.
 _PUBLIC_KEYS = frozenset({"token_id"})
 # user:password@ in a URL, and anything shaped like a JWT, wherever a library writes it.
 _URL_PASSWORD = re.compile(r"(?P<start>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+@", re.IGNORECASE)
 _PAIR = re.compile(
-    r"""(?P<start>['"]?[\w-]*(?:token|secret|password|passwd|authorization|api_?key|credential)[\w-]*['"]?\s*[:=]\s*)"""
-    r"""(?P<quote>['"]).*?(?P=quote)""",
+    rf"""(?P<start>['"]?[\w-]*{_HIDDEN_WORD}[\w-]*['"]?\s*[:=]\s*)(?P<quote>['"]).*?(?P=quote)""",
     re.IGNORECASE,
 )
 _JWT = re.compile(r"\beyJ[\w-]{10,}\.[\w-]+\.[\w-]*")

@@ -67,7 +67,14 @@ def test_redaction_leaves_the_rest_alone():
 
 
 @pytest.mark.parametrize(
-    "text", ["{'api_key': 'hunter2', 'n': 1}", "{'token': \"hunter2\"}", "('redis://u:hunter2@h',)", f"['{JWT}']"]
+    "text",
+    [
+        "{'api_key': 'hunter2', 'n': 1}",
+        "{'state': 'done', 'ticket': 'hunter2', 'n': 1}",
+        "{'token': \"hunter2\"}",
+        "('redis://u:hunter2@h',)",
+        f"['{JWT}']",
+    ],
 )
 def test_arguments_another_celery_described_are_cleaned(text):
     """What Flower shows of a stranger's arguments holds no secret either."""
