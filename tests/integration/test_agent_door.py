@@ -165,6 +165,19 @@ def test_a_closed_session_takes_no_report(hosting):
     assert 0 < hosting.desk.redis.ttl(key(session_id, "live")) <= hosting.desk.settings.hot_ttl_s
 
 
+def test_who_fell_too_far_behind_is_told_so(hosting):
+    """The inbox is bounded: where what it never acknowledged is gone, joining says so and answers the state."""
+    session_id, told = started(few := hosting.with_settings(agent_inbox_entries=10), PLANNER)
+    report(few, told[PLANNER], ack="1-0")
+    assert not joined(few, session_id)["missed"]
+    for number in range(130):  # streams are cut by whole nodes of 100 entries
+        few.desk.redis.xadd(told[PLANNER]["keys"]["inbox"], {"event": "{}"}, id=f"2-{number + 10}")
+    few.do(T.PAUSE, session_id)
+    behind = joined(few, session_id)
+    assert few.desk.redis.xlen(behind["keys"]["inbox"]) <= 110
+    assert (behind["missed"], behind["position"], behind["status"]) == (True, "1-0", S.PAUSED)
+
+
 # Bad input
 
 
