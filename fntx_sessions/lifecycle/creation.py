@@ -1,14 +1,16 @@
 """create_session: the one command that has no row to lock yet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
+from fntx_sessions.agents.registry import known_agents
 from fntx_sessions.exceptions import CommandConflict, InvalidArgument, Rejected
 from fntx_sessions.lifecycle import templates
 from fntx_sessions.lifecycle.arguments import CreateArguments, CreateFromTemplateArguments
@@ -27,6 +29,8 @@ from fntx_sessions.trading.brokers import check_broker
 from fntx_sessions.trading.metrics import PAPER_NOTICE
 
 _CONFIGURATIONS = "agent_configurations"
+# The share of two names that is the same from which on one may be meant for the other.
+_ALIKE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +233,16 @@ def _warnings(planned: Plan, claimed: Row, account_id: str, broker: str) -> tupl
         warnings.append(f"account {account_id} is new; it was made as an exclusive {broker} account")
     if broker == "paper" and planned.session_type in (SessionType.REGULAR, SessionType.EXTENDED_HOURS):
         warnings.append(PAPER_NOTICE)
-    return tuple(warnings)
+    return (*warnings, *_misspelled(planned))
+
+
+def _misspelled(planned: Plan) -> Iterator[str]:
+    """Say which agents look like one of ours: as written, the session waits for a service to join as them."""
+    known = known_agents()
+    for item in planned.agents:
+        alike = [] if item["agent"] in known else get_close_matches(item["agent"], known, 1, _ALIKE)
+        if alike:
+            yield f"agent {item['agent']} is none this desk hosts: a service has to join as it; or is {alike[0]} meant?"
 
 
 def _insert(

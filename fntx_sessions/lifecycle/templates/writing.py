@@ -142,10 +142,11 @@ def write(engine: Engine, edit: Edit, make: Callable[[Kept | None], Wanted]) -> 
     asked = sha256(orjson.dumps(edit.arguments, option=orjson.OPT_SORT_KEYS, default=str)).digest()
     for _ in range(_TRIES):
         with statements(engine) as connection:
+            # In this order: what another delivery of this edit made of it is seen only with the edit itself.
+            kept = look(connection, edit.template_name)
             written = _written(connection, edit, asked)
             if written is not None:
                 return written
-            kept = look(connection, edit.template_name)
             _check_expected(connection, edit, kept)
         wanted = make(kept)
         with statements(engine) as connection:
