@@ -261,6 +261,7 @@ def step_result(done: Slice, *, unreported: bool) -> StepResult:
         unreported or runtime.unsure,
         done.measures,
         kept_json(done.kept, done.decisions_kept) if done.kept else None,
+        done.memories,
     )
 
 

@@ -148,10 +148,13 @@ memories = Table(
     Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     now("created_at"),
     at("expires_at"),
+    # Until another memory system, which this desk was given, has taken it.
+    Column("waits", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint("importance BETWEEN 1 AND 4", name="importance_known"),
     Index("ix_memories_agent_created_at", "agent", "created_at"),
     Index("ix_memories_session_id", "session_id", postgresql_where=text("session_id IS NOT NULL")),
     Index("ix_memories_words", "words", postgresql_using="gin"),
+    Index("ix_memories_waits", "session_id", "created_at", postgresql_where=text("waits")),
     Index("ix_memories_expires_at", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
 )
 

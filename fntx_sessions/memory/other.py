@@ -1,13 +1,14 @@
 """Handing transitions to a memory system of another package: each session's in their order, sessions side by side."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from uuid import UUID
 
 from fntx_sessions.exceptions import FntxError, Unavailable
 from fntx_sessions.memory.calling import FIX, caller, what
 from fntx_sessions.memory.context import DESK_SENDER
+from fntx_sessions.memory.slices import StoredMemory
 from fntx_sessions.memory.systems import OtherMemory, translated
 from fntx_sessions.memory.work import Done, Due, How, Moved
 
@@ -25,45 +26,64 @@ class _Handing:
         self._room = asyncio.Semaphore(_SIDE_BY_SIDE)
         self._failed = self._went_well = 0
 
-    async def session(self, one: Due, moved: Sequence[Moved]) -> Done:
-        """Hand over one session's transitions, as far as they are taken."""
-        version = one.version
+    async def session(self, one: Due, moved: Sequence[Moved], left: Sequence[StoredMemory]) -> Done:
+        """Hand over one session's transitions, then what its agents left, as far as they are taken."""
+        version, taken = one.version, list[UUID]()
         async with self._room:
             if self._failed >= _IS_DOWN and not self._went_well:
                 return Done(one, version, How.PUT_OFF)
-            for each in moved:
+            everything: list[Moved | StoredMemory] = [*moved, *left]
+            for each in everything:
                 if monotonic() >= self._until:
-                    return Done(one, version, How.MORE)
+                    return Done(one, version, How.MORE, taken=tuple(taken))
                 problem = await self._one(each)
                 if problem:
                     self._failed += 1
-                    return Done(one, version, How.FAILED, problem)
+                    return Done(one, version, How.FAILED, problem, tuple(taken))
                 self._went_well += 1
-                version = each.transition.version
-        return Done(one, version)
+                if isinstance(each, Moved):
+                    version = each.transition.version
+                else:
+                    taken.append(each.memory_id)
+        return Done(one, version, taken=tuple(taken))
 
-    async def _one(self, each: Moved) -> str:
-        manager, told = self._memory.manager, each.told
+    async def _one(self, each: Moved | StoredMemory) -> str:
+        """Hand over one thing; return why it was not taken."""
         try:
-            await self._called(lambda: manager.store_memory(DESK_SENDER, each.memory))
-            await self._called(lambda: manager.share_context(DESK_SENDER, list(told.recipients), dict(told.context)))
+            await (self._moved(each) if isinstance(each, Moved) else self._left(each))
         except TimeoutError:
             return str(Unavailable(what(self._memory.name), f"no answer within {self._memory.timeout_s:g} s", FIX))
         except FntxError as error:
             return str(error)
         return ""
 
+    async def _moved(self, each: Moved) -> None:
+        manager, told = self._memory.manager, each.told
+        await self._called(lambda: manager.store_memory(DESK_SENDER, each.memory))
+        await self._called(lambda: manager.share_context(DESK_SENDER, list(told.recipients), dict(told.context)))
+
+    async def _left(self, each: StoredMemory) -> None:
+        await self._called(lambda: self._memory.manager.store_memory(each.agent, each.slice()))
+
     async def _called(self, make: object) -> None:
         async with asyncio.timeout(self._memory.timeout_s):
             await translated(self._memory.name, make)()
 
 
-def hand_over(memory: OtherMemory, due: Sequence[Due], moved: dict[UUID, list[Moved]], within_s: float) -> list[Done]:
+def hand_over(
+    memory: OtherMemory,
+    due: Sequence[Due],
+    moved: Mapping[UUID, Sequence[Moved]],
+    left: Mapping[UUID, Sequence[StoredMemory]],
+    within_s: float,
+) -> list[Done]:
     """Hand over what is due, beginning nothing after `within_s`; never raises what the other system does."""
 
     async def all_of_them() -> list[Done]:
         handing = _Handing(memory, within_s)
-        return await asyncio.gather(*(handing.session(one, moved[one.session_id]) for one in due))
+        return await asyncio.gather(
+            *(handing.session(one, moved[one.session_id], left.get(one.session_id, ())) for one in due)
+        )
 
     try:
         return caller.call(memory.name, all_of_them, within_s + 2 * memory.timeout_s)

@@ -59,14 +59,14 @@ def search(engine: Engine, asked: SearchArguments) -> list[StoredMemory]:
             problem = "says only what must not be there" if "-" in asked.query else "has no word one could search for"
             raise InvalidArgument("query", problem, _FIX)
         found = rows(connection.execute(_SEARCH, bound))
-    return _opened(engine, found)
+    return opened(engine, found)
 
 
 def listed(engine: Engine, asked: ListArguments) -> list[StoredMemory]:
     """Return slices, newest first."""
     with statements(engine) as connection:
         found = rows(connection.execute(_LIST, _bound(asked)))
-    return _opened(engine, found)
+    return opened(engine, found)
 
 
 def _bound(asked: Filters) -> dict[str, Any]:
@@ -78,7 +78,8 @@ def _bound(asked: Filters) -> dict[str, Any]:
     return found | plain
 
 
-def _opened(engine: Engine, found: Iterable[dict[str, Any]]) -> list[StoredMemory]:
+def opened(engine: Engine, found: Iterable[dict[str, Any]]) -> list[StoredMemory]:
+    """Return rows of slices, with the columns of their session's key, as slices."""
     payloads = Payloads(engine)
     return [_memory(payloads, row) for row in found]
 

@@ -5,7 +5,7 @@ whose memory system fails is tried again ever later, from where it stopped, and 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from fntx_sessions.memory import context, store
 from fntx_sessions.memory.other import hand_over
 from fntx_sessions.memory.store import Kept
 from fntx_sessions.memory.systems import OtherMemory, memory_of
+from fntx_sessions.memory.waiting import AT_ONCE, forget_taken, read_waiting
 from fntx_sessions.memory.work import Done, Due, How, Moved, slice_of
 from fntx_sessions.schemas import SessionTransition
 from fntx_sessions.settings import Settings
@@ -87,7 +88,7 @@ def remember_due(engine: Engine, client: redis.Redis, settings: Settings) -> Rep
         done = [Done(one, one.version, How.FAILED, str(error)) for one in due]
     else:
         if isinstance(memory, OtherMemory):
-            done = hand_over(memory, due, moved, settings.memory_sweep_s / 2)
+            done = _hand_over(engine, memory, due, moved, settings.memory_sweep_s / 2)
         else:
             done = _own(engine, client, settings, due, moved)
     _finish(engine, settings, [_with_more(one, moved) for one in done])
@@ -111,6 +112,17 @@ def _moved(engine: Engine, due: Sequence[Due]) -> dict[UUID, list[Moved]]:
     return found
 
 
+def _hand_over(
+    engine: Engine, memory: OtherMemory, due: Sequence[Due], moved: dict[UUID, list[Moved]], within_s: float
+) -> list[Done]:
+    """Hand over transitions and what agents left; what was taken is let go of before anything is noted as done."""
+    left = read_waiting(engine, [one.session_id for one in due])
+    done = hand_over(memory, due, moved, left, within_s)
+    forget_taken(engine, [memory_id for one in done for memory_id in one.taken])
+    full = {session_id for session_id, found in left.items() if len(found) == AT_ONCE}
+    return [replace(one, how=How.MORE) if one.how is How.DONE and one.due.session_id in full else one for one in done]
+
+
 def _own(
     engine: Engine, client: redis.Redis, settings: Settings, due: Sequence[Due], moved: dict[UUID, list[Moved]]
 ) -> list[Done]:
@@ -132,7 +144,7 @@ def _own(
 def _stored(engine: Engine, settings: Settings, moved: dict[UUID, list[Moved]]) -> dict[UUID, Exception]:
     """Store slices together, or session by session where that is refused; return why some could not be."""
     try:
-        store.keep(engine, settings, [_kept(each) for found in moved.values() for each in found])
+        store.keep(engine, [_kept(each, settings) for found in moved.values() for each in found])
     except Retryable:
         raise
     except Exception as error:  # noqa: BLE001 - whatever one session's slices have in them, others are stored
@@ -149,14 +161,16 @@ def _own_done(one: Due, moved: Sequence[Moved], problem: Exception | None) -> Do
     return Done(one, one.version, How.FAILED, str(problem) or type(problem).__name__)
 
 
-def _kept(one: Moved) -> Kept:
+def _kept(one: Moved, settings: Settings) -> Kept:
     """The transition's id is the slice's, so that it is stored once however often it is tried."""
-    return Kept(one.transition.transition_id, context.DESK_SENDER, one.memory, one.transition.timestamp)
+    transition = one.transition
+    keep_s = settings.memory_keep_s
+    return Kept(transition.transition_id, context.DESK_SENDER, one.memory, keep_s, transition.timestamp)
 
 
 def _with_more(done: Done, moved: dict[UUID, list[Moved]]) -> Done:
     more = done.how is How.DONE and len(moved[done.due.session_id]) == _AT_ONCE
-    return Done(done.due, done.version, How.MORE) if more else done
+    return replace(done, how=How.MORE) if more else done
 
 
 def _finish(engine: Engine, settings: Settings, done: Sequence[Done]) -> None:

@@ -107,6 +107,10 @@ class StoredMemory(MemorySlice):
     created_at: Time
     rank: float | None = None
 
+    def slice(self) -> MemorySlice:
+        """Return what was given to be kept."""
+        return MemorySlice(**{name: getattr(self, name) for name in MemorySlice.model_fields})
+
 
 class SharedContext(Model):
     """What an agent was told. entry_id: its place in the agent's stream; about: what it repeats if it comes again."""

@@ -25,16 +25,16 @@ _FORGOTTEN_AT_ONCE = 1000
 # session is at it.
 _INSERT = text("""
 INSERT INTO memories (memory_id, agent, session_id, memory_type, importance, content, words, tags, created_at,
-  expires_at)
+  expires_at, waits)
 SELECT x.memory_id, x.agent, x.session_id, x.memory_type, x.importance, decode(x.content, 'hex'),
   setweight(to_tsvector('english', x.agent || ' ' || x.memory_type || ' ' || array_to_string(x.tags, ' ')), 'A')
     || setweight(jsonb_to_tsvector('english', x.words, '["string", "numeric", "boolean"]'), 'B')
     || setweight(jsonb_to_tsvector('english', x.words, '["key"]'), 'D'),
   x.tags, coalesce(x.created_at, clock_timestamp()),
-  coalesce(x.expires_at, coalesce(x.created_at, clock_timestamp()) + :keep_s * interval '1 second')
+  coalesce(x.expires_at, coalesce(x.created_at, clock_timestamp()) + x.keep_s * interval '1 second'), x.waits
 FROM jsonb_to_recordset(CAST(:slices AS jsonb)) AS x(memory_id uuid, agent text, session_id uuid, memory_type text,
   importance integer, content text, words jsonb, tags text[], created_at timestamptz, expires_at timestamptz,
-  epoch bigint)
+  epoch bigint, keep_s float8, waits boolean)
 WHERE (x.session_id IS NULL OR EXISTS (SELECT FROM sessions s WHERE s.session_id = x.session_id))
   AND (x.epoch IS NULL
     OR EXISTS (SELECT FROM session_work w WHERE w.session_id = x.session_id AND w.epoch = x.epoch))
@@ -50,13 +50,19 @@ DELETE FROM memories WHERE memory_id IN (
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A slice to be stored, and for whom. created_at None: now. epoch: only while its session is at it; None: ever."""
+    """A slice to be stored, for whom, and for how long where it does not say so itself.
+
+    created_at None: now. epoch: stored only while its session is at it; None: ever. waits: until another memory system
+    has taken it.
+    """
 
     memory_id: UUID
     agent: str
     memory: MemorySlice
+    keep_s: float
     created_at: datetime | None = None
     epoch: int | None = None
+    waits: bool = False
 
 
 def store(engine: Engine, settings: Settings, agent: str, memory: MemorySlice, memory_id: UUID) -> UUID:
@@ -66,9 +72,9 @@ def store(engine: Engine, settings: Settings, agent: str, memory: MemorySlice, m
     slice's) and Unavailable.
     """
     checked(memory.content, settings)
-    [row] = rows_of(engine, [Kept(memory_id, agent, memory)])
+    [row] = rows_of(engine, [Kept(memory_id, agent, memory, settings.memory_keep_s)])
     with statements(engine) as connection:
-        if insert(connection, settings, [row]):
+        if insert(connection, [row]):
             return memory_id
         known = connection.execute(_STORED, {"memory_id": memory_id}).one_or_none()
     if known is None:
@@ -78,7 +84,7 @@ def store(engine: Engine, settings: Settings, agent: str, memory: MemorySlice, m
     return memory_id
 
 
-def keep(engine: Engine, settings: Settings, kept: Sequence[Kept]) -> None:
+def keep(engine: Engine, kept: Sequence[Kept]) -> None:
     """Store slices in one statement; those that are there, or whose session is not, are passed over. Raises as store.
 
     Their sessions' keys should be at hand: see `DataKeys.ensure`.
@@ -86,12 +92,12 @@ def keep(engine: Engine, settings: Settings, kept: Sequence[Kept]) -> None:
     if kept:
         found = rows_of(engine, kept)
         with statements(engine) as connection:
-            insert(connection, settings, found)
+            insert(connection, found)
 
 
-def insert(connection: Connection, settings: Settings, rows: Sequence[dict[str, Any]]) -> set[UUID]:
+def insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> set[UUID]:
     """Insert what `rows_of` made, on the caller's connection; return the ids that are new."""
-    bound = {"slices": orjson.dumps(rows, default=str).decode(), "keep_s": settings.memory_keep_s}
+    bound = {"slices": orjson.dumps(rows).decode()}
     return set(connection.execute(_INSERT, bound).scalars())
 
 
@@ -134,4 +140,6 @@ def _row(payloads: Payloads, one: Kept) -> dict[str, Any]:
         "created_at": one.created_at,
         "expires_at": memory.expires_at,
         "epoch": one.epoch,
+        "keep_s": one.keep_s,
+        "waits": one.waits,
     }

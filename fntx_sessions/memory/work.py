@@ -52,12 +52,16 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of a session: remembered up to `version`; problem: why no further."""
+    """What became of a session: remembered up to `version`; problem: why no further.
+
+    taken: slices of its agents that another system has now.
+    """
 
     due: Due
     version: int
     how: How = How.DONE
     problem: str = ""
+    taken: tuple[UUID, ...] = ()
 
 
 def slice_of(transition: SessionTransition) -> MemorySlice:

@@ -246,10 +246,10 @@ def test_one_session_that_cannot_be_stored_stops_no_other(desk, monkeypatch):
     poisoned, sound = desk.create(), desk.create()
     honest = store.keep
 
-    def keep(engine, settings, kept):
+    def keep(engine, kept):
         if any(one.memory.session_id == poisoned for one in kept):
             raise ValueError("poison")
-        honest(engine, settings, kept)
+        honest(engine, kept)
 
     monkeypatch.setattr(store, "keep", keep)
     remembering.remember(desk.desk)

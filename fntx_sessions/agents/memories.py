@@ -1,0 +1,52 @@
+"""What hosted agents want remembered: checked as they say it, stored with the end of their step."""
+
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Engine, text
+
+from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.memory.slices import MemorySlice
+from fntx_sessions.memory.store import Kept, checked, insert, rows_of
+from fntx_sessions.memory.systems import OWN
+from fntx_sessions.settings import Settings
+
+# What one batch of steps may leave of one session: a day of a backtest is one, and memory is no log.
+MOST = 100
+# Another memory system is handed it by the sweep, after what it was to have before.
+_DUE = text("""
+UPDATE session_work SET memory_due_at = greatest(memory_due_at, clock_timestamp())
+WHERE session_id = ANY(CAST(:ids AS uuid[]))
+""")
+
+
+def noted(
+    settings: Settings, session_id: UUID, epoch: int, agent: str, memory: MemorySlice, known: Sequence[Kept]
+) -> Kept:
+    """Return a slice as it will be kept for `agent`, about its own session; raises InvalidArgument.
+
+    known: what is to be kept already.
+    """
+    if len(known) >= MOST:
+        raise InvalidArgument("memory", f"is one of more than {MOST} at once", "Remember what matters.")
+    if memory.session_id not in (None, session_id):
+        raise InvalidArgument("session_id", "is another session's", "Leave it out: an agent remembers of its own.")
+    checked(memory.content, settings)
+    own = memory.model_copy(update={"session_id": session_id})
+    waits = settings.memory != OWN
+    return Kept(uuid4(), agent, own, settings.memory_keep_s, epoch=epoch, waits=waits)
+
+
+def sealed(engine: Engine, kept: Sequence[Kept]) -> list[dict[str, object]]:
+    """Return slices as `keep_in` takes them; raises Shredded and Unavailable."""
+    return rows_of(engine, kept) if kept else []
+
+
+def keep_in(connection: Connection, rows: Sequence[dict[str, object]]) -> None:
+    """Store slices in the caller's transaction, those of superseded epochs not."""
+    if not rows:
+        return
+    insert(connection, rows)
+    waiting = sorted({str(row["session_id"]) for row in rows if row["waits"]})
+    if waiting:
+        connection.execute(_DUE, {"ids": waiting})
