@@ -22,6 +22,7 @@ from fntx_sessions.schemas import Model, SessionStatus
 from fntx_sessions.security.actor import Actor, system_actor
 from fntx_sessions.security.roles import REPORT, authorize
 from fntx_sessions.state import agent_doors
+from fntx_sessions.state.forks import inherited_part
 from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.loading import load
 from fntx_sessions.state.parts import MARKET, TRADING, agent_part
@@ -206,7 +207,10 @@ def _facts(desk: Desk, session_id: UUID) -> dict[str, Any]:
 def _memory(
     desk: Desk, arguments: JoinArguments, opened: agent_doors.Opened, facts: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """Return what the agent itself reported last as its internal state: live, else as it was saved; None: nothing."""
+    """Return what the agent itself reported last as its internal state: live, else as saved or inherited.
+
+    None: nothing.
+    """
     own = opened.own if opened.own_bytes else _saved(desk, arguments, facts)
     try:
         said = orjson.loads(own) if own else {}
@@ -217,11 +221,12 @@ def _memory(
 
 
 def _saved(desk: Desk, arguments: JoinArguments, facts: dict[str, Any]) -> bytes | None:
-    if facts["last_saved_at"] is None:
-        return None
     part = agent_part(arguments.agent)
     try:
-        found = load(*desk.parts(), Ref(arguments.session_id), only={part}).snapshot.parts.get(part)
+        if facts["last_saved_at"] is None:
+            found = inherited_part(*desk.parts(), arguments.session_id, part)
+        else:
+            found = load(*desk.parts(), Ref(arguments.session_id), only={part}).snapshot.parts.get(part)
     except FntxError as error:
         log.warning("save_not_read", session_id=str(arguments.session_id), problem=str(error))
         return None

@@ -94,17 +94,37 @@ def inherit(
 def recall(engine: Engine, client: redis.Redis, settings: Settings, session_id: UUID) -> bool:
     """Put a fork's memory into the live state before its first start; False: it is no fork, or has started.
 
-    Done under epoch 0, which the start raises: nobody steps or reports before it. Raises IntegrityError, Shredded and
-    Unavailable.
+    Done under epoch 0, which the start raises: nobody is stepped before it, and what agents of other services reported
+    by then, who were given it as they joined, stays. Raises IntegrityError, Shredded and Unavailable.
     """
-    with transaction(engine) as connection:
-        found = connection.execute(_MEMORY, {"session_id": session_id}).scalar_one_or_none()
+    found = _inherited(engine, session_id)
     if found is None:
         return False
     live = LiveState(client, settings)
     if live.raise_fence(session_id, 0) == 0:
-        live.restore(session_id, 0, load(engine, client, settings, Ref(session_id, found)).snapshot.parts)
+        cut = live.read([session_id])[0]
+        newer = {name: data for name, data in cut.parts.items() if is_memory(name)} if cut else {}
+        live.restore(session_id, 0, {**load(engine, client, settings, Ref(session_id, found)).snapshot.parts, **newer})
     return True
+
+
+def inherited_part(
+    engine: Engine, client: redis.Redis, settings: Settings, session_id: UUID, part: str
+) -> bytes | None:
+    """Return one agent's memory that a fork begins with; None: it has none, or the session is no fork or has started.
+
+    Raises IntegrityError, Shredded and Unavailable.
+    """
+    found = _inherited(engine, session_id)
+    return (
+        load(engine, client, settings, Ref(session_id, found), only={part}).snapshot.parts.get(part) if found else None
+    )
+
+
+def _inherited(engine: Engine, session_id: UUID) -> UUID | None:
+    with transaction(engine) as connection:
+        found: UUID | None = connection.execute(_MEMORY, {"session_id": session_id}).scalar_one_or_none()
+    return found
 
 
 def _of(engine: Engine, client: redis.Redis, settings: Settings, ref: Ref) -> Snapshot:

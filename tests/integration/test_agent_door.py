@@ -8,13 +8,14 @@ from uuid import uuid4
 import orjson
 import pytest
 from door_world import AGENT, EXECUTOR, PLANNER, invited, joined, leave, own, refused, report, started
-from hosting import Hosting, S, T, make_hosting, shared
+from hosting import ANN, Hosting, S, T, make_hosting, shared
 from pydantic import ValidationError
 
 from fntx_sessions.agents import joining
 from fntx_sessions.agents.joining import AgentArguments, JoinArguments
 from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound, PreconditionFailed
-from fntx_sessions.lifecycle import machine
+from fntx_sessions.lifecycle import execute, machine
+from fntx_sessions.lifecycle.arguments import ForkArguments
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state.agent_doors import AGENT_REPORT, Refusal
 from fntx_sessions.state.live import LiveState
@@ -153,6 +154,19 @@ def test_after_a_flush_of_redis_one_joins_again_and_has_its_memory_from_the_save
     again = joined(hosting, session_id)
     assert (again["internal_state"], again["position"], again["epoch"]) == ({"n": 7}, "0-0", 1)
     assert report(hosting, again, own(n=8))[0] == 1
+
+
+def test_who_joins_a_fork_inherits_its_memory_and_goes_on_from_there(hosting):
+    """What it was in the parent is answered before the start; what it reported since then outlives the start."""
+    parent, told = started(hosting, PLANNER)
+    report(hosting, told[PLANNER], own(n=1))
+    arguments = ForkArguments(session_id=parent, session_type="paper_trading")
+    child = execute.fork(hosting.desk, ANN, arguments, uuid4()).raise_for_refusal().session_id
+    said = joined(hosting, child)
+    assert said["internal_state"] == {"n": 1}
+    assert report(hosting, said, own(n=2))[0] == 1
+    hosting.do(T.START, child)
+    assert joined(hosting, child)["internal_state"] == {"n": 2}
 
 
 def test_a_closed_session_takes_no_report(hosting):
