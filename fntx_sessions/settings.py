@@ -67,6 +67,7 @@ class Settings(BaseSettings):
 
     # Commands, as the caller sees them.
     command_deadline_s: float = Field(default=30.0, gt=0)
+    command_in_flight: int = Field(default=200, ge=1)
     command_resend_s: float = Field(default=2.0, gt=0)
     query_patience_s: float = Field(default=3.0, ge=0)
     command_soft_time_limit_s: int = Field(default=8, ge=1)
@@ -169,7 +170,7 @@ class Settings(BaseSettings):
 
     # The published market.
     market_history_keep_s: float = Field(default=30 * 86_400, ge=0)
-    regime_window_s: float = Field(default=1800.0, gt=0)
+    regime_window_s: float = Field(default=1800.0, gt=0, le=86_400)
 
     # Rules: how often they are evaluated on the wall, on how old data, and what becomes of those without any.
     rule_interval_s: float = Field(default=5.0, gt=0)

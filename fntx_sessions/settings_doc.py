@@ -55,6 +55,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Commands": {
         "command_deadline_s": "how long a manager or `fntx` asks before it says that the outcome is unknown",
+        "command_in_flight": "messages one manager has under way on a queue; what else it is asked waits for its turn",
         "command_resend_s": "pause before a command is sent again under the same id; doubles up to four times this",
         "query_patience_s": "how long a question is asked again while Postgres is out of reach, or Redis takes nothing",
         "command_soft_time_limit_s": "after it, a command or query task is told to end",

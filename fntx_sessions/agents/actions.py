@@ -4,13 +4,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
+from fntx_sessions.agents.memories import noted
 from fntx_sessions.agents.runtime import Runtime
+from fntx_sessions.agents.talking import ask_person, settle
 from fntx_sessions.exceptions import Rejected
 from fntx_sessions.lifecycle import orders
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.lifecycle.people import Approval, HandOrder, Warrant
+from fntx_sessions.memory.slices import MemorySlice
+from fntx_sessions.memory.store import Kept
 from fntx_sessions.schemas import Severity
+from fntx_sessions.state.parts import GUARD
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.clock import WALL
 from fntx_sessions.trading.market import Board
@@ -46,12 +53,14 @@ class HostedDesk:
     events: list[dict[str, Any]] = field(default_factory=list)
     calls: int = 0
     calls_failed: int = 0
+    memories: list[Kept] = field(default_factory=list)
 
-    def place(self, request: OrderRequest) -> Placed:
+    def place(self, request: OrderRequest, warrant: Warrant | None = None) -> Placed:
         """Commit the intent, place it, note what came of it in the ledger, and keep the book in step."""
         runtime, board = self.runtime, self.board
         assert board is not None  # noqa: S101 - without a board no agent has anything to place
-        latency = round((time.monotonic_ns() - board.tick.received_ns) / 1e6, 3)
+        # What a person decided took as long as it took: no measure of the agents.
+        latency = None if warrant else round((time.monotonic_ns() - board.tick.received_ns) / 1e6, 3)
         intent = orders.commit_intent(
             self.desk.engine,
             request,
@@ -61,9 +70,11 @@ class HostedDesk:
             trade_date=board.tick.trade_date,
             now=runtime.clock.now,
             latency_ms=latency,
+            warrant=warrant,
         )
         runtime.sequence += 1
-        runtime.recent.latencies.append(latency)
+        if latency is not None:
+            runtime.recent.latencies.append(latency)
         with self._called():
             placed = runtime.broker.place(intent, board, runtime.clock.now)
             failpoint("order.placed")
@@ -79,6 +90,14 @@ class HostedDesk:
                 # None: the broker never saw it.
                 orders.settle(self.desk.engine, {client_order_id: status or "rejected"})
                 self.runtime.book.gone(client_order_id)
+
+    def request_approval(self, request: OrderRequest, reference: Decimal | None, reasons: dict[str, Any]) -> str | None:
+        """Store the approval at once, whatever becomes of the rest of the step."""
+        return ask_person(self.desk, self.runtime, self.agent, request, reference, reasons)
+
+    def settle(self, what: Approval | HandOrder, state: str, result: str) -> None:
+        """Settle it at once, whatever becomes of the rest of the step."""
+        settle(self.desk, self.runtime, what, state, result)
 
     @contextmanager
     def _called(self) -> Iterator[None]:
@@ -124,6 +143,12 @@ class HostedDesk:
                 "requires_action": requires_action,
             }
         )
+
+    def remember(self, memory: MemorySlice) -> None:
+        """Keep a slice for the end of the step."""
+        runtime, agent = self.runtime, self.agent.removeprefix(GUARD)
+        settings, known = self.desk.settings, self.memories
+        known.append(noted(settings, runtime.session_id, runtime.epoch, agent, memory, known))
 
     def latch_loss(self, reason: str) -> None:
         """Latch the account's day at once, whatever becomes of the rest of the step; ask for a pause."""

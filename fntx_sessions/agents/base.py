@@ -1,11 +1,14 @@
 """What an agent is given for a step and what it may do: read the context, answer with its new state, use the desk."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID
 
+from fntx_sessions.lifecycle.people import Approval, HandOrder, People, Warrant, needs_approval
+from fntx_sessions.memory.slices import MemorySlice
 from fntx_sessions.schemas import (
     RiskParameters,
     SessionConfig,
@@ -16,7 +19,7 @@ from fntx_sessions.schemas import (
 )
 from fntx_sessions.trading.book import BookView
 from fntx_sessions.trading.calendars import Calendar
-from fntx_sessions.trading.exits import Exit
+from fntx_sessions.trading.exits import Exit, past_flat_by
 from fntx_sessions.trading.ledger import AccountView, Money, money_of
 from fntx_sessions.trading.market import Board, MarketTick
 from fntx_sessions.trading.orders import ZERO, OrderRequest, Placed
@@ -28,11 +31,23 @@ State = dict[str, Any]
 class Desk(Protocol):
     """The only way for an agent to act. It keeps the context's book in step with what the broker answers."""
 
-    def place(self, request: OrderRequest) -> Placed:
-        """Commit the intent at the order gate, then send it; raises OrderRefused (nothing sent) or StaleEpoch."""
+    def place(self, request: OrderRequest, warrant: Warrant | None = None) -> Placed:
+        """Commit the intent at the order gate, then send it; raises OrderRefused (nothing sent) or StaleEpoch.
+
+        warrant: on whose word; used up with it.
+        """
 
     def cancel(self, client_order_id: str) -> None:
         """Cancel a working order; one that is no longer working is left as it is."""
+
+    def request_approval(self, request: OrderRequest, reference: Decimal | None, reasons: dict[str, Any]) -> str | None:
+        """Ask a person for an opening, once while it is open; return why nobody can be asked, None where it was done.
+
+        reference: mid of one package, dollars a share. reasons: what the person reads.
+        """
+
+    def settle(self, what: Approval | HandOrder, state: str, result: str) -> None:
+        """Say what became of an approval or of an order by hand; somebody who was quicker stands."""
 
     def emit(
         self,
@@ -45,6 +60,12 @@ class Desk(Protocol):
         requires_action: bool = False,
     ) -> None:
         """Tell the session's events something."""
+
+    def remember(self, memory: MemorySlice) -> None:
+        """Remember something beyond this session, for this agent; kept with the end of the step.
+
+        Raises InvalidArgument for what is too large, or another session's.
+        """
 
     def latch_loss(self, reason: str) -> None:
         """Latch the account's loss limit for the trade date: no opening until a risk manager clears it."""
@@ -64,10 +85,10 @@ class Desk(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """An opening the planner wants. confirmed: a person agreed, or nobody has to."""
+    """An opening somebody wants: the planner, or the person who gave the warrant."""
 
     request: OrderRequest
-    confirmed: bool = True
+    warrant: Warrant | None = None
 
 
 @dataclass(slots=True)
@@ -89,8 +110,9 @@ class StepContext:
     """One step of one session. Everything that judges time reads `now`; nothing here knows the future.
 
     board: quotes at `now`; None, with `tick`, where no market data has ever come. flatten: the session is to end
-    flat (CLOSING, by the stop's policy). confirmed: trade ids a person has agreed to. peak and drawdown: the
-    equity curve's, from the samples of earlier steps, so that they are continuous across a recovery.
+    flat (CLOSING, by the stop's policy). people: what waits for a person, or comes from one. peak and drawdown: the
+    equity curve's, from the samples of earlier steps, so that they are continuous across a recovery. agent: whose turn
+    it is.
     """
 
     session_id: UUID
@@ -110,11 +132,17 @@ class StepContext:
     calendar: Calendar
     rules: TradingRules
     flatten: bool = False
-    confirmed: frozenset[str] = frozenset()
+    people: People = field(default_factory=People)
     peak: Decimal = ZERO
     drawdown: Decimal = ZERO
+    agent: str = ""
     outputs: Outputs = field(default_factory=Outputs)
     _money: tuple[int, Money] | None = None
+
+    @property
+    def configuration(self) -> Mapping[str, Any]:
+        """Return what the agent whose turn it is alone is told: its `agent_configurations` in the session's config."""
+        return self.config.agent_configurations.get(self.agent, {})
 
     @property
     def local_time(self) -> time:
@@ -125,6 +153,20 @@ class StepContext:
     def may_open(self) -> bool:
         """Tell whether the session's status and the account's latch leave room for openings."""
         return self.status is SessionStatus.ACTIVE and self.account.latched is None and not self.outputs.loss_fired
+
+    @property
+    def approving(self) -> bool:
+        """Tell whether a person has to agree to each opening."""
+        asked = {"require_confirmation": self.config.require_confirmation}
+        return needs_approval(asked, self.session_type)
+
+    @property
+    def may_enter(self) -> bool:
+        """Tell whether openings are in order right now: status and latch, open markets, and not past flat-by."""
+        if self.board is None or not self.may_open:
+            return False
+        tick = self.board.tick
+        return tick.market_open and tick.option_open and not past_flat_by(self.board)
 
     def money(self) -> Money:
         """Return the money view, computed anew only after the book changed; needs a board."""

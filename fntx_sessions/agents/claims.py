@@ -9,10 +9,13 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
+from fntx_sessions.agents.memories import keep_in, sealed
 from fntx_sessions.automation.rules import rows as rule_rows
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.database.hosting import NO_AGENT_HOST, POSITIONS, TRADED_ELSEWHERE
+from fntx_sessions.lifecycle.people_sql import PEOPLE
 from fntx_sessions.lifecycle.records import to_json
+from fntx_sessions.memory.store import Kept
 from fntx_sessions.state.payloads import Payloads
 from fntx_sessions.trading.clock import WALL
 
@@ -23,7 +26,7 @@ _TAKEN = """w.session_id, w.epoch, w.saved_epoch, w.saved_revision, w.clock_at, 
 _FACTS = f"""SELECT c.*, s.status, s.version, s.session_type, s.config, s.risk_parameters, s.enabled_strategies,
   s.strategy_parameters, s.account_id, s.broker, s.pending, s.quiesced_at, s.started_at, s.holds,
   (SELECT jsonb_agg(g.agent) FROM session_agents g WHERE g.session_id = s.session_id AND g.hosted) AS hosted_agents,
-  {TRADED_ELSEWHERE} AS traded_elsewhere,
+  {TRADED_ELSEWHERE} AS traded_elsewhere, {PEOPLE} AS people,
   clock_timestamp() AS desk_now
 FROM claimed c JOIN sessions s USING (session_id) WHERE s.epoch = c.epoch"""
 # A session is stepped by the host that has it, or by whoever comes first where nobody has it. Hosts read their ticks
@@ -197,7 +200,8 @@ class StepResult:
 
     again: ``interval``, ``now``, ``never``, or ``later``: in 10 s, should the command that follows not come about.
     unreported: Redis does not know of it, so that nobody may go on from what a process kept in memory. measures None:
-    those before stand; rules: what judging them at its bars left, None where there is nothing new.
+    those before stand; rules: what judging them at its bars left, None where there is nothing new. memories: what its
+    agents want remembered.
     """
 
     session_id: UUID
@@ -211,6 +215,7 @@ class StepResult:
     unreported: bool = False
     measures: dict[str, Any] | None = None
     rules: dict[str, Any] | None = None
+    memories: Sequence[Kept] = ()
 
 
 def claimant() -> str:
@@ -279,13 +284,15 @@ def finish_steps(engine: Engine, results: Sequence[StepResult]) -> None:
     """Write what steps left behind and give their sessions back; a superseded one is passed over whole."""
     payloads = Payloads(engine)
     listed = [
-        {name: getattr(result, name) for name in StepResult.__slots__}
+        {name: getattr(result, name) for name in StepResult.__slots__ if name != "memories"}
         | {"events": payloads.sealed_events(result.session_id, result.events)}
         for result in results
     ]
+    memories = sealed(engine, [one for result in results for one in result.memories])
     with transaction(engine) as connection:
         finish = _FINISH_JUDGED if any(result.rules for result in results) else _FINISH
         connection.execute(finish, {"steps": to_json(listed), "claimant": claimant()})
+        keep_in(connection, memories)
 
 
 def release_claims(engine: Engine, session_ids: Sequence[UUID]) -> None:

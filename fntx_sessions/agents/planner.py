@@ -6,7 +6,6 @@ from typing import Any
 
 from fntx_sessions.agents.base import Proposal, State, StepContext
 from fntx_sessions.schemas import Severity, StrategyParameters
-from fntx_sessions.trading.exits import past_flat_by
 from fntx_sessions.trading.ledger import entry_risk
 from fntx_sessions.trading.market import Board
 from fntx_sessions.trading.orders import OrderRequest
@@ -29,20 +28,31 @@ class StrategicPlannerAgent:
         today = context.book.trade_date.isoformat()
         if state.get("day") != today:
             state = {"day": today, "tried": {}, "skipped": {}}
-        if context.board is None or not _may_enter(context, context.board):
+        if context.board is None or not context.may_enter:
             return state
+        kept_out = _kept_out(context, context.board)
+        if kept_out is not None:
+            return {**state, "kept_out": kept_out}
+        state = {key: value for key, value in state.items() if key != "kept_out"}
         for name in context.enabled_strategies:
             state = _consider(name, context.strategy_parameters.get(name, _DEFAULTS), state, context, context.board)
         return state
 
 
-def _may_enter(context: StepContext, board: Board) -> bool:
-    tick = board.tick
-    return context.may_open and tick.market_open and tick.option_open and not past_flat_by(board)
+def _kept_out(context: StepContext, board: Board) -> str | None:
+    """Return why its configuration lets nothing new be entered now; None: it does not say so."""
+    vix_max, last = (context.configuration.get(name) for name in ("vix_max", "last_entry_time"))
+    if last is not None and context.local_time >= _time(last):
+        return f"no entries from {last} on"
+    if vix_max is not None and (board.tick.vix is None or board.tick.vix > vix_max):
+        return f"VIX {board.tick.vix}, entries up to {vix_max:g} only"
+    return None
 
 
 def _consider(name: str, parameters: StrategyParameters, state: State, context: StepContext, board: Board) -> State:
     number = max(context.book.entries(name), state["tried"].get(name, 0)) + 1
+    if _trade_id(name, number, context) in context.people.spent:
+        return _tried(state, name, number)  # a person said no to it, or it was carried out and did not fill
     if number > parameters.max_entries_per_day or context.local_time < _time(parameters.entry_time):
         return state
     if any(trade.strategy == name for trade in context.book.open_trades) or _entering(name, context):
@@ -52,18 +62,22 @@ def _consider(name: str, parameters: StrategyParameters, state: State, context: 
         return _skip(name, number, built, state, context)
     proposal = _proposal(name, number, built, context)
     context.outputs.plan.append(proposal)
-    return _tried(state, name, number) if proposal.confirmed else state
+    return state if context.approving else _tried(state, name, number)
 
 
 def _entering(name: str, context: StepContext) -> bool:
     requests = [order.intent.request for order in context.book.working.values()]
+    requests += [approval.request for approval in context.people.approvals.values()]
     return any(request.opening and request.strategy == name for request in requests)
 
 
+def _trade_id(name: str, number: int, context: StepContext) -> str:
+    return f"{context.book.trade_date.isoformat()}/{name}/{number}"
+
+
 def _proposal(name: str, number: int, built: Structure, context: StepContext) -> Proposal:
-    trade_id = f"{context.book.trade_date.isoformat()}/{name}/{number}"
     request = OrderRequest(
-        trade_id,
+        _trade_id(name, number, context),
         name,
         "sell",
         built.legs,
@@ -72,7 +86,7 @@ def _proposal(name: str, number: int, built: Structure, context: StepContext) ->
         reason="entry",
         risk=entry_risk(context.risk, context.rules, built.legs, built.credit),
     )
-    return Proposal(request, not context.config.require_confirmation or trade_id in context.confirmed)
+    return Proposal(request)
 
 
 def _skip(name: str, number: int, why: str, state: State, context: StepContext) -> State:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from fntx_sessions.agents import approving, by_hand
 from fntx_sessions.agents.base import Proposal, State, StepContext, first_time
 from fntx_sessions.schemas import SessionStatus, Severity
 from fntx_sessions.trading.exits import ExitContext, decide_exits
@@ -113,6 +114,7 @@ class _Room:
 
 
 def _judge_plan(state: State, context: StepContext, money: Money) -> None:
+    context.outputs.plan[:0] = [*approving.proposals(context), *by_hand.proposals(context)]
     if not context.outputs.plan:
         return
     room = _room(context, money)
@@ -126,9 +128,11 @@ def _judge_plan(state: State, context: StepContext, money: Money) -> None:
 
 
 def _say_refused(proposal: Proposal, why: str, state: State, context: StepContext) -> None:
-    """Say it once: what waits for a person is planned anew at every step."""
+    """Say it once where people approve: until they were asked it is planned anew at every step. They hear of theirs."""
     trade_id = proposal.request.trade_id
-    if proposal.confirmed or first_time(state, f"refused/{trade_id}", context):
+    if proposal.warrant is not None:
+        return
+    if not context.approving or first_time(state, f"refused/{trade_id}", context):
         text = f"{proposal.request.strategy} not opened: {why}"
         context.desk.emit("entry_refused", "risk", Severity.WARNING, text, {"trade_id": trade_id})
 

@@ -15,7 +15,7 @@ from fntx_sessions.agents.containing import FAULTS, bounded_memory, checked_answ
 from fntx_sessions.agents.measures import exposure_of, measures_of
 from fntx_sessions.agents.note import own_note
 from fntx_sessions.agents.registry import get_agent
-from fntx_sessions.agents.runtime import Runtime, Slot, account_view
+from fntx_sessions.agents.runtime import Runtime, Slot, account_view, hear_people
 from fntx_sessions.agents.views import resident_mb, session_parts, slot_report, state_bytes
 from fntx_sessions.automation.rules.hosted import judge_bar
 from fntx_sessions.automation.rules.judgement import Judged, Kept
@@ -23,6 +23,7 @@ from fntx_sessions.automation.rules.moments import market_facts
 from fntx_sessions.exceptions import Retryable, StaleEpoch
 from fntx_sessions.lifecycle import orders
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.memory.store import Kept as KeptMemory
 from fntx_sessions.schemas import Hold, SessionStatus, SessionType, Severity
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.parts import GUARD
@@ -50,6 +51,7 @@ class Slice:
     measures: dict[str, Any] | None = None
     judged: Judged | None = None
     kept: list[Kept] = field(default_factory=list)
+    memories: list[KeptMemory] = field(default_factory=list)
     decisions_kept: int = 1
     finished: bool = False
     stale: bool = False
@@ -69,6 +71,7 @@ def run_slice(desk: Desk, runtime: Runtime, deadline: float) -> Slice:
 
 
 def _bars(desk: Desk, runtime: Runtime, done: Slice, deadline: float) -> None:
+    hear_people(desk, runtime)
     while not done.finished:
         _bar(desk, runtime, done)
         failpoint("step.bar")
@@ -91,7 +94,7 @@ def _bar(desk: Desk, runtime: Runtime, done: Slice) -> None:
         done.finished = True
         return
     tick = runtime.feed.tick(runtime.clock.now)
-    hosted = HostedDesk(desk, runtime, events=done.events, requests=done.requests)
+    hosted = HostedDesk(desk, runtime, events=done.events, requests=done.requests, memories=done.memories)
     if tick is not None:
         hosted.board = Board(tick, runtime.rules, stressed=runtime.book.stressed)
         _begin(desk, runtime, hosted.board)
@@ -136,6 +139,7 @@ def _context(runtime: Runtime, tick: MarketTick | None, hosted: HostedDesk) -> S
         calendar=runtime.calendar,
         rules=runtime.rules,
         flatten=runtime.flatten,
+        people=runtime.people,
         peak=runtime.peak,
         drawdown=runtime.drawdown,
     )
@@ -149,7 +153,7 @@ def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk, set
     slots = [slot for slot in runtime.stepped.values() if not slot.quarantined]
     failed = 0
     for slot in slots:
-        hosted.agent = slot.name
+        hosted.agent, context.agent = slot.name, slot.name.removeprefix(GUARD)
         own_note().write(str(runtime.session_id), slot.name)
         began, spent = time.perf_counter(), time.process_time()
         try:

@@ -9,7 +9,6 @@ from uuid import UUID
 
 import orjson
 import structlog
-from pydantic import ValidationError
 from sqlalchemy import text
 
 from fntx_sessions.agents.base import State
@@ -20,10 +19,11 @@ from fntx_sessions.automation.rules.standing import Standing
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.orders import account_day, next_sequence
+from fntx_sessions.lifecycle.people import People, needs_approval
+from fntx_sessions.lifecycle.people_rows import load_people
 from fntx_sessions.lifecycle.reconcile import reconcile
 from fntx_sessions.schemas import (
     Hold,
-    MarketState,
     RiskParameters,
     SessionConfig,
     SessionStatus,
@@ -32,7 +32,6 @@ from fntx_sessions.schemas import (
 )
 from fntx_sessions.state.live import LiveCut, LiveState
 from fntx_sessions.state.parts import GUARD, agent_part
-from fntx_sessions.state.redis_client import redis_errors
 from fntx_sessions.trading.book import BookView
 from fntx_sessions.trading.broker import Broker
 from fntx_sessions.trading.brokers import get_broker
@@ -40,11 +39,12 @@ from fntx_sessions.trading.calendars import Calendar, get_calendar
 from fntx_sessions.trading.clock import SessionClock
 from fntx_sessions.trading.feeds import Feed, MarketSource, session_clock, session_feed
 from fntx_sessions.trading.ledger import AccountView
+from fntx_sessions.trading.market_history import recorded
+from fntx_sessions.trading.market_store import latest_market
 from fntx_sessions.trading.orders import ZERO
 from fntx_sessions.trading.rules import TradingRules
 
 log = structlog.get_logger(__name__)
-MARKET_KEY = "fntx:market"
 # The manager's own guard of open positions: two of the built-in agents, with a memory of their own.
 GUARDS = (f"{GUARD}RiskManagerAgent", f"{GUARD}TacticalExecutorAgent")
 
@@ -91,8 +91,9 @@ class Runtime:
     """A session as it is stepped. revision: of the live state it was loaded from or last reported.
 
     unsure: a call of the broker did not come to its end, so that the book has to be loaded anew. guards_only: nobody
-    is there to step its agents, whatever its status. traded_elsewhere: the money view is what agents of another service
-    report; ours, which knows the book here alone, is not put over it.
+    is there to step its agents, whatever its status. asked: something waits for a person, or comes from one.
+    traded_elsewhere: the money view is what agents of another service report; ours, which knows the book here alone, is
+    not put over it.
     """
 
     session_id: UUID
@@ -130,6 +131,8 @@ class Runtime:
     unsure: bool = False
     traded_elsewhere: bool = False
     guards_only: bool = False
+    asked: bool = False
+    people: People = field(default_factory=People)
 
     @property
     def guarded(self) -> bool:
@@ -152,7 +155,7 @@ def load_runtime(desk: Desk, row: dict[str, Any], *, instead: MarketSource | Non
     config = SessionConfig.model_validate(row["config"])
     calendar, rules = get_calendar(config.calendar), TradingRules.from_settings(desk.settings)
     session_type = SessionType(row["session_type"])
-    source = instead or (lambda: published_market(desk))
+    source = instead or (lambda: latest_market(desk.redis, config.feed.name))
     feed, clock = _market(desk, row, config, calendar, session_type, source)
     cut = None if instead else _live_cut(desk, row)
     trade_date = calendar.trade_date(clock.now)
@@ -202,6 +205,7 @@ def refresh(runtime: Runtime, row: dict[str, Any]) -> None:
     runtime.holds = frozenset(map(Hold, row["holds"]))
     runtime.failures = dict(row["agent_failures"])
     runtime.guards_only = row.get("guards_only", False)
+    runtime.asked = row.get("people", False)
     pending = row["pending"] or {}
     runtime.flatten = runtime.status is SessionStatus.CLOSING and pending.get("close_positions", True)
     if row["version"] != runtime.version:
@@ -210,6 +214,15 @@ def refresh(runtime: Runtime, row: dict[str, Any]) -> None:
         runtime.rules_text = as_text(row["config"])
         runtime.risk = RiskParameters.model_validate(row["risk_parameters"])
         runtime.enabled_strategies, runtime.strategy_parameters = row["enabled_strategies"], _strategies(row)
+
+
+def hear_people(desk: Desk, runtime: Runtime) -> None:
+    """Read what waits for a person, or comes from one, where there may be any."""
+    approving = needs_approval(runtime.config.model_dump(include={"require_confirmation"}), runtime.session_type)
+    if approving or runtime.asked:
+        runtime.people = load_people(desk.engine, runtime.session_id, approving=approving)
+    else:
+        runtime.people = People()
 
 
 def account_view(desk: Desk, broker: Broker, account_id: str, session_id: UUID, trade_date: date) -> AccountView:
@@ -244,7 +257,8 @@ def _market(
     desk: Desk, row: dict[str, Any], config: SessionConfig, calendar: Calendar, kind: SessionType, source: MarketSource
 ) -> tuple[Feed, SessionClock]:
     today, rules = calendar.local_date(row["started_at"]), TradingRules.from_settings(desk.settings)
-    feed = session_feed(config.feed, calendar, today=today, source=source, rules=rules)
+    played = recorded(desk.engine, config.feed, calendar) if config.feed.kind == "recorded" else None
+    feed = session_feed(config.feed, calendar, today=today, source=source, recorded=played, rules=rules)
     return feed, session_clock(feed, calendar, config.feed, kind, _last_known(desk, row))
 
 
@@ -254,17 +268,6 @@ def _last_known(desk: Desk, row: dict[str, Any]) -> datetime | None:
     with transaction(desk.engine) as connection:
         later: datetime | None = connection.execute(_LATER_FILL, bound).scalar_one()
     return later or row["clock_at"]
-
-
-def published_market(desk: Desk) -> MarketState | None:
-    """Return the MarketState another service published last; None before the first, or where it is not one."""
-    with redis_errors():
-        found = desk.redis.get(MARKET_KEY)
-    try:
-        return None if found is None else MarketState.model_validate_json(bytes(found))  # type: ignore[arg-type]
-    except ValidationError as error:
-        log.warning("published_market_invalid", problem=str(error))
-        return None
 
 
 def _strategies(row: dict[str, Any]) -> dict[str, StrategyParameters]:

@@ -1,4 +1,7 @@
-"""What could not be finished in its command: starts waiting for agents, stops waiting for flat books, recoveries."""
+"""What could not be finished in its command: starts waiting for agents, stops waiting for flat books, recoveries.
+
+And what waited for a person longer than it may.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -18,6 +21,7 @@ from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.obstacles import accepted, obstacle
 from fntx_sessions.lifecycle.recovery.progress import problems
 from fntx_sessions.lifecycle.recovery.run import recover
+from fntx_sessions.lifecycle.settling import expire_due
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state import forks
@@ -82,7 +86,8 @@ def finish_pending(desk: Desk, actor: Actor) -> dict[str, int]:
         with transaction(desk.engine) as connection:
             connection.execute(_RELEASE, {"ids": ids})
             connection.execute(_CLEAR, {"ids": ids})
-    return counts
+    expired = expire_due(desk, actor)
+    return counts | ({"expired": expired} if expired else {})
 
 
 def _finish_safely(desk: Desk, actor: Actor, row: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import orjson
 
 from fntx_sessions.exceptions import FntxError
+from fntx_sessions.lifecycle.people import Asked
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor
 
@@ -41,6 +42,7 @@ class Change:
     on top of what the status implies. follow_ups: (kind, payload) pairs for the outbox, in order. state `pending`:
     a sweep finishes or refuses the command later. clear_latch: lift the account's fired loss limit. pin_checkpoint:
     which of the session's to pin (True) or unpin. shreds: destroy the session's data key. booked: fills for the ledger.
+    asked: approvals and orders by hand. Of several changes in a row only the last may shred, book or ask.
     """
 
     to_status: SessionStatus | None = None
@@ -60,6 +62,7 @@ class Change:
     pin_checkpoint: tuple[UUID, bool] | None = None
     shreds: bool = False
     booked: tuple[Row, ...] = ()
+    asked: Asked = field(default_factory=Asked)
     state: Literal["done", "pending"] = "done"
 
 

@@ -16,9 +16,11 @@ from fntx_sessions.lifecycle.arguments import (
 )
 from fntx_sessions.lifecycle.change import Decision
 from fntx_sessions.lifecycle.decisions.accepting import accept
+from fntx_sessions.lifecycle.decisions.asking import ask_approval, decide
 from fntx_sessions.lifecycle.decisions.ending import fail, finalize, mark_waiting, note_elsewhere, refuse, stop, suspend
 from fntx_sessions.lifecycle.decisions.holding import pause, quiesce, resume
 from fntx_sessions.lifecycle.decisions.keeping import begin_checkpoint, pin
+from fntx_sessions.lifecycle.decisions.ordering import answer, order
 from fntx_sessions.lifecycle.decisions.recovery import (
     RECOVERY_FORGIVEN_S,
     begin_recovery,
@@ -29,6 +31,7 @@ from fntx_sessions.lifecycle.decisions.recovery import (
 )
 from fntx_sessions.lifecycle.decisions.shredding import shred
 from fntx_sessions.lifecycle.decisions.starting import edited, start, update
+from fntx_sessions.lifecycle.people_arguments import AnswerArguments, AskArguments, DecideArguments, OrderArguments
 from fntx_sessions.schemas import Trigger
 
 __all__ = [
@@ -36,8 +39,11 @@ __all__ = [
     "DECISIONS",
     "RECOVERY_FORGIVEN_S",
     "accept",
+    "answer",
+    "ask_approval",
     "begin_recovery",
     "call_for_recovery",
+    "decide",
     "edited",
     "fail",
     "finalize",
@@ -45,6 +51,7 @@ __all__ = [
     "give_up",
     "mark_waiting",
     "note_elsewhere",
+    "order",
     "pause",
     "quiesce",
     "refuse",
@@ -69,6 +76,10 @@ DECISIONS: dict[Trigger, Decision] = {
     Trigger.CHECKPOINT: begin_checkpoint,
     Trigger.PIN: pin,
     Trigger.SHRED: shred,
+    Trigger.ASK: ask_approval,
+    Trigger.DECIDE: decide,
+    Trigger.ORDER: order,
+    Trigger.ANSWER: answer,
 }
 
 
@@ -87,4 +98,8 @@ ARGUMENTS: dict[Trigger, type[CommandArguments]] = {
     Trigger.PRUNE: PruneArguments,
     Trigger.ACCEPT: CommandArguments,
     Trigger.SHRED: CommandArguments,
+    Trigger.ASK: AskArguments,
+    Trigger.DECIDE: DecideArguments,
+    Trigger.ORDER: OrderArguments,
+    Trigger.ANSWER: AnswerArguments,
 }

@@ -37,12 +37,14 @@ from fntx_sessions.lifecycle.machine_sql import (
     SEND_WRITE_COMMIT,
     SHARE,
     WRITE,
+    WRITE_ASKED_COMMIT,
     WRITE_BOOK_COMMIT,
     WRITE_SHRED_COMMIT,
     work_for,
 )
 from fntx_sessions.lifecycle.records import (
     Sealing,
+    asked_rows,
     audit,
     audit_overtaken,
     events_of,
@@ -52,6 +54,7 @@ from fntx_sessions.lifecycle.records import (
     to_json,
     transition_of,
 )
+from fntx_sessions.lifecycle.withdrawing import with_withdrawals
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.audit import chain_hash
 from fntx_sessions.settings import get_settings
@@ -168,7 +171,7 @@ def _is_taken_up(row: Row, ask: Ask, payloads: Payloads) -> bool:
 def _decide_and_write(connection: Connection, row: Row, ask: Ask, decide: Decision, sealing: Sealing) -> Outcome:
     try:
         check(row, ask)
-        changes = decide(row, ask)
+        changes = with_withdrawals(row, ask, decide(row, ask))
         for change in changes:
             _check_table(row, ask, change.trigger or ask.trigger, change)
     except Rejected as error:
@@ -248,6 +251,8 @@ def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: 
     bound |= work_for(row, change)
     if change.booked:
         bound["booked"] = to_json(list(change.booked))
+    if change.asked:
+        bound |= asked_rows(sealing, change.asked)
     failpoint("command.before_commit")
     with committing(ask):
         _send_write(connection, change, bound, commit=commit)
@@ -255,7 +260,7 @@ def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: 
 
 
 def _send_write(connection: Connection, change: Change, bound: Row, *, commit: bool) -> None:
-    if commit and not change.booked and not change.shreds:
+    if commit and not change.booked and not change.shreds and not change.asked:
         SEND_WRITE_COMMIT.run(connection, bound, within=True)
     else:
         connection.execute(_rare(change, commit=commit), bound)
@@ -264,6 +269,8 @@ def _send_write(connection: Connection, change: Change, bound: Row, *, commit: b
 def _rare(change: Change, *, commit: bool) -> TextClause:
     if not commit:
         return WRITE
+    if change.asked:
+        return WRITE_ASKED_COMMIT
     return WRITE_BOOK_COMMIT if change.booked else WRITE_SHRED_COMMIT
 
 

@@ -4,10 +4,12 @@ from typing import Any
 
 from sqlalchemy import text
 
+from fntx_sessions.database.feeds import FEED_KNOWN
 from fntx_sessions.database.hosting import NO_AGENT_HOST, POSITIONS
 from fntx_sessions.database.prepared import Prepared
 from fntx_sessions.lifecycle.change import Change, Row
 from fntx_sessions.lifecycle.halting import SHARED, STANDING
+from fntx_sessions.lifecycle.people_sql import APPROVALS, ORDERS, WRITE_ASKED
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.settings import get_settings
 
@@ -38,8 +40,9 @@ SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS comman
   CASE WHEN s.exclusive_account AND s.started_at IS NULL THEN (SELECT x.session_id FROM sessions x
     WHERE x.account_id = s.account_id AND x.exclusive_account AND x.started_at IS NOT NULL AND x.status <> 'closed')
   END AS account_holder,
-  CASE WHEN :begins THEN {STANDING} END AS halts,
+  CASE WHEN :begins THEN {STANDING} END AS halts, CASE WHEN :begins THEN {FEED_KNOWN} END AS feed_known,
   CASE WHEN c.trigger IN ('recover_session', 'health_check_failed') THEN {POSITIONS} END AS positions,
+  {APPROVALS} AS approvals, {ORDERS} AS hand_orders,
   CASE WHEN s.version <> CAST(:expected_version AS bigint) THEN (SELECT a.actor FROM audit a
     WHERE a.session_id = s.session_id AND a.version_after = s.version AND a.outcome <> 'refused'
     ORDER BY a.seq LIMIT 1)
@@ -92,6 +95,7 @@ WITH s AS (
       THEN CAST(:work_next_recovery_at AS timestamptz) ELSE next_recovery_at END,
     pending_due_at = CASE WHEN :work_pending THEN clock_timestamp() + make_interval(secs => :work_pending_in_s) END,
     pending_claimed_until = NULL,
+    memory_due_at = CASE WHEN :work_moved THEN greatest(memory_due_at, clock_timestamp()) ELSE memory_due_at END,
     next_rule_at = CASE WHEN :work_ruled THEN clock_timestamp() END,
     next_health_at = CASE WHEN :work_watched
       THEN coalesce(next_health_at, clock_timestamp() + make_interval(secs => :work_health_interval_s)) END,
@@ -167,6 +171,9 @@ ON CONFLICT (fill_id, timestamp) DO NOTHING;
 COMMIT"""
 )
 
+# What waits for people, or comes from them.
+WRITE_ASKED_COMMIT = text(WRITE.text + WRITE_ASKED + "; COMMIT")
+
 # A recovery that is refused held the steps of its session back until now, a start that waited its start rules.
 REFUSE = text(f"""
 WITH s AS (
@@ -222,7 +229,7 @@ SHARE = text(f"""
 {SHARED} WHERE :opening;
 SELECT 1 FROM sessions WHERE session_id = :session_id FOR SHARE;
 SELECT s.session_id, s.epoch, s.status, s.version, s.account_id, s.broker, s.risk_parameters, s.config,
-  CASE WHEN :opening THEN {STANDING} END AS halts
+  s.session_type, CASE WHEN :opening THEN {STANDING} END AS halts
 FROM sessions s WHERE s.session_id = :session_id
 """)
 

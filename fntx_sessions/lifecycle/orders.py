@@ -18,6 +18,8 @@ from sqlalchemy.exc import IntegrityError
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import NotFound, OrderRefused, StaleEpoch
 from fntx_sessions.lifecycle import halting, machine
+from fntx_sessions.lifecycle.people import WARRANT, Warrant, needs_approval
+from fntx_sessions.lifecycle.people_sql import USE_APPROVAL, USE_ORDER
 from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.lifecycle.transitions import OPENING_ALLOWED, REDUCE_ONLY
 from fntx_sessions.schemas import SessionStatus
@@ -132,12 +134,16 @@ def commit_intent(
     trade_date: date,
     now: datetime,
     latency_ms: float | None,
+    warrant: Warrant | None = None,
 ) -> OrderIntent:
     """Commit an order's intent and return it; only then may it be sent.
 
+    warrant: on whose word it is placed; used up with this very commit, so that it is placed once whoever is killed.
+
     Raises StaleEpoch when the session has a newer epoch, OrderRefused when its status allows no opening, a halt stands
     for it, its account's loss limit has fired, the loss to the order's stop would exceed what remains of the limit, it
-    has no limit where `use_limit_orders_only` asks for one, or the epoch's sequence number was used before.
+    has no limit where `use_limit_orders_only` asks for one, the epoch's sequence number was used before, or it needs
+    somebody's word and that is not there (any more).
     """
     name = f"{session_id}/{epoch}/{sequence}"
     with transaction(engine) as connection:
@@ -148,6 +154,7 @@ def commit_intent(
         _check_kind(row, name, request)
         if request.opening:
             _check_account(connection, row, name, request, trade_date)
+        _use_warrant(connection, row, name, request, warrant)
         bound = {"session_id": session_id, "epoch": epoch, "seq": sequence, "account_id": row["account_id"]}
         bound |= {"client_order_id": name, "trade_date": trade_date, "decision_latency_ms": latency_ms}
         _insert(connection, bound, request)
@@ -190,6 +197,26 @@ def _check_kind(row: dict[str, Any], name: str, request: OrderRequest) -> None:
     if request.limit is None and row["config"]["use_limit_orders_only"]:
         detail = "it has no limit; give it one, or allow market orders with `use_limit_orders_only` false"
         raise OrderRefused(str(row["session_id"]), name, "use_limit_orders_only", detail)
+
+
+def _use_warrant(
+    connection: Connection, row: dict[str, Any], name: str, request: OrderRequest, warrant: Warrant | None
+) -> None:
+    if warrant is None:
+        if request.opening and needs_approval(row["config"], row["session_type"]):
+            raise OrderRefused(
+                str(row["session_id"]), name, WARRANT, "an opening waits for a person here, and has none"
+            )
+        return
+    bound = {"id": warrant.id, "session_id": row["session_id"], "client_order_id": name}
+    if warrant.kind == "approval":
+        more = {"epoch": row["epoch"], "trade_id": request.trade_id, "limit": request.limit}
+        used = connection.execute(USE_APPROVAL, bound | more)
+    else:
+        used = connection.execute(USE_ORDER, bound | {"opening": request.opening})
+    if not used.rowcount:
+        detail = f"{warrant.kind} {warrant.id} does not stand (any more)"
+        raise OrderRefused(str(row["session_id"]), name, WARRANT, detail)
 
 
 def _check_account(

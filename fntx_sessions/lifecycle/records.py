@@ -1,12 +1,14 @@
 """The records a command leaves beside the session row: outcome, transition, audit, follow-ups, events; some sealed."""
 
+from collections.abc import Iterable
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from fntx_sessions.lifecycle.change import Ask, Change, Outcome, Row
+from fntx_sessions.lifecycle.people import Asked
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.audit import chain_hash
-from fntx_sessions.state.payloads import ARGUMENTS, DESK, OUTCOME, Payloads, sealable
+from fntx_sessions.state.payloads import APPROVAL, ARGUMENTS, DESK, HAND_ORDER, OUTCOME, Payloads, sealable
 
 
 def outcome_of(row: Row, ask: Ask, change: Change) -> Outcome:
@@ -133,6 +135,23 @@ class Sealing:
     def events(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return events with an id each and their data sealed."""
         return self.payloads.sealed_events(self._owner, events)
+
+    def requests(self, kind: str, name: str, rows: Iterable[Row]) -> list[Row]:
+        """Return new rows of approvals or orders by hand with their requests sealed; name: the column of their id."""
+        return [
+            row | {"request": self.payloads.seal(self._owner, kind, UUID(str(row[name])), row["request"])}
+            for row in rows
+        ]
+
+
+def asked_rows(sealing: Sealing, asked: Asked) -> dict[str, str]:
+    """Return what the machine writes of approvals and orders by hand, as its statement takes them."""
+    return {
+        "new_approvals": to_json(sealing.requests(APPROVAL, "approval_id", asked.approvals)),
+        "settled_approvals": to_json(list(asked.settled_approvals)),
+        "new_orders": to_json(sealing.requests(HAND_ORDER, "order_id", asked.orders)),
+        "settled_orders": to_json(list(asked.settled_orders)),
+    }
 
 
 def to_json(value: Any) -> str:

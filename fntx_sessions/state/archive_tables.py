@@ -29,6 +29,8 @@ _WHERE = {
     "accounts": "account_id = (SELECT account_id FROM sessions WHERE session_id = {id})",
     "account_days": "account_id = (SELECT account_id FROM sessions WHERE session_id = {id}) "
     "AND trade_date IN (SELECT trade_date FROM session_days WHERE session_id = {id})",
+    # What the desk itself remembers of a session are its transitions, which are here already.
+    "memories": "session_id = {id} AND NOT (agent = 'SessionLifecycleManager' AND memory_type = 'execution')",
 }
 
 # The audit chain comes before the session row: by it the database knows a restored session from a made-up one.
@@ -40,6 +42,7 @@ TABLES: tuple[Table, ...] = (
     m.session_work,
     m.session_agents,
     m.agent_reports,
+    m.memories,
     m.transitions,
     m.events,
     m.commands,
@@ -49,6 +52,8 @@ TABLES: tuple[Table, ...] = (
     m.samples,
     m.invalid_states,
     m.recovery_runs,
+    m.approvals,
+    m.manual_orders,
     m.saves,
     m.checkpoints,
 )

@@ -1,4 +1,4 @@
-"""Limits that hosted sessions keep, over real days: flat-by, expiry, hold time, confirmation, limits alone."""
+"""Limits that hosted sessions keep, over real days: flat-by, expiry, hold time, approvals, limits alone."""
 
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -114,16 +114,15 @@ def test_only_what_is_well_out_of_the_money_is_carried_into_expiry(status, away,
     assert run.book.flat
 
 
-def test_an_unconfirmed_opening_is_never_placed_and_said_once():
-    """Where a person has to confirm, an opening is asked for once a day, and nothing is placed; exits need nobody."""
+def test_an_opening_nobody_approved_is_never_placed():
+    """Where a person has to agree, nothing is placed without: one thing waits at a time, asked for anew once stale."""
     run = run_on(config=SessionConfig(require_confirmation=True)).go()
-    asked = [event for event in run.desk.events if event[1] == "confirmation_required"]
     assert run.requests == []
-    assert len(asked) == 1
-    assert asked[0][3]
+    assert len(run.desk.asked) - len(run.desk.settled) == len(run.people.approvals) <= 1
+    assert {state for _, state, _ in run.desk.settled} <= {"stale"}
 
 
-def test_an_unconfirmed_opening_that_risk_refuses_is_said_once():
+def test_an_opening_to_be_approved_that_risk_refuses_is_said_once():
     """What waits for a person is planned at every step; that a limit forbids it is news only once."""
     config, risk = SessionConfig(require_confirmation=True), RiskParameters(max_daily_risk=0.0001)
     run = run_on(config=config, risk=risk).go()

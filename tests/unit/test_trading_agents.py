@@ -86,11 +86,92 @@ def test_more_entries_a_day_wait_for_the_one_before():
     assert run.reasons.count("entry") == 2
 
 
-def test_an_entry_may_need_a_person():
-    """With require_confirmation an opening waits for a person; it is asked for once."""
-    run = Run(config=SessionConfig(require_confirmation=True)).go(bars=12)
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [(SessionConfig(require_confirmation=True), SessionType.BACKTEST), (SessionConfig(), SessionType.MANUAL_OVERRIDE)],
+)
+def test_an_entry_may_need_a_person(config, kind):
+    """With require_confirmation, and always in Manual Override, an opening is asked for once and then waits."""
+    run = Run(config=config, session_type=kind).go(bars=12)
     assert run.requests == []
-    assert [(kind, action) for _, kind, _, action in run.desk.events] == [("confirmation_required", True)]
+    # A price that ran away ended the one before: each is asked for at the price of its own moment.
+    assert len(run.desk.asked) == 1 + len(run.desk.settled)
+    assert {state for _, state, _ in run.desk.settled} <= {"stale"}
+    request, reference, reasons = run.desk.asked[0]
+    assert Decimal(reasons["credit_usd"]) == request.limit * 100
+    assert Decimal(reasons["remaining_usd"]) - Decimal(reasons["remaining_after_usd"]) == request.risk
+    assert reference > request.limit
+    assert reasons["delta"] > 0  # a put sold
+    [waiting] = run.states["TacticalExecutorAgent"]["waiting"].values()
+    assert Decimal(waiting["price"]) > 0
+
+
+def test_what_was_approved_is_opened_once():
+    """What a person agreed to is sent with its own legs and limit, and never asked for or sent again."""
+    run = Run(config=SessionConfig(require_confirmation=True), path=flat_path(), risk=PATIENT).go(bars=7)
+    run.desk.approve()
+    [(asked, _, _)] = run.desk.asked
+    run.go(bars=20)
+    assert [request for _, request in run.requests] == [asked]
+    assert len(run.desk.asked) == 1
+    assert "approval_executed" in {kind for _, kind, _, _ in run.desk.events}
+
+
+def test_an_approval_whose_price_ran_away_is_not_carried_out():
+    """Approved at one price, it is stale once the market pays too much less."""
+    run = Run(config=SessionConfig(require_confirmation=True), path=path_with({7: 2790.0}), day=day_of(high=2800))
+    run.go(bars=7)
+    run.desk.approve()
+    run.go(bars=8)
+    assert run.requests == []
+    [(_, state, why)] = run.desk.settled
+    assert state == "stale"
+    assert "against the session" in why
+
+
+def test_an_approval_does_not_outlive_the_loss_limit():
+    """Approved, but the loss limit fired meanwhile: nothing is sent."""
+    run = Run(config=SessionConfig(require_confirmation=True), path=flat_path()).go(bars=7)
+    run.desk.approve()
+    run.desk.latched.append("the loss limit fired elsewhere")
+    run.go(bars=10)
+    assert run.requests == []
+
+
+def test_what_was_approved_passes_the_risk_manager_again():
+    """Limits that were lowered since hold for what was approved before: refused, with the reason, to whoever agreed."""
+    run = Run(config=SessionConfig(require_confirmation=True), path=flat_path()).go(bars=7)
+    run.desk.approve()
+    run.risk = RiskParameters(max_daily_risk=0.0004)
+    run.go(bars=8)
+    assert run.requests == []
+    [(_, state, why)] = run.desk.settled
+    assert (state, "exceeds what remains" in why) == ("refused", True)
+
+
+def test_what_a_person_said_no_to_is_not_asked_again():
+    """A rejected trade is spent: the strategy goes on with its next entry, if it has one."""
+    run = Run(config=SessionConfig(require_confirmation=True), path=flat_path())
+    run.people.spent.add(f"{DAY.date}/sell_put/1")
+    assert run.go(bars=20).desk.asked == []
+
+
+def test_where_nobody_can_be_asked_that_is_said_once():
+    """The desk refuses to ask: one event a day, and no attempt at every step."""
+    run = Run(config=SessionConfig(require_confirmation=True), path=flat_path())
+    run.desk.unasked = "too many wait"
+    run.go(bars=20)
+    assert len(run.desk.asked) == 1
+    assert [kind for _, kind, _, _ in run.desk.events] == ["approval_not_asked"]
+
+
+def test_exits_wait_for_nobody():
+    """In a session whose openings wait, what is open is closed by its rules, and no one is asked."""
+    run = Run(config=SessionConfig(max_position_hold_time=60), path=flat_path(), risk=PATIENT).go(bars=8)
+    run.config = SessionConfig(max_position_hold_time=60, require_confirmation=True)
+    run.go(bars=25)
+    assert (run.reasons, run.desk.asked) == (["entry", "hold_time"], [])
+    assert run.book.flat
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A day through the five built-in agents with a desk in memory: what the rules do, without a database."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from uuid import UUID
@@ -8,6 +8,7 @@ from uuid import UUID
 from fntx_sessions.agents.base import StepContext
 from fntx_sessions.agents.registry import ROSTER_ORDER, get_agent
 from fntx_sessions.exceptions import OrderRefused
+from fntx_sessions.lifecycle.people import Approval, People
 from fntx_sessions.schemas import FeedConfig, RiskParameters, SessionConfig, SessionStatus, SessionType
 from fntx_sessions.trading.book import BookView
 from fntx_sessions.trading.calendars import get_calendar
@@ -33,9 +34,10 @@ class MemoryDesk:
         self.run = run
         self.events, self.latched, self.suspends = [], [], []
         self.refuse = None
+        self.asked, self.settled, self.unasked = [], [], None
         self.sequence = 0
 
-    def place(self, request):
+    def place(self, request, warrant=None):  # noqa: ARG002
         if self.refuse is not None:
             raise OrderRefused(str(SESSION), "none", "test", self.refuse)
         self.sequence += 1
@@ -46,6 +48,25 @@ class MemoryDesk:
         run.book.placed(Working(intent), placed)
         run.requests.append((run.clock.now, request))
         return placed
+
+    def request_approval(self, request, reference, reasons):
+        self.asked.append((request, reference, reasons))
+        if self.unasked is None:
+            number = UUID(int=len(self.asked))
+            self.run.people.approvals[request.trade_id] = Approval(number, request.trade_id, "waiting", request, 0.2)
+        return self.unasked
+
+    def settle(self, what, state, result):
+        self.settled.append((what, state, result))
+        if isinstance(what, Approval):
+            self.run.people.approvals.pop(what.trade_id, None)
+        else:
+            self.run.people.orders.remove(what)
+
+    def approve(self):
+        """Say yes to all that waits."""
+        people = self.run.people
+        people.approvals = {name: replace(one, state="approved") for name, one in people.approvals.items()}
 
     def cancel(self, client_order_id):
         self.run.book.gone(client_order_id)
@@ -93,6 +114,7 @@ class Run:
         self.clock = session_clock(self.feed, self.calendar, feed, self.session_type)
         self.book = BookView(self.day.date)
         self.desk = MemoryDesk(self)
+        self.people = People()
         self.states = {name: {} for name in ROSTER_ORDER}
         self.requests, self.samples, self.decisions, self.fills = [], [], [], []
         self.bar = 0
@@ -150,6 +172,7 @@ class Run:
             desk=self.desk,
             calendar=self.calendar,
             rules=DEFAULT_RULES,
+            people=self.people,
             flatten=False if self.flatten is None else self.flatten(self.bar),
         )
 

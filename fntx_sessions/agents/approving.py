@@ -1,0 +1,112 @@
+"""Openings that wait for a person: asked for with reasons, watched while they wait, carried out once.
+
+A price that has run away from the session ends an approval, decided or not: whoever agreed to $0.50 has not agreed to
+what is left of it.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from fntx_sessions.agents.base import Proposal, State, StepContext, first_time
+from fntx_sessions.lifecycle.people import Approval, adverse
+from fntx_sessions.schemas import Severity
+from fntx_sessions.trading.market import Board
+from fntx_sessions.trading.matching import package_price
+from fntx_sessions.trading.orders import SHARES_PER_CONTRACT, ZERO, OrderRequest, Placed
+
+
+def proposals(context: StepContext) -> list[Proposal]:
+    """Return what people agreed to and may be opened now, for the risk manager to judge as anything else."""
+    if not context.may_enter:
+        return []
+    return [
+        Proposal(approval.request, approval.warrant)
+        for approval in context.people.approvals.values()
+        if approval.state == "approved"
+    ]
+
+
+def ask(request: OrderRequest, state: State, context: StepContext) -> None:
+    """Ask a person for an opening, with what they need to decide; where it can't be asked, that is said once a day."""
+    board = context.board
+    if board is None or state.get("said", {}).get(_unasked(request)) == context.book.trade_date.isoformat():
+        return
+    why = context.desk.request_approval(request, _mid(request), _reasons(request, board, context))
+    if why is not None and first_time(state, _unasked(request), context):
+        text = f"nobody can be asked for {request.trade_id}: {why}"
+        context.desk.emit("approval_not_asked", "trading", Severity.WARNING, text, {"trade_id": request.trade_id})
+
+
+def _unasked(request: OrderRequest) -> str:
+    return f"unasked/{request.trade_id}"
+
+
+def _reasons(request: OrderRequest, board: Board, context: StepContext) -> dict[str, Any]:
+    money = context.money()
+    working = [order.intent.request for order in context.book.working.values() if order.intent.request.opening]
+    remaining = money.remaining - money.open_risk - context.account.other_open_risk
+    remaining -= sum((one.risk for one in working), ZERO)
+    delta = sum(
+        board.delta(leg.contract) * (leg.quantity if leg.side == "buy" else -leg.quantity) for leg in request.legs
+    )
+    return {
+        "credit_usd": str((request.limit or ZERO) * SHARES_PER_CONTRACT * request.packages),
+        "delta": round(delta, 4),
+        "dollar_delta": round(delta * SHARES_PER_CONTRACT * board.tick.spot, 2),
+        "limit_usd": str(money.limit),
+        "remaining_usd": str(remaining),
+        "remaining_after_usd": str(remaining - request.risk),
+        "spot": round(board.tick.spot, 4),
+        "vix": board.tick.vix,
+        "session_time": context.now.isoformat(),
+    }
+
+
+def _mid(request: OrderRequest) -> Decimal | None:
+    """Return the mid of one package as it is proposed, dollars a share; None without a quote."""
+    mids = [(leg.reference, leg.side == request.side) for leg in request.legs]
+    if any(mid is None for mid, _ in mids):
+        return None
+    return sum((mid if same else -mid for mid, same in mids if mid is not None), ZERO)
+
+
+def end_stale(context: StepContext) -> None:
+    """End the open approvals whose package's price ran away."""
+    for approval in list(context.people.approvals.values()):
+        price = _price(approval, context)
+        drift = adverse(approval.request.side, approval.request.limit, price)
+        if drift is not None and drift > approval.drift_max:
+            context.desk.settle(approval, "stale", _ran_away(approval, price, drift))
+
+
+def noted(state: State, context: StepContext) -> State:
+    """Return the state with what each open approval's package would trade at now, for whoever has to decide."""
+    waiting: dict[str, Any] = {}
+    for approval in context.people.approvals.values():
+        price = _price(approval, context)
+        waiting[str(approval.approval_id)] = {
+            "price": None if price is None else str(price),
+            "at": context.now.isoformat(),
+        }
+    kept = {name: value for name, value in state.items() if name != "waiting"}
+    return {**kept, "waiting": waiting} if waiting else kept
+
+
+def _price(approval: Approval, context: StepContext) -> Decimal | None:
+    return (
+        None if context.board is None else package_price(approval.request.legs, context.board, approval.request.side)
+    )
+
+
+def _ran_away(approval: Approval, price: Decimal | None, drift: float) -> str:
+    most = f"{approval.drift_max:.0%} is allowed"
+    return f"the price went from ${approval.request.limit} to ${price}, {drift:.0%} against the session; {most}"
+
+
+def carried_out(request: OrderRequest, placed: Placed, context: StepContext) -> None:
+    """Tell that what was approved is sent; the order gate has used the approval up already."""
+    approval = context.people.approvals.pop(request.trade_id)
+    context.people.spent.add(request.trade_id)
+    text = f"{request.trade_id} sent as approved: {placed.client_order_id} is {placed.status}"
+    data = {"approval_id": str(approval.approval_id), "client_order_id": placed.client_order_id}
+    context.desk.emit("approval_executed", "trading", Severity.INFO, text, data)

@@ -1,0 +1,112 @@
+"""Approvals as people and executors of other services meet them: ask, decide, answer. Each acts once per command id."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from fntx_sessions.database.engine import transaction
+from fntx_sessions.exceptions import InvalidArgument, NotFound
+from fntx_sessions.lifecycle import execute
+from fntx_sessions.lifecycle.change import Outcome
+from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.lifecycle.people_arguments import (
+    AnswerArguments,
+    ApprovalAnswerArguments,
+    AskArguments,
+    DecideArguments,
+    DecisionArguments,
+    PackageLeg,
+    RequestArguments,
+)
+from fntx_sessions.schemas import Trigger
+from fntx_sessions.security.actor import Actor
+
+_OWNER = text("SELECT session_id, agent FROM approvals WHERE approval_id = :approval_id")
+_AGENT = text("""
+SELECT a.hosted, (SELECT string_agg(b.agent, ', ' ORDER BY b.agent) FROM session_agents b
+  WHERE b.session_id = s.session_id AND NOT b.hosted) AS remote
+FROM sessions s LEFT JOIN session_agents a ON a.session_id = s.session_id AND a.agent = :agent
+WHERE s.session_id = :session_id
+""")
+
+
+def request(desk: Desk, actor: Actor, arguments: RequestArguments, command_id: UUID) -> Outcome:
+    """Ask a person for an opening of a remote executor's; `approval_id` in the outcome's extra names it.
+
+    Raises NotFound for an unknown session and InvalidArgument for an agent that is none of its remote ones.
+    """
+    with transaction(desk.engine) as connection:
+        remote_agent(connection, arguments.session_id, arguments.agent)
+    asked = AskArguments(session_id=arguments.session_id, reason=arguments.reason, approval=_asked(arguments))
+    return execute.command(desk, Trigger.ASK, actor, asked, command_id)
+
+
+def remote_agent(connection: Connection, session_id: UUID, agent: str) -> None:
+    """Return where an agent of another service is one of the session's; raises NotFound and InvalidArgument."""
+    found = connection.execute(_AGENT, {"session_id": session_id, "agent": agent}).one_or_none()
+    if found is None:
+        raise NotFound("session", str(session_id), "See `fntx ls`.")
+    if found.hosted is not False:
+        what = "is hosted by the desk" if found.hosted else "is not in the session's roster"
+        raise InvalidArgument("agent", f"{agent!r} {what}", f"Agents of other services here: {found.remote or 'none'}.")
+
+
+def _asked(arguments: RequestArguments) -> dict[str, Any]:
+    kept = {
+        "trade_id": arguments.trade_id,
+        "strategy": arguments.strategy,
+        "side": arguments.side,
+        "legs": [_leg(leg, arguments.quantity) for leg in arguments.legs],
+        "limit": str(arguments.limit),
+        "risk": str(arguments.risk),
+        "reasons": arguments.reasons,
+    }
+    text = f"{arguments.agent} wants to open {arguments.trade_id} at ${arguments.limit}, ${arguments.risk} at risk"
+    return {
+        **{name: getattr(arguments, name) for name in ("agent", "trade_id", "expires_s")},
+        "request": kept,
+        "limit_price": str(arguments.limit),
+        "reference": None if arguments.reference is None else str(arguments.reference),
+        "risk": str(arguments.risk),
+        "description": f"{text}: a person decides (`fntx approvals ls`)",
+    }
+
+
+def _leg(leg: PackageLeg, quantity: int) -> dict[str, Any]:
+    expiry = None if leg.expiry is None else leg.expiry.isoformat()
+    named = {"side": leg.side, "right": leg.right, "strike": str(leg.strike), "expiry": expiry}
+    return named | {"quantity": quantity, "reference": None}
+
+
+def decide(desk: Desk, actor: Actor, arguments: DecisionArguments, command_id: UUID, *, approve: bool) -> Outcome:
+    """Approve or reject; raises NotFound for an approval nobody knows, and as `execute.command`."""
+    session_id, _ = _owner(desk, arguments.approval_id, arguments.session_id)
+    asked = DecideArguments(
+        session_id=session_id, reason=arguments.reason, approval_id=arguments.approval_id, approve=approve
+    )
+    return execute.command(desk, Trigger.DECIDE, actor, asked, command_id)
+
+
+def answer(desk: Desk, actor: Actor, arguments: ApprovalAnswerArguments, command_id: UUID) -> Outcome:
+    """Note what a remote executor made of an approval; raises NotFound and InvalidArgument where it is another's."""
+    _, agent = _owner(desk, arguments.approval_id, arguments.session_id)
+    if agent != arguments.agent:
+        raise InvalidArgument("agent", f"{arguments.agent!r} did not ask for it", f"{agent} did.")
+    asked = AnswerArguments(
+        session_id=arguments.session_id,
+        reason=arguments.reason,
+        kind="approval",
+        id=arguments.approval_id,
+        state=arguments.state,
+        result=arguments.result,
+    )
+    return execute.command(desk, Trigger.ANSWER, actor, asked, command_id)
+
+
+def _owner(desk: Desk, approval_id: UUID, session_id: UUID | None) -> tuple[UUID, str]:
+    with transaction(desk.engine) as connection:
+        found = connection.execute(_OWNER, {"approval_id": approval_id}).one_or_none()
+    if found is None or session_id not in (None, found.session_id):
+        raise NotFound("approval", str(approval_id), "See `fntx approvals ls`.")
+    return found.session_id, found.agent
