@@ -9,10 +9,10 @@ from sqlalchemy import text
 
 from benchmarks.desk import Desk
 from benchmarks.report import Result, middle
-from fntx_sessions.agents.runtime import MARKET_KEY
 from fntx_sessions.automation.rules.sweep import evaluate_due
 from fntx_sessions.schemas import RiskParameters, SessionConfig
 from fntx_sessions.security.actor import system_actor
+from fntx_sessions.trading.market_store import MARKET_KEY
 
 FEW, MANY = 1_000, 10_000
 MOST_TIMES = 12

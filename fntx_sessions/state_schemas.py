@@ -25,7 +25,10 @@ class AgentState(Model):
 
 
 class MarketState(Model):
-    """The market at one moment. vix_level None: no quote. market_regime: low_volatility, normal, high_volatility."""
+    """The market at one moment. vix_level None: no quote.
+
+    market_regime: low_volatility, normal, high_volatility, a word of its publisher's, or unknown.
+    """
 
     timestamp: Time
     spy_price: float = Field(gt=0)

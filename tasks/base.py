@@ -51,6 +51,7 @@ class FntxTask(Task):  # type: ignore[type-arg]  # generic in the stubs only
 
     abstract = True
     max_retries = len(RETRY_AFTER_S)
+    refused: Callable[[Answer], None] | None = None
     default_retry_delay = RETRY_AFTER_S[0]  # Celery's own is three minutes, and a lost child's task waits for it
 
     @property
@@ -91,9 +92,12 @@ class SweepTask(FntxTask):
     send_events = False
 
 
-def command(name: str) -> Callable[[F], F]:
-    """Register a function as a command task; it authorizes its actor itself, where its outcome is audited."""
-    return _register(name, AnsweringTask, _command)
+def command(name: str, *, refused: Callable[[Answer], None] | None = None) -> Callable[[F], F]:
+    """Register a function as a command task; it authorizes its actor itself, where its outcome is audited.
+
+    refused: told the keywords of each message that was refused, whatever for.
+    """
+    return _register(name, AnsweringTask, _command, **({} if refused is None else {"refused": staticmethod(refused)}))
 
 
 def query(name: str) -> Callable[[F], F]:
@@ -106,7 +110,9 @@ def sweep(name: str) -> Callable[[F], F]:
     return _register(name, SweepTask, _sweep)
 
 
-def _register(name: str, base: type[FntxTask], run: Callable[[FntxTask, Handler, Any, Any], Any]) -> Callable[[F], F]:
+def _register(
+    name: str, base: type[FntxTask], run: Callable[[FntxTask, Handler, Any, Any], Any], **attributes: Any
+) -> Callable[[F], F]:
     def register(function: F) -> F:
         handler = Handler.of(function)
 
@@ -114,7 +120,7 @@ def _register(name: str, base: type[FntxTask], run: Callable[[FntxTask, Handler,
             return run(self, handler, args, kwargs)
 
         task.__doc__, task.__module__ = function.__doc__, function.__module__
-        app.task(name=name, base=base, bind=True)(task)
+        app.task(name=name, base=base, bind=True, **attributes)(task)  # type: ignore[no-untyped-call]  # its stub
         return function
 
     return register
@@ -190,6 +196,8 @@ def _refused(task: FntxTask, kwargs: dict[str, Any], error: Rejected) -> Answer:
         denials.count(str(error))
     else:
         log.info("task_refused", error=type(error).__name__, sentence=str(error))
+    if task.refused is not None:
+        task.refused(kwargs)
     return _answer(task, kwargs, "refused", error.to_dict())
 
 

@@ -11,10 +11,10 @@ import orjson
 from hosting import ANN, SYSTEM, Hosting, S, T, make_hosting
 from sqlalchemy import text
 
-from fntx_sessions.agents.runtime import MARKET_KEY
 from fntx_sessions.automation.rules import rows, sweep
 from fntx_sessions.database.engine import build_engine, driven
 from fntx_sessions.settings import Settings
+from fntx_sessions.trading.market_store import MARKET_KEY
 
 NEW_YORK = ZoneInfo("America/New_York")
 # A Tuesday with regular hours.

@@ -5,9 +5,8 @@ from datetime import timedelta
 from fntx_sessions.agents.base import State, StepContext
 from fntx_sessions.schemas import Severity
 from fntx_sessions.trading.market import MarketTick
+from fntx_sessions.trading.regime import market_regime
 
-LOW_VIX = 15.0
-HIGH_VIX = 25.0
 _ROUND_DOLLARS = 5
 
 
@@ -22,18 +21,11 @@ class EnvironmentWatcherAgent:
         if tick is None:
             return {**state, "data": "none"}
         state = _levels(state, tick)
-        regime = market_regime(tick.vix)
+        regime = tick.regime or market_regime(tick.vix)
         if state.get("regime") not in (None, regime):
             _say_regime(context, state["regime"], regime)
         context.outputs.market = market_state(state, tick, regime)
         return {**state, "regime": regime, "data": "stale" if tick.stale else "fresh"}
-
-
-def market_regime(vix: float | None) -> str:
-    """Return low_volatility (VIX below 15), normal, high_volatility (VIX from 25 on), or unknown without a VIX."""
-    if vix is None:
-        return "unknown"
-    return "low_volatility" if vix < LOW_VIX else "normal" if vix < HIGH_VIX else "high_volatility"
 
 
 def liquidity(tick: MarketTick) -> str:

@@ -33,7 +33,7 @@ class Watching:
         if not found:
             return
         self.began = True
-        self._quotes.refresh()
+        self._quotes.refresh(row["config"] for row in found)
         for row in found:
             obstacle = self._quotes.obstacle(row["config"], row["desk_now"]) if row["positions"] else None
             if obstacle is not None:

@@ -1,4 +1,4 @@
-"""Where a session's market comes from: a replayed day, a synthetic one, or what another service publishes."""
+"""Where a session's market comes from: a day that is played, or what another service publishes, now or recorded."""
 
 import math
 import time
@@ -19,6 +19,9 @@ from fntx_sessions.trading.rules import DEFAULT_RULES, TradingRules
 INDEX_PER_SPY = 10
 _STEP = timedelta(minutes=STEP_MINUTES)
 MarketSource = Callable[[], MarketState | None]
+RecordedSource = Callable[[datetime], MarketState | None]
+# The liquidity of a market that the exchange has stopped.
+HALTED = "halted"
 
 
 class Feed(Protocol):
@@ -100,7 +103,9 @@ class PublishedFeed:
 
         One dated in the future, beyond the skew, is stale: see `market_age`.
         """
-        state = self._source()
+        return self._tick(self._source(), now, halted=halted)
+
+    def _tick(self, state: MarketState | None, now: datetime, *, halted: bool) -> MarketTick | None:
         if state is None:
             return None
         return build_tick(
@@ -111,11 +116,29 @@ class PublishedFeed:
             vix=state.vix_level,
             beta=self._beta,
             kind=self.kind,
-            halted=halted,
+            halted=halted or state.liquidity_status == HALTED,
             age_s=market_age(state.timestamp, now, self._rules),
             max_age_s=self._rules.quote_max_age_s,
             ahead_s=max((state.timestamp - now).total_seconds(), 0.0),
+            regime=state.market_regime,
         )
+
+
+class RecordedFeed(PublishedFeed):
+    """A day as it was published, played again: `source` returns what was known at a moment, and nothing of later."""
+
+    kind = "recorded"
+
+    def __init__(
+        self, source: RecordedSource, day: date, config: FeedConfig, calendar: Calendar, rules: TradingRules
+    ) -> None:
+        super().__init__(_nothing, config, calendar, rules)
+        self._known_at = source
+        self.simulated_day = day
+
+    def tick(self, now: datetime, *, halted: bool = False) -> MarketTick | None:
+        """Return the market that was the latest at `now`, aged to it; None before the first."""
+        return self._tick(self._known_at(now), now, halted=halted)
 
 
 def market_age(published_at: datetime, now: datetime, rules: TradingRules) -> float:
@@ -141,6 +164,7 @@ def build_tick(
     age_s: float = 0.0,
     ahead_s: float = 0.0,
     max_age_s: float = DEFAULT_RULES.quote_max_age_s,
+    regime: str | None = None,
 ) -> MarketTick:
     """Return the tick for known prices: the calendar decides what is open, the age what is stale."""
     hours = calendar.hours_at(now)
@@ -167,6 +191,7 @@ def build_tick(
         option_close=None if hours is None else hours.option_close,
         kind=kind,
         received_ns=time.monotonic_ns(),
+        regime=regime,
     )
 
 
@@ -182,18 +207,29 @@ def session_feed(
     *,
     today: date,
     source: MarketSource | None = None,
+    recorded: RecordedSource | None = None,
     rules: TradingRules = DEFAULT_RULES,
 ) -> Feed:
     """Return the feed a session's config asks for. today: the day a synthetic feed without trade_date plays.
 
-    Raises InvalidArgument when a replayed feed lacks its day or the previous one, or the date is no trading day.
+    source, recorded: what a published and a recorded feed are asked of. Raises InvalidArgument when a replayed feed
+    lacks its day or the previous one, a recorded one its trade_date, or the date is no trading day.
     """
     if config.kind == "published":
         return PublishedFeed(source or _nothing, config, calendar, rules)
+    if config.kind == "recorded":
+        return RecordedFeed(recorded or _never, recorded_day(config, calendar), config, calendar, rules)
     if config.kind == "replayed":
         return _replayed(config, calendar)
     days = synthetic_day(_synthetic_date(config, calendar, today), config.seed)
     return PathFeed("synthetic", days, config, calendar)
+
+
+def recorded_day(config: FeedConfig, calendar: Calendar) -> date:
+    """Return the day a recorded feed plays; raises InvalidArgument where it names none, or no trading day."""
+    if config.trade_date is None:
+        raise InvalidArgument("feed.trade_date", "is missing: a recorded feed plays one day again", "Name the day.")
+    return _trading_day(config.trade_date, calendar)
 
 
 def session_clock(
@@ -233,6 +269,10 @@ def _nothing() -> MarketState | None:
     return None
 
 
+def _never(_now: datetime) -> MarketState | None:
+    return None
+
+
 def _replayed(config: FeedConfig, calendar: Calendar) -> Feed:
     if config.day is None or config.previous is None:
         fix = "Give feed.day and feed.previous, each with date, open, high, low, close and vix."
@@ -248,10 +288,14 @@ def _replayed(config: FeedConfig, calendar: Calendar) -> Feed:
 def _synthetic_date(config: FeedConfig, calendar: Calendar, today: date) -> date:
     if config.trade_date is None:
         return today if calendar.is_trading_day(today) else calendar.next_trading_day(today)
+    return _trading_day(config.trade_date, calendar)
+
+
+def _trading_day(text: str, calendar: Calendar) -> date:
     try:
-        day = date.fromisoformat(config.trade_date)
+        day = date.fromisoformat(text)
     except ValueError:
-        problem = f"{config.trade_date!r} is not a date"
+        problem = f"{text!r} is not a date"
         raise InvalidArgument("feed.trade_date", problem, "Write dates as 2018-02-05.") from None
     if not calendar.is_trading_day(day):
         nearest = calendar.next_trading_day(day)

@@ -26,8 +26,8 @@ class MarketTick:
     level else. share_left: share of the stock session still to come, 0-1. age_s: seconds since the data is from;
     stale: older than `quote_max_age_s`. ahead_s: seconds by which its date lies in the future. market_open: stock
     session open, not halted, fresh. option_open: options trade and none is halted, by the calendar alone.
-    minutes_to_close: to the stock close, None after it. received_ns: monotonic clock of this process when the data
-    came in, for decision latency only.
+    minutes_to_close: to the stock close, None after it. regime: as it was published; None: nobody said. received_ns:
+    monotonic clock of this process when the data came in, for decision latency only.
     """
 
     now: datetime
@@ -50,6 +50,7 @@ class MarketTick:
     kind: str
     received_ns: int = field(default=0, compare=False)
     ahead_s: float = 0.0
+    regime: str | None = None
 
     @property
     def sigma(self) -> float | None:

@@ -2,11 +2,10 @@
 
 from datetime import UTC, datetime
 
-import orjson
 from hosting import S, make_hosting
 from running_desk import RunningDesk, quiet_desk, wait_until
 
-from fntx_sessions.agents.runtime import MARKET_KEY
+from fntx_sessions.trading.market_store import publish_market
 
 __all__ = ["quiet_desk"]
 RULES = {
@@ -19,10 +18,11 @@ RULES = {
 def test_high_volatility_pauses_and_calm_resumes(quiet_desk: RunningDesk):
     """Each change takes one sweep, as beat sends it, and says why; the person's commands would be just the same."""
     with make_hosting(quiet_desk.settings) as hosting, quiet_desk.worker("-Q", "sweeps", "-c", "1"):
+        stores = (hosting.desk.redis, hosting.desk.engine, hosting.desk.settings)
 
         def publish(regime: str) -> None:
             state = {"timestamp": datetime.now(UTC).isoformat(), "spy_price": 270.0, "market_regime": regime}
-            hosting.desk.redis.set(MARKET_KEY, orjson.dumps(state))
+            assert publish_market(*stores, "spy", state, "a quote service").became == "latest"
 
         def becomes(status: S) -> None:
             quiet_desk.sweep("rules")

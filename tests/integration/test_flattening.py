@@ -12,7 +12,6 @@ import orjson
 import pytest
 from hosting import ANN, DAY, PUT, Hosting, forget_runtimes, make_hosting, shared
 
-from fntx_sessions.agents.runtime import MARKET_KEY
 from fntx_sessions.automation import flattening, halts, hosts
 from fntx_sessions.automation.flattening_quotes import market_obstacle
 from fntx_sessions.automation.halt_arguments import HaltArguments
@@ -23,6 +22,7 @@ from fntx_sessions.schemas import FeedConfig, MarketState, SessionStatus, Trigge
 from fntx_sessions.state.redis_client import build_redis
 from fntx_sessions.trading.calendars import get_calendar
 from fntx_sessions.trading.feeds import session_feed
+from fntx_sessions.trading.market_store import MARKET_KEY
 from fntx_sessions.trading.orders import Fill
 
 S, T = SessionStatus, Trigger

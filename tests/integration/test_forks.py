@@ -103,7 +103,9 @@ def test_a_fork_is_paper_unless_a_risk_manager_says_otherwise(hosting):
 def test_a_fork_cannot_be_a_backtest_of_a_feed_that_is_never_played_again(hosting):
     """What another service published is gone: refused by name, as at a creation; a seeded day is played again."""
     published = parent_on(hosting, {"kind": "published"})
-    with pytest.raises(InvalidArgument, match=r"config\.feed\.kind.*a backtest runs on a replayed or synthetic feed"):
+    with pytest.raises(
+        InvalidArgument, match=r"config\.feed\.kind.*a backtest runs on a replayed, recorded or synthetic feed"
+    ):
         fork(hosting, published, session_type="backtest")
     assert fork(hosting, published).state == "done"
     made = parent_on(hosting, {"kind": "synthetic", "seed": 7, "trade_date": "2018-02-06"})

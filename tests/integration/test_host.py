@@ -13,7 +13,6 @@ from hosting import DAY, FEED, SYSTEM, Hosting, S, T, failing, forget_runtimes, 
 from pydantic import SecretStr
 
 from fntx_sessions.agents import claims, host, runner
-from fntx_sessions.agents.runtime import MARKET_KEY
 from fntx_sessions.automation import hosts
 from fntx_sessions.exceptions import Busy, StaleEpoch, Unavailable
 from fntx_sessions.lifecycle import orders
@@ -27,6 +26,7 @@ from fntx_sessions.testing import FailpointReached, failpoints_armed
 from fntx_sessions.trading.calendars import get_calendar
 from fntx_sessions.trading.feeds import session_feed
 from fntx_sessions.trading.market import Board
+from fntx_sessions.trading.market_store import MARKET_KEY
 
 RISK, PLANNER = "RiskManagerAgent", "StrategicPlannerAgent"
 

@@ -11,9 +11,9 @@ import orjson
 import pytest
 from hosting import Hosting, make_hosting
 
-from fntx_sessions.agents.runtime import MARKET_KEY
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.live import LiveState
+from fntx_sessions.trading.market_store import MARKET_KEY
 
 TESTS = Path(__file__).parents[1]
 PUBLISHED = {"step_interval_s": 3600, "calendar": "24/7", "feed": {"kind": "published"}}

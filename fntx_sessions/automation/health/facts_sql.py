@@ -2,6 +2,7 @@
 
 from sqlalchemy import text
 
+from fntx_sessions.database.feeds import FEED_NAME
 from fntx_sessions.database.hosting import NO_AGENT_HOST
 
 
@@ -38,7 +39,7 @@ SELECT w.session_id, now() AS now, w.status, w.session_type, s.version, w.epoch,
   (SELECT i.problem FROM invalid_states i WHERE i.session_id = w.session_id AND i.epoch = w.epoch
     AND i.timestamp > coalesce(w.last_saved_at, '-infinity') ORDER BY i.timestamp DESC LIMIT 1) AS invalid,
   w.measures, {_age("r.missing_since")} AS rules_blind_s, s.config ->> 'calendar' AS calendar,
-  s.config -> 'feed' ->> 'kind' AS feed, s.requires_action, w.next_recovery_at,
+  s.config -> 'feed' ->> 'kind' AS feed_kind, {FEED_NAME} AS feed, s.requires_action, w.next_recovery_at,
   s.status = 'suspended' AND s.recovery_data ? 'healing' AS healing, s.status_reason,
   CASE WHEN s.status = 'suspended' THEN s.recovery_data -> 'healing' -> 'causes' END AS causes,
   CASE WHEN (s.recovery_data ->> 'finished_at')::timestamptz < now() - make_interval(secs => :forgiven_s)

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import Field
 from sqlalchemy import text
 
+from fntx_sessions.automation.markets import market_json
 from fntx_sessions.automation.rules import rows as decision_rows
 from fntx_sessions.automation.rules.compile import compile_stored
 from fntx_sessions.automation.rules.engine import evaluate
@@ -15,12 +16,14 @@ from fntx_sessions.automation.rules.facts import Situation, read_situations
 from fntx_sessions.automation.rules.judgement import asked_why
 from fntx_sessions.automation.rules.model import Action, RuleSets, Truth, Verdict
 from fntx_sessions.automation.rules.moments import times
-from fntx_sessions.exceptions import verb
+from fntx_sessions.database.feeds import FEED_NAME
+from fntx_sessions.exceptions import Unavailable, verb
 from fntx_sessions.lifecycle import halting
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.rows import Row, one
 from fntx_sessions.schemas import Hold, Model, SessionStatus
 from fntx_sessions.settings import Settings
+from fntx_sessions.trading.market_store import latest_markets
 
 S = SessionStatus
 Json = dict[str, Any]
@@ -39,7 +42,8 @@ _OVERDUE = 3
 
 _SESSION = text(f"""
 SELECT s.session_id, s.status, s.holds, s.pending, s.status_actor, s.status_reason, w.next_rule_at, r.evaluated_at,
-  r.missing_since, clock_timestamp() AS now, {halting.STANDING} AS halts
+  r.missing_since, clock_timestamp() AS now, {halting.STANDING} AS halts, s.config #>> '{{feed,kind}}' AS feed_kind,
+  {FEED_NAME} AS feed
 FROM sessions s LEFT JOIN session_work w USING (session_id) LEFT JOIN rule_states r USING (session_id)
 WHERE s.session_id = :session_id
 """)
@@ -78,6 +82,7 @@ def explain(desk: Desk, arguments: ExplainArguments) -> Json:
     verdict = asked.judged(found.facts.status, found.holds)
     return {
         **_standing_json(row, found),
+        "feed": _feed_json(desk, row),
         "sets": [_set_json(asked, action, verdict) for action in Action],
         "next": _next(asked, verdict),
         "missing": list(verdict.missing),
@@ -100,6 +105,22 @@ def _standing_json(row: Row, found: Situation) -> Json:
         "evaluated_at": _iso(row["evaluated_at"]),
         "missing_since": _iso(row["missing_since"]),
     }
+
+
+def _feed_json(desk: Desk, row: Row) -> Json:
+    """Return the feed a session trades on and, where it is published, its latest market; `problem`: why there is none.
+
+    None of it is there for a session that plays a day of its own.
+    """
+    found: Json = {"kind": row["feed_kind"], "name": row["feed"], "market": None, "problem": None}
+    if row["feed_kind"] != "published":
+        return found
+    try:
+        market = latest_markets(desk.redis, [row["feed"]]).get(row["feed"])
+    except Unavailable as error:
+        return found | {"problem": str(error)}
+    problem = None if market else f"nothing is published to the feed {row['feed']!r}"
+    return found | {"market": market_json(desk, market, row["now"]), "problem": problem}
 
 
 def _set_json(asked: _Question, action: Action, verdict: Verdict) -> Json:

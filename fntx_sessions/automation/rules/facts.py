@@ -1,6 +1,6 @@
 """What rules may know of sessions: read for many at once, aged by Postgres's clock. Nothing is written.
 
-One statement for Postgres, one GET of the published market, and one pipeline over sessions with remote agents, however
+One statement for Postgres, one pipeline over the feeds they are on, and one over sessions with remote agents, however
 many sessions are asked about; the moment and the calendars come from the claim, or from a statement before.
 """
 
@@ -19,6 +19,7 @@ from fntx_sessions.automation.rules.model import Facts, MarketFacts
 from fntx_sessions.automation.rules.reports import LiveReport, read_reports
 from fntx_sessions.automation.rules.standing import Standing
 from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.database.feeds import FEED_NAME
 from fntx_sessions.database.hosting import POSITIONS
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.lifecycle.execute import Desk
@@ -56,6 +57,7 @@ WITH asked AS (
 SELECT s.session_id, s.session_type, s.status, s.version, s.epoch, s.started_at, s.holds, s.risk_parameters,
   s.account_id, now() AS now, {_SIMULATED} AS simulated, w.hosted, w.clock_at, w.measures, x.trade_date, d.carried,
   d.latched, d.equity_at_roll, s.config ->> 'calendar' AS calendar, s.config -> 'feed' ->> 'kind' AS feed_kind,
+  {FEED_NAME} AS feed_name,
   CASE WHEN NOT g.guarded OR s.config -> 'feed' ->> 'kind' <> 'published' THEN s.config END AS config,
   coalesce(m.pnl, 0) AS pnl, extract(epoch FROM now() - m.marked_at)::float8 AS marked_age_s,
   coalesce(o.realized + o.unrealized - o.fees, 0) AS own_pnl,
@@ -102,14 +104,15 @@ class Situation:
 class Found:
     """What was read of many sessions at one moment, not yet made anything of."""
 
+    desk: Desk
     rows: Mapping[UUID, Row]
-    market: MarketFacts | None
+    markets: Mapping[str, MarketFacts]
     reports: Mapping[UUID, LiveReport]
 
     def situation(self, session_id: UUID) -> Situation | None:
         """Return one session's, None where nothing was read of it; raises whatever is wrong with that one alone."""
         row = self.rows.get(session_id)
-        return None if row is None else _situation(row, self.market, self.reports.get(session_id))
+        return None if row is None else _situation(self, row)
 
 
 def read_facts(desk: Desk, ids: Sequence[UUID]) -> dict[UUID, Facts]:
@@ -122,10 +125,7 @@ def read_situations(desk: Desk, ids: Sequence[UUID]) -> dict[UUID, Situation]:
     with transaction(desk.engine) as connection:
         moments = rows(connection.execute(_MOMENTS, {"ids": list(ids)}))
     found = read_found(desk, moments)
-    return {
-        session_id: _situation(row, found.market, found.reports.get(session_id))
-        for session_id, row in found.rows.items()
-    }
+    return {session_id: _situation(found, row) for session_id, row in found.rows.items()}
 
 
 def read_found(desk: Desk, moments: Sequence[Row]) -> Found:
@@ -135,11 +135,11 @@ def read_found(desk: Desk, moments: Sequence[Row]) -> Found:
     """
     dates = {row["session_id"]: day for row in moments if (day := _trade_date(row)) is not None}
     if not dates:
-        return Found({}, None, {})
+        return Found(desk, {}, {}, {})
     with transaction(desk.engine) as connection:
         read = rows(connection.execute(_READ, {"ids": list(dates), "dates": list(dates.values())}))
-    market = published(desk, moments[0]["now"])
-    return Found({row["session_id"]: row for row in read}, market, read_reports(desk, read))
+    markets = published(desk, {row["feed_name"] for row in read}, moments[0]["now"])
+    return Found(desk, {row["session_id"]: row for row in read}, markets, read_reports(desk, read))
 
 
 def _trade_date(row: Row) -> date | None:
@@ -157,8 +157,10 @@ def _now(row: Row) -> datetime:
     return now
 
 
-def _situation(row: Row, market: MarketFacts | None, report: LiveReport | None) -> Situation:
+def _situation(found: Found, row: Row) -> Situation:
+    report = found.reports.get(row["session_id"])
     calendar, session = get_calendar(row["calendar"]), session_facts(row, report)
+    wall, own = found.markets.get(row["feed_name"]), report.market if report else None
     facts = Facts(
         session_id=row["session_id"],
         now=_now(row),
@@ -166,7 +168,7 @@ def _situation(row: Row, market: MarketFacts | None, report: LiveReport | None) 
         calendar=calendar,
         extended=row["session_type"] == SessionType.EXTENDED_HOURS,
         started_at=row["started_at"],
-        market=market_of(row, market, report.market if report else None),
+        market=market_of(found.desk, row, wall, own),
         session=session,
     )
     return Situation(

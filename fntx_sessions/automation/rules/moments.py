@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from fntx_sessions.agents.watcher import liquidity, market_regime
+from fntx_sessions.agents.watcher import liquidity
 from fntx_sessions.automation.rules.model import MarketFacts, SessionFacts
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.schemas import FeedConfig
@@ -14,6 +14,7 @@ from fntx_sessions.trading.days import Day
 from fntx_sessions.trading.feeds import PathFeed
 from fntx_sessions.trading.market import MarketTick
 from fntx_sessions.trading.path import STEP_MINUTES
+from fntx_sessions.trading.regime import market_regime
 
 _STEP = timedelta(minutes=STEP_MINUTES)
 
@@ -58,7 +59,7 @@ def market_facts(tick: MarketTick) -> MarketFacts:
         spot=tick.spot,
         previous_close=tick.previous_close,
         vix=tick.vix,
-        regime=market_regime(tick.vix),
+        regime=tick.regime or market_regime(tick.vix),
         liquidity=liquidity(tick),
         stale=tick.stale,
         halted=tick.halted,

@@ -13,10 +13,12 @@ from fntx_sessions.lifecycle.halting import not_halted
 from fntx_sessions.lifecycle.machine import illegal
 from fntx_sessions.schemas import Hold, SessionType, Trigger
 from fntx_sessions.security.roles import CLEAR_LATCH, LOOSEN_RULES, authorize
+from fntx_sessions.session_config import DEFAULT_FEED
 from fntx_sessions.settings import get_settings
 from fntx_sessions.trading.calendars import get_calendar
 from fntx_sessions.trading.metrics import PAPER_NOTICE
 
+_CONFIGURATIONS = "agent_configurations"
 _FIXED_AFTER_START = ("account", "broker", "agents", "calendar", "feed")
 
 
@@ -93,6 +95,9 @@ def _pending_start(row: Row, ask: Ask, edits: dict[str, Any], missing: list[str]
 
 def _start_warnings(row: Row) -> tuple[str, ...]:
     warnings = []
+    if row["feed_known"] is False:
+        name = row["config"]["feed"].get("name", DEFAULT_FEED)
+        warnings.append(f"nothing was ever published to its feed {name!r}: it trades on no market until somebody does")
     if row["config"]["feed"]["kind"] == "published":
         calendar = get_calendar(row["config"]["calendar"])
         if not calendar.options_open(row["now"]):
@@ -149,6 +154,8 @@ def edited(row: Row, ask: Ask) -> dict[str, Any]:
         edits["config"] = templates.checked_config(
             row["config"] | asked, SessionType(row["session_type"]), changed=asked
         )
+        if _CONFIGURATIONS in asked:
+            templates.check_configurations(edits["config"][_CONFIGURATIONS], row["roster"], f"config.{_CONFIGURATIONS}")
         _check_fixed(row, edits["config"])
         _check_loosened(row, ask, edits["config"])
     if ask.arguments.get("risk_parameters") is not None:
