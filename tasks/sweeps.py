@@ -9,6 +9,7 @@ from fntx_sessions.lifecycle import outbox
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state import checkpoints, erasing
+from fntx_sessions.trading import market_history
 from tasks.base import sweep
 from tasks.desk import desk
 from tasks.signals import host_id
@@ -101,18 +102,18 @@ def take_in_records() -> None:
     intake.take_in(at)
 
 
-@sweep("fntx.sweeps.memory")
-def remember() -> None:
-    """Remember transitions, and tell agents of them."""
-    at = _noted("memory")
-    remembering.remember(at)
-
-
 @sweep("fntx.sweeps.bulk")
 def advance_bulk_runs() -> None:
     """Do the waves of bulk runs that are due."""
     at = _noted("bulk")
     bulk.advance_due(at, at.settings.bulk_sweep_s)
+
+
+@sweep("fntx.sweeps.memory")
+def remember() -> None:
+    """Remember transitions, and tell agents of them."""
+    at = _noted("memory")
+    remembering.remember(at)
 
 
 @sweep("fntx.sweeps.erase")
@@ -152,10 +153,12 @@ def seal_weeks() -> None:
 
 @sweep("fntx.sweeps.prune_partitions")
 def turn_weeks() -> None:
-    """Make the coming weeks' partitions, drop old ones whose rows are proven to be elsewhere, forget old bulk runs."""
+    """Make the coming weeks' partitions, drop old ones whose rows are proven to be elsewhere, forget what is old."""
     at = _noted("prune_partitions")
     weeks.turn_weeks(at)
     bulk.forget_old(at.engine, at.settings)
+    market_history.forget_old(at.engine, at.settings)
+    remembering.forget(at)
 
 
 @sweep("fntx.sweeps.prune_parts")

@@ -246,7 +246,7 @@ def test_the_publishers_regime_stands(market):
 
 
 def test_without_one_it_is_worked_out_from_vix_and_the_feeds_own_past(market):
-    """Ten swings of 0.1 %, a minute each, are 31.3 % a year: high, though the VIX is 12. Other feeds know none of it."""
+    """Ten swings of 0.1 %, a minute each, are 31.3 % a year: high, with a VIX of 12. Other feeds know nothing of it."""
     for minute in range(10, 0, -1):
         price = 270.0 * (1.001 if minute % 2 else 1.0)
         done = market.publish(ago_s=60 * minute, spy_price=price, vix_level=12.0).market

@@ -13,6 +13,7 @@ from fntx_sessions.automation.health.agents import (
     agent_quiet,
     remaining,
 )
+from fntx_sessions.automation.health.doors import agent_refused, agent_slow
 from fntx_sessions.automation.health.facts import HealthFacts
 from fntx_sessions.automation.health.model import MARKET_DATA, Check, Grade
 from fntx_sessions.schemas import SessionStatus, SessionType
@@ -106,7 +107,9 @@ def market_data(facts: HealthFacts, settings: Settings) -> Check:
     fresh, limit = settings.quote_max_age_s, settings.quote_stale_suspend_s
     fix = "look at the service that publishes the market"
     if facts.market_missing:
-        return Check("market_data", Grade.FAILED, "no market was ever published", fix, None, limit)
+        return Check(
+            "market_data", Grade.FAILED, f"no market was published to its feed {facts.feed!r}", fix, None, limit
+        )
     if facts.market_s is not None and facts.market_ahead_s > settings.market_clock_skew_s:
         why = f"the published market is dated {facts.market_ahead_s:.0f} s in the future: it opens nothing"
         fix = "set the clock of the service that publishes it (NTP)"
@@ -169,7 +172,7 @@ def _mending(facts: HealthFacts, left: str) -> str:
 # In the order they are shown; docs/operations.md has them, tested against this.
 CHECKS: tuple[Callable[[HealthFacts, Settings], Check], ...] = (
     agent_dead, agent_hung, agent_quiet, agent_quarantined, save_age, state_valid, rules_data, step_overdue, error_rate,
-    decision_latency, market_data, calendar, agent_memory, agent_cpu, worker, standing,
+    decision_latency, market_data, calendar, agent_slow, agent_refused, agent_memory, agent_cpu, worker, standing,
 )  # fmt: skip
 NAMES = tuple(check.__name__ for check in CHECKS)
 
@@ -181,7 +184,10 @@ def judge(facts: HealthFacts, settings: Settings) -> list[Check]:
 
 
 # What is known of these in Postgres counts; without Redis it is not enough to call them well.
-_OF_REDIS = frozenset({"agent_dead", "agent_hung", "agent_quiet", "agent_quarantined", "agent_memory", "market_data"})
+_OF_REDIS = frozenset(
+    {"agent_dead", "agent_hung", "agent_quiet", "agent_quarantined", "agent_memory", "agent_slow", "agent_refused"}
+    | {"market_data"}
+)
 
 
 def _unseen(check: Check) -> Check:

@@ -3,20 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 from fntx_sessions.agents.claims import HUNG
-from fntx_sessions.agents.runtime import published_market
 from fntx_sessions.automation.health.facts_sql import READ
 from fntx_sessions.database.engine import rows, statements
 from fntx_sessions.exceptions import FntxError, Unavailable
 from fntx_sessions.lifecycle import commands
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import SessionStatus, SessionType
+from fntx_sessions.session_config import DEFAULT_FEED
+from fntx_sessions.state.agent_doors import Seen, look
 from fntx_sessions.state.vitals import Vitals, read_vitals
 from fntx_sessions.trading.calendars import get_calendar
 from fntx_sessions.trading.feeds import market_age
+from fntx_sessions.trading.market_store import latest_markets
 from fntx_sessions.trading.rules import TradingRules
 
 # Where the agents themselves step; elsewhere the manager's guard does, or nobody.
@@ -30,7 +33,7 @@ class AgentFacts:
 
     stepping_s: its step is under way for so long, as the host that has the session says; None: it is not.
     failures: charged to it since a person last recovered its session. cpu_ms: processor time of its last step; None: it
-    was not measured.
+    was not measured. seen: how it does at its door; None: it is hosted, or Redis could not be asked.
     """
 
     name: str
@@ -41,6 +44,7 @@ class AgentFacts:
     stepping_s: float | None = None
     cpu_ms: float | None = None
     vitals: Vitals | None = None
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,10 @@ class HealthFacts:
     overdue_s: how late its next step is. hangs: steps that hung or took their process down, since a person last
     recovered it. claimed_s: since a process claimed its step. invalid: what of it no save could
     take since the last good one. attended: an agents worker lives. healing: it was suspended for `causes` and will be
-    recovered by itself; suspended_for: what was said then. market_s: age of the published market as trading takes it,
-    None where it trades on none or options are shut; feed_s the same whether it trades or not. market_ahead_s: how far
-    its date is ahead. attempts: recoveries begun lately. before: the checks of the look before this one that were not
-    ok. unseen: Redis could not be asked.
+    recovered by itself; suspended_for: what was said then. market_s: age of the market published to `feed` as trading
+    takes it, None where it trades on none or options are shut; feed_s the same whether it trades or not.
+    market_ahead_s: how far its date is ahead. attempts: recoveries begun lately. before: the checks of the look before
+    this one that were not ok. unseen: Redis could not be asked.
     """
 
     session_id: UUID
@@ -90,6 +94,7 @@ class HealthFacts:
     calendar_problem: str | None = None
     market_s: float | None = None
     market_missing: bool = False
+    feed: str = DEFAULT_FEED
     hangs: int = 0
     market_ahead_s: float = 0.0
     feed_s: float | None = None
@@ -128,26 +133,42 @@ def read_health_facts(desk: Desk, session_ids: Sequence[UUID]) -> Read:
     try:
         asked = [(row["session_id"], [one["agent"] for one in row["agents"]]) for row in found]
         vitals: list[dict[str, Vitals] | None] = list(read_vitals(desk.redis, asked))
-        market_at = _market_at(desk, found)
+        seen = _seen(desk, found)
+        published_at = _published_at(desk, found)
     except Unavailable as error:
         return Read(
             [replace(_facts(row, None, None, rules), market_missing=False, unseen=True) for row in found], str(error)
         )
-    return Read([_facts(row, one, market_at, rules) for row, one in zip(found, vitals, strict=True)])
+    return Read(
+        [
+            _facts(row, one, published_at.get(row["feed"]), rules, seen.get(row["session_id"], {}))
+            for row, one in zip(found, vitals, strict=True)
+        ]
+    )
 
 
-def _market_at(desk: Desk, found: Sequence[dict[str, Any]]) -> datetime | None:
-    if not any(row["feed"] == "published" for row in found):
-        return None
-    market = published_market(desk)
-    return market.timestamp if market else None
+def _seen(desk: Desk, found: Sequence[dict[str, Any]]) -> dict[UUID, dict[str, Seen]]:
+    """Return how the agents of other services do at their doors, of the sessions that have any."""
+    remote = {row["session_id"]: [one["agent"] for one in row["agents"] if not one["hosted"]] for row in found}
+    asked = [(session_id, agents) for session_id, agents in remote.items() if agents]
+    return {session_id: seen for (session_id, _), seen in zip(asked, look(desk.redis, asked), strict=True)}
+
+
+def _published_at(desk: Desk, found: Sequence[dict[str, Any]]) -> dict[str, datetime]:
+    """Return when the latest market of each feed is from that a session of these trades on."""
+    feeds = {row["feed"] for row in found if row["feed_kind"] == "published"}
+    return {feed: market.state.timestamp for feed, market in latest_markets(desk.redis, feeds).items()}
 
 
 def _facts(
-    row: dict[str, Any], vitals: dict[str, Vitals] | None, market_at: datetime | None, rules: TradingRules
+    row: dict[str, Any],
+    vitals: dict[str, Vitals] | None,
+    market_at: datetime | None,
+    rules: TradingRules,
+    seen: Mapping[str, Seen] = MappingProxyType({}),
 ) -> HealthFacts:
     problem, options_open = _calendar(row)
-    needed = row["feed"] == "published" and options_open
+    needed = row["feed_kind"] == "published" and options_open
     trades = needed and row["status"] == SessionStatus.ACTIVE
     age_s = market_age(market_at, row["now"], rules) if needed and market_at else None
     direct = {name: row[name] for name in _DIRECT}
@@ -155,7 +176,7 @@ def _facts(
         **direct,
         status=SessionStatus(row["status"]),
         session_type=SessionType(row["session_type"]),
-        agents=tuple(_agent(row, one, vitals) for one in row["agents"]),
+        agents=tuple(_agent(row, one, vitals, seen) for one in row["agents"]),
         host=_host(row),
         hangs=int((row["agent_failures"] or {}).get(HUNG, 0)),
         measures=row["measures"] or {},
@@ -173,11 +194,13 @@ def _facts(
 _DIRECT = (
     "session_id", "now", "version", "epoch", "in_status_s", "attended", "hosted", "save_interval_s", "saved_s",
     "step_interval_s", "overdue_s", "claimed_s", "invalid", "rules_blind_s", "calendar", "requires_action", "healing",
-    "next_recovery_at", "attempts", "grade_before",
+    "next_recovery_at", "attempts", "grade_before", "feed",
 )  # fmt: skip
 
 
-def _agent(row: dict[str, Any], agent: dict[str, Any], vitals: dict[str, Vitals] | None) -> AgentFacts:
+def _agent(
+    row: dict[str, Any], agent: dict[str, Any], vitals: dict[str, Vitals] | None, seen: Mapping[str, Seen]
+) -> AgentFacts:
     name = agent["agent"]
     return AgentFacts(
         name,
@@ -188,6 +211,7 @@ def _agent(row: dict[str, Any], agent: dict[str, Any], vitals: dict[str, Vitals]
         (row["stepping"] or {}).get(name),
         ((row["measures"] or {}).get("cpu_ms") or {}).get(name),
         None if vitals is None else vitals.get(name, _UNTRIED),
+        seen.get(name),
     )
 
 
