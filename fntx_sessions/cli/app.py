@@ -9,6 +9,7 @@ from typer.exceptions import TyperException
 
 from fntx_sessions.cli import (
     agents,
+    approvals,
     archive,
     backtest,
     bulk,
@@ -20,6 +21,7 @@ from fntx_sessions.cli import (
     keys,
     market,
     memory,
+    orders,
     output,
     past,
     queries,
@@ -58,6 +60,8 @@ for group in (
     watch,
     templates,
     agents,
+    approvals,
+    orders,
     rules,
     backtest,
     bulk,

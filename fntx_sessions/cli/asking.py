@@ -26,7 +26,11 @@ class Line:
 
     def command(self, verb: str, arguments: dict[str, Any], command_id: UUID | None = None) -> Answer:
         """Do ``fntx.sessions.<verb>``, return its outcome; raises what it was refused with, and as `Caller.command`."""
-        asked = self._caller.command(f"fntx.sessions.{verb}", arguments, command_id=command_id)
+        return self.outcome(f"sessions.{verb}", arguments, command_id)
+
+    def outcome(self, task: str, arguments: dict[str, Any], command_id: UUID | None = None) -> Answer:
+        """Do ``fntx.<task>``, a command on a session, and return its outcome; raises as `command` does."""
+        asked = self._caller.command(f"fntx.{task}", arguments, command_id=command_id)
         return self._runner.run(asked).raise_for_refusal().to_dict()
 
     def ask(self, task: str, arguments: dict[str, Any], command_id: UUID, deadline_s: float | None = None) -> Any:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from fntx_sessions.exceptions import verb
 from fntx_sessions.lifecycle.change import Ask, Change, Row
 from fntx_sessions.lifecycle.people import Asked
 from fntx_sessions.schemas import SessionStatus
@@ -20,7 +21,7 @@ def with_withdrawals(row: Row, ask: Ask, changes: list[Change]) -> list[Change]:
     if not ends:
         return changes
     *before, last = changes
-    why = f"{ends[-1].trigger or ask.trigger} by {ask.actor.name}: {ask.reason or 'no reason given'}"[:2000]
+    why = f"{verb(ends[-1].trigger or ask.trigger)} by {ask.actor.name}: {ask.reason or 'no reason given'}"[:2000]
     closed = ends[-1].to_status is SessionStatus.CLOSED
     approvals = [one for one in row["approvals"] if one["state"] in ("waiting", "approved")]
     orders = [one for one in row["hand_orders"] if closed or (one["opening"] and one["state"] == "waiting")]

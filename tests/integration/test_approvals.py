@@ -202,7 +202,7 @@ def test_a_price_that_ran_away_ends_it(hosting, approved):
 @pytest.mark.parametrize("trigger", [T.PAUSE, T.SUSPEND, T.STOP, T.FAIL])
 @pytest.mark.parametrize("approved", [False, True])
 def test_what_ends_trading_withdraws_it(hosting, trigger, approved):
-    """Paused, suspended, stopped or failed: in that very commit what waits is withdrawn, with an event that names it."""
+    """Paused, suspended, stopped or failed: what waits is withdrawn in that commit, with an event that names it."""
     session_id, approval = asking(hosting)
     if approved:
         decide(hosting, approval)
