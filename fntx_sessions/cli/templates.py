@@ -146,7 +146,8 @@ def export(
         return
     path = out / files.file_name(name) if out.is_dir() else out
     try:
-        path.open("w" if force else "x", encoding="utf-8").write(text)
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
     except FileExistsError:
         raise InvalidArgument("--out", f"{path} is there already", "Give --force to write over it.") from None
     except OSError as error:

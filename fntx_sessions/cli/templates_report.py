@@ -76,11 +76,12 @@ def _said(condition: Answer) -> Answer:
 
 def show_written(written: Answer) -> None:
     """Print what became of a template."""
-    name = plain(written["template_name"])
-    kept = "sessions there are keep the version they were made of"
-    output.console().print(f"{name} {written['action']}: version {written['version']} now; {kept}", soft_wrap=True)
-    if written["version"] > 1:
-        _changes(written["changes"])
+    told = f"{plain(written['template_name'])} {written['action']}: version {written['version']} now"
+    if written["version"] == 1:
+        output.console().print(told, soft_wrap=True)
+        return
+    output.console().print(f"{told}; sessions there are keep the version they were made of", soft_wrap=True)
+    _changes(written["changes"])
 
 
 def show_preview(seen: Answer) -> None:

@@ -1,5 +1,6 @@
 """The migrations make what the models say, from nothing, any number of times, from any number of processes."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from fntx_sessions.database.engine import alembic_config, build_engine, migrate
 from fntx_sessions.database.metadata import metadata
 from fntx_sessions.database.seeds import BUILT_IN
 from fntx_sessions.database.weeks import is_partition, layouts
+from fntx_sessions.lifecycle.templates import load
 from fntx_sessions.settings import Settings
 
 MIGRATE = "import sys; from fntx_sessions.database.engine import migrate; migrate(sys.argv[1])"
@@ -149,6 +151,52 @@ def test_history_is_cut_by_week_with_every_row_where_it_belongs(new_database):
     migrate(url)
     with connected(url) as connection:
         assert _rows_in(connection, "events") == len(before["events"])
+
+
+OLD_BODY = {
+    "template_id": "00000000-0000-0000-0000-000000000007", "template_name": "Old", "description": "before",
+    "session_type": "paper_trading", "default_config": {"wait_ready_s": 5}, "default_risk_parameters": {},
+    "required_agents": ["RiskManagerAgent"], "optional_agents": [], "agent_configurations": {},
+    "enabled_strategies": [], "strategy_parameters": {}, "auto_start_conditions": [], "auto_stop_conditions":
+    [{"condition": "vix_above", "value": 40, "for_s": None}], "auto_pause_conditions": [],
+    "auto_resume_conditions": [], "created_at": "2026-01-01T00:00:00Z", "last_used": None, "usage_count": 0,
+    "version": 3, "rules_history": [
+        {"at": f"2026-01-0{number}T00:00:00+00:00", "actor": "ann", "reason": f"edit {number}", "version": number,
+         "command_id": f"00000000-0000-0000-0000-00000000000{number}", "after": {},
+         "before": {"auto_stop_conditions": [{"condition": "vix_above", "value": 10 * number}]}}
+        for number in (2, 3)
+    ],
+}  # fmt: skip
+OLD_TEMPLATE = """
+INSERT INTO templates (template_id, template_name, version, body)
+VALUES (CAST(:id AS uuid), 'Old', 3, CAST(:body AS jsonb))
+"""
+
+
+def test_templates_keep_their_edits_as_versions(new_database):
+    """Edits kept inside a template become versions with who and why; it can be read, and made to go back."""
+    url = new_database()
+    command.upgrade(alembic_config(url), "0012")
+    with connected(url) as connection:
+        connection.execute(text(OLD_TEMPLATE), {"id": OLD_BODY["template_id"], "body": json.dumps(OLD_BODY)})
+        connection.commit()
+    migrate(url)
+    with connected(url) as connection:
+        now = load(connection, "Old")
+        kept = connection.execute(
+            text("SELECT version, action, actor, reason, body -> 'auto_stop_conditions' -> 0 ->> 'value' "
+                 "FROM template_versions WHERE template_id = :id ORDER BY version"), {"id": OLD_BODY["template_id"]}
+        ).all()  # fmt: skip
+    assert (now.version, now.default_config, now.auto_stop_conditions[0].value) == (3, {"wait_ready_s": 5}, 40)
+    assert [tuple(one) for one in kept] == [
+        (1, "shipped", "fntx-sessions", "shipped with this package", "20"),
+        (2, "edited", "ann", "edit 2", "30"),
+        (3, "edited", "ann", "edit 3", "40"),
+    ]
+    command.downgrade(alembic_config(url), "0012")
+    with connected(url) as connection:
+        body = connection.execute(text("SELECT body FROM templates WHERE template_name = 'Old'")).scalar_one()
+    assert (body["template_name"], body["version"], body["description"]) == ("Old", 3, "before")
 
 
 def _history(connection: Connection) -> dict[str, list[str]]:
