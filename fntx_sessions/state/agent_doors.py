@@ -21,6 +21,8 @@ from fntx_sessions.state.scripts import Call, Script, Value
 
 # A larger part is not answered to who joins: it is read from the live hash.
 OWN_PART_BYTES = 200_000
+# Under which name it is counted what was refused of who had not joined.
+STRANGER = ""
 AGENT_REPORT = Script("live_parts.lua", "agent_report.lua")
 _JOIN = Script("agent_join.lua")
 _LEAVE = Script("agent_leave.lua")

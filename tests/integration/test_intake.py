@@ -271,6 +271,8 @@ def test_health_names_who_does_not_read_and_whose_reports_are_refused(hosting):
     assert "not_yours" in checks(hosting, session_id)["agent_refused"]["reason"]
     hosting.desk.redis.hset(said["keys"]["live"], f"refused_at:{PLANNER}", "1/not_yours")
     assert grade(hosting, session_id, "agent_refused") == "ok"
+    report(hosting, said, agent="Stranger")
+    assert "somebody who has not joined: not_joined" in checks(hosting, session_id)["agent_refused"]["reason"]
 
 
 def test_a_required_agent_that_left_a_running_session_is_dead_after_a_while(hosting):

@@ -5,6 +5,8 @@ from fntx_sessions.automation.health.model import Check, Grade
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.agent_doors import Seen
 
+_STRANGERS = "somebody who has not joined"
+
 
 def agent_slow(facts: HealthFacts, settings: Settings) -> Check:
     """Degraded: an agent that joined has left an event of the session unacknowledged for `agent_slow_s`."""
@@ -19,15 +21,18 @@ def agent_slow(facts: HealthFacts, settings: Settings) -> Check:
 
 
 def agent_refused(facts: HealthFacts, settings: Settings) -> Check:
-    """Degraded: a report of an agent that joined was refused since about the last look, and for what reason."""
+    """Degraded: a report was refused since about the last look, of an agent that joined or of a stranger, and why."""
+    agents = [(one.name, seen) for one, seen in _joined(facts)]
+    strangers = [] if facts.strangers is None else [(_STRANGERS, facts.strangers)]
     recent = settings.health_interval_s
-    late = [(one, seen) for one, seen in _joined(facts) if seen.refused_s is not None and seen.refused_s <= recent]
+    late = [(name, one) for name, one in agents + strangers if one.refused_s is not None and one.refused_s <= recent]
     if not late:
         return Check("agent_refused", Grade.OK, "no report was refused of late", "", 0)
-    told = ", ".join(f"{one.name}: {seen.refused_why} {seen.refused_s:.0f} s ago" for one, seen in late)
+    told = ", ".join(f"{name}: {seen.refused_why} {seen.refused_s:.0f} s ago" for name, seen in late)
     count = sum(sum(seen.refused.values()) for _, seen in late)
     fix = "`fntx agents ls ID` counts them by reason; docs/integration.md says what each asks of the agent"
-    return Check("agent_refused", Grade.DEGRADED, f"reports refused: {told}", fix, count, None, _names(late))
+    names = ", ".join(name for name, _ in late)
+    return Check("agent_refused", Grade.DEGRADED, f"reports refused: {told}", fix, count, None, names)
 
 
 def _joined(facts: HealthFacts) -> list[tuple[AgentFacts, Seen]]:

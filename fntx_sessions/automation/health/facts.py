@@ -15,7 +15,7 @@ from fntx_sessions.lifecycle import commands
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import SessionStatus, SessionType
 from fntx_sessions.session_config import DEFAULT_FEED
-from fntx_sessions.state.agent_doors import Seen, look
+from fntx_sessions.state.agent_doors import STRANGER, Seen, look
 from fntx_sessions.state.vitals import Vitals, read_vitals
 from fntx_sessions.trading.calendars import get_calendar
 from fntx_sessions.trading.feeds import market_age
@@ -68,7 +68,8 @@ class HealthFacts:
     recovered by itself; suspended_for: what was said then. market_s: age of the market published to `feed` as trading
     takes it, None where it trades on none or options are shut; feed_s the same whether it trades or not.
     market_ahead_s: how far its date is ahead. attempts: recoveries begun lately. before: the checks of the look before
-    this one that were not ok. unseen: Redis could not be asked.
+    this one that were not ok. unseen: Redis could not be asked. strangers: reports refused of who had not joined;
+    None: it has no agents of other services.
     """
 
     session_id: UUID
@@ -107,6 +108,7 @@ class HealthFacts:
     attempts: int = 0
     grade_before: str | None = None
     before: tuple[dict[str, Any], ...] = ()
+    strangers: Seen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ def read_health_facts(desk: Desk, session_ids: Sequence[UUID]) -> Read:
 def _seen(desk: Desk, found: Sequence[dict[str, Any]]) -> dict[UUID, dict[str, Seen]]:
     """Return how the agents of other services do at their doors, of the sessions that have any."""
     remote = {row["session_id"]: [one["agent"] for one in row["agents"] if not one["hosted"]] for row in found}
-    asked = [(session_id, agents) for session_id, agents in remote.items() if agents]
+    asked = [(session_id, [*agents, STRANGER]) for session_id, agents in remote.items() if agents]
     return {session_id: seen for (session_id, _), seen in zip(asked, look(desk.redis, asked), strict=True)}
 
 
@@ -188,6 +190,7 @@ def _facts(
         causes=tuple(row["causes"] or ()) if row["healing"] else (),
         suspended_for=row["status_reason"] or "",
         before=tuple(row["before"] or ()),
+        strangers=seen.get(STRANGER),
     )
 
 
