@@ -23,8 +23,10 @@ log = logging.getLogger(__name__)
 _BATCH = 500
 # (seconds since the newest question, pause before the next look)
 _PACE_S = ((0.05, 0.002), (0.5, 0.01), (5.0, 0.05), (float("inf"), 0.25))
-_PAUSE_PER_WAITER_S = 20e-6
+# Looking for hundreds of answers takes a millisecond or more: it must not take the processor from who answers.
+_PAUSE_PER_WAITER_S = 100e-6
 _PAUSE_AFTER_ERROR_S = 0.25
+_AT_ONCE = 4
 
 
 class Answers:
@@ -39,6 +41,8 @@ class Answers:
         )
         self._waiting: dict[UUID, list[Expected]] = {}
         self._newest = 0.0
+        # Each of them takes a connection while it lasts.
+        self._few = asyncio.Semaphore(_AT_ONCE)
         self._poller: asyncio.Task[None] | None = None
 
     @property
@@ -72,9 +76,18 @@ class Answers:
     async def forget(self, task_id: UUID) -> None:
         """Delete a stored answer, so that the next one is seen; Redis away: it is not seen either, and not an error."""
         try:
-            await self._redis.unlink(answer_key(task_id))
+            async with self._few:
+                await self._redis.unlink(answer_key(task_id))
         except RedisError as error:
             log.debug("answer not forgotten: %s", error)
+
+    async def behind(self, queue: str) -> bool:
+        """Tell whether messages wait in a queue; Redis away: False."""
+        try:
+            async with self._few:
+                return bool(await self._redis.exists(queue))
+        except RedisError:
+            return False
 
     async def close(self) -> None:
         """End the poll and close the connections; whoever still waits gets an error."""

@@ -8,7 +8,9 @@ import asyncio
 import gc
 import os
 import weakref
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -34,6 +36,7 @@ _MEANWHILE = {
 }
 # The pause between two sends doubles up to this many times: a queue that is behind must not be filled by its callers.
 _SLOWEST_RESEND = 4
+_MOST_SKIPPED = 2
 _PENDING_PAUSES_S = (0.05, 0.1, 0.2, 0.5)
 # A pending start is finished by a sweep; this is for it to come round after the session's own deadline.
 _SWEEP_GRACE_S = 10.0
@@ -52,6 +55,9 @@ class Caller:
         self._announcements = Announcements(self._answers.redis)
         self._producer = Producer(self.settings, url, token)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fntx-send")
+        # What waits for an answer would be sent again when its queue is behind: the more, the further behind it gets.
+        # A stop does not wait behind questions.
+        self._turns = {queue: asyncio.Semaphore(self.settings.command_in_flight) for queue in (COMMANDS, QUERIES)}
         self._closed = False
         _EVERY.add(self)
 
@@ -147,9 +153,23 @@ class Caller:
             return sending.result()
         return NotSent(Unavailable("Redis", "it does not take messages", START_REDIS), certain=False)
 
+    @asynccontextmanager
+    async def turn(self, queue: str, within_s: float) -> AsyncIterator[bool]:
+        """Run a block as one of the few whose messages are under way; False: no turn came `within_s`."""
+        mine = await _acquired(self._turns[queue], within_s)
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._turns[queue].release()
+
     def expect(self, task_id: UUID) -> Any:
         """Watch for an answer inside a block."""
         return self._answers.expect(task_id)
+
+    async def behind(self, queue: str) -> bool:
+        """Tell whether messages wait in a queue."""
+        return await self._answers.behind(queue)
 
     async def forget(self, task_id: UUID) -> None:
         """Forget a stored answer."""
@@ -175,6 +195,14 @@ class Caller:
     def quicken(self) -> None:
         """Look for answers often again."""
         self._answers.quicken()
+
+
+async def _acquired(turns: asyncio.Semaphore, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(max(0.0, within_s)):
+            return await turns.acquire()
+    except TimeoutError:
+        return False
 
 
 def _leave_to_parent() -> None:
@@ -207,6 +235,7 @@ class _Asking:
         self._resend_s = caller.settings.command_resend_s
         # Whether a send may still be acted on, and the last thing that went wrong.
         self._open = False
+        self._skipped = 0
         self._problem: FntxError | None = None
 
     def left_s(self) -> float:
@@ -219,6 +248,14 @@ class _Asking:
 
     async def answer(self) -> Answer:
         """Return the first answer that is not a call to ask again; raises OutcomeUnknown or Unavailable."""
+        async with self._caller.turn(self._message.queue, self.left_s()) as mine:
+            if not mine:
+                detail = f"all {self._caller.settings.command_in_flight} messages this manager has under way wait"
+                self._problem = Unavailable("the desk", detail, "Ask less at once, or with a longer deadline.")
+                raise self._gave_up()
+            return await self._answered()
+
+    async def _answered(self) -> Answer:
         pause = self._resend_s
         with self._caller.expect(self._message.task_id) as expected:
             while True:
@@ -231,11 +268,11 @@ class _Asking:
 
     async def _once(self, expected: Expected, pause: float) -> Answer | None:
         round_ends = self._clock() + min(pause, self.left_s())
-        not_sent = await self._caller.send(self._message, round_ends - self._clock())
-        self._note(not_sent)
+        if not await self._still_waits():
+            self._note(await self._caller.send(self._message, round_ends - self._clock()))
+            self._caller.quicken()
         if self._is_futile():
             return None
-        self._caller.quicken()
         answer = await expected.within(round_ends - self._clock())
         if answer is None or not _asks_again(answer):
             return answer
@@ -247,6 +284,19 @@ class _Asking:
             return None
         await asyncio.sleep(max(0.0, round_ends - self._clock()))
         return None
+
+    async def _still_waits(self) -> bool:
+        """Tell whether a question that was sent is probably in its queue yet: sent again, it would only lengthen it.
+
+        Not believed more than twice running, as the queue may be others'.
+        """
+        rounds, self._skipped = self._skipped, 0
+        if self._message.queue != QUERIES or not self._open or rounds >= _MOST_SKIPPED:
+            return False
+        if not await self._caller.behind(self._message.queue):
+            return False
+        self._skipped = rounds + 1
+        return True
 
     def _note(self, not_sent: NotSent | None) -> None:
         if not_sent is None or not not_sent.certain:
