@@ -1,5 +1,12 @@
 """SessionLifecycleManager: the desk other services ask at, from their own event loop."""
 
+from typing import Any
+from uuid import UUID
+
+from fntx_sessions.caller.desk_memory import DeskMemory
+from fntx_sessions.caller.manager import Asking
+from fntx_sessions.caller.telling import Telling
+from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.managing.creating import Creating
 from fntx_sessions.managing.following import Following
 from fntx_sessions.managing.reading import Reading
@@ -7,6 +14,7 @@ from fntx_sessions.managing.recovering import Recovering
 from fntx_sessions.managing.running import Running
 from fntx_sessions.managing.templates import Templates
 from fntx_sessions.memory.port import MCPManager
+from fntx_sessions.schemas import SessionTransition
 from fntx_sessions.settings import Settings
 from fntx_sessions.state_manager import SessionStateManager
 
@@ -33,9 +41,30 @@ class SessionLifecycleManager(Creating, Running, Recovering, Reading, Following,
         super().__init__(settings, token)
         self.mcp_manager = mcp_manager
         self.state_manager = state_manager
+        # What the desk remembers by itself need not be told to it again.
+        self._telling: Telling | None = None
+        if mcp_manager is not None and not isinstance(mcp_manager, DeskMemory):
+            self._telling = Telling(mcp_manager, self._moves, self._settings.memory_timeout_s)
 
     async def initialize(self) -> None:
         """Connect, the state manager it was given too; raises Unavailable when Redis is out of reach."""
         await super().initialize()
         if self.state_manager is not None:
             await self.state_manager.initialize()
+
+    async def shutdown(self) -> None:
+        """End every wait and close the connections; what is being remembered gets a moment to be so."""
+        if self._telling is not None:
+            await self._telling.close()
+        await super().shutdown()
+
+    async def _command(self, task: str, arguments: dict[str, Any], asking: Asking) -> Outcome:
+        outcome = await super()._command(task, arguments, asking)
+        if self._telling is not None:
+            self._telling.note(outcome)
+        return outcome
+
+    async def _moves(self, session_id: UUID) -> tuple[list[str], list[SessionTransition]]:
+        """Return a session's roster and its last transitions."""
+        session = await self.get_session(session_id)
+        return session.roster, await self.get_session_transitions(session_id)

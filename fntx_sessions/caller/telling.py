@@ -27,8 +27,9 @@ class Telling:
     def __init__(self, memory: MCPManager, read: Read, timeout_s: float) -> None:
         """Take the system, how to read a session, and how long one call of the system may take."""
         self._memory, self._read, self._timeout_s = memory, read, timeout_s
-        # Of each session: told up to this version, and who tells now.
+        # Of each session: told up to this version, whether anything was read of it yet, and who tells now.
         self._told: dict[UUID, int] = {}
+        self._begun: set[UUID] = set()
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
 
     def note(self, outcome: Outcome) -> None:
@@ -38,24 +39,23 @@ class Telling:
         session_id = outcome.session_id
         self._told.setdefault(session_id, outcome.version - 1)
         before = self._tasks.get(session_id)
-        self._tasks[session_id] = asyncio.create_task(self._after(before, session_id))
-
-    async def settled(self) -> None:
-        """Return once all that was noted has been told or given up."""
-        await asyncio.gather(*self._tasks.values())
+        self._tasks[session_id] = asyncio.create_task(self._after(before, outcome))
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Wait for what is under way, for as long as one call may take; then give it up."""
         tasks, self._tasks = list(self._tasks.values()), {}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self._timeout_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
-    async def _after(self, before: asyncio.Task[None] | None, session_id: UUID) -> None:
+    async def _after(self, before: asyncio.Task[None] | None, outcome: Outcome) -> None:
+        session_id = outcome.session_id
         if before is not None:
             await asyncio.wait([before])
         try:
-            await self._tell(session_id)
+            await self._tell(session_id, outcome.command_id)
         except Exception as error:  # noqa: BLE001 - the command is done, whatever the memory system says
             problem = f"{type(error).__name__}: {error}".rstrip(": ")
             _log.warning("memory_not_told", session_id=str(session_id), problem=problem)
@@ -63,8 +63,13 @@ class Telling:
             if self._tasks.get(session_id) is asyncio.current_task():
                 del self._tasks[session_id]
 
-    async def _tell(self, session_id: UUID) -> None:
+    async def _tell(self, session_id: UUID, command_id: UUID) -> None:
         roster, transitions = await self._read(session_id)
+        if session_id not in self._begun:
+            # A command may have moved a session more than once: from its first move on.
+            first = [one.version - 1 for one in transitions if one.command_id == command_id]
+            self._told[session_id] = min([self._told[session_id], *first])
+            self._begun.add(session_id)
         for one in transitions:
             if one.version > self._told[session_id]:
                 await self._tell_one(Moved(one, slice_of(one), list(roster)))
