@@ -24,6 +24,7 @@ from fntx_sessions.state.saves import save_sessions
 COMPARED = {
     "sessions": "session_id",
     "session_agents": "agent",
+    "agent_reports": "agent, kind, report_id",
     "transitions": "version",
     "audit": "seq",
     "events": "timestamp, event_id",
@@ -65,6 +66,9 @@ VALUES (:text || '-f', :id, 'paper:' || :text, 1, :text || '/1/1', 't1', '2026-0
 INSERT INTO session_days (session_id, trade_date, account_id, realized)
 VALUES (:id, '2026-01-05', 'paper:' || :text, 12.34);
 INSERT INTO account_days (account_id, trade_date, equity_at_roll) VALUES ('paper:' || :text, '2026-01-05', 100000);
+INSERT INTO agent_reports (session_id, agent, kind, report_id, epoch, timestamp, latency_ms, gross_pnl, data)
+VALUES (:id, 'TheirPlanner', 'decision', 'd1', 1, '2026-01-05 15:00Z', 1.25, NULL, '\\x00ff'),
+  (:id, 'TheirPlanner', 'trade', 't1', 1, '2026-01-05 15:00Z', NULL, 1.2345, '\\x00fe');
 INSERT INTO invalid_states (session_id, epoch, revision, problem, blob) VALUES (:id, 1, 9, 'not JSON', '\\x00ff');
 INSERT INTO recovery_runs (run_id, session_id, epoch, state) VALUES (gen_random_uuid(), :id, 1, 'done')
 """
