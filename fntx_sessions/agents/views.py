@@ -1,7 +1,7 @@
 """What a step reports: the agents' parts, the market, and the money view, as the JSON other services know."""
 
 import resource
-from datetime import datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -63,4 +63,6 @@ def resident_mb() -> float:
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return float(value)
+    if isinstance(value, date | time):  # a class of somebody's own: orjson knows the plain ones
+        return value.isoformat()
     raise TypeError
