@@ -2,7 +2,7 @@
 
 import re
 from math import isfinite
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -45,12 +45,24 @@ def invalid(error: ValidationError, model: type[BaseModel], where: str = "") -> 
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     path = ".".join(str(part) for part in ([where] if where else []) + list(first["loc"])) or where or "arguments"
     if first["type"] == "extra_forbidden":
-        known = ", ".join(sorted(model.model_fields)) if len(first["loc"]) == 1 else "see docs/glossary.md"
-        return InvalidArgument(path, "is not a known key", f"Known here: {known}.")
+        return InvalidArgument(path, "is not a known key", f"Known here: {_known(model, first['loc'][:-1])}.")
     if first["type"] == "missing":
         return InvalidArgument(path, "is missing", "Add it.")
     more = "" if error.error_count() == 1 else f" ({error.error_count() - 1} more problems follow this one.)"
     return InvalidArgument(path, _problem(first["msg"]), f"Correct it and ask again.{more}")
+
+
+def _known(model: type[BaseModel], way: tuple[int | str, ...]) -> str:
+    """Return the keys that the model at the end of a way takes."""
+    for step in way:
+        if isinstance(step, str):
+            field = model.model_fields.get(step)
+            told = [] if field is None else [field.annotation, *get_args(field.annotation)]
+            below = [one for one in told if isinstance(one, type) and issubclass(one, BaseModel)]
+            if not below:
+                return "see docs/glossary.md"
+            model = below[0]
+    return ", ".join(sorted(model.model_fields))
 
 
 def _problem(message: str) -> str:

@@ -287,6 +287,24 @@ def test_a_bad_edit_is_refused_by_its_path(hosting, name, field, changes):
     assert get(hosting, name) == before
 
 
+def test_an_edit_that_nests_without_end_is_refused(hosting, name):
+    """As deep as JSON goes, and just too deep: a sentence, whichever way it comes."""
+    for levels in (15, 300, 900):
+        deep: dict = {}
+        for _ in range(levels):
+            deep = {"more": deep}
+        with pytest.raises(InvalidArgument, match="nested too deep"):
+            edit(hosting, name, changes={"agent_configurations": {"A": deep}})
+        with pytest.raises(InvalidArgument, match="nested too deep"):
+            take_in(hosting, exported(hosting, name, agent_configurations={"A": deep}), preview=True)
+
+
+def test_an_unknown_key_below_names_those_there_are(hosting, name):
+    """However deep it stands: the keys of that very place."""
+    with pytest.raises(InvalidArgument, match="Known here: beta, day, kind"):
+        edit(hosting, name, changes={"default_config": {"feed": {"sead": 1}}})
+
+
 @pytest.mark.parametrize("asked", [{}, {"changes": {}, "to_version": 1}, {"to_version": 1, "to_shipped": True}])
 def test_an_edit_says_one_thing(asked):
     """Neither none of the three nor two of them."""

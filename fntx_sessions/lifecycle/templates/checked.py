@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from typing import Any
 
+from pydantic import BaseModel
+
 from fntx_sessions.automation.rules.checking import check_rules, rules_of
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.parsing import parse
@@ -18,12 +20,27 @@ def checked_config(
     long ago, of a plug-in that is gone perhaps, stand in nobody's way; None: all are.
     """
     check_rules(data if changed is None else rules_of(data, changed), session_type=session_type)
-    return parse(SessionConfig, data, "config").model_dump(mode="json")
+    return _whole(SessionConfig, data, "config")
 
 
 def checked_risk(data: dict[str, Any]) -> dict[str, Any]:
     """Return whole risk parameters with defaults filled in; raises InvalidArgument by path."""
-    return parse(RiskParameters, data, "risk_parameters").model_dump(mode="json")
+    return _whole(RiskParameters, data, "risk_parameters")
+
+
+def _whole(model: type[BaseModel], data: dict[str, Any], where: str) -> dict[str, Any]:
+    whole = parse(model, data, where).model_dump(mode="json")
+    _refuse_flags(data, whole, where)
+    return whole
+
+
+def _refuse_flags(given: dict[str, Any], whole: dict[str, Any], where: str) -> None:
+    """Refuse true for a number: it would be taken for 1, and a limit of 1 is not what anybody meant."""
+    for key, value in given.items():
+        if isinstance(value, bool) and not isinstance(whole[key], bool):
+            raise InvalidArgument(f"{where}.{key}", f"is {str(value).lower()}, and means a number", "Give the number.")
+        if isinstance(value, dict) and isinstance(whole[key], dict):
+            _refuse_flags(value, whole[key], f"{where}.{key}")
 
 
 def checked_strategies(names: list[str], parameters: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
@@ -35,10 +52,10 @@ def checked_strategies(names: list[str], parameters: dict[str, Any]) -> tuple[li
         raise InvalidArgument("enabled_strategies", "names a strategy twice", "Name each once.")
     whole = {}
     for name in dict.fromkeys([*names, *parameters]):
-        checked = parse(StrategyParameters, parameters.get(name, {}), f"strategy_parameters.{name}")
-        if name.endswith("_spread") and checked.width is None:
-            checked = checked.model_copy(update={"width": 5.0})
-        whole[name] = checked.model_dump(mode="json")
+        checked = _whole(StrategyParameters, parameters.get(name, {}), f"strategy_parameters.{name}")
+        if name.endswith("_spread") and checked["width"] is None:
+            checked["width"] = 5.0
+        whole[name] = checked
     return names, whole
 
 

@@ -42,13 +42,18 @@ def base_config(template: TemplateContents, defaults: Mapping[str, Any] | None =
 
 def contents_of(data: Any, settings: Settings, where: str = "") -> TemplateContents:
     """Return what came as JSON as contents; raises InvalidArgument by path where it is not, or is too large or deep."""
-    _check_depth(data, settings.template_depth_max, where or "template")
+    check_depth(data, settings, where or "template")
     contents = parse(TemplateContents, data, where)
     size = len(orjson.dumps(contents.model_dump(mode="json")))
     if size > settings.template_max_bytes:
         problem = f"takes {size} bytes as JSON, {settings.template_max_bytes} are allowed"
         raise InvalidArgument(where or "template", problem, "Say less, or raise FNTX_TEMPLATE_MAX_BYTES.")
     return contents
+
+
+def check_depth(data: Any, settings: Settings, where: str) -> None:
+    """Raise InvalidArgument where something nests deeper than a template may."""
+    _check_depth(data, settings.template_depth_max, where)
 
 
 def _check_depth(data: Any, left: int, where: str) -> None:

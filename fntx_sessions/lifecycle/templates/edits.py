@@ -11,7 +11,7 @@ from fntx_sessions.agents.registry import known_agents
 from fntx_sessions.database.engine import statements
 from fntx_sessions.database.seeds import shipped_body
 from fntx_sessions.exceptions import InvalidArgument, NotFound
-from fntx_sessions.lifecycle.templates.contents import check, contents_of
+from fntx_sessions.lifecycle.templates.contents import check, check_depth, contents_of
 from fntx_sessions.lifecycle.templates.differences import differences
 from fntx_sessions.lifecycle.templates.reading import TemplateQuery, get, unknown
 from fntx_sessions.lifecycle.templates.sections import patched
@@ -76,6 +76,7 @@ class RetireArguments(Model):
 def add(engine: Engine, settings: Settings, actor: Actor, arguments: AddArguments, command_id: UUID) -> Written:
     """Store a new template; raises Forbidden, InvalidArgument by path, and as `write` does."""
     authorize(actor, EDIT_TEMPLATE)
+    check_depth(arguments.changes, settings, "changes")
     own = _of(actor, arguments, command_id)
 
     def make(kept: Kept | None) -> Wanted:
@@ -97,6 +98,7 @@ def _copied(engine: Engine, arguments: AddArguments) -> dict[str, Any]:
 def edit(engine: Engine, settings: Settings, actor: Actor, arguments: EditArguments, command_id: UUID) -> Written:
     """Change a template, or set it back; raises Forbidden, NotFound, InvalidArgument by path, and as `write` does."""
     authorize(actor, EDIT_TEMPLATE)
+    check_depth(arguments.changes, settings, "changes")
 
     def make(kept: Kept) -> Wanted:
         action, body = _edited(engine, arguments, kept)

@@ -139,7 +139,7 @@ def write(engine: Engine, edit: Edit, make: Callable[[Kept | None], Wanted]) -> 
     TemplateConflict, InvalidArgument for a name that is almost another's, NotFound, Busy and Unavailable: nothing was
     changed.
     """
-    asked = sha256(orjson.dumps(edit.arguments, option=orjson.OPT_SORT_KEYS, default=str)).digest()
+    asked = _hash(edit.arguments)
     for _ in range(_TRIES):
         with statements(engine) as connection:
             # In this order: what another delivery of this edit made of it is seen only with the edit itself.
@@ -153,6 +153,13 @@ def write(engine: Engine, edit: Edit, make: Callable[[Kept | None], Wanted]) -> 
             if _store(connection, edit, asked, kept, wanted):
                 return _written(connection, edit, asked)  # type: ignore[return-value]  # just stored
     raise _lost(edit)
+
+
+def _hash(arguments: dict[str, Any]) -> bytes:
+    try:
+        return sha256(orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)).digest()
+    except TypeError:  # what came as JSON and cannot be written as such is nested hundreds of levels deep
+        raise InvalidArgument("arguments", "are nested too deep", "Write them flatter.") from None
 
 
 def look(connection: Connection, name: str) -> Kept | None:
