@@ -34,6 +34,7 @@ from fntx_sessions.lifecycle.machine_sql import (
     REFUSE,
     REPEAT,
     SEND_LOCK,
+    SEND_LOCK_ASKED,
     SEND_WRITE_COMMIT,
     SHARE,
     WRITE,
@@ -54,7 +55,7 @@ from fntx_sessions.lifecycle.records import (
     to_json,
     transition_of,
 )
-from fntx_sessions.lifecycle.withdrawing import with_withdrawals
+from fntx_sessions.lifecycle.withdrawing import ABOUT_PEOPLE, with_withdrawals
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.audit import chain_hash
 from fntx_sessions.settings import get_settings
@@ -138,7 +139,11 @@ def _lock(connection: Connection, ask: Ask, args_hash: bytes) -> Row:
         "expected_version": ask.expected_version,
         "begins": ask.trigger in ORDERED,
     }
-    row = dict(SEND_LOCK.run(connection, bound).mappings().one())
+    lock = SEND_LOCK_ASKED if ask.trigger in ABOUT_PEOPLE else SEND_LOCK
+    row = dict(lock.run(connection, bound).mappings().one())
+    asked = row.pop("asked") or ()
+    row["approvals"] = [one for one in asked if one["kind"] == "approval"]
+    row["hand_orders"] = [one for one in asked if one["kind"] == "order"]
     failpoint("command.locked")
     return row
 

@@ -9,7 +9,7 @@ from fntx_sessions.database.hosting import NO_AGENT_HOST, POSITIONS
 from fntx_sessions.database.prepared import Prepared
 from fntx_sessions.lifecycle.change import Change, Row
 from fntx_sessions.lifecycle.halting import SHARED, STANDING
-from fntx_sessions.lifecycle.people_sql import APPROVALS, ORDERS, WRITE_ASKED
+from fntx_sessions.lifecycle.people_sql import LAST_ONES, OPEN_ONES, WRITE_ASKED
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.settings import get_settings
 
@@ -42,7 +42,7 @@ SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS comman
   END AS account_holder,
   CASE WHEN :begins THEN {STANDING} END AS halts, CASE WHEN :begins THEN {FEED_KNOWN} END AS feed_known,
   CASE WHEN c.trigger IN ('recover_session', 'health_check_failed') THEN {POSITIONS} END AS positions,
-  {APPROVALS} AS approvals, {ORDERS} AS hand_orders,
+  {OPEN_ONES} AS asked,
   CASE WHEN s.version <> CAST(:expected_version AS bigint) THEN (SELECT a.actor FROM audit a
     WHERE a.session_id = s.session_id AND a.version_after = s.version AND a.outcome <> 'refused'
     ORDER BY a.seq LIMIT 1)
@@ -221,6 +221,7 @@ _TYPES = {
 _TYPE_OF = {name: kind for kind, names in _TYPES.items() for name in names.split()}
 # What every command sends; rare ones are planned each time.
 SEND_LOCK = Prepared("fntx_lock", LOCK, _TYPE_OF)
+SEND_LOCK_ASKED = Prepared("fntx_lock_asked", text(LOCK.text.replace(OPEN_ONES, LAST_ONES)), _TYPE_OF)
 SEND_WRITE_COMMIT = Prepared("fntx_write_commit", WRITE_COMMIT, _TYPE_OF)
 
 REPEAT = text("SELECT session_id, outcome FROM commands WHERE command_id = :command_id AND outcome IS NOT NULL")

@@ -4,27 +4,23 @@ from sqlalchemy import text
 
 _KEPT = 500  # how many of a session a decision about one of them looks back over
 
-_APPROVAL = """jsonb_build_object('approval_id', p.approval_id, 'epoch', p.epoch, 'agent', p.agent,
+_APPROVAL = """jsonb_build_object('kind', 'approval', 'approval_id', p.approval_id, 'epoch', p.epoch, 'agent', p.agent,
     'trade_id', p.trade_id, 'state', p.state, 'expires_at', p.expires_at, 'decided_by', p.decided_by,
     'decided_at', p.decided_at, 'closed_at', p.closed_at, 'result', p.result)"""
-_ORDER = """jsonb_build_object('order_id', p.order_id, 'action', p.action, 'state', p.state, 'changes', p.changes,
-    'opening', p.opening, 'actor', p.actor, 'expires_at', p.expires_at, 'result', p.result)"""
-
-
-def _of_session(table: str, shown: str, states: str, asked: str) -> str:
-    """Return the SQL of a session's rows as JSON: the open ones, or its last ones where a command is about one.
-
-    The row of `sessions` is ``s``, that of `commands` is ``c``.
-    """
-    return f"""CASE WHEN c.trigger IN ({asked}) THEN (
-    SELECT coalesce(jsonb_agg({shown}), '[]') FROM (
-      SELECT * FROM {table} WHERE session_id = s.session_id ORDER BY created_at DESC LIMIT {_KEPT}) p)
-    ELSE (SELECT coalesce(jsonb_agg({shown}), '[]') FROM {table} p
-      WHERE p.session_id = s.session_id AND p.state IN ({states})) END"""
-
-
-APPROVALS = _of_session("approvals", _APPROVAL, "'waiting', 'approved'", "'decide_approval', 'answer'")
-ORDERS = _of_session("manual_orders", _ORDER, "'waiting', 'working'", "'order', 'answer'")
+_ORDER = """jsonb_build_object('kind', 'order', 'order_id', p.order_id, 'action', p.action, 'state', p.state,
+    'changes', p.changes, 'opening', p.opening, 'actor', p.actor, 'expires_at', p.expires_at, 'result', p.result)"""
+# Of the session whose row is `s`, as one list: what is open, which every command sees; or its last ones, whatever
+# became of them, for a command that is about one of them.
+OPEN_ONES = f"""(SELECT jsonb_agg(o.one) FROM (
+    SELECT {_APPROVAL} AS one FROM approvals p
+    WHERE p.session_id = s.session_id AND p.state IN ('waiting', 'approved')
+    UNION ALL SELECT {_ORDER} FROM manual_orders p
+    WHERE p.session_id = s.session_id AND p.state IN ('waiting', 'working')) o)"""
+LAST_ONES = f"""(SELECT jsonb_agg(o.one) FROM (
+    (SELECT {_APPROVAL} AS one FROM approvals p
+    WHERE p.session_id = s.session_id ORDER BY p.created_at DESC LIMIT {_KEPT})
+    UNION ALL (SELECT {_ORDER} FROM manual_orders p
+    WHERE p.session_id = s.session_id ORDER BY p.created_at DESC LIMIT {_KEPT})) o)"""
 
 WRITE_ASKED = """;
 INSERT INTO approvals (approval_id, session_id, epoch, agent, trade_id, request, limit_price, reference, risk,

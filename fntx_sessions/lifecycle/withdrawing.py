@@ -6,7 +6,10 @@ from typing import Any
 from fntx_sessions.exceptions import verb
 from fntx_sessions.lifecycle.change import Ask, Change, Row
 from fntx_sessions.lifecycle.people import Asked
-from fntx_sessions.schemas import SessionStatus
+from fntx_sessions.schemas import SessionStatus, Trigger
+
+# What is about one of them, and so looks at those that are over too.
+ABOUT_PEOPLE = frozenset({Trigger.ASK, Trigger.DECIDE, Trigger.ORDER, Trigger.ANSWER})
 
 
 def with_withdrawals(row: Row, ask: Ask, changes: list[Change]) -> list[Change]:
@@ -15,7 +18,7 @@ def with_withdrawals(row: Row, ask: Ask, changes: list[Change]) -> list[Change]:
     A status in which nothing opens, and a new epoch, withdraw every approval and each opening by hand that was not
     placed yet. Closed, the session has no open order at all. What closes a position outlives all else.
     """
-    if not changes or not (row["approvals"] or row["hand_orders"]) or ask.trigger in _OWN:
+    if not changes or not (row["approvals"] or row["hand_orders"]) or ask.trigger in ABOUT_PEOPLE:
         return changes
     ends = [change for change in changes if _ends_openings(change)]
     if not ends:
@@ -26,9 +29,6 @@ def with_withdrawals(row: Row, ask: Ask, changes: list[Change]) -> list[Change]:
     approvals = [one for one in row["approvals"] if one["state"] in ("waiting", "approved")]
     orders = [one for one in row["hand_orders"] if closed or (one["opening"] and one["state"] == "waiting")]
     return [*before, _withdrawing(last, approvals, orders, why)] if approvals or orders else changes
-
-
-_OWN = frozenset({"decide_approval", "request_approval", "order", "answer"})
 
 
 def _ends_openings(change: Change) -> bool:
