@@ -238,6 +238,24 @@ def test_an_intake_killed_anywhere_is_gone_on_with(hosting, place, rows):
     assert hosting.desk.redis.xlen(said["keys"]["records"]) == 0
 
 
+def test_two_intakes_at_once_take_in_everything_once(hosting, monkeypatch):
+    """One reads, another takes in and deletes the same entries, then the first commits: nothing counts twice."""
+    session_id, _ = told(hosting, trade(), closed(), decision(), ("trade", "t", b"{"))
+    commit, inner = intake._commit, []
+
+    def overtaken(*arguments):
+        if not inner:
+            inner.append(True)
+            inner.append(intake.take_in(hosting.desk))
+        return commit(*arguments)
+
+    monkeypatch.setattr(intake, "_commit", overtaken)
+    intake.take_in(hosting.desk)
+    assert inner[1] == {"taken": 2, "refused": 1, "repeated": 0}
+    assert [row["kind"] for row in kept(hosting, session_id)] == ["decision", "trade"]
+    assert len(refusals(hosting, session_id)) == 1
+
+
 # How they do
 
 
