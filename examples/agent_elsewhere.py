@@ -41,17 +41,17 @@ class Planner:
         if not self.active:
             return
         began = time.perf_counter()
-        decided = self.decided + 1
+        # Counted first: what cannot be sent now is kept by the client and arrives later.
+        self.decided += 1
         decision = {
-            "decision_id": f"{self.client.agent}-{decided}",
+            "decision_id": f"{self.client.agent}-{self.decided}",
             "timestamp": now(),
             "what": "hold",
             "latency_ms": (time.perf_counter() - began) * 1000,
         }
-        memory: dict[str, Any] = {"internal_state": {"decided": decided}, "decisions_made": decided}
+        memory: dict[str, Any] = {"internal_state": {"decided": self.decided}, "decisions_made": self.decided}
         self.client.report(state=memory, decisions=[decision])
-        self.decided = decided
-        say("decided", decided)
+        say("decided", self.decided)
 
 
 def now() -> str:

@@ -103,6 +103,7 @@ class Agent:
         self.status, self.epoch, self.position = told["status"], told["epoch"], told["position"]
         self.heartbeat_s = told["heartbeat_s"]
         self.decided = (told["internal_state"] or {}).get("decided", 0)
+        self.unsent: tuple[dict[str, Any], tuple[str, str, dict[str, Any]]] | None = None
         say("joined", self.status, "epoch", self.epoch, "decided", self.decided)
 
     def report(self, parts: dict[str, Any], *records: tuple[str, str, dict[str, Any]]) -> int:
@@ -138,13 +139,18 @@ class Agent:
         self.epoch = max(self.epoch, event.get("epoch", 0))
 
     def decide(self) -> None:
-        """Decide, and report the decision together with the memory of it."""
-        decided, at = self.decided + 1, time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
-        memory = {"agent_id": self.name, "last_update": at, "internal_state": {"decided": decided}}
-        decision = {"decision_id": f"{self.name}-{decided}", "timestamp": at, "what": "hold", "latency_ms": 0.1}
-        self.report({f"agent/{self.name}": memory}, ("decision", decision["decision_id"], decision))
-        self.decided = decided
-        say("decided", decided)
+        """Decide, and report the decision together with the memory of it; what may not have arrived is sent again."""
+        self.unsent = self.unsent or self.decision(self.decided + 1)
+        self.report(*self.unsent)
+        self.unsent, self.decided = None, self.decided + 1
+        say("decided", self.decided)
+
+    def decision(self, number: int) -> tuple[dict[str, Any], tuple[str, str, dict[str, Any]]]:
+        """Return a report of one decision: this agent's part, and the record."""
+        at, name = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), f"{self.name}-{number}"
+        memory = {"agent_id": self.name, "last_update": at, "internal_state": {"decided": number}}
+        decision = {"decision_id": name, "timestamp": at, "what": "hold", "latency_ms": 0.1}
+        return {f"agent/{self.name}": memory}, ("decision", name, decision)
 
     def run(self, tick_s: float) -> None:
         """Take part until the session is closed."""

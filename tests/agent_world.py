@@ -111,4 +111,4 @@ def example(
         end(process)
 
 
-__all__ = ["PLANNER", "AgentDesk", "agent_desk", "away", "example", "quiet_desk"]
+__all__ = ["EXAMPLES", "PLANNER", "AgentDesk", "agent_desk", "away", "example", "quiet_desk"]

@@ -1,5 +1,6 @@
 """A simple loop for an agent: join, handle events, work, beat; mends what joining again or waiting mends."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from fntx_sessions.schemas import SessionStatus
 
 if TYPE_CHECKING:
     from fntx_sessions.agent_client.client import AgentClient
+
+log = logging.getLogger(__name__)
 
 # The fence moves a moment before the event that says so arrives; an agent that waits for it need not join again.
 _EVENT_FOLLOWS_S = 2.0
@@ -44,39 +47,61 @@ class Loop:
         self._ended = False
 
     def run(self) -> None:
-        """Go on until the session is closed or told to stop."""
-        while not self._ended and not self._stop.is_set():
-            try:
-                self._once()
-                self._troubles = 0
-            except (NotJoined, FellBehind):
-                self._must_join = True
-                self._pause()
-            except StaleEpoch:
-                self._note_stale()
-            except Retryable:
-                self._pause()
+        """Go on until the session is closed or told to stop; work goes on where Redis is away."""
+        while not self._over():
+            went_well = self._round()
+            self._troubles = 0 if went_well else self._troubles + 1
+            if not went_well:
+                self._stop.wait(_PAUSES_S[min(self._troubles, len(_PAUSES_S)) - 1])
 
-    def _once(self) -> None:
-        if self._must_join:
-            self._join()
-        for event in self._client.events(self._wait_s()):
-            self._on_event(event)
-            self._client.ack(event)
-            self._ended = self._ended or event.payload.get("to_status") == SessionStatus.CLOSED
-        self._check_stale()
-        if self._on_tick is not None and not self._ended and time.monotonic() >= self._next_tick:
-            # Before the work: what raises is not done again at once.
-            self._next_tick = time.monotonic() + self._tick_s
-            self._on_tick()
-        if self._client.beat_due_in_s <= 0 and not self._ended:
-            self._client.heartbeat()
+    def _over(self) -> bool:
+        return self._ended or self._stop.is_set()
+
+    def _round(self) -> bool:
+        """Join where that has to be, then listen, work and beat; returns whether nothing was refused."""
+        if self._must_join and not self._try(self._join):
+            return False
+        went_well = True
+        for step in (self._listen, self._work, self._beat):
+            if not self._must_join and not self._over():
+                went_well = self._try(step) and went_well
+        return went_well
+
+    def _try(self, step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except (NotJoined, FellBehind):
+            self._must_join = True
+        except StaleEpoch:
+            self._note_stale()
+        except Retryable as error:
+            log.debug("%s: %s", self._client.agent, error)
+        else:
+            return True
+        return False
 
     def _join(self) -> None:
         joined = self._client.join()
         self._must_join, self._stale = False, None
         if self._on_joined is not None:
             self._on_joined(joined)
+
+    def _listen(self) -> None:
+        for event in self._client.events(self._wait_s()):
+            self._on_event(event)
+            self._client.ack(event)
+            self._ended = self._ended or event.payload.get("to_status") == SessionStatus.CLOSED
+        self._check_stale()
+
+    def _work(self) -> None:
+        if self._on_tick is not None and time.monotonic() >= self._next_tick:
+            # Before the work: what raises is not done again at once.
+            self._next_tick = time.monotonic() + self._tick_s
+            self._on_tick()
+
+    def _beat(self) -> None:
+        if self._client.beat_due_in_s <= 0:
+            self._client.heartbeat()
 
     def _wait_s(self) -> float:
         """Return how long nothing is due but an event."""
@@ -89,7 +114,6 @@ class Loop:
         epoch = self._client.epoch
         if self._stale is None or self._stale[0] != epoch:
             self._stale = (epoch, time.monotonic())
-        self._pause()
 
     def _check_stale(self) -> None:
         """Join again where no event told of the epoch that a report was refused for."""
@@ -99,8 +123,3 @@ class Loop:
             self._stale = None
         elif time.monotonic() - self._stale[1] > _EVENT_FOLLOWS_S:
             self._must_join = True
-
-    def _pause(self) -> None:
-        """Wait a moment, longer each time in a row, or until told to stop."""
-        self._stop.wait(_PAUSES_S[min(self._troubles, len(_PAUSES_S) - 1)])
-        self._troubles += 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from agent_world import PLANNER, AgentDesk, agent_desk, away, quiet_desk
+from agent_world import EXAMPLES, PLANNER, AgentDesk, agent_desk, away, quiet_desk
 from hosting import T
 from worker_process import wait_until
 
@@ -435,6 +436,36 @@ def test_a_run_goes_through_a_life_and_mends_what_it_can(agent_desk):
     told_of = [name for _, name in agent_desk.records(session_id)]
     assert told_of == [f"d{number}" for number in range(len(told_of))]
     assert len(told_of) == len(ticks)
+
+
+def test_a_run_works_on_while_redis_is_away(agent_desk):
+    """Its work goes on, and what it told meanwhile arrives once Redis is back, each decision once."""
+    client, told, stop = agent_desk.client(session_id := agent_desk.session()), [], threading.Event()
+
+    def tick() -> None:
+        told.append(f"d{len(told)}")
+        client.report(decisions=[decision(told[-1])])
+
+    with ThreadPoolExecutor(1) as threads, client:
+        running = threads.submit(client.run, lambda _: None, on_tick=tick, tick_s=0.02, stop=stop)
+        wait_until(lambda: told, "it works")
+        with away(client):
+            so_far = len(told)
+            wait_until(lambda: len(told) > so_far + 3 and client.unsent > 2, "it works on")
+        wait_until(lambda: not client.unsent, "what it told is sent")
+        stop.set()
+        running.result(30)
+    assert [name for _, name in agent_desk.records(session_id)] == told
+
+
+def test_the_example_of_the_page_runs(agent_desk, monkeypatch):
+    """Whoever copies it from docs/integration.md has an agent."""
+    page = (EXAMPLES.parent / "docs" / "integration.md").read_text()
+    [code] = re.findall(r"### AgentClient\n\n```python\n(.*?)```", page, re.DOTALL)
+    session_id = agent_desk.session()
+    monkeypatch.setattr("fntx_sessions.agent_client.client.get_settings", lambda: agent_desk.running.settings)
+    exec(code, {"session_id": session_id})  # noqa: S102 - our own page
+    assert agent_desk.records(session_id) == [("decision", "1")]
 
 
 def names_of_life(seen: list[str]) -> list[str]:
