@@ -119,6 +119,7 @@ BUILT_IN: tuple[Shipped, ...] = (
             "approval_drift_max": 0.2,
         },
         {"position_limit": 1},
+        auto_stop_conditions=_STOP_RULES,
     ),
 )
 

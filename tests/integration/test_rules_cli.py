@@ -372,6 +372,7 @@ def test_over_a_real_worker(desk: RunningDesk, monkeypatch, capsys):  # noqa: F8
         assert "next: not started:" in shown(capsys)
         assert run(["rules", "set", session_id, "--stop", VIX, "-r", "calmer"]) == Exit.DONE
         assert run(["rules", "set", "--template", "Backtest", "--stop", VIX]) == Exit.DONE
+        assert run(["templates", "edit", "Backtest", "--to", "1", "--expected-version", "2"]) == Exit.DONE
         capsys.readouterr()
         assert run(["rules", "ls", session_id]) == Exit.DONE
         assert "stop.0 vix_above 40" in shown(capsys)
