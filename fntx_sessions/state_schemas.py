@@ -74,7 +74,8 @@ class Order(Model):
 class TradingState(Model):
     """The money view, from the broker and the ledger, never from a snapshot; of agents elsewhere, as they report it.
 
-    max_daily_loss_remaining, position_limit_remaining: None where nobody says.
+    margin_used: of the account, other sessions on it included. max_daily_loss_remaining, position_limit_remaining,
+    margin_source (whose figure margin_used is): None where nobody says.
     """
 
     open_positions: list[Position] = []
@@ -84,6 +85,7 @@ class TradingState(Model):
     daily_return: float = 0.0
     current_exposure: Money = Decimal(0)
     margin_used: Money = Decimal(0)
+    margin_source: Literal["broker", "Reg-T estimate"] | None = None
     buying_power: Money = Decimal(0)
     max_daily_loss_remaining: Money | None = None
     position_limit_remaining: int | None = None

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from fntx_sessions.schemas import Order, Position, RiskParameters, TradingState
 from fntx_sessions.trading.book import BookView, Trade
-from fntx_sessions.trading.ledger import AccountView, Money
+from fntx_sessions.trading.ledger import AccountView, Money, margin_source
 from fntx_sessions.trading.orders import ZERO, Contract, Working
 
 
@@ -26,6 +26,7 @@ def trading_state(
         daily_return=float(money.daily_pnl / equity) if equity else 0.0,
         current_exposure=money.exposure,
         margin_used=money.margin,
+        margin_source=margin_source(account),
         buying_power=max(equity + money.account_pnl - money.margin, ZERO),
         max_daily_loss_remaining=money.remaining,
         position_limit_remaining=max(left, 0),

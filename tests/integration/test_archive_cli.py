@@ -8,7 +8,7 @@ from archiving import make_desk
 from history_world import add, begin, week_at, weeks_back
 from lifecycle_harness import S
 
-from fntx_sessions.cli import asking, queries
+from fntx_sessions.cli import asking, past, queries
 from fntx_sessions.cli.app import run
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.database.engine import get_engine
@@ -133,7 +133,7 @@ class Line(asking.Line):
     def __init__(self, desk) -> None:
         self._desk = desk
 
-    def about(self, verb, given, limit=100):
+    def about(self, verb, given, limit=100, **_days):
         stores = self._desk.engine, self._desk.client, self._desk.settings
         if verb == "get":
             return get_session(*stores, UUID(given)).model_dump(mode="json")
@@ -145,7 +145,8 @@ class Line(asking.Line):
 @pytest.fixture
 def listed(desk, monkeypatch, capsys):
     """Call with a list's command line; returns what it printed on stdout and stderr."""
-    monkeypatch.setattr(queries, "line", lambda: Line(desk))
+    for module in (queries, past):
+        monkeypatch.setattr(module, "line", lambda: Line(desk))
 
     def call(*arguments):
         capsys.readouterr()

@@ -173,6 +173,21 @@ def test_exposure_delta_and_stress():
     assert ledger.stress_loss(view, at, -0.05) == pytest.approx(D(-1000), abs=D(60))
 
 
+def test_a_trade_is_the_same_in_any_order_of_delivery_twice_and_in_pieces():
+    """Fills of a strangle shuffled, told twice and filled one by one: the same money, packages and credit."""
+    whole = [fill(PUT, "sell", 3, "0.30"), fill(CALL, "sell", 3, "0.25"), fill(PUT, "buy", 3, "0.10", opening=False)]
+    pieces = [
+        fill(one.contract, one.side, 1, str(one.price), opening=one.opening, at=one.timestamp + timedelta(seconds=n))
+        for one in whole
+        for n in range(3)
+    ]
+    [expected] = ledger.trades_of(whole)
+    for order in (pieces, pieces[::-1], pieces[4:] + pieces + pieces[:4]):
+        [found] = ledger.trades_of(order)
+        assert (found.gross, found.fees, found.outcome) == (expected.gross, expected.fees, None)
+        assert (found.trade.packages, found.trade.credit) == (3, D("0.55"))
+
+
 def test_an_order_working_for_a_trade_is_seen_once_and_forgotten_when_filled():
     """The book takes each fill once, and an order that filled works no longer."""
     request = OrderRequest("2018-01-09/sell_put/1", "sell_put", "sell", (Leg(PUT, "sell", 1),), opening=True)
@@ -211,6 +226,10 @@ def test_the_trading_state_shows_what_the_ledger_says():
     assert position.unrealized_pnl == 100 * (D("0.50") - ask)
     assert shown.daily_pnl == position.unrealized_pnl - D("0.68")
     assert (shown.position_limit_remaining, shown.trades_today, shown.trading_enabled) == (2, 1, True)
+    assert shown.margin_source == "Reg-T estimate"
+    billed = replace(ACCOUNT, broker_margin=D(900))
+    told = trading_state(view, ledger.money_of(view, at, risk, billed, RULES), risk, billed, trading_enabled=True)
+    assert (told.margin_used, told.margin_source) == (D(900), "broker")
     latched = trading_state(view, money, risk, replace(ACCOUNT, latched="lost"), trading_enabled=True)
     assert not latched.trading_enabled
 
