@@ -16,6 +16,8 @@ from running_desk import RunningDesk, quiet_desk
 from worker_process import end, wait_until
 
 from fntx_sessions import AgentClient, Outcome
+from fntx_sessions.security.local import ensure_local_keys
+from fntx_sessions.security.tokens import issue
 from fntx_sessions.state.redis_client import key
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -96,8 +98,10 @@ class Example:
 def example(
     desk: RunningDesk, name: str, session_id: UUID, log: Path, *, only: Path | None = None
 ) -> Iterator[Example]:
-    """Run an example agent. only: the folder with all that can be imported beside the standard library."""
-    own = {"FNTX_REDIS_URL": desk.redis_url, "FNTX_HOME": str(desk.folder), "PYTHONUNBUFFERED": "1"}
+    """Run an example with a token of role agent. only: a folder with all that it can import beside what Python has."""
+    ensure_local_keys(desk.folder)
+    token = issue(desk.settings, "their-service", ["agent"], 600)
+    own = {"FNTX_REDIS_URL": desk.redis_url, "FNTX_TOKEN": token, "PYTHONUNBUFFERED": "1"}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FNTX_", "PYTHON"))}
     reach, flags = ({"PYTHONPATH": str(only)}, ["-S"]) if only else ({"PYTHONPATH": str(EXAMPLES.parent)}, [])
     with log.open("wb") as output:

@@ -57,6 +57,8 @@ def test_an_agent_killed_and_started_again_goes_on_where_it_was(agent_desk, only
         second.wait_for(f"decided {decided + 5}")
     told = [name for kind, name in desk.records(session_id) if kind == "decision"]
     assert told == [f"{PLANNER}-{number}" for number in range(1, len(told) + 1)]
+    [who] = desk.hosting.rows("SELECT joined_by FROM session_agents WHERE session_id = :id", id=session_id)
+    assert who["joined_by"] == "their-service"
 
 
 def last(lines: list[str], word: str) -> str:
