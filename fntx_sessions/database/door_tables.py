@@ -154,6 +154,7 @@ memories = Table(
     Index("ix_memories_agent_created_at", "agent", "created_at"),
     Index("ix_memories_session_id", "session_id", postgresql_where=text("session_id IS NOT NULL")),
     Index("ix_memories_words", "words", postgresql_using="gin"),
+    Index("ix_memories_created_at", "created_at"),
     Index("ix_memories_waits", "session_id", "created_at", postgresql_where=text("waits")),
     Index("ix_memories_expires_at", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
 )

@@ -210,7 +210,7 @@ def test_fntx_memory(desk: RunningDesk, monkeypatch: pytest.MonkeyPatch, capsys:
     assert fntx([*kept, "--json"]) == 0
     memory_id = json.loads(capsys.readouterr().out)["memory_id"]
     for asked in (
-        ["search", "migrations"],
+        ["search", "migrations gnu"],
         ["ls", "Planner", "--type", "learning", "--importance", "high", "--tag", "gnu"],
     ):
         assert fntx(["memory", *asked, "--json"]) == 0

@@ -3,11 +3,14 @@
 import asyncio
 import threading
 import time
+from contextlib import contextmanager
 from uuid import UUID, uuid4
 
 import pytest
 from hosting import T, make_hosting, shared
 
+from fntx_sessions.agents import memories
+from fntx_sessions.agents.registry import get_agent
 from fntx_sessions.automation import alerts, remembering
 from fntx_sessions.exceptions import StackError, Unavailable
 from fntx_sessions.lifecycle.reads.history import get_transitions
@@ -63,7 +66,7 @@ class Theirs:
 
     def versions(self, session_id: UUID) -> list[int]:
         """Return the versions of a session that were stored, in their order."""
-        found = [memory.content["session_transition"] for _, memory in self.stored]
+        found = [memory.content["session_transition"] for agent, memory in self.stored if agent == SENDER]
         return [one["version"] for one in found if one["session_id"] == str(session_id)]
 
 
@@ -394,3 +397,82 @@ def test_waits_are_bounded(desk, monkeypatch):
     began = time.time()
     remembering.remember(desk.desk)
     assert desk.row(session_id)["memory_due_at"].timestamp() < began + 64 * 5 + 60
+
+
+@contextmanager
+def remembering_agent(*given: MemorySlice, agent: str = "EvaluatorAgent"):
+    """Let an agent remember these at each of its steps."""
+    found = get_agent(agent)
+    honest = found.step
+
+    def step(state, context):
+        for one in given:
+            context.desk.remember(one)
+        return honest(state, context)
+
+    found.step = step
+    try:
+        yield
+    finally:
+        del found.step
+
+
+def test_a_hosted_agent_remembers_with_its_step(desk):
+    """What it says is kept under its name and its session's, with the end of the step."""
+    session_id = desk.started()
+    with remembering_agent(MemorySlice("learning", {"what": "puts were cheap"}, "high", tags=["puts"])):
+        desk.step()
+    [one] = memory_of(*desk.desk.parts()).search(SearchArguments(query="cheap puts"))
+    assert (one.agent, one.session_id, one.importance) == ("EvaluatorAgent", session_id, MemoryImportance.HIGH)
+    assert one.content == {"what": "puts were cheap"}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [MemorySlice("risk", {"x": "y" * 70_000}), MemorySlice("risk", {}, session_id=UUID(int=1))],
+    ids=["large", "other"],
+)
+def test_what_an_agent_may_not_remember_is_charged_to_it(desk, bad):
+    """Too large, or about another session: the agent failed, the others went on, and nothing is kept."""
+    session_id = desk.started()
+    with remembering_agent(bad):
+        desk.step()
+    [event] = desk.events(session_id, "agent_failed")
+    assert "EvaluatorAgent failed: InvalidArgument" in event["description"]
+    assert desk.rows("SELECT count(*) AS n FROM memories")[0]["n"] == 0
+
+
+def test_an_agent_that_remembers_without_end_is_stopped(desk):
+    """A hundred slices at once are kept; the next is the agent's failure."""
+    desk.started()
+    with remembering_agent(*[MemorySlice("risk", {})] * 101):
+        desk.step()
+    assert desk.rows("SELECT count(*) AS n FROM memories")[0]["n"] == memories.MOST
+
+
+def test_a_superseded_step_remembers_nothing(desk):
+    """What a stalled agent says under an older epoch is not stored."""
+    session_id = desk.started()
+    late = memories.noted(desk.desk.settings, session_id, 0, "A", MemorySlice("risk", {}), ())
+    with desk.desk.engine.begin() as connection:
+        memories.keep_in(connection, memories.sealed(desk.desk.engine, [late]))
+    assert desk.rows("SELECT count(*) AS n FROM memories")[0]["n"] == 0
+
+
+def test_what_agents_remember_waits_for_another_system(desk, elsewhere, theirs):
+    """A step never calls it: the slice waits in Postgres, through its outage, and leaves once it is taken."""
+    session_id = desk.started()
+    theirs.problems["all"] = ConnectionError("refused")
+    with remembering_agent(MemorySlice("learning", {"what": 1}, tags=["x"])):
+        elsewhere.step()
+    assert theirs.calls == 0
+    remembering.remember(elsewhere.desk)
+    assert desk.rows("SELECT waits FROM memories") == [{"waits": True}]
+    theirs.problems.clear()
+    due(desk)
+    remembering.remember(elsewhere.desk)
+    assert desk.rows("SELECT * FROM memories") == []
+    agent, memory = theirs.stored[-1]
+    assert (agent, memory.content, memory.tags, memory.session_id) == ("EvaluatorAgent", {"what": 1}, ["x"], session_id)
+    assert theirs.versions(session_id) == [1, 2]
+    assert standing(desk, session_id) == (2, 0, False)
