@@ -7,8 +7,11 @@ from fntx_sessions.caller.desk_memory import DeskMemory
 from fntx_sessions.caller.manager import Asking
 from fntx_sessions.caller.telling import Telling
 from fntx_sessions.lifecycle.change import Outcome
+from fntx_sessions.managing.approving import Approving
 from fntx_sessions.managing.creating import Creating
 from fntx_sessions.managing.following import Following
+from fntx_sessions.managing.markets import Markets
+from fntx_sessions.managing.ordering import Ordering
 from fntx_sessions.managing.reading import Reading
 from fntx_sessions.managing.recovering import Recovering
 from fntx_sessions.managing.running import Running
@@ -19,7 +22,9 @@ from fntx_sessions.settings import Settings
 from fntx_sessions.state_manager import SessionStateManager
 
 
-class SessionLifecycleManager(Creating, Running, Recovering, Reading, Following, Templates):
+class SessionLifecycleManager(
+    Creating, Running, Recovering, Reading, Following, Templates, Approving, Ordering, Markets
+):
     """Asks for lifecycle commands and awaits their outcomes without blocking the loop.
 
     Every command is sent again under its own id until its outcome is known or its deadline has passed; asking often
@@ -37,7 +42,11 @@ class SessionLifecycleManager(Creating, Running, Recovering, Reading, Following,
         settings: Settings | None = None,
         token: str | None = None,
     ) -> None:
-        """Take what is at hand; everything is optional. settings: those of the process; token: FNTX_TOKEN's."""
+        """Take what is at hand; everything is optional. settings: those of the process; token: FNTX_TOKEN's.
+
+        mcp_manager: a memory system of the caller's own, which remembers what this manager's commands change. The
+        desk's own (`DeskMemory`) does so by itself. Whoever made a manager that is given here shuts it down.
+        """
         super().__init__(settings, token)
         self.mcp_manager = mcp_manager
         self.state_manager = state_manager
@@ -47,10 +56,11 @@ class SessionLifecycleManager(Creating, Running, Recovering, Reading, Following,
             self._telling = Telling(mcp_manager, self._moves, self._settings.memory_timeout_s)
 
     async def initialize(self) -> None:
-        """Connect, the state manager it was given too; raises Unavailable when Redis is out of reach."""
+        """Connect, and the managers it was given too; raises Unavailable when Redis is out of reach."""
         await super().initialize()
-        if self.state_manager is not None:
-            await self.state_manager.initialize()
+        for manager in (self.state_manager, self.mcp_manager):
+            if isinstance(manager, SessionStateManager | DeskMemory):
+                await manager.initialize()
 
     async def shutdown(self) -> None:
         """End every wait and close the connections; what is being remembered gets a moment to be so."""

@@ -38,7 +38,8 @@ class Sessions(Manager):
 
     async def _desk(self, task: str, arguments: dict[str, Any], asking: Asking) -> Any:
         """Do a command that is not one session's, and return its result."""
-        given = asking.get("command_id")
+        given, version = asking.get("command_id"), asking.get("expected_version")
+        arguments = arguments if version is None else {**arguments, "expected_version": version}
         command_id = uuid4() if given is None else as_id(given, "command_id")
         return await self._asked().ask(task, arguments, command_id=command_id, deadline_s=asking.get("deadline_s"))
 
