@@ -69,9 +69,11 @@ WHERE p.order_id = :id AND p.session_id = :session_id AND p.state = 'waiting' AN
 # Whether anything of the session whose row is `s` waits for a person, or comes from one.
 PEOPLE = """(EXISTS (SELECT FROM approvals p WHERE p.session_id = s.session_id AND p.state IN ('waiting', 'approved'))
     OR EXISTS (SELECT FROM manual_orders p WHERE p.session_id = s.session_id AND p.state IN ('waiting', 'working')))"""
+# What an agent of another service asked for it carries out itself.
 OPEN_APPROVALS = text("""
-SELECT approval_id, trade_id, state, request, drift_max FROM approvals
-WHERE session_id = :session_id AND state IN ('waiting', 'approved') ORDER BY created_at
+SELECT p.approval_id, p.trade_id, p.state, p.request, p.drift_max FROM approvals p
+JOIN session_agents a ON a.session_id = p.session_id AND a.agent = p.agent AND a.hosted
+WHERE p.session_id = :session_id AND p.state IN ('waiting', 'approved') ORDER BY p.created_at
 """)
 SPENT = text("""
 SELECT DISTINCT trade_id FROM approvals WHERE session_id = :session_id AND state IN ('rejected', 'refused', 'executed')

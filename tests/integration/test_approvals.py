@@ -327,6 +327,19 @@ def test_an_executor_of_another_service_asks_and_answers(hosting):
     assert "is executed" in refused(answer(hosting, approval))
 
 
+def test_the_hosted_executor_leaves_what_others_asked_for_alone(hosting):
+    """An agent of another service beside a hosted executor carries out its own: nothing is sent from here."""
+    session_id = hosting.started(enabled_strategies=[])
+    hosting.run("UPDATE session_agents SET hosted = false WHERE session_id = :id AND agent = 'EvaluatorAgent'",
+                id=session_id)  # fmt: skip
+    hosting.step()
+    assert ask(hosting, session_id, agent="EvaluatorAgent", limit="0.01").state == "done"
+    [approval] = listed(hosting, session_id)
+    decide(hosting, approval)
+    hosting.step()
+    assert (states(hosting, session_id), hosting.states(session_id)) == (["approved"], {})
+
+
 def answer(hosting: Hosting, approval: ApprovalRecord, **changed: Any) -> Outcome:
     own = {
         "session_id": approval.session_id, "approval_id": approval.approval_id, "agent": EXECUTOR, "state": "executed"
