@@ -12,8 +12,8 @@ import pytest
 from hosting import ANN, SYSTEM, Hosting, S, T, forget_runtimes, make_hosting, shared
 
 from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound, OrderRefused, PreconditionFailed
-from fntx_sessions.lifecycle import approvals
-from fntx_sessions.lifecycle.change import Outcome
+from fntx_sessions.lifecycle import approvals, commands, machine
+from fntx_sessions.lifecycle.change import Ask, Outcome
 from fntx_sessions.lifecycle.people_arguments import (
     ApprovalAnswerArguments,
     ApprovalsQuery,
@@ -187,7 +187,7 @@ def test_a_price_that_ran_away_ends_it(hosting, approved):
     session_id, approval = asking(hosting)
     if approved:
         decide(hosting, approval)
-    # As if it had been asked for when the market paid ten times as much.
+    # Any price is too far from now on.
     hosting.run(
         "UPDATE approvals SET drift_max = -1 WHERE session_id = :id AND approval_id = :approval",
         id=session_id,
@@ -225,6 +225,15 @@ def test_an_older_epoch_is_withdrawn_with_it(hosting):
     [new] = listed(hosting, session_id)
     assert new.approval_id != approval.approval_id
     assert hosting.states(session_id) == {}
+
+
+def test_a_new_epoch_alone_withdraws_it(hosting):
+    """Its host is lost and the session is freed under a new epoch, ACTIVE all along: the older epoch's word is void."""
+    session_id, approval = asking(hosting)
+    decide(hosting, approval)
+    machine.run(hosting.desk.engine, Ask(T.UPDATE, session_id, SYSTEM, "its host is lost"), commands.rehome)
+    assert hosting.row(session_id)["status"] == S.ACTIVE
+    assert states(hosting, session_id) == ["withdrawn"]
 
 
 def test_the_loss_limit_comes_between(hosting):
