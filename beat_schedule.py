@@ -1,7 +1,8 @@
 """Which sweep is sent when, and why. Data only: what is due is decided in Postgres by the sweep itself.
 
 A tick that is missed is not made up for, and a tick sent twice (two beats) is harmless: every sweep brings its part
-of the desk up to now. A message expires when the next one comes: what it asks for, that one asks for too.
+of the desk up to now. A message expires when the next one comes: what it asks for, that one asks for too. A sweep that
+has nothing to do is left out (`tasks/beat.py`).
 """
 
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ ENTRIES = (
     Entry("fntx.sweeps.save", 1.0, 1.0, "sessions choose their save interval, down to 0.5 s; due ones are found here"),
     Entry("fntx.sweeps.pending", 1.0, 1.0, "starts that wait for agents and stops that wait for flat books"),
     Entry("fntx.sweeps.guard", 2.0, 2.0, "exits of open positions go on where no agents worker lives to step them"),
-    Entry("fntx.sweeps.checkpoint", 1.0, 1.0, "a transition is kept within a second; those of one share a checkpoint"),
+    Entry("fntx.sweeps.checkpoint", 0.5, 0.5, "a transition is kept within a second; those of one share a checkpoint"),
     Entry(
         "fntx.sweeps.liveness", "liveness_interval_s", "liveness_interval_s", "sessions of a dead worker are taken over"
     ),
@@ -64,10 +65,10 @@ ENTRIES = (
     ),
     Entry("fntx.sweeps.rules", 1.0, 1.0, "rules are due each `rule_interval_s`, and at once after every command"),
     Entry("fntx.sweeps.intake", 1.0, 1.0, "what agents of other services tell counts in metrics and limits soon after"),
+    Entry("fntx.sweeps.bulk", 2.0, 2.0, "the next wave of a bulk run, and runs whose asker went away"),
     Entry(
         "fntx.sweeps.memory", 2.0, 2.0, "transitions become memories soon after; what is urgent is in the agents' inbox"
     ),
-    Entry("fntx.sweeps.bulk", 2.0, 2.0, "the next wave of a bulk run, and runs whose asker went away"),
     Entry("fntx.sweeps.backtest", 2.0, 2.0, "days of a backtest are handed out as workers become free"),
     Entry(
         "fntx.sweeps.retention",

@@ -138,8 +138,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "agent_records_max": "trades, decisions and errors of a session that may wait for Postgres; then reports that "
         "bring more are refused, to be sent again",
         "agent_record_max_bytes": "largest trade, decision or error",
-        "agent_unsent_max_bytes": "what an `AgentClient` keeps at most while it cannot reach Redis; then its reports are "
-        "refused",
+        "agent_unsent_max_bytes": "what an `AgentClient` keeps at most while it cannot reach Redis; then its reports "
+        "are refused",
         "agent_clock_skew_s": "how far in the future what an agent reports may be dated",
         "intake_batch": "records one step of an intake sweep takes of a session",
         "intake_sweep_s": "longest time one intake sweep goes on while more waits",

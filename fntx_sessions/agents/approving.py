@@ -93,9 +93,7 @@ def noted(state: State, context: StepContext) -> State:
 
 
 def _price(approval: Approval, context: StepContext) -> Decimal | None:
-    return (
-        None if context.board is None else package_price(approval.request.legs, context.board, approval.request.side)
-    )
+    return None if context.board is None else package_price(approval.request.legs, context.board, approval.request.side)
 
 
 def _ran_away(approval: Approval, price: Decimal | None, drift: float) -> str:

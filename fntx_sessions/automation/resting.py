@@ -32,7 +32,6 @@ HAS_WORK = {
     "rules": f"EXISTS ({_WORK} next_rule_at <= {_SOON})",
     "intake": "EXISTS (SELECT FROM session_agents WHERE joined_at IS NOT NULL)",
     "memory": f"EXISTS ({_WORK} memory_due_at <= {_SOON})",
-    "intake": "EXISTS (SELECT FROM session_agents WHERE joined_at IS NOT NULL)",
     "bulk": "EXISTS (SELECT FROM bulk_runs WHERE finished_at IS NULL AND cancelled_at IS NULL)",
     "backtest": "EXISTS (SELECT FROM backtest_units WHERE state IN ('waiting', 'running'))",
     "erase": f"EXISTS (SELECT FROM session_keys WHERE erase_due_at <= {_SOON})",

@@ -68,9 +68,7 @@ def store(
     kind: Annotated[MemoryType, typer.Option("--type", help="What it is about.")] = MemoryType.LEARNING,
     importance: Annotated[str, typer.Option("--importance", help="low, medium, high or critical.")] = "medium",
     session: Annotated[str | None, typer.Option("--session", help="About which session.")] = None,
-    tags: Annotated[
-        list[str] | None, typer.Option("--tag", help="Found first; may be repeated.")
-    ] = None,
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="Found first; may be repeated.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Keep a slice."""
