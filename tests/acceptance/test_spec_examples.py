@@ -1,6 +1,6 @@
 """The spec's Python examples, each run as it is written but for its import line, against a real worker.
 
-`spec_examples.md` beside this file holds them word for word.
+`spec_examples.txt` beside this file holds them word for word.
 """
 
 import ast
@@ -34,7 +34,7 @@ from fntx_sessions.state.live import LiveState, Report
 __all__ = ["desk", "quiet_desk"]
 
 pytestmark = pytest.mark.timeout(180)
-PAGE = Path(__file__).with_name("spec_examples.md").read_text(encoding="utf-8")
+PAGE = Path(__file__).with_name("spec_examples.txt").read_text(encoding="utf-8")
 EXAMPLES = {
     int(number): (title, code)
     for number, title, code in re.findall(
