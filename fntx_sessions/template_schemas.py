@@ -1,9 +1,9 @@
 """Templates: what one says, and one as a desk keeps it."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from fntx_sessions.session_config import AgentName, Condition, SessionType
 from fntx_sessions.values import Model, Time
@@ -31,13 +31,14 @@ class TemplateContents(Model):
     auto_pause_conditions: list[Condition] = Field(default_factory=list, max_length=50)
     auto_resume_conditions: list[Condition] = Field(default_factory=list, max_length=50)
 
-    @model_validator(mode="after")
-    def _agents_are_listed_once(self) -> Self:
-        names = [*self.required_agents, *self.optional_agents]
-        if len(names) != len(set(names)):
-            msg = "required_agents and optional_agents name an agent twice"
+    @field_validator("required_agents", "optional_agents")
+    @classmethod
+    def _agents_are_listed_once(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        listed = [*(info.data.get("required_agents") or ()), *names]
+        if len(listed) != len(set(listed)):
+            msg = "names an agent that is listed already"
             raise ValueError(msg)
-        return self
+        return names
 
     def body(self) -> dict[str, Any]:
         """Return it as it is stored, compared and exported: every key, in one order, each thing in one place."""

@@ -1,4 +1,7 @@
-"""The measures of docs/metrics.md once more, in plain Python: what the one SELECT that ships is compared with."""
+"""The measures of docs/metrics.md once more, in plain Python: what the one SELECT that ships is compared with.
+
+Nothing of what ships counts here: an error in it would show in neither.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,8 +10,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from fntx_sessions.schemas import SessionMetrics, SessionStatus
-from fntx_sessions.trading.ledger import trades_of
-from fntx_sessions.trading.metrics import PAPER_NOTICE, error_rate, percentile, win_rate
+from fntx_sessions.trading.metrics import PAPER_NOTICE
 from fntx_sessions.trading.orders import ZERO, Fill
 
 STAKES = ("current_exposure", "dollar_delta", "stress_down", "stress_up", "margin_used")
@@ -41,39 +43,71 @@ class RunFacts:
 
 def session_metrics(facts: RunFacts, fills: Iterable[Fill]) -> SessionMetrics:
     """Return the metrics of a session at `facts.now`. gross = fills + marks; net = gross - fees."""
-    results = trades_of(fills)
-    done = [result for result in results if result.outcome is not None]
-    wins = sum(result.outcome == "win" for result in done)
-    gross = sum((result.gross for result in results), ZERO) + facts.held_value
-    fees = sum((result.fees for result in results), ZERO)
+    once = list({fill.fill_id: fill for fill in fills}.values())
+    trades = [[fill for fill in once if fill.trade_id == name] for name in {fill.trade_id for fill in once}]
+    nets = [cash_of(trade) - fees_of(trade) for trade in trades if not held_of(trade)]
+    wins = sum(net > 0 for net in nets)
+    gross, fees = cash_of(once) + facts.held_value, fees_of(once)
     return SessionMetrics(
         session_id=facts.session_id,
         start_time=facts.started_at,
         end_time=facts.ended_at,
         active_duration=time_in(facts, SessionStatus.ACTIVE),
         pause_duration=time_in(facts, SessionStatus.PAUSED),
-        total_trades=len(done),
+        total_trades=len(nets),
         winning_trades=wins,
-        losing_trades=sum(result.outcome == "loss" for result in done),
-        scratch_trades=sum(result.outcome == "scratch" for result in done),
-        win_rate=win_rate(wins, len(done)),
+        losing_trades=sum(net < 0 for net in nets),
+        scratch_trades=nets.count(ZERO),
+        win_rate=wins / len(nets) if nets else None,
         gross_pnl=gross,
         fees=fees,
         net_pnl=gross - fees,
         max_drawdown=max_drawdown(facts.net_curve),
-        decision_latency_ms=percentile(facts.latencies_ms, 50),
-        decision_latency_p99_ms=percentile(facts.latencies_ms, 99),
-        execution_slippage=sum((result.slippage for result in results), ZERO),
-        error_rate=error_rate(facts.attempts, facts.failed),
+        decision_latency_ms=nearest_rank(facts.latencies_ms, 50),
+        decision_latency_p99_ms=nearest_rank(facts.latencies_ms, 99),
+        execution_slippage=sum((fill.slippage for fill in once), ZERO),
+        error_rate=facts.failed / facts.attempts if facts.attempts >= 20 else None,
         peak_memory_mb=facts.peak_memory_mb,
         total_api_calls=facts.total_api_calls,
         checkpoint_count=facts.checkpoint_count,
         broker=facts.broker,
-        open_trades=len(results) - len(done),
+        open_trades=len(trades) - len(nets),
         # Of a run in which nothing is held; what is at stake otherwise has hand-worked cases of its own.
-        **(dict.fromkeys(STAKES, ZERO) if len(done) == len(results) else {}),
+        **(dict.fromkeys(STAKES, ZERO) if len(nets) == len(trades) else {}),
         notice=PAPER_NOTICE if facts.broker == "paper" else "",
     )
+
+
+def cash_of(fills: Iterable[Fill]) -> Decimal:
+    """Return what was received less what was paid, dollars, before fees."""
+    units = {"stock": 1, "put": 100, "call": 100}
+    return sum(
+        (
+            units[fill.contract.right] * fill.quantity * (fill.price if fill.side == "sell" else -fill.price)
+            for fill in fills
+        ),
+        ZERO,
+    )
+
+
+def fees_of(fills: Iterable[Fill]) -> Decimal:
+    """Return all fees, dollars."""
+    return sum((fill.fee for fill in fills), ZERO)
+
+
+def held_of(fills: Iterable[Fill]) -> set[str]:
+    """Return the symbols that are still held."""
+    held: dict[str, int] = {}
+    for fill in fills:
+        symbol = fill.contract.symbol
+        held[symbol] = held.get(symbol, 0) + (fill.quantity if fill.side == "buy" else -fill.quantity)
+    return {symbol for symbol, quantity in held.items() if quantity}
+
+
+def nearest_rank(values: Sequence[float], percent: int) -> float | None:
+    """Return the least value that at least `percent` of them do not exceed; None of nothing."""
+    covered = [one for one in values if 100 * sum(other <= one for other in values) >= percent * len(values)]
+    return min(covered, default=None)
 
 
 def max_drawdown(curve: Sequence[Decimal]) -> Decimal:

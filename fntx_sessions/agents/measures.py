@@ -128,7 +128,16 @@ def measures_of(
         "error_rate": recent.error_rate,
         "decision_latency_ms": recent.decision_latency_ms,
         "net_pnl": None if money is None else str(money.net_pnl),
+        "marks": None if money is None else _marks(book),
         "memory_mb": recent.memory_mb,
+    }
+
+
+def _marks(book: BookView) -> dict[str, dict[str, list[Any]]]:
+    """Return what net_pnl valued: by trade and symbol, how many were held (signed) and the mark, dollars as text."""
+    return {
+        trade.trade_id: {one.symbol: [held, str(book.marks[one.symbol])] for one, held in trade.legs.items()}
+        for trade in book.open_trades
     }
 
 

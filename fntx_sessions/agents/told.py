@@ -3,12 +3,14 @@
 Amounts are dollars. As kept, `agent_reports` has the columns that measures are made of, and all of it sealed.
 """
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from fntx_sessions.schemas import Finite, Model, Money, Severity, Time
+from fntx_sessions.schemas import Model, Money, Severity
+from fntx_sessions.values import Moment, Number
 
 _Id = Annotated[str, Field(min_length=1, max_length=200)]
 _Text = Annotated[str, Field(max_length=10_000)]
@@ -23,8 +25,8 @@ class TradeTold(Model):
 
     trade_id: _Id
     strategy: Annotated[str, Field(min_length=1, max_length=200)]
-    opened_at: Time
-    closed_at: Time | None = None
+    opened_at: Moment
+    closed_at: Moment | None = None
     gross_pnl: _Amount | None = None
     fees: Annotated[_Amount, Field(ge=0)] = Decimal(0)
     slippage: _Amount = Decimal(0)
@@ -42,7 +44,7 @@ class TradeTold(Model):
         return self
 
     @property
-    def timestamp(self) -> Time:
+    def timestamp(self) -> datetime:
         """When what it tells came to be."""
         return self.closed_at or self.opened_at
 
@@ -51,9 +53,9 @@ class DecisionTold(Model):
     """A decision of an agent's. latency_ms: from the quote it was made on; None: no quote led to it."""
 
     decision_id: _Id
-    timestamp: Time
+    timestamp: Moment
     what: _Text
-    latency_ms: Annotated[Finite, Field(ge=0, le=86_400_000)] | None = None
+    latency_ms: Annotated[Number, Field(ge=0, le=86_400_000)] | None = None
     data: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -61,7 +63,7 @@ class ErrorTold(Model):
     """An error of an agent's. error: its kind, as the agent calls it."""
 
     error_id: _Id
-    timestamp: Time
+    timestamp: Moment
     error: Annotated[str, Field(min_length=1, max_length=200)]
     message: _Text = ""
     severity: Severity = Severity.ERROR

@@ -173,7 +173,7 @@ def _judge(
     intake = Intake()
     for entry in entries:
         try:
-            told, body = _parsed(entry, settings, on_wall=doors[entry.session_id].on_wall)
+            told, body = _parsed(entry, settings, doors[entry.session_id])
             before = known.get(entry.key)
             if before is not None and not _closes(entry, told, body, before):
                 intake.repeated += 1
@@ -188,7 +188,7 @@ def _judge(
     return intake
 
 
-def _parsed(entry: Entry, settings: Settings, *, on_wall: bool) -> tuple[Told, dict[str, Any]]:
+def _parsed(entry: Entry, settings: Settings, door: Door) -> tuple[Told, dict[str, Any]]:
     """Return what an entry tells; raises InvalidArgument naming the field."""
     if entry.kind not in MODELS:
         raise InvalidArgument("kind", f"{entry.kind!r} is none", f"Known are {', '.join(MODELS)}.")
@@ -202,11 +202,17 @@ def _parsed(entry: Entry, settings: Settings, *, on_wall: bool) -> tuple[Told, d
         raise InvalidArgument(
             id_field, f"is not {entry.report_id!r}, under which it was sent", "Send it under its own."
         )
-    latest = entry.at + timedelta(seconds=settings.agent_clock_skew_s)
-    if on_wall and told.timestamp > latest:
-        fix = "Set the clock of that agent's service (NTP)."
-        raise InvalidArgument("timestamp", f"{told.timestamp.isoformat()} had not come yet as it was told", fix)
+    _refuse_future(entry, told, settings, door)
     return told, orjson.loads(told.model_dump_json())
+
+
+def _refuse_future(entry: Entry, told: Told, settings: Settings, door: Door) -> None:
+    latest = entry.at + timedelta(seconds=settings.agent_clock_skew_s)
+    if door.simulated_until is not None:
+        latest = max(latest, door.simulated_until)
+    if told.timestamp > latest:
+        fix = "Set the clock of that agent's service (NTP), or date it by the session's clock where that is simulated."
+        raise InvalidArgument("timestamp", f"{told.timestamp.isoformat()} had not come yet as it was told", fix)
 
 
 def _closes(entry: Entry, told: Told, body: Mapping[str, Any], before: Mapping[str, Any]) -> bool:

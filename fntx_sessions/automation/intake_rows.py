@@ -19,11 +19,15 @@ from fntx_sessions.state.payloads import EVENT, REPORT, Payloads, report_name, s
 # An agent's own name of one thing it told: session, agent, kind, id.
 Key = tuple[UUID, str, str, str]
 
+# A simulated clock is stored at the end of a slice, and agents see it before: it may have gone on, within its day.
+# Before the first slice it stands on the day that is played, or on the trading day that follows.
 _DOORS = text("""
 SELECT g.session_id, w.status = 'closed' AS closed, bool_and(g.ticket_hash IS NULL) AS shut,
-  s.config -> 'feed' ->> 'kind' = 'published' AS on_wall
+  CASE WHEN w.hosted AND s.config -> 'feed' ->> 'kind' <> 'published' THEN coalesce(w.clock_at + interval '1 day',
+    coalesce((s.config #>> '{feed,day,date}')::timestamptz, (s.config #>> '{feed,trade_date}')::timestamptz,
+      s.started_at) + interval '7 days') END AS simulated_until
 FROM session_agents g JOIN session_work w USING (session_id) JOIN sessions s USING (session_id)
-WHERE g.joined_at IS NOT NULL GROUP BY g.session_id, w.status, s.config
+WHERE g.joined_at IS NOT NULL GROUP BY g.session_id, w.status, w.hosted, w.clock_at, s.config, s.started_at
 """)
 # Not of one that joined again since it was looked at.
 _FORGET = text("""
@@ -67,13 +71,14 @@ ON CONFLICT DO NOTHING
 class Door:
     """A session for which agents of other services spoke, or may have left records behind.
 
-    shut: none of them has a ticket. on_wall: its clock is the wall's.
+    shut: none of them has a ticket. simulated_until: how far the clock that agents of the desk step may have come;
+    None: its clock is the wall's.
     """
 
     session_id: UUID
     closed: bool
     shut: bool
-    on_wall: bool
+    simulated_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """What commands print: tables for people, the same facts as JSON for machines, complaints on stderr."""
 
+import json
+import re
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -31,8 +33,29 @@ PIPE_WIDTH = 160
 _WORDS = frozenset({"why", "what", "warnings", "account", "template", "strategies", "exit", "to do", "agent", "by"})
 
 
+# What moves the cursor, colours, clears or reorders a screen, or is not seen on it. Joiners make letters and stay.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """Return text with what a terminal would obey, or not show, written as its escape; newlines and tabs stay."""
+    return _UNPRINTABLE.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def same_json(text: str) -> str:
+    """Return JSON that says the same, with what a terminal would obey written as JSON's own escapes."""
+    return _UNPRINTABLE.sub(lambda found: json.dumps(found.group())[1:-1], text)
+
+
 class _Console(Console):
-    """A console that leaves it to the program what a reader who has left means; rich would exit with 1."""
+    """A console that prints no control characters, and leaves it to the program what a reader who has left means."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        # Markup is text: whatever else came along with it never was ours.
+        super().print(*(printable(one) if isinstance(one, str) else one for one in objects), **options)
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
@@ -45,23 +68,23 @@ def console() -> Console:
 
 def errors() -> Console:
     """Return where progress and complaints go, so that stdout holds results alone."""
-    return Console(stderr=True, highlight=False)
+    return _Console(stderr=True, highlight=False)
 
 
 def complain(text: str) -> None:
     """Say what went wrong, on stderr, in one line."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(text)}")
+    _Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(text)}")
 
 
 def note(text: str) -> None:
     """Say something beside the result, on stderr."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(escape(text))
+    _Console(stderr=True, highlight=False, soft_wrap=True).print(escape(text))
 
 
 def emit(data: Any) -> None:
     """Print facts as JSON."""
     text = orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(same_json(text) + "\n")
 
 
 def table(rows: Iterable[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], str]], empty: str) -> None:
@@ -69,7 +92,7 @@ def table(rows: Iterable[dict[str, Any]], columns: dict[str, Callable[[dict[str,
 
     A table that would have to cut amounts or times to fit the screen is printed as one block a row instead.
     """
-    cells = [{heading: draw(row) for heading, draw in columns.items()} for row in rows]
+    cells = [{heading: printable(draw(row)) for heading, draw in columns.items()} for row in rows]
     silent = {heading for heading in columns if all(row[heading] == "" for row in cells)}
     cells = [{heading: text for heading, text in row.items() if heading not in silent} for row in cells]
     if not cells:
@@ -107,10 +130,10 @@ def _blocks(cells: list[dict[str, str]]) -> None:
 
 def facts(pairs: dict[str, Any], title: str = "") -> None:
     """Print a heading and one fact a line; facts that are None are left out."""
-    grid = Table(box=None, show_header=False, pad_edge=False, title=title or None, title_justify="left")
+    grid = Table(box=None, show_header=False, pad_edge=False, title=printable(title) or None, title_justify="left")
     for name, value in pairs.items():
         if value is not None:
-            grid.add_row(f"[bold]{name}[/bold]", str(value))
+            grid.add_row(f"[bold]{name}[/bold]", printable(str(value)))
     console().print(grid)
 
 
@@ -159,7 +182,7 @@ def age(value: Any) -> str:
 
 def plain(value: Any) -> str:
     """Return text from elsewhere, safe to print; `-` for none or nothing."""
-    return escape(str(value)) if value not in (None, "", [], {}) else NONE
+    return escape(printable(str(value))) if value not in (None, "", [], {}) else NONE
 
 
 def kind(row: dict[str, Any]) -> str:

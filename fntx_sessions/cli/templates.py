@@ -16,6 +16,7 @@ from fntx_sessions.schemas import SessionType
 
 HELP = "Templates, the named starting points of sessions. Without a command: the list of them."
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A template's name.")]
+Versioned = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="A template's name.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it is kept with the version.")]
 Version = Annotated[int | None, typer.Option("--expected-version", help="Refuse if it moved on since.")]
 CommandId = Annotated[
@@ -56,12 +57,12 @@ def list_templates(
 
 
 def show(
-    name: Name,
+    name: Versioned,
     version: Annotated[int | None, typer.Option("--version", min=1, help="As it was at this version.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one template whole (every role)."""
-    found = line().query("templates.get", **_asked(template_name=name, version=version))
+    found = line().query("templates.get", **_one(name, version))
     if as_json:
         output.emit(found)
     else:
@@ -129,7 +130,7 @@ def edit(
 
 
 def export(
-    name: Name,
+    name: Versioned,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE|DIR", help="Where to; without it, to stdout.")
     ] = None,
@@ -139,12 +140,12 @@ def export(
     """Write a template as a file that another desk imports (every role)."""
     from fntx_sessions.lifecycle.templates import files  # noqa: PLC0415 -- `fntx --help` needs no templates
 
-    found = line().query("templates.export", **_asked(template_name=name, version=version))
+    found = line().query("templates.export", **_one(name, version))
     text = files.to_text(found)
     if out is None:
-        sys.stdout.write(text)
+        sys.stdout.write(output.same_json(text))
         return
-    path = out / files.file_name(name) if out.is_dir() else out
+    path = out / files.file_name(found["template_name"]) if out.is_dir() else out
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
@@ -152,7 +153,7 @@ def export(
         raise InvalidArgument("--out", f"{path} is there already", "Give --force to write over it.") from None
     except OSError as error:
         raise InvalidArgument("--out", f"{path} cannot be written: {error.strerror}", "Choose another.") from None
-    output.note(f"{name}@{found['exported_version']} -> {path}")
+    output.note(f"{found['template_name']}@{found['exported_version']} -> {path}")
 
 
 def import_file(
@@ -240,6 +241,13 @@ def _side(given: str) -> Answer:
 def _name_and_version(given: str) -> tuple[str, int | None]:
     name, separator, at = given.rpartition("@")
     return (name, int(at)) if separator and at.isdecimal() else (given, None)
+
+
+def _one(given: str, version: int | None) -> Answer:
+    name, at = _name_and_version(given)
+    if at is not None and version not in (None, at):
+        raise InvalidArgument("--version", f"is {version}, and {given!r} says {at}", "Say it once.")
+    return _asked(template_name=name, version=version if at is None else at)
 
 
 def retire(

@@ -17,7 +17,7 @@ COLUMNS = {
     "type": lambda row: plain(row["session_type"]),
     "version": lambda row: str(row["version"]),
     "strategies": lambda row: plain(", ".join(row["enabled_strategies"])),
-    "used": lambda row: str(row["usage_count"]),
+    "by name": lambda row: str(row["usage_count"]),
     "last used": lambda row: age(row["last_used"]),
     "retired": lambda row: age(row["retired_at"]) if row["retired_at"] else "",
     "why": lambda row: _STANDING.get(row["shipped"] or "", ""),

@@ -26,7 +26,7 @@ from fntx_sessions.settings import Settings
 from fntx_sessions.state.payloads import ARGUMENTS, DESK, OUTCOME, Payloads
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.brokers import check_broker
-from fntx_sessions.trading.metrics import PAPER_NOTICE
+from fntx_sessions.trading.metrics import INVENTED_NOTICE, PAPER_NOTICE
 
 _CONFIGURATIONS = "agent_configurations"
 # The share of two names that is the same from which on one may be meant for the other.
@@ -105,8 +105,14 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def _agents(template: SessionTemplate, config: dict[str, Any], hosted: frozenset[str]) -> list[dict[str, Any]]:
     required = config["agents"] or template.required_agents
+    if not required:
+        problem = f"are none, and template {template.template_name!r} names none: nobody would step the session"
+        raise InvalidArgument("config.agents", problem, "Name them, or the template's required_agents.")
     optional = [] if config["agents"] else template.optional_agents
     parse(_Roster, {"agents": required}, "config")
+    twice = sorted(name for name in set(required) if required.count(name) > 1)
+    if twice and config["agents"]:
+        raise InvalidArgument("config.agents", f"names {', '.join(twice)} twice", "Name each agent once.")
     return [
         {"agent": name, "required": name in required, "hosted": name in hosted}
         for name in dict.fromkeys([*required, *optional])
@@ -231,8 +237,9 @@ def _warnings(planned: Plan, claimed: Row, account_id: str, broker: str) -> tupl
     warnings = []
     if planned.config["account"] is not None and claimed["account_kind"] is None:
         warnings.append(f"account {account_id} is new; it was made as an exclusive {broker} account")
-    if broker == "paper" and planned.session_type in (SessionType.REGULAR, SessionType.EXTENDED_HOURS):
-        warnings.append(PAPER_NOTICE)
+    if planned.session_type in (SessionType.REGULAR, SessionType.EXTENDED_HOURS):
+        warnings += [PAPER_NOTICE] if broker == "paper" else []
+        warnings += [INVENTED_NOTICE] if planned.config["feed"]["kind"] == "synthetic" else []
     return (*warnings, *_misspelled(planned))
 
 

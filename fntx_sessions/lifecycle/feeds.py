@@ -24,8 +24,8 @@ def check_feed(session_type: SessionType, config: dict[str, Any], *, whole: bool
         _calendar(config["calendar"])
     if feed["trade_date"] is not None:
         _check_trading_day(feed["trade_date"], "config.feed.trade_date", config["calendar"])
-    if feed["kind"] == "replayed" and (whole or None not in (feed["day"], feed["previous"])):
-        _check_days(feed, config["calendar"])
+    if feed["kind"] == "replayed":
+        _check_days(feed, config["calendar"], whole=whole)
     if session_type is SessionType.BACKTEST and feed["kind"] == "published":
         problem = "a backtest runs on a replayed, recorded or synthetic feed"
         raise InvalidArgument("config.feed.kind", problem, "Choose one.")
@@ -53,18 +53,20 @@ def _check_recorded(session_type: SessionType, feed: dict[str, Any], *, whole: b
         raise InvalidArgument("config.feed.trade_date", "is missing: a recorded feed plays one day", "Name the day.")
 
 
-def _check_days(feed: dict[str, Any], calendar: str) -> None:
+def _check_days(feed: dict[str, Any], calendar: str, *, whole: bool) -> None:
     for name in ("day", "previous"):
-        if feed[name] is None:
+        if feed[name] is None and whole:
             raise InvalidArgument(
                 f"config.feed.{name}", "is missing: a replayed feed needs its day and the day before it",
                 "Use `fntx backtest FILE`, or give both.",
             )  # fmt: skip
-    day = day_from_json(feed["day"], "config.feed.day")
-    previous = day_from_json(feed["previous"], "config.feed.previous")
-    if previous.date >= day.date:
+    day, previous = (
+        None if feed[name] is None else day_from_json(feed[name], f"config.feed.{name}") for name in ("day", "previous")
+    )
+    if day and previous and previous.date >= day.date:
         raise InvalidArgument("config.feed.previous.date", f"{previous.date} is not before {day.date}", "Correct it.")
-    _check_trading_day(day.date.isoformat(), "config.feed.day.date", calendar)
+    if day:
+        _check_trading_day(day.date.isoformat(), "config.feed.day.date", calendar)
 
 
 def _check_trading_day(text: str, field: str, calendar: str) -> None:

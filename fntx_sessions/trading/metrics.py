@@ -9,6 +9,8 @@ ERROR_WINDOW_S = 300
 LEAST_ATTEMPTS = 20
 PAPER_NOTICE = "trades on the paper broker: no order reaches a market and no money is at stake"
 
+INVENTED_NOTICE = "its market is invented (feed.kind synthetic): no price of it is anybody's"
+
 
 def win_rate(wins: int, total: int) -> float | None:
     """Return wins / total trades, scratches in the total; None when there is no trade."""

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from fntx_sessions.parsing import parse
 from fntx_sessions.schemas import MarketState, Model, Time
 from fntx_sessions.trading.regime import UNKNOWN, market_regime
+from fntx_sessions.values import Moment, Number
 
 REGIME = "market_regime"
 PREVIOUS_CLOSE = "previous_close"
@@ -45,21 +46,21 @@ def _figures(levels: dict[str, float]) -> dict[str, float]:
 
 FeedName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}$")]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,49}$")]
-_Price = Annotated[float, Field(gt=0, le=_MOST_USD)]
+_Price = Annotated[Number, Field(gt=0, le=_MOST_USD)]
 _Levels = Annotated[list[_Price], Field(max_length=_MOST_LEVELS)]
 
 
 class PublishedState(MarketState):
     """A MarketState that may be published: figures that can be, words that can be read."""
 
-    timestamp: Annotated[Time, AfterValidator(_dated)]
+    timestamp: Annotated[Moment, AfterValidator(_dated)]
     spy_price: _Price
-    vix_level: Annotated[float, Field(gt=0, le=_MOST_VIX)] | None = None
+    vix_level: Annotated[Number, Field(gt=0, le=_MOST_VIX)] | None = None
     market_regime: _Name = "normal"
     liquidity_status: _Name = "normal"
     support_levels: _Levels = Field(default_factory=list)
     resistance_levels: _Levels = Field(default_factory=list)
-    key_levels: Annotated[dict[str, float], Field(max_length=_MOST_LEVELS), AfterValidator(_figures)] = Field(
+    key_levels: Annotated[dict[str, Number], Field(max_length=_MOST_LEVELS), AfterValidator(_figures)] = Field(
         default_factory=dict
     )
 

@@ -118,6 +118,9 @@ BAD: dict[str, tuple[Record, str]] = {
     "NUL": (error("e", message="a\x00b"), "no text"),
     "unknown key": (trade("t", wallet=1), "wallet: is not a known key"),
     "the future": (decision("d", timestamp=AHEAD), "had not come yet"),
+    "true for a number": (decision("d", latency_ms=True), "latency_ms: should be a number"),
+    "text for a number": (decision("d", latency_ms="12"), "latency_ms: should be a number"),
+    "a number for a moment": (decision("d", timestamp=1_700_000_000), "timestamp: should be text"),
     "closed before opened": (closed("t", closed_at="2020-01-01T00:00:00Z"), "closed_at is before opened_at"),
     "no outcome": (closed("t", gross_pnl=None), "gross_pnl"),
     "money without end": (closed("t", gross_pnl=1e300), "gross_pnl"),
@@ -138,11 +141,22 @@ def test_what_cannot_be_so_is_refused_and_told_and_the_rest_is_kept(hosting, bad
     assert {row["report_id"] for row in kept(hosting, session_id)} == {"before", "after"}
 
 
-def test_a_simulated_session_may_be_ahead_of_the_wall(hosting):
-    """Its day may be tomorrow's."""
-    session_id, _ = told(hosting, decision(timestamp=AHEAD))
+def test_a_simulated_session_may_be_ahead_of_the_wall_as_far_as_its_clock_is(hosting):
+    """Stepped by agents of the desk, its day may be tomorrow's, no later one; stepped by nobody, the wall's it is."""
+    session_id, said = told(hosting, decision(timestamp=AHEAD), feed={"kind": "synthetic", "trade_date": "2040-01-09"})
     intake.take_in(hosting.desk)
-    assert len(kept(hosting, session_id)) == 1
+    assert "had not come yet" in refusals(hosting, session_id)[0]
+    clock = datetime.now(UTC) + timedelta(days=30)
+    stepped = "UPDATE session_work SET hosted = true, clock_at = :at WHERE session_id = :id"
+    hosting.run(stepped, id=session_id, at=clock)
+    dated = {"soon": clock + timedelta(minutes=5), "late": clock + timedelta(days=2)}
+    report(hosting, said, None, tuple(decision(name, timestamp=at.isoformat()) for name, at in dated.items()))
+    intake.take_in(hosting.desk)
+    hosting.run(stepped, id=session_id, at=None)
+    report(hosting, said, None, (decision("first", timestamp="2040-01-09T15:00:00Z"),))
+    intake.take_in(hosting.desk)
+    assert {row["report_id"] for row in kept(hosting, session_id)} == {"soon", "first"}
+    assert len(refusals(hosting, session_id)) == 2
 
 
 def test_whoever_writes_past_the_script_stops_nobody(hosting):

@@ -122,6 +122,32 @@ def test_what_filled_after_the_last_mark_counts_at_its_price_with_its_fee(world)
     assert run.metrics.gross_pnl == D(-10 + 30)
 
 
+@pytest.mark.parametrize(
+    ("mark", "bought", "gross", "net"), [("0.75", "2.60", "-200", "-202.04"), ("3.60", "0.10", "50", "47.96")]
+)
+def test_what_was_closed_after_the_last_mark_is_cash_though_another_is_held(world, mark, bought, gross, net):
+    """One of two closed far from its mark: it counts what it came to, the other its mark, and drawdown sees it."""
+    run = Run(world)
+    one, other = run.trade("1", 0, "0.60"), run.trade("2", 0, "0.40", contract=CALL)
+    marked = D(60) - D(mark) * 100 - D("1.36")
+    run.measured(1, net_pnl=str(marked), position_count=2, marks=marks([*one, *other], {PUT: mark, CALL: "0.40"}))
+    assert run.metrics.net_pnl == marked
+    run.fills(fill(run.id, "1", 5, "buy", bought))
+    found = run.metrics
+    assert (found.gross_pnl, found.net_pnl, found.losing_trades) == (D(gross), D(net), int(D(gross) < 0))
+    assert found.max_drawdown == min(D(net), 0)
+    # Dated before the mark that did not know of it: told late, it counts all the same, and so does half of a leg.
+    run.fills(fill(run.id, "3", 0.5, "sell", "0.30", quantity=2), fill(run.id, "3", 6, "buy", "0.10"))
+    assert run.metrics.gross_pnl == D(gross) + 20
+    run.fills(fill(run.id, "2", 6, "buy", "0.50", CALL))
+    assert run.metrics.gross_pnl == D(gross) - 10 + 20
+
+
+def marks(fills, prices) -> dict:
+    """Return what a step leaves of the marks by which it valued what these fills opened."""
+    return {one.trade_id: {one.contract.symbol: [one.signed, prices[one.contract]]} for one in fills}
+
+
 def test_the_newest_of_step_and_sample_is_the_mark(world):
     """Samples come every few seconds, steps more often: what the last step left is newer."""
     run = Run(world)
@@ -215,7 +241,7 @@ def random_run(world: World, seed: int) -> tuple[Run, list, list[Decimal], list[
         prices = [f"{rng.randint(1, 300) / 100}" for _ in range(2)]
         slipped = f"{rng.randint(-50, 200) / 100}"
         fills.append(fill(run.id, str(number), number, "sell", prices[0], contract, quantity, slippage=slipped))
-        if number % 7:
+        if seed % 2 or number % 7:
             fills.append(
                 fill(run.id, str(number), number + 0.5, "buy", prices[1], contract, quantity, slippage=slipped)
             )
@@ -244,10 +270,14 @@ def test_random_runs_are_what_pandas_and_numpy_make_of_them(world, seed):
         len(flat), int((net > 0).sum()), int((net < 0).sum()), int((net == 0).sum()), len(trades) - len(flat)
     )  # fmt: skip
     assert (found.fees, found.execution_slippage) == (table["fee"].sum(), table["slippage"].sum())
-    # At least one is open: net is the last sample's.
-    assert found.net_pnl == curve[-1]
-    assert found.gross_pnl == curve[-1] + table["fee"].sum()
-    equity = pd.Series([0.0, *map(float, curve)])
+    # Even seeds leave one open: net is the last sample's. Odd ones are flat: gross is cash, and no sample's.
+    gross = table["cash"].sum() if len(flat) == len(trades) else curve[-1] + table["fee"].sum()
+    assert (len(flat) == len(trades)) == bool(seed % 2)
+    assert (found.gross_pnl, found.net_pnl) == (gross, gross - table["fee"].sum())
+    assert found.win_rate == (None if flat.empty else pytest.approx((net > 0).mean()))
+    short = pd.Series({f.trade_id: f.contract.strike * 100 for f in fills}) * -trades["signed"]
+    assert found.current_exposure == short.sum()
+    equity = pd.Series([0.0, *map(float, curve), float(found.net_pnl)])
     assert float(found.max_drawdown) == pytest.approx((equity - equity.cummax()).min())
     for rank, value in ((50, found.decision_latency_ms), (99, found.decision_latency_p99_ms)):
         assert value == pytest.approx(np.percentile(latencies, rank, method="inverted_cdf"))
@@ -276,7 +306,8 @@ def test_fills_may_come_twice_in_any_order_and_in_pieces(world, seed):
     other.fills(*pieces[::2])
     other.fills(*pieces[1::2], *pieces[:3])
     settle(world.engine, {}, pieces)
-    same = ("total_trades", "winning_trades", "losing_trades", "scratch_trades", "open_trades", "fees")
+    run.world.execute("DELETE FROM samples WHERE session_id = :id", id=run.id)
+    same = (*COUNTS, "fees", "gross_pnl", "net_pnl", "execution_slippage", "current_exposure")
     assert [getattr(run.metrics, name) for name in same] == [getattr(other.metrics, name) for name in same]
 
 
@@ -284,8 +315,9 @@ def split(one, other: Run) -> list:
     """Return a fill of `quantity` contracts as that many fills of one, of another session."""
     again = fill(
         other.id, one.trade_id.rsplit("/", 1)[1], (one.timestamp - OPEN).total_seconds() / 60, one.side, str(one.price),
-        one.contract,
+        one.contract, slippage=str(one.slippage),
     )  # fmt: skip
+    # What slipped is told with the first of them.
     return [again, *(fill_like(again) for _ in range(one.quantity - 1))]
 
 

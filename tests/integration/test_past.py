@@ -121,6 +121,7 @@ def test_kinds_that_are_none_are_refused(kinds):
 def lived(traded: Run) -> Run:
     """The same run with samples, a checkpoint, events and what agents told."""
     traded.sample(3, "12.5", attempted=5)
+    traded.sample(4, "-1012.5")
     traded.told("decision", "d1", latency_ms=7.5, timestamp=OPEN, words={"what": "sell the 265 put"})
     traded.told("error", "e1", timestamp=OPEN, words={"error": "Timeout", "message": "no quote"})
     traded.world.execute(
@@ -144,7 +145,8 @@ def test_one_timeline_has_all_kinds_in_one_order(lived):
     assert "manual, epoch 1 revision 4, 2,048 bytes" in words
     assert any(what.startswith("initializing -> active by ann") for what in words)
     assert found.after is None
-    [sample] = told(lived, kinds=["sample"]).entries
+    sample, lost = told(lived, kinds=["sample"]).entries
+    assert lost.what == "net -$1,012.50"
     assert (sample.what, sample.data["net_pnl"]) == ("net $12.50", 12.5)
     assert sum(one.kind == "trade" for one in found.entries) == 7
 

@@ -260,7 +260,13 @@ BAD = [
     ("auto_stop_conditions.0.value", {"auto_stop_conditions": [{"condition": "vix_above", "value": "high"}]}),
     ("auto_stop_conditions.0", {"default_config": {"auto_stop_conditions": [{"condition": "full_moon"}]}}),
     ("required_agents.5", {"required_agents": [*seeds.ROSTER, "StrategicPlanerAgent"]}),
+    ("required_agents", {"required_agents": []}),
+    ("optional_agents", {"optional_agents": ["RiskManagerAgent"]}),
     ("optional_agents.0", {"optional_agents": ["SomebodysAgent"]}),
+    ("default_risk_parameters.position_limit", {"default_risk_parameters": {"position_limit": "5"}}),
+    ("default_config.require_confirmation", {"default_config": {"require_confirmation": "true"}}),
+    ("strategy_parameters.sell_put.delta", {"strategy_parameters": {"sell_put": {"delta": "0.2"}}}),
+    ("default_config.feed.day", {"default_config": {"feed": {"kind": "replayed", "day": {"date": "x"}}}}),
     ("remote_agents.0", {"remote_agents": ["SomebodysAgent"]}),
     ("agent_configurations.Nobody", {"agent_configurations": {"Nobody": {}}}),
     (
@@ -505,6 +511,9 @@ def test_a_template_whose_agent_is_gone_makes_no_session(hosting, name, monkeypa
             {"agent_configurations": {"StrategicPlannerAgent": {"vix": 1}}},
         ),
         ("config.feed.nonsense", {"feed": {"nonsense": 1}}),
+        ("overrides.position_limit", {"risk_parameters": {"position_limit": 4}, "position_limit": 5}),
+        ("overrides.tags", {"tags": ["a"], "config": {"tags": ["b"]}}),
+        ("risk_parameters.position_limit", {"position_limit": "5"}),
         ("config.auto_stop_conditions.0", {"auto_stop_conditions": [{"condition": "full_moon"}]}),
     ],
 )  # fmt: skip
@@ -513,6 +522,22 @@ def test_overrides_are_refused_by_their_path_however_deep(hosting, name, field, 
     with pytest.raises(InvalidArgument) as caught:
         made_of(hosting, name, **overrides)
     assert caught.value.args[0] == field or caught.value.args[0].startswith(f"{field}.")
+
+
+def test_a_live_type_on_an_invented_market_says_so(hosting):
+    """At creation; the shipped templates of live types have a published feed, and say nothing of it."""
+    told = made_of(hosting, "Regular Trading", feed={"kind": "synthetic"}).warnings
+    assert any("market is invented" in one for one in told)
+    assert not any("invented" in one for one in made_of(hosting, "Regular Trading").warnings)
+
+
+def test_no_session_is_made_of_an_old_template_without_agents(hosting, name):
+    """Stored before such templates were refused: nobody would step its sessions."""
+    emptied = "UPDATE templates SET body = body || '{\"required_agents\": []}' WHERE template_name = :name"
+    hosting.run(emptied, name=name)
+    with pytest.raises(InvalidArgument, match="nobody would step"):
+        made_of(hosting, name)
+    assert made_of(hosting, name, agents=["RiskManagerAgent"]).state == "done"
 
 
 def test_a_misspelled_agent_is_pointed_out(hosting, name):

@@ -96,6 +96,11 @@ def test_templates_are_listed_shown_and_told(hosting, name, capsys):
     told = said(capsys)
     assert "retired ann replaced" in told
     assert "added ann to begin with" in told
+    assert run(["templates", "show", f"{name}@1"]) == Exit.DONE
+    assert "version 1" in said(capsys)
+    assert run(["templates", "show", f"{name}@1", "--version", "2"]) == Exit.USAGE
+    assert run(["templates", "export", f"{name}@1"]) == Exit.DONE
+    assert json.loads(capsys.readouterr().out)["template_name"] == name
     assert run(["templates", "show", "Nope"]) == Exit.NOT_FOUND
     assert "There are: Backtest" in said(capsys)
 

@@ -65,7 +65,7 @@ def _deep(levels: int) -> dict:
         (_saying(session_type="weekend"), "template.session_type"),
         (_saying(nonsense=1), "template.nonsense"),
         (_saying(required_agents=["Guard.RiskManagerAgent"]), "template.required_agents.0"),
-        (_saying(required_agents=["A", "A"]), "template"),
+        (_saying(required_agents=["A", "A"]), "template.required_agents"),
         (_saying(auto_stop_conditions=[{"condition": "x", "when": 1}]), "template.auto_stop_conditions.0.when"),
         (_saying(agent_configurations={"A": _deep(20)}), "template.agent_configurations.A.more.more"),
         (_saying(agent_configurations={"A": {"text": "x" * 20_000}}), "template"),

@@ -16,7 +16,7 @@ from fntx_sessions.security.roles import CLEAR_LATCH, LOOSEN_RULES, authorize
 from fntx_sessions.session_config import DEFAULT_FEED
 from fntx_sessions.settings import get_settings
 from fntx_sessions.trading.calendars import get_calendar
-from fntx_sessions.trading.metrics import PAPER_NOTICE
+from fntx_sessions.trading.metrics import INVENTED_NOTICE, PAPER_NOTICE
 
 _CONFIGURATIONS = "agent_configurations"
 _FIXED_AFTER_START = ("account", "broker", "agents", "calendar", "feed")
@@ -102,8 +102,9 @@ def _start_warnings(row: Row) -> tuple[str, ...]:
         calendar = get_calendar(row["config"]["calendar"])
         if not calendar.options_open(row["now"]):
             warnings.append("started outside option hours: nothing can trade until they open")
-    if row["broker"] == "paper" and row["session_type"] in ("regular", "extended_hours"):
-        warnings.append(PAPER_NOTICE)
+    if row["session_type"] in ("regular", "extended_hours"):
+        warnings += [PAPER_NOTICE] if row["broker"] == "paper" else []
+        warnings += [INVENTED_NOTICE] if row["config"]["feed"]["kind"] == "synthetic" else []
     return tuple(warnings)
 
 

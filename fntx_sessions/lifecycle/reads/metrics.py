@@ -110,7 +110,11 @@ def _gross(row: Row) -> Decimal:
     if row["marked"] is None:
         at_cost: Decimal = cash + row["entered"]
         return at_cost
-    # The mark is after the fees that were paid by then. What filled since counts at its own price until the next mark.
+    # Each trade at its own mark: what was closed since is cash, what was opened since at what it was opened for.
+    if row["by_trade"]:
+        by_trade: Decimal = cash + row["valued"]
+        return by_trade
+    # Only the sum is known, after the fees that were paid by then: what filled since counts at its own price.
     at_mark: Decimal = row["marked"] + row["fees"] - row["later"]
     return at_mark
 

@@ -67,7 +67,12 @@ def _transition(data: Data) -> str:
 def _trade(data: Data) -> str:
     told = f", told by {data['agent']}" if data["agent"] else ""
     net = data.get("net_pnl")
-    return f"{data['trade_id']} {data['happened']}{'' if net is None else f', net ${net:,.2f}'}{told}"
+    result = "" if net is None else f", net {_dollars(net)}"
+    return f"{data['trade_id']} {data['happened']}{result}{told}"
+
+
+def _dollars(amount: float) -> str:
+    return f"{'-' if amount < 0 else ''}${abs(amount):,.2f}"
 
 
 def _checkpoint(data: Data) -> str:
@@ -91,7 +96,7 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "event": lambda data: f"{data['event_type']}: {data['description']}",
     "trade": _trade,
     "checkpoint": _checkpoint,
-    "sample": lambda data: f"net ${data['net_pnl']:,.2f}",
+    "sample": lambda data: f"net {_dollars(data['net_pnl'])}",
     "decision": _decision,
     "error": _error,
 }

@@ -30,17 +30,20 @@ def checked_risk(data: dict[str, Any]) -> dict[str, Any]:
 
 def _whole(model: type[BaseModel], data: dict[str, Any], where: str) -> dict[str, Any]:
     whole = parse(model, data, where).model_dump(mode="json")
-    _refuse_flags(data, whole, where)
+    _refuse_other_kinds(data, whole, where)
     return whole
 
 
-def _refuse_flags(given: dict[str, Any], whole: dict[str, Any], where: str) -> None:
-    """Refuse true for a number: it would be taken for 1, and a limit of 1 is not what anybody meant."""
+def _refuse_other_kinds(given: dict[str, Any], whole: dict[str, Any], where: str) -> None:
+    """Refuse true for a number, which would be taken for 1, and text for a number or for true."""
     for key, value in given.items():
         if isinstance(value, bool) and not isinstance(whole[key], bool):
             raise InvalidArgument(f"{where}.{key}", f"is {str(value).lower()}, and means a number", "Give the number.")
+        if isinstance(value, str) and isinstance(whole[key], int | float):
+            kind = "true or false" if isinstance(whole[key], bool) else "number"
+            raise InvalidArgument(f"{where}.{key}", f"is text, and means a {kind}", "Give it without quotes.")
         if isinstance(value, dict) and isinstance(whole[key], dict):
-            _refuse_flags(value, whole[key], f"{where}.{key}")
+            _refuse_other_kinds(value, whole[key], f"{where}.{key}")
 
 
 def checked_strategies(names: list[str], parameters: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:

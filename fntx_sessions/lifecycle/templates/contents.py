@@ -79,6 +79,7 @@ def problems(contents: TemplateContents, hosted: Collection[str]) -> list[Invali
     hosted: the agents this desk runs itself.
     """
     looks: tuple[Callable[[], object], ...] = (
+        lambda: _check_stepped(contents),
         lambda: check_agents(contents, hosted),
         lambda: _check_configurations(contents),
         lambda: _check_config(contents),
@@ -115,6 +116,12 @@ def check_agents(contents: TemplateContents, hosted: Collection[str]) -> None:
         if name not in _roster(contents):
             fix = "List it in required_agents or optional_agents too."
             raise InvalidArgument(f"remote_agents.{place}", f"{name!r} is no agent of the template", fix)
+
+
+def _check_stepped(contents: TemplateContents) -> None:
+    if not contents.required_agents:
+        fix = "Name the agents its sessions need, or begin with `--from` another template."
+        raise InvalidArgument("required_agents", "names no agent: its sessions would start, and nobody step them", fix)
 
 
 def _roster(contents: TemplateContents) -> list[str]:

@@ -16,13 +16,22 @@ def sections(overrides: dict[str, Any]) -> dict[str, Any]:
         if key in _SECTIONS:
             merge_into(sorted_out, {key: value})
         elif key in SessionConfig.model_fields:
+            _once(overrides, "config", key)
             merge_into(sorted_out, {"config": {key: value}})
         elif key in RiskParameters.model_fields:
+            _once(overrides, "risk_parameters", key)
             merge_into(sorted_out, {"risk_parameters": {key: value}})
         else:
             known = ", ".join(sorted([*_SECTIONS, *SessionConfig.model_fields, *RiskParameters.model_fields]))
             raise InvalidArgument(f"overrides.{key}", "is not a known key", f"Known: {known}.")
     return sorted_out
+
+
+def _once(overrides: dict[str, Any], section: str, key: str) -> None:
+    said = overrides.get(section)
+    if isinstance(said, dict) and key in said:
+        problem = f"is said a second time, in {section}"
+        raise InvalidArgument(f"overrides.{key}", problem, "Say it in one place.")
 
 
 def merge_into(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
