@@ -146,12 +146,16 @@ class Settings(BaseSettings):
     agent_slow_s: float = Field(default=60.0, gt=0)
     agent_reports_max_per_s: int = Field(default=50, ge=1)
     agent_records_max: int = Field(default=10_000, ge=1)
+    # A batch of an `AgentClient` fits.
+    agent_records_max_bytes: int = Field(default=16_000_000, ge=4_000_000)
     agent_record_max_bytes: int = Field(default=65_536, ge=256)
     agent_unsent_max_bytes: int = Field(default=32_000_000, ge=1024)
     agent_clock_skew_s: float = Field(default=5.0, ge=0)
     intake_batch: int = Field(default=1000, ge=1)
     intake_sweep_s: float = Field(default=5.0, gt=0)
     hosted_memory_max_bytes: int = Field(default=512_000_000, ge=1_000_000)
+    hosted_events_max: int = Field(default=500, ge=1)
+    hosted_events_max_bytes: int = Field(default=250_000, ge=1024)
 
     # People in the loop.
     approvals_per_sweep: int = Field(default=500, ge=1)
@@ -163,6 +167,7 @@ class Settings(BaseSettings):
     memory_batch: int = Field(default=200, ge=1)
     memory_sweep_s: float = Field(default=5.0, gt=0, le=10)
     memory_timeout_s: float = Field(default=5.0, gt=0, le=5)
+    memory_question_s: float = Field(default=1.0, gt=0, le=5)
     memory_retry_s: float = Field(default=5.0, gt=0)
     memory_content_max_bytes: int = Field(default=65_536, ge=256, le=200_000)
     memory_context_entries: int = Field(default=1000, ge=10)
@@ -282,6 +287,16 @@ class Settings(BaseSettings):
     def hosted_hung_s(self) -> float:
         """Seconds after which a hosted agent's step hangs: well before its process is killed, so that it is seen."""
         return min(self.agent_hung_s, self.step_time_limit_s / 3)
+
+    @property
+    def step_soft_limit_s(self) -> int:
+        """Seconds after which a sweep of steps is told to end."""
+        return max(1, self.step_time_limit_s * 2 // 3)
+
+    @property
+    def step_begin_s(self) -> float:
+        """Seconds after which a sweep begins no further step: whatever does not hang ends before the soft limit."""
+        return max(0.0, self.step_soft_limit_s - self.hosted_hung_s)
 
     @property
     def step_claim_s(self) -> int:

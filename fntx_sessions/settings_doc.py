@@ -137,6 +137,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "agent_reports_max_per_s": "reports of one agent a second; more are refused",
         "agent_records_max": "trades, decisions and errors of a session that may wait for Postgres; then reports that "
         "bring more are refused, to be sent again",
+        "agent_records_max_bytes": "the same in bytes",
         "agent_record_max_bytes": "largest trade, decision or error",
         "agent_unsent_max_bytes": "what an `AgentClient` keeps at most while it cannot reach Redis; then its reports "
         "are refused",
@@ -144,6 +145,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "intake_batch": "records one step of an intake sweep takes of a session",
         "intake_sweep_s": "longest time one intake sweep goes on while more waits",
         "hosted_memory_max_bytes": "memory that one step of a hosted agent may take; more counts as a failure of it",
+        "hosted_events_max": "events a hosted agent may tell in one step; more count as a failure of it",
+        "hosted_events_max_bytes": "the same of their data, as JSON",
     },
     "People in the loop": {
         "approvals_per_sweep": "expired approvals one sweep closes at a time",
@@ -155,7 +158,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "memory_batch": "sessions one step of a memory sweep claims",
         "memory_sweep_s": "longest time one memory sweep goes on while more is due",
         "memory_timeout_s": "longest wait for one call of a memory system of another package",
-        "memory_retry_s": "pause before a memory system that failed is tried again; doubles up to 64 times this",
+        "memory_question_s": "the same for a search or a list",
+        "memory_retry_s": "pause before a memory system that failed is tried again; doubles up to 64 times this; questions are refused that long",
         "memory_content_max_bytes": "largest slice, and largest context",
         "memory_context_entries": "contexts kept for each agent",
         "memory_keep_s": "how long a slice that names no expiry is kept",

@@ -3,18 +3,47 @@
 Amounts are dollars. As kept, `agent_reports` has the columns that measures are made of, and all of it sealed.
 """
 
+import re
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from fntx_sessions.schemas import Model, Money, Severity
 from fntx_sessions.values import Moment, Number
 
 _Id = Annotated[str, Field(min_length=1, max_length=200)]
 _Text = Annotated[str, Field(max_length=10_000)]
-_Amount = Annotated[Money, Field(gt=-(10**12), lt=10**12)]
+# Text is an amount as people write it: none that Decimal alone reads, and no exponent that no column holds.
+_AMOUNT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,20})?")
+# What is nested deeper, neither the library that writes it nor the one that reads it gets through.
+_DEEPEST = 100
+
+
+def _an_amount(value: Any) -> Any:
+    if isinstance(value, bool | bytes) or (isinstance(value, str) and not _AMOUNT.fullmatch(value)):
+        msg = "should be a number"
+        raise ValueError(msg)
+    return value
+
+
+def _shallow(value: Any) -> Any:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            below
+            for one in level
+            if isinstance(one, dict | list | tuple)
+            for below in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return value
+    msg = f"is nested more than {_DEEPEST} deep"
+    raise ValueError(msg)
+
+
+_Amount = Annotated[Money, BeforeValidator(_an_amount), Field(gt=-(10**12), lt=10**12)]
 
 
 class TradeTold(Model):
@@ -30,7 +59,7 @@ class TradeTold(Model):
     gross_pnl: _Amount | None = None
     fees: Annotated[_Amount, Field(ge=0)] = Decimal(0)
     slippage: _Amount = Decimal(0)
-    legs: list[dict[str, Any]] = Field(default_factory=list, max_length=20)
+    legs: Annotated[list[dict[str, Any]], BeforeValidator(_shallow)] = Field(default_factory=list, max_length=20)
     note: _Text = ""
 
     @model_validator(mode="after")
@@ -56,7 +85,7 @@ class DecisionTold(Model):
     timestamp: Moment
     what: _Text
     latency_ms: Annotated[Number, Field(ge=0, le=86_400_000)] | None = None
-    data: dict[str, Any] = Field(default_factory=dict)
+    data: Annotated[dict[str, Any], BeforeValidator(_shallow)] = Field(default_factory=dict)
 
 
 class ErrorTold(Model):

@@ -8,51 +8,33 @@ else deleted was committed before that.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
 import orjson
-from hiredis import pack_command
+import structlog
+from pydantic_core import PydanticSerializationError
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from fntx_sessions.agents.told import MODELS, Told, TradeTold
 from fntx_sessions.automation.intake_rows import Door, Key, Refused, Taken, forget_doors, read_doors, read_known, write
+from fntx_sessions.automation.intake_stream import Entry, delete, read, waiting
+from fntx_sessions.automation.intake_watch import tell_waiting
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.exceptions import InvalidArgument, Shredded
+from fntx_sessions.exceptions import InvalidArgument, Rejected, Shredded
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.parsing import parse
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.payloads import EVENT, Payloads
-from fntx_sessions.state.redis_client import ask_many, key
 from fntx_sessions.testing import failpoint
 
 _FIX = "Tell it under another id."
-_LONGEST_EPOCH = 19
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of a session's stream of records."""
-
-    session_id: UUID
-    entry_id: str
-    agent: str
-    epoch: int
-    kind: str
-    report_id: str
-    data: bytes
-
-    @property
-    def key(self) -> Key:
-        """Under which name it was told."""
-        return self.session_id, self.agent, self.kind, self.report_id
-
-    @property
-    def at(self) -> datetime:
-        """When it came in, by the clock of Redis."""
-        return datetime.fromtimestamp(int(self.entry_id.partition("-")[0]) / 1000, UTC)
+# What contents can end a portion with. Not a store out of reach, a key that does not open, the time that is up.
+_FAULTS = (Rejected, DBAPIError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -63,24 +45,38 @@ class Intake:
     refused: list[Refused] = field(default_factory=list)
     repeated: int = 0
 
+    def add(self, other: "Intake") -> None:
+        """Count what became of more entries."""
+        self.taken |= other.taken
+        self.refused += other.refused
+        self.repeated += other.repeated
+
 
 def take_in(desk: Desk) -> dict[str, int]:
     """Take in what waits, until nothing does or `intake_sweep_s` is over; return counts. Raises Unavailable.
 
-    A session that floods delays no other: each has its share of a batch.
+    A session that floods delays no other: each has its share of a batch. What waits for too long, for whatever reason,
+    becomes an alert.
     """
+    doors = read_doors(desk.engine)
+    try:
+        return _take_in(desk, doors)
+    finally:
+        tell_waiting(desk, doors)
+
+
+def _take_in(desk: Desk, doors: Sequence[Door]) -> dict[str, int]:
     counts = {"taken": 0, "refused": 0, "repeated": 0}
     until = time.monotonic() + desk.settings.intake_sweep_s
-    doors = read_doors(desk.engine)
     _shut(desk, doors)
-    waiting = _waiting(desk, doors)
-    quiet = [door.session_id for door in doors if (door.shut or door.closed) and door not in waiting]
+    left = waiting(desk, doors)
+    quiet = [door.session_id for door in doors if (door.shut or door.closed) and door not in left]
     if quiet:
         forget_doors(desk.engine, quiet)
-    while waiting:
-        for name, count in _round(desk, list(waiting)).items():
+    while left:
+        for name, count in _round(desk, list(left)).items():
             counts[name] += count
-        waiting = _waiting(desk, list(waiting)) if time.monotonic() < until else {}
+        left = waiting(desk, list(left)) if time.monotonic() < until else {}
     return counts
 
 
@@ -92,12 +88,6 @@ def _shut(desk: Desk, doors: Sequence[Door]) -> None:
             live.drop(door.session_id)
 
 
-def _waiting(desk: Desk, doors: Sequence[Door]) -> dict[Door, int]:
-    """Return the sessions that have entries, and how many."""
-    lengths = _ask(desk, [("XLEN", key(door.session_id, "records")) for door in doors])
-    return {door: int(length) for door, length in zip(doors, lengths, strict=True) if length}
-
-
 def _round(desk: Desk, doors: Sequence[Door]) -> dict[str, int]:
     """Take in one share of each session."""
     share = max(1, desk.settings.intake_batch // len(doors))
@@ -105,40 +95,46 @@ def _round(desk: Desk, doors: Sequence[Door]) -> dict[str, int]:
     together = max(1, desk.settings.intake_batch // share)
     for first in range(0, len(doors), together):
         portion = {door.session_id: door for door in doors[first : first + together]}
-        entries = _read(desk, list(portion), share)
+        entries = read(desk, list(portion), share)
         done = _commit(desk, portion, entries)
         failpoint("intake.committed")
-        _delete(desk, entries)
+        delete(desk, entries)
         counts["taken"] += len(done.taken)
         counts["refused"] += len(done.refused)
         counts["repeated"] += done.repeated
     return counts
 
 
-def _read(desk: Desk, session_ids: Sequence[UUID], share: int) -> list[Entry]:
-    asked = [("XRANGE", key(one, "records"), "-", "+", "COUNT", str(share)) for one in session_ids]
-    answers = _ask(desk, asked)
-    return [
-        _entry(one, entry_id, fields)
-        for one, found in zip(session_ids, answers, strict=True)
-        for entry_id, fields in found
-    ]
-
-
-def _entry(session_id: UUID, entry_id: bytes, fields: Sequence[bytes]) -> Entry:
-    # Whoever writes past the report script may write anything: it is refused as what it is.
-    said = dict(zip(fields[::2], fields[1::2], strict=False))
-    agent, kind, report_id = (_text(said.get(name, b"")) for name in (b"agent", b"kind", b"id"))
-    epoch = said.get(b"epoch", b"")
-    number = int(epoch) if epoch.isdigit() and len(epoch) < _LONGEST_EPOCH else 0
-    return Entry(session_id, entry_id.decode(), agent, number, kind, report_id, said.get(b"data", b""))
-
-
-def _text(said: bytes) -> str:
-    return said.decode(errors="replace").replace("\x00", "\ufffd")[:200]
-
-
 def _commit(desk: Desk, doors: Mapping[UUID, Door], entries: Sequence[Entry]) -> Intake:
+    """Store a portion; where one entry would keep all of it out, each for itself, and that one is refused."""
+    try:
+        return _together(desk, doors, entries)
+    except Shredded:
+        raise
+    except _FAULTS:
+        _log.exception("intake_one_by_one", entries=len(entries))
+    done = Intake()
+    for entry in entries:
+        done.add(_alone(desk, doors, entry))
+    return done
+
+
+def _alone(desk: Desk, doors: Mapping[UUID, Door], entry: Entry) -> Intake:
+    try:
+        return _together(desk, doors, [entry])
+    except Shredded:
+        raise
+    except _FAULTS as error:
+        # Told by its name: its words may be what cannot be stored.
+        _log.exception("record_not_kept", session_id=str(entry.session_id), entry_id=entry.entry_id)
+        problem = f"cannot be kept ({type(error).__name__})"
+    refused = _refused(entry, InvalidArgument(entry.kind or "record", problem, "Tell it in plain values."))
+    with transaction(desk.engine) as connection:
+        write(connection, Payloads(desk.engine), [], [refused])
+    return Intake(refused=[refused])
+
+
+def _together(desk: Desk, doors: Mapping[UUID, Door], entries: Sequence[Entry]) -> Intake:
     """Store a portion; what is told for a session that was shredded meanwhile goes the way of all of it."""
     left = list(entries)
     while True:
@@ -194,7 +190,10 @@ def _parsed(entry: Entry, settings: Settings, door: Door) -> tuple[Told, dict[st
         raise InvalidArgument("kind", f"{entry.kind!r} is none", f"Known are {', '.join(MODELS)}.")
     model, id_field = MODELS[entry.kind]
     try:
-        told = parse(model, orjson.loads(entry.data))
+        said = orjson.loads(entry.data)
+        if not isinstance(said, dict):
+            raise InvalidArgument(entry.kind, "is no object", f"Tell it as {model.__name__}.")
+        told = parse(model, said)
     except (orjson.JSONDecodeError, OverflowError, RecursionError) as error:
         problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidArgument(entry.kind, problem, "Tell it as UTF-8 JSON of finite numbers.") from None
@@ -203,7 +202,15 @@ def _parsed(entry: Entry, settings: Settings, door: Door) -> tuple[Told, dict[st
             id_field, f"is not {entry.report_id!r}, under which it was sent", "Send it under its own."
         )
     _refuse_future(entry, told, settings, door)
-    return told, orjson.loads(told.model_dump_json())
+    return told, _body(entry, told)
+
+
+def _body(entry: Entry, told: Told) -> dict[str, Any]:
+    try:
+        body: dict[str, Any] = orjson.loads(told.model_dump_json())
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        raise InvalidArgument(entry.kind, f"is no JSON: {type(error).__name__}", "Tell it in plain values.") from None
+    return body
 
 
 def _refuse_future(entry: Entry, told: Told, settings: Settings, door: Door) -> None:
@@ -231,21 +238,7 @@ def _closes(entry: Entry, told: Told, body: Mapping[str, Any], before: Mapping[s
 
 def _refused(entry: Entry, error: InvalidArgument) -> Refused:
     facts = {"kind": entry.kind, "report_id": entry.report_id, "error": error.to_dict(), "bytes": len(entry.data)}
-    why = f"a {entry.kind or 'record'} of {entry.agent} was refused: {error}"[:2000]
+    kind = entry.kind or "record"
+    why = f"{'an' if kind == 'error' else 'a'} {kind} of {entry.agent} was refused: {error}"[:2000]
     event_id = uuid5(entry.session_id, f"record_refused/{entry.entry_id}")
     return Refused(event_id, entry.session_id, entry.at, entry.agent, why, facts)
-
-
-def _delete(desk: Desk, entries: Sequence[Entry]) -> None:
-    found: dict[UUID, list[str]] = {}
-    for entry in entries:
-        found.setdefault(entry.session_id, []).append(entry.entry_id)
-    _ask(desk, [("XDEL", key(session_id, "records"), *ids) for session_id, ids in found.items()])
-
-
-def _ask(desk: Desk, commands: Sequence[tuple[str, ...]]) -> list[Any]:
-    answers = ask_many(desk.redis, [pack_command(command) for command in commands])  # type: ignore[arg-type]  # its stub
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    return answers

@@ -190,7 +190,7 @@ def _give_up(desk: Desk, actor: Actor, lost: dict[str, Any], reason: str) -> Non
 
 def give_up(desk: Desk, actor: Actor, session_id: UUID, problem: str) -> Outcome:
     """End automatic recovery of a session: SUSPENDED, a new epoch, a person called; refuses a recovery that waits."""
-    what = f"{problem}. Recover it by hand: `fntx recover {session_id}`"
+    what = f"{problem.rstrip('.')}. Recover it by hand: `fntx recover {session_id}`"
     outcome = machine.run(desk.engine, Ask(Trigger.SUSPEND, session_id, actor, problem), commands.give_up(what))
     execute.follow_up(desk, outcome)
     return outcome

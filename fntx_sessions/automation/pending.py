@@ -15,6 +15,7 @@ from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.exceptions import FntxError, IntegrityError, PreconditionFailed, Retryable
 from fntx_sessions.lifecycle import commands, execute, machine
 from fntx_sessions.lifecycle.arguments import FinalizeArguments
+from fntx_sessions.lifecycle.beforehand import unkeepable
 from fntx_sessions.lifecycle.change import Ask
 from fntx_sessions.lifecycle.elsewhere import NOTED, Elsewhere, read_elsewhere
 from fntx_sessions.lifecycle.execute import Desk
@@ -134,7 +135,9 @@ def _finish_start(desk: Desk, row: dict[str, Any]) -> str:
     if row["agents_missing"] and row["now"] < datetime.fromisoformat(row["pending"]["deadline"]):
         return "waiting"
     forks.recall(*desk.parts(), row["session_id"])
-    outcome = machine.run(desk.engine, _asked(Payloads(desk.engine), row), commands.start, finishing=True)
+    unkept = unkeepable(desk.redis, desk.settings, row["session_id"])
+    decision = commands.refuse(unkept) if unkept else commands.start
+    outcome = machine.run(desk.engine, _asked(Payloads(desk.engine), row), decision, finishing=True)
     execute.follow_up(desk, outcome)
     return f"start_{outcome.state}"
 

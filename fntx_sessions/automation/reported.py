@@ -17,6 +17,7 @@ from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.schemas import Position, TradingState
 from fntx_sessions.state.parts import TRADING
 from fntx_sessions.state.redis_client import key, redis_errors
+from fntx_sessions.state.vitals import moment_ms
 from fntx_sessions.trading.orders import SHARES_PER_CONTRACT
 
 _FIX = "Report what the broker says, as TradingState."
@@ -102,7 +103,8 @@ def _beat_age(beats: Mapping[str, bytes | None], now: datetime, skew_s: float) -
 
     beats: each remote agent's, in ms since 1970, as Redis holds it.
     """
-    known = {name: int(beat) for name, beat in beats.items() if beat and beat.isdigit()}
+    said = ((name, moment_ms(beat or b"")) for name, beat in beats.items())
+    known = {name: at for name, at in said if at is not None}
     if not known:
         return None
     newest = max((known[name] for name in _REPORTERS if name in known), default=max(known.values()))

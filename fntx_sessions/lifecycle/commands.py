@@ -27,6 +27,7 @@ from fntx_sessions.lifecycle.decisions.recovery import (
     call_for_recovery,
     finish_recovery,
     give_up,
+    leave_as_it_was,
     rehome,
 )
 from fntx_sessions.lifecycle.decisions.shredding import shred
@@ -49,6 +50,7 @@ __all__ = [
     "finalize",
     "finish_recovery",
     "give_up",
+    "leave_as_it_was",
     "mark_waiting",
     "note_elsewhere",
     "order",

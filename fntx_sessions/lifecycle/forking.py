@@ -14,6 +14,7 @@ from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import IntegrityError, NotFound, PreconditionFailed, Shredded
 from fntx_sessions.lifecycle import commands, creation, machine, templates
 from fntx_sessions.lifecycle.arguments import ForkArguments
+from fntx_sessions.lifecycle.beforehand import unkeepable
 from fntx_sessions.lifecycle.carrying import carry_loss
 from fntx_sessions.lifecycle.change import Ask, Outcome, Row
 from fntx_sessions.lifecycle.feeds import check_feed
@@ -68,13 +69,19 @@ def fork(engine: Engine, redis: Redis, settings: Settings, ask: Ask, arguments: 
 
 
 def start(engine: Engine, redis: Redis, settings: Settings, ask: Ask) -> Outcome:
-    """Do start_session; a fork's memory is put into the live state first. Refused where it cannot be read."""
+    """Do start_session; a fork's memory is put into the live state first.
+
+    Refused where that cannot be read, or where its agents reported what cannot be kept.
+    """
     try:
         forks.recall(engine, redis, settings, ask.session_id)
     except (IntegrityError, Shredded) as error:
         condition, fix = "the memory it was forked with can be read", "Stop it and fork again."
         refusal = PreconditionFailed(str(ask.session_id), ask.trigger.value, condition, str(error), fix)
         return machine.run(engine, ask, commands.refuse(refusal))
+    unkept = unkeepable(redis, settings, ask.session_id)
+    if unkept is not None:
+        return machine.run(engine, ask, commands.refuse(unkept))
     return machine.run(engine, ask, commands.start, relaying=True)
 
 

@@ -18,6 +18,7 @@ import redis
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.redis_client import key
 from fntx_sessions.state.scripts import Call, Script, Value
+from fntx_sessions.state.vitals import moment_ms
 
 # A larger part is not answered to who joins: it is read from the live hash.
 OWN_PART_BYTES = 200_000
@@ -37,10 +38,10 @@ class Refusal(StrEnum):
     NOT_JOINED = "not_joined"  # no ticket stands for the agent: it never joined here, it left, or Redis forgot
     SUPERSEDED = "superseded"  # it joined again, elsewhere
     NOT_YOURS = "not_yours"  # a part that somebody else reports; detail names both
-    TOO_LARGE = "too_large"  # a part or a record; detail: its bytes and the limit
+    TOO_LARGE = "too_large"  # a part, a record or its records together; detail: its bytes and the limit
     TOO_MANY = "too_many"  # reports this second; detail: the limit
-    BACKLOG = "backlog"  # records wait for Postgres; detail: how many may
-    MALFORMED = "malformed"  # the arguments of the script are no report
+    BACKLOG = "backlog"  # records wait for Postgres; detail: how many, or how many bytes of them, may
+    MALFORMED = "malformed"  # the arguments of the script are no report: no such part, no id of an entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ def limits(settings: Settings) -> dict[str, int]:
         "record_bytes": settings.agent_record_max_bytes,
         "reports_per_s": settings.agent_reports_max_per_s,
         "records": settings.agent_records_max,
+        "records_bytes": settings.agent_records_max_bytes,
     }
 
 
@@ -113,12 +115,17 @@ def close_door(client: redis.Redis, session_id: UUID, agent: str) -> None:
     _LEAVE.run(client, key(session_id, "live"), agent)
 
 
-def look(client: redis.Redis, asked: Sequence[tuple[UUID, Sequence[str]]]) -> list[dict[str, Seen]]:
-    """Return, for each session and its agents, how they do at their doors; one round trip. Raises Unavailable."""
+def look(client: redis.Redis, asked: Sequence[tuple[UUID, Sequence[str]]]) -> list[dict[str, Seen] | None]:
+    """Return, for each session and its agents, how they do at their doors; one round trip. Raises Unavailable.
+
+    None: what lies in Redis for that session cannot be read.
+    """
     calls: list[Call] = [(_live_and_inbox(session_id), [*_REASONS_SAID, *agents]) for session_id, agents in asked]
-    answers = _LOOK.run_many(client, calls) if calls else []
+    answers = _LOOK.run_many(client, calls, apart=True) if calls else []
     return [
-        dict(zip(agents, (_seen(answer[0], said) for said in answer[1:]), strict=True))
+        None
+        if isinstance(answer, Exception)
+        else dict(zip(agents, (_seen(answer[0], said) for said in answer[1:]), strict=True))
         for (_, agents), answer in zip(asked, answers, strict=True)
     ]
 
@@ -133,12 +140,14 @@ def _live_and_inbox(session_id: UUID) -> tuple[str, str]:
 
 def _seen(now_ms: int, said: Sequence[bytes]) -> Seen:
     joined, position, behind, first_ms, refused_at, beat, *counts = said
-    at, _, why = refused_at.partition(b"/")
-    refused = {reason.value: int(count) for reason, count in zip(_REASONS, counts, strict=True) if count}
-    ages = (_age(now_ms, moment) for moment in (first_ms, at, beat))
+    when, _, why = refused_at.partition(b"/")
+    refused = {reason.value: int(count) for reason, count in zip(_REASONS, counts, strict=True) if count.isdigit()}
+    ages = (_age(now_ms, moment) for moment in (first_ms, when, beat))
     waiting_s, refused_s, beat_s = ages
-    return Seen(bool(joined), position.decode(), int(behind), waiting_s, refused, refused_s, why.decode(), beat_s)
+    at, why_said = position.decode(errors="replace"), why.decode(errors="replace")
+    return Seen(bool(joined), at, int(behind), waiting_s, refused, refused_s, why_said, beat_s)
 
 
 def _age(now_ms: int, moment: bytes) -> float | None:
-    return round(max(0, now_ms - int(moment)) / 1000, 1) if moment.isdigit() else None
+    at = moment_ms(moment)
+    return None if at is None else round(max(0, now_ms - at) / 1000, 3)

@@ -13,7 +13,9 @@ for i = reasons + 2, #ARGV do
   local found = redis.call('HMGET', live, unpack(fields))
   local behind, since = 0, ''
   if newest and newest[1] ~= found[2] then
-    local after = redis.call('XRANGE', inbox, '(' .. (found[2] or '0-0'), '+')
+    local after = redis.pcall('XRANGE', inbox, '(' .. (found[2] or '0-0'), '+')
+    -- Whoever acknowledged what is no id of an entry has acknowledged nothing.
+    if after.err then after = redis.call('XRANGE', inbox, '-', '+') end
     behind = #after
     local entry = after[1] and after[1][2] or {}
     for n = 1, #entry, 2 do if entry[n] == 'at' then since = entry[n + 1] end end

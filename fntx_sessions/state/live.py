@@ -29,6 +29,7 @@ NO_FENCE = "missing"
 _HMGET = b"*5\r\n$5\r\nHMGET\r\n$%d\r\n%b\r\n$5\r\nepoch\r\n$8\r\nrevision\r\n$4\r\nsize\r\n"
 _HGETALL = b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b\r\n"
 _UNREADABLE = -1
+_LONGEST_NUMBER = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ def _cut(
             continue
         if kind in ("part", "mark"):
             named[kind][name] = value
-        elif value.isdigit():
+        elif value.isdigit() and len(value) < _LONGEST_NUMBER:
             named[kind][name] = int(value)
     return LiveCut(
         session_id,

@@ -3,7 +3,7 @@
 -- (ms, '': none), when its part last changed (ms, '': never), the part's bytes, and the part itself or ''.
 local key, most = KEYS[1], tonumber(ARGV[1])
 local time = redis.call('TIME')
-local answer = {time[1] * 1000 + math.floor(time[2] / 1000), tonumber(redis.call('HGET', key, 'epoch') or -1)}
+local answer = {time[1] * 1000 + math.floor(time[2] / 1000), tonumber(redis.call('HGET', key, 'epoch') or -1) or -1}
 for i = 2, #ARGV do
   local part = 'part:agent/' .. ARGV[i]
   local found = redis.call('HMGET', key, 'beat:' .. ARGV[i], 'mark:agent/' .. ARGV[i])

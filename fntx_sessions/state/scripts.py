@@ -9,6 +9,7 @@ import redis
 from hiredis import pack_command
 from redis.exceptions import NoScriptError
 
+from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.state.redis_client import ask_many, redis_errors, translate
 
 Value = str | bytes | int
@@ -33,8 +34,12 @@ class Script:
             except NoScriptError:
                 return client.eval(self.text, len(named), *named, *values)
 
-    def run_many(self, client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
-        """Run every (keys, values) in one pipeline and return the answers in order; raises Unavailable."""
+    def run_many(self, client: redis.Redis, calls: Sequence[Call], *, apart: bool = False) -> list[Any]:
+        """Run every (keys, values) in one pipeline and return the answers in order; raises Unavailable.
+
+        apart: a call that fails by what it finds, as it does not where its keys are what the desk writes, answers its
+        error in its place and hides no other.
+        """
         answers = self._pipeline(client, calls)
         if any(isinstance(answer, NoScriptError) for answer in answers):
             # All or none were refused: a server forgets scripts only as a whole, on a restart or a flush.
@@ -43,7 +48,9 @@ class Script:
             answers = self._pipeline(client, calls)
         for answer in answers:
             if isinstance(answer, redis.RedisError):
-                raise translate(answer) from answer
+                translated = translate(answer)
+                if not apart or isinstance(translated, Unavailable):
+                    raise translated from answer
         return answers
 
     def _pipeline(self, client: redis.Redis, calls: Sequence[Call]) -> list[Any]:

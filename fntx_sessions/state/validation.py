@@ -57,8 +57,9 @@ class Findings:
 def validate_state(engine: Engine, client: redis.Redis, settings: Settings, session_id: UUID) -> dict[str, Any]:
     """Return ``{"valid": bool, "errors": [{path, problem}], "warnings": [...]}``, session_id beside them.
 
-    Paths are `agent/RiskManagerAgent/internal_state/legs/0`, `market/spy_price`, `save`, `epoch`. A session that never
-    started or is closed has no live state to judge. Raises NotFound and Unavailable.
+    Paths are `agent/RiskManagerAgent/internal_state/legs/0`, `market/spy_price`, `save`, `epoch`. Of a session that
+    never started only what its agents have reported is judged, of a closed one nothing that is live. Raises NotFound
+    and Unavailable.
     """
     with transaction(engine) as connection:
         row = connection.execute(_READ, {"session_id": session_id}).mappings().one_or_none()
@@ -66,13 +67,21 @@ def validate_state(engine: Engine, client: redis.Redis, settings: Settings, sess
         raise NotFound("session", str(session_id), "List sessions with `fntx ls`.")
     findings = Findings(session_id)
     _check_save(engine, client, settings, dict(row), findings)
-    if row["epoch"] and row["status"] != SessionStatus.CLOSED:
+    if row["status"] != SessionStatus.CLOSED:
         cut = LiveState(client, settings).read([session_id])[0]
-        if cut is None:
-            findings.wrong("live", "Redis holds no live state of it; `fntx recover` puts the last save back")
-        else:
-            _check_live(engine, settings, dict(row), cut, findings)
+        _check_cut(engine, settings, dict(row), cut, findings)
     return findings.answer()
+
+
+def _check_cut(
+    engine: Engine, settings: Settings, row: dict[str, Any], cut: LiveCut | None, findings: Findings
+) -> None:
+    if cut is not None:
+        _check_parts(settings, cut, findings)
+    if row["epoch"] and cut is None:
+        findings.wrong("live", "Redis holds no live state of it; `fntx recover` puts the last save back")
+    elif row["epoch"] and cut is not None:
+        _check_live(engine, settings, row, cut, findings)
 
 
 def _check_save(
@@ -95,9 +104,12 @@ def _check_save(
         _check_part(settings, f"save/{name}", name, data, findings)
 
 
-def _check_live(engine: Engine, settings: Settings, row: dict[str, Any], cut: LiveCut, findings: Findings) -> None:
+def _check_parts(settings: Settings, cut: LiveCut, findings: Findings) -> None:
     for name, data in sorted(cut.parts.items()):
         _check_part(settings, name, name, data, findings)
+
+
+def _check_live(engine: Engine, settings: Settings, row: dict[str, Any], cut: LiveCut, findings: Findings) -> None:
     _check_fence(row, cut, findings)
     _check_agents(settings, row, cut, findings)
     _check_money(engine, row, cut, findings)

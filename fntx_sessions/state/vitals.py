@@ -13,6 +13,8 @@ from fntx_sessions.state.scripts import Call, Script
 
 _VITALS = Script("live_vitals.lua")
 _FIELDS = 4  # a beat, a move, a size and a part for each agent
+# Milliseconds that a moment may have: more, and whoever wrote it wrote past the desk's scripts.
+_LONGEST_MOMENT = 18
 # A part that is larger is not read for the few words an agent says of itself.
 _READ_BYTES = 65_536
 
@@ -41,11 +43,22 @@ class Vitals:
     memory_mb: float | None = None
 
 
-def read_vitals(client: redis.Redis, asked: Sequence[tuple[UUID, Sequence[str]]]) -> list[dict[str, Vitals]]:
-    """Return, for each session and its agents, how they do, in one round trip; raises Unavailable."""
+def read_vitals(client: redis.Redis, asked: Sequence[tuple[UUID, Sequence[str]]]) -> list[dict[str, Vitals] | None]:
+    """Return, for each session and its agents, how they do, in one round trip; raises Unavailable.
+
+    None: what lies in Redis for that session cannot be read.
+    """
     calls: list[Call] = [(key(session_id, "live"), [_READ_BYTES, *agents]) for session_id, agents in asked]
-    answers = _VITALS.run_many(client, calls) if calls else []
-    return [_vitals(agents, answer) for (_, agents), answer in zip(asked, answers, strict=True)]
+    answers = _VITALS.run_many(client, calls, apart=True) if calls else []
+    return [
+        None if isinstance(answer, Exception) else _vitals(agents, answer)
+        for (_, agents), answer in zip(asked, answers, strict=True)
+    ]
+
+
+def moment_ms(said: bytes) -> int | None:
+    """Return a moment of the live hash in ms; None where there is none, or something that is none."""
+    return int(said) if said.isdigit() and len(said) <= _LONGEST_MOMENT else None
 
 
 def _vitals(agents: Sequence[str], answer: list[Any]) -> dict[str, Vitals]:
@@ -65,7 +78,8 @@ def _one(now_ms: int, beat: bytes, moved: bytes, size: int, part: bytes) -> Vita
 
 
 def _since(now_ms: int, at_ms: bytes) -> float | None:
-    return max(0.0, (now_ms - int(at_ms)) / 1000) if at_ms.isdigit() else None
+    at = moment_ms(at_ms)
+    return None if at is None else max(0.0, (now_ms - at) / 1000)
 
 
 def _said(part: bytes) -> _Said | None:

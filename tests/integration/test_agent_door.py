@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from fntx_sessions.agents import joining
 from fntx_sessions.agents.joining import AgentArguments, JoinArguments
+from fntx_sessions.agents.roster import RosterArguments, list_agents
 from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound, PreconditionFailed
 from fntx_sessions.lifecycle import execute, machine
 from fntx_sessions.lifecycle.arguments import ForkArguments
@@ -20,6 +21,7 @@ from fntx_sessions.security.actor import Actor
 from fntx_sessions.state.agent_doors import AGENT_REPORT, Refusal
 from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.redis_client import key
+from fntx_sessions.state.validation import validate_state
 
 
 @pytest.fixture
@@ -267,6 +269,43 @@ def test_records_wait_up_to_a_limit(hosting):
     assert report(few, told[PLANNER], own())[0] == 1
 
 
+def test_records_wait_up_to_so_many_bytes(hosting):
+    """Together beyond it a report is too large; beyond it with those that wait it is to be sent again."""
+    session_id, told = started(hosting, PLANNER)
+    hosting.desk.redis.hset(key(session_id, "live"), "cap:records_bytes", 1000)
+    large = ("decision", "d1", b"x" * 400)
+    assert refused(report(hosting, told[PLANNER], None, (large, large, large)))[0] is Refusal.TOO_LARGE
+    assert report(hosting, told[PLANNER], None, (large, large))[3] == 2
+    assert refused(report(hosting, told[PLANNER], None, (large,))) == (Refusal.BACKLOG, "1000 bytes of")
+    oldest = hosting.desk.redis.xrange(told[PLANNER]["keys"]["records"])[0][0]
+    hosting.desk.redis.xdel(told[PLANNER]["keys"]["records"], oldest)
+    assert report(hosting, told[PLANNER], None, (large,))[3] == 1
+    assert refused(report(hosting, told[PLANNER], None, (large,)))[0] is Refusal.BACKLOG
+    hosting.desk.redis.delete(told[PLANNER]["keys"]["records"])
+    assert report(hosting, told[PLANNER], None, (large, large))[3] == 2
+
+
+def test_what_cannot_be_kept_is_seen_before_the_start_and_refuses_it(hosting):
+    """A part that is no UTF-8, reported while INITIALIZING: `fntx validate` and the start name it; then mended."""
+    session_id = invited(hosting, PLANNER, EXECUTOR)
+    told = joined(hosting, session_id)
+    assert validate_state(*hosting.desk.parts(), session_id)["valid"]
+    assert report(hosting, told, {f"agent/{PLANNER}": b"\xff"})[0] == 1
+    [found] = validate_state(*hosting.desk.parts(), session_id)["errors"]
+    assert found["path"] == f"agent/{PLANNER}"
+    with pytest.raises(PreconditionFailed, match=f"agent/{PLANNER}"):
+        hosting.ask(T.START, session_id).raise_for_refusal()
+    report(hosting, told, own(n=1))
+    waiting = uuid4()
+    assert hosting.ask(T.START, session_id, command_id=waiting).state == "pending"
+    report(hosting, told, {f"agent/{PLANNER}": b"{}"})
+    joined(hosting, session_id, EXECUTOR)
+    assert "can be kept" in str(machine.stored_outcome(hosting.desk.engine, waiting).error)
+    assert hosting.row(session_id)["pending"] is None
+    report(hosting, told, own(n=2))
+    assert hosting.do(T.START, session_id).status == S.ACTIVE
+
+
 @pytest.mark.parametrize(
     "tail",
     [
@@ -276,6 +315,7 @@ def test_records_wait_up_to_a_limit(hosting):
         ["nan"],
         [9],
         [1, "agent/TheirPlanner"],
+        [1, "foo", "{}"],
         [0, "trade"],
         [0, "order", "1", "{}"],
         [0, "trade", "", "{}"],
@@ -297,8 +337,15 @@ def test_an_acknowledgement_only_moves_forward(hosting):
         report(hosting, told[PLANNER], ack=ack)
     assert joined(hosting, session_id)["position"] == "2-0"
     again = joined(hosting, session_id)
-    report(hosting, again, ack="999-0")
     last = hosting.desk.redis.xrevrange(again["keys"]["inbox"], count=1)[0][0].decode()
-    assert joined(hosting, session_id)["position"] == last
-    assert refused(report(hosting, joined(hosting, session_id), ack="x"))[0] is Refusal.MALFORMED
+    assert report(hosting, again, ack="999-0")[0] == 1
+    assert hosting.desk.redis.hget(again["keys"]["live"], f"ack:{PLANNER}") == last.encode()
+    hosting.do(T.PAUSE, session_id)
+    assert list_agents(hosting.desk, RosterArguments(session_id=session_id))[0].behind == 1
+    again = joined(hosting, session_id)
+    for wrong in ("x", f"{10**23}-0", f"1-{10**23}", "-1-0", "1-0 "):
+        assert refused(report(hosting, again, ack=wrong))[0] is Refusal.MALFORMED
+    assert again["position"] == last
+    hosting.desk.redis.hset(again["keys"]["live"], f"ack:{PLANNER}", f"1-{10**23}")
+    assert joined(hosting, session_id)["position"] != f"1-{10**23}"
     assert orjson.loads(hosting.desk.redis.xrange(again["keys"]["inbox"])[0][1][b"event"])["event"] == "session_created"

@@ -12,14 +12,18 @@ from uuid import UUID
 import orjson
 import pytest
 from door_world import PLANNER, joined, leave, report, started
-from health_world import checks, grade
+from health_world import checks, grade, swept
 from hosting import Hosting, S, T, make_hosting, shared
 from state_world import agent_bytes
 
 from fntx_sessions.agents.roster import RosterArguments, list_agents
 from fntx_sessions.automation import intake
+from fntx_sessions.automation.health import looking
+from fntx_sessions.database.engine import statements
+from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.lifecycle.reads.told import told_data
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.stack.lag_status import diagnose_lag, read_lag_status
 from fntx_sessions.state import archive_rows
 from fntx_sessions.state.erasing import erase
 from fntx_sessions.state.payloads import Payloads
@@ -36,6 +40,7 @@ Record = tuple[str, str, bytes]
 def hosting(tmp_path: Path, module_database_url: str, redis_url: str) -> Iterator[Hosting]:
     with make_hosting(shared(tmp_path, module_database_url, redis_url)) as made:
         made.run("UPDATE session_agents SET joined_at = NULL")
+        made.run("UPDATE session_work SET next_health_at = NULL")
         yield made
 
 
@@ -109,12 +114,26 @@ def test_a_trade_told_open_is_closed_once(hosting, apart):
     assert "'t1' stands for another one" in refusals(hosting, session_id)[0]
 
 
+def deep(record: Record, depth: int) -> Record:
+    """Nest what the record says as `DEEP`, deeper than the writers of JSON here go."""
+    return (*record[:2], record[2].replace(b'"DEEP"', b'{"a":' * depth + b"1" + b"}" * depth))
+
+
 AHEAD = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 BAD: dict[str, tuple[Record, str]] = {
     "a number that is none": (("decision", "d", b'{"decision_id":"d","latency_ms":NaN}'), "finite numbers"),
     "text that is none": (("error", "e", b'{"error_id":"\xff"}'), "UTF-8"),
     "no JSON": (("trade", "t", b"{"), "JSON"),
     "nested": (("decision", "d", b'{"data":' + b'{"a":' * 5000 + b"1" + b"}" * 5001), "decision"),
+    "nested past what is written": (deep(decision("d", data="DEEP"), 260), "data: is nested more than 100 deep"),
+    "nested past what is read": (deep(decision("d", data="DEEP"), 900), "data: is nested more than 100 deep"),
+    "nested legs": (deep(trade("t", legs=["DEEP"]), 120), "legs: is nested more than 100 deep"),
+    "a lone surrogate": (("error", "e", b'{"error_id":"e","message":"\\udcff"}'), "error:"),
+    "an exponent no column holds": (closed("t", gross_pnl="1e-100000"), "gross_pnl: should be a number"),
+    "nothing with an exponent": (closed("t", fees="0E-100000"), "fees: should be a number"),
+    "an amount as code writes it": (closed("t", gross_pnl="1_000"), "gross_pnl: should be a number"),
+    "an amount with blanks": (closed("t", slippage=" 5 "), "slippage: should be a number"),
+    "no object": (("trade", "t", b"[1]"), "a trade of TheirPlanner was refused: trade: is no object"),
     "NUL": (error("e", message="a\x00b"), "no text"),
     "unknown key": (trade("t", wallet=1), "wallet: is not a known key"),
     "the future": (decision("d", timestamp=AHEAD), "had not come yet"),
@@ -159,8 +178,52 @@ def test_a_simulated_session_may_be_ahead_of_the_wall_as_far_as_its_clock_is(hos
     assert len(refusals(hosting, session_id)) == 2
 
 
+def test_a_record_that_nobody_thought_of_is_refused_alone(hosting, monkeypatch):
+    """Whatever it is that cannot be written: the others of its session and of every other come in, once."""
+    session_id, _ = told(hosting, decision("before"), decision("poison"), decision("after"))
+    other, _ = told(hosting, closed())
+    write = intake.write
+
+    def writing(connection, payloads, taken, refused):
+        write(connection, payloads, taken, refused)
+        if any("poison" in one.key for one in taken):
+            connection.exec_driver_sql("SELECT 1e99999999999999999::numeric(4,2)")
+
+    monkeypatch.setattr(intake, "write", writing)
+    assert intake.take_in(hosting.desk) == {"taken": 3, "refused": 1, "repeated": 0}
+    assert {row["report_id"] for row in kept(hosting, session_id)} == {"before", "after"}
+    assert len(kept(hosting, other)) == 1
+    assert "a decision of TheirPlanner was refused: decision: cannot be kept" in refusals(hosting, session_id)[0]
+    assert intake.take_in(hosting.desk) == {"taken": 0, "refused": 0, "repeated": 0}
+
+
+def test_an_intake_that_stands_still_is_an_alert_until_it_goes_on(hosting, monkeypatch):
+    """Whatever stops it: the oldest record waits for longer than it may, `fntx doctor` says so, none is lost."""
+    session_id, said = told(hosting)
+    seconds, _ = hosting.desk.redis.time()
+    kind, record_id, data = decision(timestamp="2024-01-02T15:00:00Z")
+    fields = {"agent": PLANNER, "epoch": 1, "kind": kind, "id": record_id, "data": data}
+    hosting.desk.redis.xadd(said["keys"]["records"], fields, id=f"{(seconds - 60) * 1000}-0")
+
+    def away(*_):
+        raise Unavailable("Postgres", "gone", "Start it.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(intake, "_round", away)
+        with pytest.raises(Unavailable):
+            intake.take_in(hosting.desk)
+    with statements(hosting.desk.engine) as connection:
+        [found] = [check for check in diagnose_lag(read_lag_status(connection)) if check.name == "alert records_wait"]
+    assert found.result == "fail"
+    assert "1 session waits, the longest for 6" in found.meaning
+    assert str(session_id) in found.meaning
+    intake.take_in(hosting.desk)
+    assert len(kept(hosting, session_id)) == 1
+    assert hosting.rows("SELECT 1 FROM alerts WHERE name = 'records_wait' AND cleared_at IS NULL") == []
+
+
 def test_whoever_writes_past_the_script_stops_nobody(hosting):
-    """An entry without fields, an epoch that is no number, an agent with NUL: each refused once."""
+    """No stream, ids that are no moments, an entry without fields, an epoch that is no number, an agent with NUL."""
     session_id, said = told(hosting, decision())
     stream = said["keys"]["records"]
     hosting.desk.redis.xadd(stream, {"x": "y"})
@@ -170,6 +233,12 @@ def test_whoever_writes_past_the_script_stops_nobody(hosting):
     assert intake.take_in(hosting.desk) == {"taken": 1, "refused": 2, "repeated": 0}
     assert len(refusals(hosting, session_id)) == 2
     assert hosting.desk.redis.xlen(stream) == 0
+    hosting.desk.redis.set(stream, "x")
+    other, their = told(hosting, decision())
+    hosting.desk.redis.xadd(their["keys"]["records"], {"kind": "order"}, id=f"{2**64 - 1}-0")
+    assert intake.take_in(hosting.desk) == {"taken": 1, "refused": 1, "repeated": 0}
+    assert (len(kept(hosting, other)), len(refusals(hosting, other))) == (1, 1)
+    hosting.desk.redis.delete(stream)
 
 
 def test_a_flood_of_one_session_delays_no_other(hosting):
@@ -271,6 +340,41 @@ def test_two_intakes_at_once_take_in_everything_once(hosting, monkeypatch):
 
 
 # How they do
+
+
+def test_what_lies_in_redis_for_one_session_hides_no_other(hosting):
+    """An acknowledgement that is no id, a heartbeat without end, no live state but a word: the other is looked at."""
+    session_id, answers = started(hosting, PLANNER)
+    other, _ = started(hosting, PLANNER)
+    live = answers[PLANNER]["keys"]["live"]
+    hosting.desk.redis.hset(live, f"ack:{PLANNER}", f"{10**23}-0")
+    hosting.desk.redis.hset(live, f"beat:{PLANNER}", "9" * 5000)
+    [one] = list_agents(hosting.desk, RosterArguments(session_id=session_id))
+    assert (one.behind, one.beat_s) == (2, None)
+    assert swept(hosting).looked == 2
+    hosting.desk.redis.set(live, "x")
+    [one] = list_agents(hosting.desk, RosterArguments(session_id=session_id))
+    assert one.unseen
+    assert swept(hosting).looked == 2
+    assert "cannot be read" in checks(hosting, session_id)["agent_slow"]["reason"]
+    assert grade(hosting, other, "agent_slow") == "ok"
+
+
+def test_a_look_that_ends_in_a_way_nobody_thought_of_hides_no_other_session(hosting, monkeypatch):
+    """That session stays due; the other is looked at."""
+    session_id, _ = started(hosting, PLANNER)
+    other, _ = started(hosting, PLANNER)
+    facts = looking.read_health_facts
+
+    def reading(desk, ids):
+        if session_id in ids:
+            raise ValueError("nobody thought of this")
+        return facts(desk, ids)
+
+    monkeypatch.setattr(looking, "read_health_facts", reading)
+    assert swept(hosting).looked == 1
+    due = "SELECT session_id FROM session_work WHERE next_health_at <= now() AND session_id = ANY(:ids)"
+    assert [row["session_id"] for row in hosting.rows(due, ids=[session_id, other])] == [session_id]
 
 
 def test_the_roster_says_who_joined_how_far_each_read_and_what_was_refused(hosting):

@@ -175,7 +175,7 @@ def test_after_too_many_attempts_a_person_is_called(hosting):
     assert hosting.watch().failed.keys() == {session_id}
     row = hosting.row(session_id)
     assert (row["status"], row["epoch"], row["host_id"]) == (S.SUSPENDED, 2, None)
-    assert f"fntx recover {session_id}" in row["requires_action"]
+    assert f"recoveries failed. Recover it by hand: `fntx recover {session_id}`" in row["requires_action"]
     [event] = hosting.events(session_id, "recovery_given_up")
     assert event["requires_action"]
     hosting.do(T.RECOVER, session_id)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import orjson
 import pytest
 from hosting import SYSTEM, Hosting, S, T, make_hosting, shared
 from recovery_world import (
@@ -21,6 +22,7 @@ from recovery_world import (
 )
 
 from fntx_sessions.exceptions import IllegalTransition, NotFound, PreconditionFailed, Unavailable
+from fntx_sessions.lifecycle.outbox import relay_session
 from fntx_sessions.lifecycle.recovery import restoring
 from fntx_sessions.state.backups import BackupWriter
 from fntx_sessions.state.data_keys import ensure_cold_key
@@ -182,6 +184,14 @@ def test_a_damaged_hot_copy_costs_nothing(hosting):
     assert steps_in(hosting, session_id) == steps
 
 
+def told_last(hosting: Hosting, session_id) -> tuple:
+    """What the session's agents read last: event, status, and the epoch to report under."""
+    relay_session(*hosting.desk.parts(), session_id)
+    [(_, fields)] = hosting.desk.redis.xrevrange(key(session_id, "inbox"), count=1)
+    told = orjson.loads(fields[b"event"])
+    return told["event"], told["to_status"], told["epoch"]
+
+
 def test_where_nothing_holds_the_session_stays_as_it_was(hosting):
     """SUSPENDED and guarded, what is left of its live state untouched; a person is told what was tried."""
     session_id, made = layered(hosting)
@@ -207,6 +217,7 @@ def test_where_nothing_holds_the_session_stays_as_it_was(hosting):
     assert run_of(hosting, command_id)["state"] == "failed"
     [event] = events(hosting, session_id, "recovery_failed")
     assert event.requires_action
+    assert told_last(hosting, session_id) == ("epoch_raised", "suspended", row["epoch"])
 
 
 def test_a_named_checkpoint_that_is_damaged_is_refused_naming_the_alternatives(hosting):
@@ -220,6 +231,7 @@ def test_a_named_checkpoint_that_is_damaged_is_refused_naming_the_alternatives(h
         outcome.raise_for_refusal()
     row = hosting.row(session_id)
     assert (row["status"], row["requires_action"]) == (S.SUSPENDED, None)
+    assert told_last(hosting, session_id) == ("epoch_raised", "suspended", row["epoch"])
     assert memory(hosting, session_id) == before
 
 

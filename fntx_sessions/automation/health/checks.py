@@ -193,7 +193,12 @@ _OF_REDIS = frozenset(
 def _unseen(check: Check) -> Check:
     if check.name not in _OF_REDIS or check.grade is not Grade.OK:
         return check
-    return replace(check, grade=Grade.DEGRADED, reason="not seen: Redis is out of reach", fix="`fntx doctor`")
+    return replace(
+        check,
+        grade=Grade.DEGRADED,
+        reason="not seen: Redis is out of reach, or what it holds cannot be read",
+        fix="`fntx doctor`",
+    )
 
 
 def _number(measures: Mapping[str, Any], name: str) -> float | None:

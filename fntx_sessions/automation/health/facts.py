@@ -134,7 +134,7 @@ def read_health_facts(desk: Desk, session_ids: Sequence[UUID]) -> Read:
     rules = TradingRules.from_settings(desk.settings)
     try:
         asked = [(row["session_id"], [one["agent"] for one in row["agents"]]) for row in found]
-        vitals: list[dict[str, Vitals] | None] = list(read_vitals(desk.redis, asked))
+        vitals = read_vitals(desk.redis, asked)
         seen = _seen(desk, found)
         published_at = _published_at(desk, found)
     except Unavailable as error:
@@ -143,13 +143,25 @@ def read_health_facts(desk: Desk, session_ids: Sequence[UUID]) -> Read:
         )
     return Read(
         [
-            _facts(row, one, published_at.get(row["feed"]), rules, seen.get(row["session_id"], {}))
+            _of_session(row, one, published_at.get(row["feed"]), rules, seen.get(row["session_id"], {}))
             for row, one in zip(found, vitals, strict=True)
         ]
     )
 
 
-def _seen(desk: Desk, found: Sequence[dict[str, Any]]) -> dict[UUID, dict[str, Seen]]:
+def _of_session(
+    row: dict[str, Any],
+    vitals: dict[str, Vitals] | None,
+    market_at: datetime | None,
+    rules: TradingRules,
+    seen: dict[str, Seen] | None,
+) -> HealthFacts:
+    """Return the facts of one; what is in Redis for it alone may be past reading, and hides no other's."""
+    facts = _facts(row, vitals, market_at, rules, seen or {})
+    return replace(facts, unseen=True) if vitals is None or seen is None else facts
+
+
+def _seen(desk: Desk, found: Sequence[dict[str, Any]]) -> dict[UUID, dict[str, Seen] | None]:
     """Return how the agents of other services do at their doors, of the sessions that have any."""
     remote = {row["session_id"]: [one["agent"] for one in row["agents"] if not one["hosted"]] for row in found}
     asked = [(session_id, [*agents, STRANGER]) for session_id, agents in remote.items() if agents]

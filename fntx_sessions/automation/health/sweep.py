@@ -6,10 +6,15 @@ fail together, nothing is suspended, and the desk is told instead.
 
 import time
 from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+from redis import RedisError
+from sqlalchemy.exc import DBAPIError
 
 from fntx_sessions.automation import alerts
 from fntx_sessions.automation.health.healing import Healed, heal_due
-from fntx_sessions.automation.health.looking import look
+from fntx_sessions.automation.health.looking import Look, look
 from fntx_sessions.automation.health.model import Grade
 from fntx_sessions.automation.health.rows import Looked, claim_due, store
 from fntx_sessions.automation.health.suspending import Suspended, causes, storm, suspend
@@ -23,6 +28,9 @@ from fntx_sessions.testing import failpoint
 SWEEP = "health"
 HELD_BACK = "health_suspends_nothing"
 _LATE = 3
+# What lies in the stores for one session can end a look with; not a store out of reach, nor the time that is up.
+_FAULTS = (RedisError, DBAPIError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -60,7 +68,7 @@ def _look_at_due(desk: Desk, done: Swept) -> tuple[list[Looked], str]:
     failed, unseen = list[Looked](), ""
     while True:
         ids = claim_due(desk.engine, settings.health_batch, early_s)
-        found = look(desk, ids) if ids else None
+        found = _looked(desk, ids) if ids else None
         if found:
             store(desk.engine, found.looked, settings.health_interval_s)
             done.looked += len(found.looked)
@@ -69,6 +77,26 @@ def _look_at_due(desk: Desk, done: Swept) -> tuple[list[Looked], str]:
             unseen = unseen or found.unseen
         if len(ids) < settings.health_batch or time.monotonic() >= until:
             return failed, unseen
+
+
+def _looked(desk: Desk, ids: list[UUID]) -> Look:
+    """Look at them together; where one of them ends that in a way nobody thought of, at each alone.
+
+    That one stays due, which `fntx doctor` says.
+    """
+    try:
+        return look(desk, ids)
+    except _FAULTS:
+        _log.exception("health_looks_one_by_one")
+    done = Look([])
+    for session_id in ids:
+        try:
+            found = look(desk, [session_id])
+        except _FAULTS:
+            _log.exception("health_not_looked_at", session_id=str(session_id))
+        else:
+            done = Look(done.looked + found.looked, done.unseen or found.unseen)
+    return done
 
 
 def _distrust(desk: Desk, gap_s: float | None, unseen: str) -> str:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed
 from fntx_sessions.lifecycle.change import Ask, Change, Decision, Row
+from fntx_sessions.lifecycle.creation import lifecycle_event
 from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal
 from fntx_sessions.lifecycle.machine import illegal
 from fntx_sessions.lifecycle.told import measures, positions
@@ -182,12 +183,18 @@ def _told(measured: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     return tuple(events)
 
 
+def epoch_told(row: Row, epoch: int, why: str) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """Return what lets agents go on where the epoch alone changed: the fence, and an event that brings it."""
+    status = row["status"]
+    told = lifecycle_event("epoch_raised", status, status, epoch, why[:2000]) | {"session_event": "epoch_raised"}
+    return ("live", {"epoch": epoch, "status": status}), ("event", told)
+
+
 def call_for_recovery(what: str, command_id: UUID) -> Decision:
     """Return the decision that calls a person because nothing could be put back; the session stays as it is."""
 
     def decide(row: Row, ask: Ask) -> list[Change]:
-        if (row["pending"] or {}).get("command_id") != str(command_id):
-            raise illegal(row, ask)
+        _must_be_of(command_id, row, ask)
         called = {
             "event_type": "recovery_failed",
             "event_category": "recovery",
@@ -195,17 +202,34 @@ def call_for_recovery(what: str, command_id: UUID) -> Decision:
             "description": what,
             "requires_action": True,
         }
-        return [Change(fields={"requires_action": what}, events=(called,))]
+        return [
+            Change(fields={"requires_action": what}, events=(called,), follow_ups=epoch_told(row, row["epoch"], what))
+        ]
 
     return decide
+
+
+def leave_as_it_was(why: str, command_id: UUID) -> Decision:
+    """Return the decision that only tells agents the epoch a recovery raised that put nothing back."""
+
+    def decide(row: Row, ask: Ask) -> list[Change]:
+        _must_be_of(command_id, row, ask)
+        return [Change(follow_ups=epoch_told(row, row["epoch"], why))]
+
+    return decide
+
+
+def _must_be_of(command_id: UUID, row: Row, ask: Ask) -> None:
+    if (row["pending"] or {}).get("command_id") != str(command_id):
+        raise illegal(row, ask)
 
 
 def rehome(row: Row, ask: Ask) -> list[Change]:
     """Free a session from its lost host: a new epoch, the same status; whoever wakes up writes nothing."""
     if S(row["status"]) is S.CLOSED:
         raise illegal(row, ask)
-    fence = ("live", {"epoch": row["epoch"] + 1, "status": row["status"]})
-    return [Change(new_epoch=True, follow_ups=(fence,), extra={"rehomed": True})]
+    told = epoch_told(row, row["epoch"] + 1, ask.reason)
+    return [Change(new_epoch=True, follow_ups=told, extra={"rehomed": True})]
 
 
 def give_up(what: str) -> Decision:
@@ -224,8 +248,8 @@ def give_up(what: str) -> Decision:
         if status not in (S.ACTIVE, S.PAUSED, S.SUSPENDED):
             raise illegal(row, ask)
         if status is S.SUSPENDED:
-            fence = ("live", {"epoch": row["epoch"] + 1, "status": row["status"]})
-            return [Change(new_epoch=True, fields=fields, follow_ups=(fence,), events=(called,))]
+            told = epoch_told(row, row["epoch"] + 1, what)
+            return [Change(new_epoch=True, fields=fields, follow_ups=told, events=(called,))]
         return [moved(row, ask, S.SUSPENDED, reason=what, new_epoch=True, fields=fields, events=(called,))]
 
     return decide

@@ -125,13 +125,14 @@ def _nothing_left(stores: Stores, ask: Ask, tried: list[dict[str, Any]]) -> Reje
 
 
 def _refused(stores: Stores, ask: Ask, progress: Progress | None, error: Rejected) -> Outcome:
-    """Refuse the command; call a person first, unless one had named what was to be put back."""
+    """Refuse the command; agents are told its epoch first, and a person is called unless one had named a checkpoint."""
     if progress is not None:
         progress.close("failed", problem=str(error))
-    if not ask.arguments.get("checkpoint_id"):
-        system = Ask(Trigger.UPDATE, ask.session_id, Actor("system", frozenset({"system"})), "recovery found nothing")
-        machine.run(stores.engine, system, commands.call_for_recovery(str(error), ask.command_id))
-        failpoint("recovery.called")
+    system = Ask(Trigger.UPDATE, ask.session_id, Actor("system", frozenset({"system"})), "recovery found nothing")
+    named = ask.arguments.get("checkpoint_id")
+    decision = commands.leave_as_it_was if named else commands.call_for_recovery
+    machine.run(stores.engine, system, decision(str(error), ask.command_id))
+    failpoint("recovery.called")
     return machine.run(stores.engine, ask, commands.refuse(error), finishing=True)
 
 
