@@ -78,6 +78,7 @@ BAD = [
     ("config.close_positions_on_stop", asked("config.close_positions_on_stop", '"perhaps"')),
     ("config.tags", asked("config.tags", json.dumps([str(number) for number in range(21)]))),
     ("config.agents", asked("config.agents", "[]")),
+    ("config.agents", asked("config.agents", '["Warm", "Warm"]')),
     ("config.account", asked("config.account", '"no spaces, please"')),
     ("config.account", asked("config.account", '""')),
     ("config.broker", asked("config.broker", '"moonbroker"')),
