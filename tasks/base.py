@@ -67,7 +67,7 @@ class FntxTask(Task):  # type: ignore[type-arg]  # generic in the stubs only
     def _limits(self) -> tuple[int, int]:
         settings, queue = get_settings(), routes.queue_for(self.name)
         if queue == routes.AGENTS:
-            return max(1, settings.step_time_limit_s * 2 // 3), settings.step_time_limit_s
+            return settings.step_soft_limit_s, settings.step_time_limit_s
         return _LIMITS_S.get(queue) or (settings.command_soft_time_limit_s, settings.command_time_limit_s)
 
     def caller(self) -> Actor:

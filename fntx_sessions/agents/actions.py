@@ -9,6 +9,7 @@ from typing import Any
 
 from fntx_sessions.agents.memories import noted
 from fntx_sessions.agents.runtime import Runtime
+from fntx_sessions.agents.saying import Said, event, storable
 from fntx_sessions.agents.talking import ask_person, settle
 from fntx_sessions.exceptions import Rejected
 from fntx_sessions.lifecycle import orders
@@ -42,7 +43,7 @@ class Requests:
 class HostedDesk:
     """The Desk of one step; see agents/base.py for what each method promises.
 
-    calls, calls_failed: of the broker, for the error rate.
+    calls, calls_failed: of the broker, for the error rate. said: how much each agent told since events were stored.
     """
 
     desk: Desk
@@ -54,9 +55,13 @@ class HostedDesk:
     calls: int = 0
     calls_failed: int = 0
     memories: list[Kept] = field(default_factory=list)
+    said: dict[str, Said] = field(default_factory=dict)
 
     def place(self, request: OrderRequest, warrant: Warrant | None = None) -> Placed:
-        """Commit the intent, place it, note what came of it in the ledger, and keep the book in step."""
+        """Commit the intent, place it, note what came of it in the ledger, and keep the book in step.
+
+        The gate counts an opening at the worst it may fill at now, whatever its agent says; the ledger at its fill.
+        """
         runtime, board = self.runtime, self.board
         assert board is not None  # noqa: S101 - without a board no agent has anything to place
         # What a person decided took as long as it took: no measure of the agents.
@@ -130,19 +135,27 @@ class HostedDesk:
         *,
         requires_action: bool = False,
     ) -> None:
-        """Keep an event for the end of the step."""
-        self.events.append(
-            {
-                "timestamp": WALL.now(),
-                "event_type": event_type,
-                "event_category": category,
-                "severity": severity.value,
-                "source_agent": self.agent or None,
-                "description": description,
-                "data": {**(data or {}), "session_time": self.runtime.clock.now.isoformat()},
-                "requires_action": requires_action,
-            }
-        )
+        """Keep an event for the end of the step, its data as it is now."""
+        found = self.said.setdefault(self.agent, Said()).add(data, self.desk.settings)
+        self._keep(event_type, category, severity, description, found, requires_action=bool(requires_action))
+
+    def tell_failure(self, description: str, failures: int) -> None:
+        """Keep the event that the agent in turn failed, however much it has told."""
+        self._keep("agent_failed", "health", Severity.ERROR, description, {"failures": failures})
+
+    def _keep(
+        self,
+        event_type: str,
+        category: str,
+        severity: Severity,
+        description: str,
+        data: dict[str, Any],
+        *,
+        requires_action: bool = False,
+    ) -> None:
+        more = {"source_agent": self.agent or None, "requires_action": requires_action}
+        data = {**data, "session_time": self.runtime.clock.now.isoformat()}
+        self.events.append(event(WALL.now(), event_type, category, severity, description) | more | {"data": data})
 
     def remember(self, memory: MemorySlice) -> None:
         """Keep a slice for the end of the step."""
@@ -153,19 +166,20 @@ class HostedDesk:
     def latch_loss(self, reason: str) -> None:
         """Latch the account's day at once, whatever becomes of the rest of the step; ask for a pause."""
         day = self.runtime.book.trade_date
+        reason = storable(reason)
         orders.latch(self.desk.engine, self.runtime.account_id, day, f"session {self.runtime.session_id}", reason)
         self.runtime.account = replace(self.runtime.account, latched=reason)
         self.request_pause(reason)
 
     def request_pause(self, reason: str) -> None:
         """Ask for a pause by rule after this step."""
-        self.requests.pause = self.requests.pause or reason
+        self.requests.pause = self.requests.pause or storable(reason)
 
     def request_suspend(self, reason: str, *, stale: bool = False) -> None:
         """Ask for a suspension after this step."""
         self.requests.stale = stale if self.requests.suspend is None else self.requests.stale and stale
-        self.requests.suspend = self.requests.suspend or reason
+        self.requests.suspend = self.requests.suspend or storable(reason)
 
     def request_stop(self, reason: str) -> None:
         """Ask for a stop after this step."""
-        self.requests.stop = self.requests.stop or reason
+        self.requests.stop = self.requests.stop or storable(reason)

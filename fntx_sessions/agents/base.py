@@ -59,7 +59,11 @@ class Desk(Protocol):
         *,
         requires_action: bool = False,
     ) -> None:
-        """Tell the session's events something."""
+        """Tell the session's events something; text is kept without what no database takes, 2000 characters of it.
+
+        Raises InvalidArgument for more than `hosted_events_max` or `hosted_events_max_bytes` in one step, TypeError
+        for data that no JSON can hold.
+        """
 
     def remember(self, memory: MemorySlice) -> None:
         """Remember something beyond this session, for this agent; kept with the end of the step.

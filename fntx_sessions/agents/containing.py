@@ -9,8 +9,6 @@ from fntx_sessions.agents.base import State
 
 _STATM = Path("/proc/self/statm")
 _DATA_PAGES = 5  # which figure of it: pages of data and stack, what RLIMIT_DATA counts
-# What an agent may do to its step: `sys.exit()` ends that, not the process that others are stepped in.
-FAULTS = (Exception, SystemExit)
 
 
 @contextmanager

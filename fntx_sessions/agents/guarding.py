@@ -45,7 +45,7 @@ def guard_due(desk: Desk, host_id: str) -> int:
 
 def _step(desk: Desk, host_id: str, claimed: list[dict[str, Any]], until: float, outage: str) -> None:
     try:
-        step_batch(desk, system_actor(host_id), claimed, until)
+        step_batch(desk, system_actor(host_id), claimed, until, until)
     finally:
         let_go(desk.engine, host_id, [row["session_id"] for row in claimed])
     _tell(desk, host_id, claimed, outage)

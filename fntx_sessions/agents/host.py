@@ -3,33 +3,32 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import structlog
 
 from fntx_sessions.agents.claims import (
-    StepResult,
     claim_steps,
     claim_suspect,
     claimants,
-    finish_steps,
     free_claims,
     hand_back,
     next_step_in,
     release_claims,
 )
+from fntx_sessions.agents.interrupts import interrupt_in, is_leaving
 from fntx_sessions.agents.note import is_dead, last_words
-from fntx_sessions.agents.runner import Slice, agent_parts, quarantine, run_slice, runs_on
+from fntx_sessions.agents.outcomes import Batch, blame, note_trouble, store
+from fntx_sessions.agents.runner import Slice, agent_parts, quarantine, run_slice
 from fntx_sessions.agents.runtime import Runtime, load_runtime, refresh
+from fntx_sessions.agents.saying import problem_of
 from fntx_sessions.automation import liveness
 from fntx_sessions.automation.health.model import MARKET_DATA
 from fntx_sessions.automation.pending import finish_session
 from fntx_sessions.automation.rules import hosted
 from fntx_sessions.automation.rules.model import Action
-from fntx_sessions.automation.rules.rows import kept_json
-from fntx_sessions.exceptions import FntxError, Retryable, StaleEpoch, Unavailable
+from fntx_sessions.exceptions import FntxError, StaleEpoch, Unavailable
 from fntx_sessions.lifecycle import commands, execute, machine
 from fntx_sessions.lifecycle.arguments import CommandArguments, FailArguments
 from fntx_sessions.lifecycle.change import Ask
@@ -42,21 +41,13 @@ from fntx_sessions.testing import failpoint
 log = structlog.get_logger(__name__)
 _KEPT_RUNTIMES = 512
 _LEAST_WAIT_S = 0.01
-_HOST = "host"  # what failed where no agent did
 _runtimes: "OrderedDict[UUID, Runtime]" = OrderedDict()
 
 
-@dataclass(slots=True)
-class Batch:
-    """Sessions claimed together. open: not yet given back; faulty: to be tried again; broken: cannot be stepped."""
+class _Turns:
+    """Whose turn is first. suspect_waits: a sweep had no time left for the one that is stepped alone."""
 
-    open: dict[UUID, dict[str, Any]]
-    slices: list[Slice] = field(default_factory=list)
-    forgotten: list[dict[str, Any]] = field(default_factory=list)
-    faulty: list[dict[str, Any]] = field(default_factory=list)
-    broken: list[tuple[dict[str, Any], str]] = field(default_factory=list)
-    out_of_reach: Unavailable | None = None
-    handed_back: int = 0
+    suspect_waits = False
 
 
 def step_due(desk: Desk, host_id: str, *, stay_s: float = 0.0) -> int:
@@ -68,21 +59,38 @@ def step_due(desk: Desk, host_id: str, *, stay_s: float = 0.0) -> int:
     actor = system_actor(host_id)
     began = time.monotonic()
     until, leave = began + desk.settings.step_sweep_s, began + stay_s
-    claim_s = desk.settings.step_claim_s
+    last = began + desk.settings.step_begin_s
     stepped = 0
     while True:
-        before = stepped
-        stepped += step_batch(desk, actor, claim_steps(desk.engine, host_id, desk.settings.step_batch, claim_s), until)
-        # After the others, and alone: if it hangs, nobody waits behind it.
-        stepped += step_batch(desk, actor, claim_suspect(desk.engine, host_id, claim_s), until)
-        if stepped == before:
+        done = _round(desk, actor, host_id, until, last)
+        stepped += done
+        if done == 0:
             wait_s = next_step_in(desk.engine, host_id, max(0.0, leave - time.monotonic())) if stay_s else None
             if wait_s is None:
                 break
             time.sleep(max(wait_s, _LEAST_WAIT_S))
             continue
-        if time.monotonic() >= until:
+        if time.monotonic() >= min(until, last):
             break
+    return stepped
+
+
+def _round(desk: Desk, actor: Actor, host_id: str, until: float, last: float) -> int:
+    """Step a batch, then the one that is stepped alone: if it hangs, nobody waits behind it. Return how many.
+
+    Where the time is over after the first of the two, the other one begins the next round.
+    """
+    settings, stepped = desk.settings, 0
+    for alone in (_Turns.suspect_waits, not _Turns.suspect_waits):
+        if stepped and time.monotonic() >= last:
+            _Turns.suspect_waits = alone
+            return stepped
+        if alone:
+            claimed = claim_suspect(desk.engine, host_id, settings.step_claim_s)
+        else:
+            claimed = claim_steps(desk.engine, host_id, settings.step_batch, settings.step_claim_s)
+        stepped += step_batch(desk, actor, claimed, until, last)
+    _Turns.suspect_waits = False
     return stepped
 
 
@@ -95,24 +103,28 @@ def bury_the_dead(desk: Desk, host_id: str) -> None:
             free_claims(desk.engine, host_id, process, session_id, agent)
 
 
-def step_batch(desk: Desk, actor: Actor, rows: Sequence[dict[str, Any]], until: float) -> int:
+def step_batch(desk: Desk, actor: Actor, rows: Sequence[dict[str, Any]], until: float, last: float) -> int:
     """Step claimed sessions and return how many were begun; once one took long, the rest is left to whoever is free.
 
-    What cannot be ended is given back as it was; one session's trouble stops no other.
+    until, last: monotonic seconds; a backtest goes on until the one, none but the first is begun after the other. What
+    cannot be ended is given back as it was; one session's trouble stops no other. Raises what interrupts it from
+    outside, once what is whole is stored.
     """
     if not rows:
         return 0
     batch = Batch({row["session_id"]: row for row in rows})
     try:
-        _step_all(desk, batch, until)
+        _step_all(desk, batch, until, last)
         _keep(desk, batch)
     finally:
         _give_back(desk, batch)
     failpoint("step.finished")
-    for row in batch.forgotten:
-        _safely(row["session_id"], lambda row=row: _remember(desk, actor, row))  # type: ignore[misc]
     for row, problem in batch.broken:
         _safely(row["session_id"], lambda row=row, problem=problem: _fail(desk, actor, row, problem))  # type: ignore[misc]
+    if batch.interrupt is not None:
+        raise batch.interrupt
+    for row in batch.forgotten:
+        _safely(row["session_id"], lambda row=row: _remember(desk, actor, row))  # type: ignore[misc]
     for done in batch.slices:
         _safely(done.runtime.session_id, lambda done=done: _ask_lifecycle(desk, actor, done))  # type: ignore[misc]
     if batch.out_of_reach is not None:
@@ -120,27 +132,43 @@ def step_batch(desk: Desk, actor: Actor, rows: Sequence[dict[str, Any]], until: 
     return len(rows) - batch.handed_back
 
 
-def _step_all(desk: Desk, batch: Batch, until: float) -> None:
+def _step_all(desk: Desk, batch: Batch, until: float, last: float) -> None:
     ids = list(batch.open)
     marks = dict(zip(ids, LiveState(desk.redis, desk.settings).marks(ids), strict=True))
-    for place, (session_id, row) in enumerate(list(batch.open.items()), 1):
+    for place, (session_id, row) in enumerate(list(batch.open.items())):
+        began = time.monotonic()
+        if place and began >= last:
+            _hand_back(desk, batch, ids[place:])
+            return
         if _is_forgotten(row, marks[session_id]):
             batch.forgotten.append(row)
             continue
-        began = time.monotonic()
-        deadline = min(until, began + desk.settings.step_slice_s)
-        try:
-            batch.slices.append(_step_one(desk, row, marks[session_id], deadline))
-        except Unavailable as error:
-            _runtimes.pop(session_id, None)
-            batch.out_of_reach = error
+        _step_into(desk, batch, row, marks[session_id], min(until, began + desk.settings.step_slice_s))
+        took_s = time.monotonic() - began
+        if batch.out_of_reach is not None:
             return
-        except Exception as error:  # noqa: BLE001 - judged there
-            _runtimes.pop(session_id, None)
-            _note_trouble(desk, batch, row, error)
-        if time.monotonic() - began > desk.settings.step_slice_s:
-            _hand_back(desk, batch, ids[place:])
+        if batch.interrupt is not None:
+            blame(desk, batch, row, _runtimes.pop(session_id, None), took_s)
+        if batch.interrupt is not None or took_s > desk.settings.step_slice_s:
+            _hand_back(desk, batch, ids[place + 1 :])
             return
+
+
+def _step_into(desk: Desk, batch: Batch, row: dict[str, Any], mark: LiveMark | None, deadline: float) -> None:
+    """Step one session; what comes of it, good or bad, is in the batch."""
+    session_id = row["session_id"]
+    try:
+        batch.slices.append(_step_one(desk, row, mark, deadline))
+        if is_leaving():  # whoever was stepped kept it to itself
+            batch.interrupt = SystemExit()
+    except Unavailable as error:
+        _runtimes.pop(session_id, None)
+        batch.out_of_reach = error
+    except BaseException as error:  # noqa: BLE001 - judged there
+        batch.interrupt = interrupt_in(error)
+        if batch.interrupt is None:
+            _runtimes.pop(session_id, None)
+            note_trouble(desk, batch, row, error)
 
 
 def _hand_back(desk: Desk, batch: Batch, rest: Sequence[UUID]) -> None:
@@ -155,21 +183,6 @@ def _hand_back(desk: Desk, batch: Batch, rest: Sequence[UUID]) -> None:
         del batch.open[session_id]
 
 
-def _note_trouble(desk: Desk, batch: Batch, row: dict[str, Any], error: Exception) -> None:
-    """A busy row is tried again; a session that cannot be played is broken at once, one with a bug after some tries."""
-    session_id = row["session_id"]
-    log.warning("step_failed", session_id=str(session_id), problem=f"{type(error).__name__}: {error}", exc_info=error)
-    if isinstance(error, Retryable):
-        return
-    row["agent_failures"] = row["agent_failures"] | {_HOST: row["agent_failures"].get(_HOST, 0) + 1}
-    if isinstance(error, FntxError):
-        batch.broken.append((row, str(error)))
-    elif row["agent_failures"][_HOST] >= desk.settings.agent_failures_max:
-        batch.broken.append((row, f"its step failed: {type(error).__name__}: {error}"))
-    else:
-        batch.faulty.append(row)
-
-
 def _keep(desk: Desk, batch: Batch) -> None:
     """Report to Redis, then write to Postgres; Redis out of reach keeps nothing from being written there."""
     try:
@@ -177,13 +190,8 @@ def _keep(desk: Desk, batch: Batch) -> None:
     except Unavailable as error:
         batch.out_of_reach = error
     failpoint("step.reported")
-    unreported = batch.out_of_reach is not None
-    results = [step_result(done, unreported=unreported) for done in batch.slices if not done.stale]
-    results += [_untouched(row, "never") for row, _ in batch.broken]
-    results += [_untouched(row, "interval") for row in batch.faulty]
-    finish_steps(desk.engine, results)
-    for result in results:
-        del batch.open[result.session_id]
+    for session_id in store(desk, batch, unreported=batch.out_of_reach is not None):
+        _runtimes.pop(session_id, None)
 
 
 def _give_back(desk: Desk, batch: Batch) -> None:
@@ -196,8 +204,10 @@ def _give_back(desk: Desk, batch: Batch) -> None:
 def _safely(session_id: UUID, act: Callable[[], None]) -> None:
     try:
         act()
-    except FntxError as error:
-        log.warning("not_asked", session_id=str(session_id), problem=str(error))
+    except Exception as error:
+        if interrupt_in(error) is not None:
+            raise
+        log.warning("not_asked", session_id=str(session_id), problem=problem_of(error), exc_info=error)
 
 
 def _step_one(desk: Desk, row: dict[str, Any], mark: LiveMark | None, deadline: float) -> Slice:
@@ -246,35 +256,6 @@ def _report(live: LiveState, slices: Sequence[Slice]) -> None:
             done.runtime.revision = answer
 
 
-def step_result(done: Slice, *, unreported: bool) -> StepResult:
-    """Return what a slice leaves behind; unreported: Redis does not know of it."""
-    runtime = done.runtime
-    return StepResult(
-        runtime.session_id,
-        runtime.epoch,
-        _again(done),
-        runtime.clock.now if runtime.clock.simulated else None,
-        runtime.failures,
-        done.day,
-        done.samples,
-        done.events,
-        unreported or runtime.unsure,
-        done.measures,
-        kept_json(done.kept, done.decisions_kept) if done.kept else None,
-        done.memories,
-    )
-
-
-def _again(done: Slice) -> str:
-    runtime = done.runtime
-    flat = runtime.book.flat and runtime.book.quiet
-    if runtime.status in (SessionStatus.SUSPENDED, SessionStatus.ERROR) and flat:
-        return "never"  # nothing to guard until somebody changes the session
-    if done.finished and runtime.status in (SessionStatus.ACTIVE, SessionStatus.PAUSED):
-        return "later"  # it is stopped next: nobody else need step it, and stop it, meanwhile
-    return "now" if runs_on(runtime) else "interval"
-
-
 def _is_forgotten(row: dict[str, Any], mark: LiveMark | None) -> bool:
     """Tell whether Redis holds less of a session than was saved: its agents must not begin anew, or run back."""
     saved = (row["saved_epoch"], row["saved_revision"])
@@ -289,12 +270,6 @@ def _remember(desk: Desk, actor: Actor, row: dict[str, Any]) -> None:
     _runtimes.pop(row["session_id"], None)
     _command(desk, Trigger.SUSPEND, actor, CommandArguments(session_id=row["session_id"], reason=reason))
     liveness.recover_and_resume(desk, actor, row["session_id"], f"{row['epoch']}/redis/{row['saved_revision']}", reason)
-
-
-def _untouched(row: dict[str, Any], again: str) -> StepResult:
-    return StepResult(
-        row["session_id"], row["epoch"], again, None, row["agent_failures"], None, (), (), unreported=True
-    )
 
 
 def _fail(desk: Desk, actor: Actor, row: dict[str, Any], problem: str) -> None:

@@ -11,11 +11,13 @@ import structlog
 from fntx_sessions.agents.actions import HostedDesk, Requests
 from fntx_sessions.agents.base import StepContext
 from fntx_sessions.agents.claims import HUNG
-from fntx_sessions.agents.containing import FAULTS, bounded_memory, checked_answer, checked_size
+from fntx_sessions.agents.containing import bounded_memory, checked_answer, checked_size
+from fntx_sessions.agents.interrupts import interrupt_in
 from fntx_sessions.agents.measures import exposure_of, measures_of
 from fntx_sessions.agents.note import own_note
 from fntx_sessions.agents.registry import get_agent
 from fntx_sessions.agents.runtime import Runtime, Slot, account_view, hear_people
+from fntx_sessions.agents.saying import Said, problem_of
 from fntx_sessions.agents.views import resident_mb, session_parts, slot_report, state_bytes
 from fntx_sessions.automation.rules.hosted import judge_bar
 from fntx_sessions.automation.rules.judgement import Judged, Kept
@@ -24,7 +26,7 @@ from fntx_sessions.exceptions import Retryable, StaleEpoch
 from fntx_sessions.lifecycle import orders
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.memory.store import Kept as KeptMemory
-from fntx_sessions.schemas import Hold, SessionStatus, SessionType, Severity
+from fntx_sessions.schemas import Hold, SessionStatus, SessionType
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.parts import GUARD
 from fntx_sessions.testing import failpoint
@@ -52,13 +54,17 @@ class Slice:
     judged: Judged | None = None
     kept: list[Kept] = field(default_factory=list)
     memories: list[KeptMemory] = field(default_factory=list)
+    said: dict[str, Said] = field(default_factory=dict)
     decisions_kept: int = 1
     finished: bool = False
     stale: bool = False
 
 
 def run_slice(desk: Desk, runtime: Runtime, deadline: float) -> Slice:
-    """Step a session: one bar, or, in a backtest, bars until its day or the time (monotonic seconds) is over."""
+    """Step a session: one bar, or, in a backtest, bars until its day or the time (monotonic seconds) is over.
+
+    Raises what interrupts it from outside: a soft limit, or the worker's end.
+    """
     done = Slice(runtime, decisions_kept=desk.settings.rule_decisions_kept)
     try:
         with bounded_memory(desk.settings.hosted_memory_max_bytes):
@@ -94,7 +100,9 @@ def _bar(desk: Desk, runtime: Runtime, done: Slice) -> None:
         done.finished = True
         return
     tick = runtime.feed.tick(runtime.clock.now)
-    hosted = HostedDesk(desk, runtime, events=done.events, requests=done.requests, memories=done.memories)
+    hosted = HostedDesk(
+        desk, runtime, requests=done.requests, events=done.events, memories=done.memories, said=done.said
+    )
     if tick is not None:
         hosted.board = Board(tick, runtime.rules, stressed=runtime.book.stressed)
         _begin(desk, runtime, hosted.board)
@@ -160,7 +168,8 @@ def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk, set
             _step_agent(slot, context, settings)
         except (StaleEpoch, Retryable):
             raise
-        except FAULTS as error:
+        except BaseException as error:  # noqa: BLE001 - an agent may raise any; what comes from outside is raised on
+            _raise_interrupt(runtime, slot, error, took_long=time.perf_counter() - began >= settings.hosted_hung_s)
             failed += 1
             _charge(runtime, slot, hosted, error)
         took_s = time.perf_counter() - began
@@ -182,12 +191,19 @@ def _step_agent(slot: Slot, context: StepContext, settings: Settings) -> None:
         raise
 
 
+def _raise_interrupt(runtime: Runtime, slot: Slot, error: BaseException, *, took_long: bool) -> None:
+    """Raise what came from outside; whoever has its turn just then is to blame only if it took too long by itself."""
+    interrupt = interrupt_in(error)
+    if interrupt is not None:
+        runtime.overran = slot.name if took_long else ""
+        raise interrupt
+
+
 def _charge(runtime: Runtime, slot: Slot, hosted: HostedDesk, error: BaseException) -> None:
     slot.errors += 1
     runtime.failures[slot.name] = runtime.failures.get(slot.name, 0) + 1
-    what = f"{slot.name} failed: {type(error).__name__}: {error}"
     log.error("agent_failed", session_id=str(runtime.session_id), agent=slot.name, exc_info=error)
-    hosted.emit("agent_failed", "health", Severity.ERROR, what[:2000], {"failures": runtime.failures[slot.name]})
+    hosted.tell_failure(f"{slot.name} failed: {problem_of(error)}", runtime.failures[slot.name])
 
 
 def quarantine(runtime: Runtime, hosted_events: list[dict[str, Any]], requests: Requests, limit: int) -> None:

@@ -92,6 +92,7 @@ class Runtime:
 
     unsure: a call of the broker did not come to its end, so that the book has to be loaded anew. guards_only: nobody
     is there to step its agents, whatever its status. asked: something waits for a person, or comes from one.
+    overran: the agent that took too long, and was interrupted from outside.
     traded_elsewhere: the money view is what agents of another service report; ours, which knows the book here alone, is
     not put over it.
     """
@@ -126,6 +127,7 @@ class Runtime:
     flatten: bool = False
     quiesced: bool = True
     failures: dict[str, int] = field(default_factory=dict)
+    overran: str = ""
     last_sample_at: datetime | None = None
     unsampled: dict[str, int] = field(default_factory=dict)
     unsure: bool = False

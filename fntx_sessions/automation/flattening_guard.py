@@ -17,7 +17,7 @@ import psutil
 import structlog
 
 from fntx_sessions.agents.claims import claim_these, finish_steps, release_claims
-from fntx_sessions.agents.host import step_result
+from fntx_sessions.agents.outcomes import step_result
 from fntx_sessions.agents.runner import Slice, run_slice
 from fntx_sessions.agents.runtime import Runtime, load_runtime, refresh
 from fntx_sessions.automation import hosts

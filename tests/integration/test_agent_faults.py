@@ -1,18 +1,14 @@
 """Hosted agents of other packages that are at fault: each harms its own session, is charged, and is set aside."""
 
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
-import orjson
 import pytest
-from hosting import FEED, Hosting, S, make_hosting, shared
+from agents_at_fault import EVALUATOR, hosting_agents, memory, point, with_agent
+from hosting import Hosting, S
 
-from fntx_sessions.agents import registry
-from fntx_sessions.state.live import LiveState
-from fntx_sessions.state.parts import agent_part
+from fntx_sessions.agents import outcomes, registry
 
-WATCHER, EVALUATOR = "EnvironmentWatcherAgent", "EvaluatorAgent"
 FAULTS = {
     "Raises": "LookupError: its model is not there",
     "Exits": "SystemExit: that is all",
@@ -20,36 +16,23 @@ FAULTS = {
     "ReturnsNothing": "its step returned NoneType, not its state",
     "ReturnsNoJson": "not JSON serializable: object",
     "ReturnsTooMuch": "bytes, 20000 are allowed (FNTX_MAX_PART_BYTES)",
+    "Interrupts": "KeyboardInterrupt",
+    "Closes": "GeneratorExit",
+    "Cancels": "CancelledError",
+    "Panics": "Panic: index out of bounds",
+    "RaisesBadText": "FileNotFoundError: no file \ufffd\ufffd...",
+    "CannotSayWhy": "Mute: (its text cannot be made)",
+    "TellsNoJson": "surrogates not allowed",
+    "TellsTooOften": "more than 100 in one step (FNTX_HOSTED_EVENTS_MAX)",
+    "TellsTooMuch": "more than 20000 bytes (FNTX_HOSTED_EVENTS_MAX_BYTES)",
 }
 AT_ONCE = {"CannotBeMade": "PermissionError: no licence", "Missing": "ModuleNotFoundError"}
 
 
 @pytest.fixture
-def desk(
-    tmp_path: Path, module_database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Hosting]:
-    ours = registry._found()
-    theirs = {name: _point(name, f"bad_agents:{name}") for name in ["Sound", *FAULTS, "CannotBeMade"]}
-    found = ours | theirs | {"Missing": _point("Missing", "no_such_package:Missing")}
-    monkeypatch.setattr(registry, "_found", lambda: found)
-    registry.get_agent.cache_clear()
-    with make_hosting(shared(tmp_path, module_database_url, redis_url)) as made:
-        yield made.with_settings(max_part_bytes=20_000, hosted_memory_max_bytes=200_000_000)
-    registry.get_agent.cache_clear()
-
-
-def _point(name: str, value: str) -> EntryPoint:
-    return EntryPoint(name, value, registry.GROUP)
-
-
-def with_agent(desk: Hosting, *names: str):
-    feed = FEED | {"step_s": 10}
-    return desk.started(config={"agents": [WATCHER, *names, EVALUATOR], "feed": feed})
-
-
-def memory(desk: Hosting, session_id, agent: str):
-    [cut] = LiveState(desk.desk.redis, desk.desk.settings).read([session_id])
-    return orjson.loads(cut.parts[agent_part(agent)])
+def desk(tmp_path: Path, module_database_url: str, redis_url: str) -> Iterator[Hosting]:
+    with hosting_agents(tmp_path, module_database_url, redis_url) as made:
+        yield made
 
 
 @pytest.mark.parametrize(("name", "problem"), [*FAULTS.items(), *AT_ONCE.items()])
@@ -82,8 +65,54 @@ def test_failures_of_agents_count_into_the_error_rate(desk):
     assert patient.row(session_id)["measures"]["error_rate"] == pytest.approx(7 / 24)
 
 
+def test_what_an_agent_says_is_kept_as_far_as_it_can_be(desk):
+    """Characters that no database takes are replaced, and nobody is charged; what it asks for is done."""
+    session_id, sound = with_agent(desk, "TellsBadText"), with_agent(desk, "Sound")
+    desk.step()
+    desk.step()
+    row = desk.row(session_id)
+    assert (row["status"], row["agent_failures"]) == (S.PAUSED, {})
+    assert row["requires_action"] is None
+    [found] = desk.events(session_id, "found\ufffd")
+    assert found["event_category"] == "mar\ufffdket"
+    assert found["description"][:5] == "a\ufffdb\ufffd."
+    assert len(found["description"]) == 2000
+    assert (found["data"]["text"], found["data"]["price"]) == ("a\x00b", None)
+    assert memory(desk, sound, "Sound")["internal_state"] == {"steps": 2}
+
+
+def test_what_cannot_be_stored_is_one_sessions_trouble(desk):
+    """The others' steps are stored without it; it is tried again, and after the cap it is in ERROR."""
+    bad, sound = with_agent(desk, "WritesEvents"), with_agent(desk, "Sound")
+    desk.step()
+    before = desk.row(sound)["clock_at"]
+    for failures in (1, 2, 3):
+        desk.step()
+        assert desk.row(bad)["agent_failures"] == {"host": failures}
+        after = desk.row(sound)["clock_at"]
+        assert after > before
+        before = after
+    assert desk.row(bad)["status"] == S.ERROR
+    assert desk.row(sound)["agent_failures"] == {}
+
+
+def test_stores_that_fail_charge_nobody(desk, monkeypatch):
+    """Where nothing at all can be stored it is no session's fault: the batch is given back."""
+    sessions = [with_agent(desk, "Sound"), with_agent(desk, "Sound")]
+
+    def fails(*_: object) -> None:
+        raise OSError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(outcomes, "finish_steps", fails)
+        with pytest.raises(OSError):  # noqa: PT011 - what the patch raises
+            desk.step()
+    assert [desk.row(one)["agent_failures"] for one in sessions] == [{}, {}]
+    assert desk.step() == 2
+
+
 def test_no_package_takes_the_name_of_a_built_in_agent(monkeypatch):
     """Whose package is installed beside ours does not trade in the executor's name."""
-    points = [*registry._found().values(), _point(EVALUATOR, "bad_agents:Raises")]
+    points = [*registry._found().values(), point(EVALUATOR, "bad_agents:Raises")]
     monkeypatch.setattr(registry, "entry_points", lambda **_: points)
     assert registry._found.__wrapped__()[EVALUATOR].value.startswith("fntx_sessions.")
