@@ -71,7 +71,7 @@ class SessionConfig(Model):
     require_confirmation: bool = False
     approval_expires_s: float = Field(default=300.0, ge=1, le=86_400)
     approval_drift_max: float = Field(
-        default=0.2, gt=0, le=10, description="how far the price may move past an approved order's, share of it"
+        default=0.2, gt=0, le=10, description="how far price or risk may move from an approved order's, share of it"
     )
     use_limit_orders_only: bool = True
     auto_start_conditions: list[Condition] = Field(default_factory=list, max_length=50)

@@ -22,6 +22,7 @@ from fntx_sessions.state.parts import GUARD
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.clock import WALL
 from fntx_sessions.trading.market import Board
+from fntx_sessions.trading.opening import at_worst, filled_risks
 from fntx_sessions.trading.orders import OrderRequest, Placed, Working
 
 
@@ -64,6 +65,7 @@ class HostedDesk:
         """
         runtime, board = self.runtime, self.board
         assert board is not None  # noqa: S101 - without a board no agent has anything to place
+        request = at_worst(request, board, runtime.risk, runtime.rules)
         # What a person decided took as long as it took: no measure of the agents.
         latency = None if warrant else round((time.monotonic_ns() - board.tick.received_ns) / 1e6, 3)
         intent = orders.commit_intent(
@@ -83,7 +85,8 @@ class HostedDesk:
         with self._called():
             placed = runtime.broker.place(intent, board, runtime.clock.now)
             failpoint("order.placed")
-            orders.settle(self.desk.engine, {placed.client_order_id: placed.status}, placed.fills)
+            risks = filled_risks(placed.fills, runtime.risk, runtime.rules)
+            orders.settle(self.desk.engine, {placed.client_order_id: placed.status}, placed.fills, risks)
             runtime.book.placed(Working(intent), placed)
         return placed
 

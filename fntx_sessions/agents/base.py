@@ -89,10 +89,11 @@ class Desk(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """An opening somebody wants: the planner, or the person who gave the warrant."""
+    """An opening somebody wants: the planner, or the person who gave the warrant. why: for whoever has to agree."""
 
     request: OrderRequest
     warrant: Warrant | None = None
+    why: str = ""
 
 
 @dataclass(slots=True)

@@ -7,8 +7,9 @@ from fntx_sessions.agents.base import Proposal, StepContext
 from fntx_sessions.exceptions import OrderRefused
 from fntx_sessions.lifecycle.people import BY_HAND, WARRANT, HandOrder, Warrant
 from fntx_sessions.trading.exits import closing_legs
-from fntx_sessions.trading.ledger import entry_risk
 from fntx_sessions.trading.market import Board
+from fntx_sessions.trading.matching import package_price
+from fntx_sessions.trading.opening import at_worst
 from fntx_sessions.trading.orders import Contract, Leg, OrderRequest, Placed
 
 # What becomes of an order by hand, by what became of the order that it was placed as.
@@ -22,12 +23,13 @@ _TOLD = {
 
 
 def proposals(context: StepContext) -> list[Proposal]:
-    """Return what people want opened now, for the risk manager to judge as anything else."""
+    """Return what people want opened now, for the risk manager to judge as anything else; nothing without a quote."""
     if not context.may_enter or context.board is None:
         return []
     board = context.board
     wanted = [order for order in context.people.orders if _is_new(order) and order.opening and not order.replaced_works]
-    return [Proposal(_opening(order, board, context), order.warrant) for order in wanted]
+    found = [Proposal(_opening(order, board, context), order.warrant) for order in wanted]
+    return [one for one in found if package_price(one.request.legs, board, one.request.side) is not None]
 
 
 def _is_new(order: HandOrder) -> bool:
@@ -38,8 +40,8 @@ def _opening(order: HandOrder, board: Board, context: StepContext) -> OrderReque
     legs = tuple(_leg(leg, order.order["quantity"], board) for leg in order.order["legs"])
     limit = Decimal(str(order.order["limit"]))
     trade_id = f"{context.book.trade_date.isoformat()}/{BY_HAND}/{str(order.order_id)[:8]}"
-    risk = entry_risk(context.risk, context.rules, legs, limit)
-    return OrderRequest(trade_id, BY_HAND, "sell", legs, opening=True, limit=limit, reason=BY_HAND, risk=risk)
+    wanted = OrderRequest(trade_id, BY_HAND, "sell", legs, opening=True, limit=limit, reason=BY_HAND)
+    return at_worst(wanted, board, context.risk, context.rules)
 
 
 def _leg(leg: dict[str, str], quantity: int, board: Board) -> Leg:

@@ -95,7 +95,7 @@ def _forget_closed(state: State, context: StepContext) -> None:
 def _open(proposal: Proposal, state: State, context: StepContext) -> None:
     request = proposal.request
     if context.approving and proposal.warrant is None:
-        approving.ask(request, state, context)
+        approving.ask(proposal, state, context)
         return
     try:
         placed = context.desk.place(request, proposal.warrant)

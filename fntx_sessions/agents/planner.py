@@ -60,7 +60,7 @@ def _consider(name: str, parameters: StrategyParameters, state: State, context: 
     built = build(name, parameters, board, board.tick.trade_date)
     if isinstance(built, str):
         return _skip(name, number, built, state, context)
-    proposal = _proposal(name, number, built, context)
+    proposal = _proposal(name, number, parameters, built, context)
     context.outputs.plan.append(proposal)
     return state if context.approving else _tried(state, name, number)
 
@@ -75,7 +75,9 @@ def _trade_id(name: str, number: int, context: StepContext) -> str:
     return f"{context.book.trade_date.isoformat()}/{name}/{number}"
 
 
-def _proposal(name: str, number: int, built: Structure, context: StepContext) -> Proposal:
+def _proposal(
+    name: str, number: int, parameters: StrategyParameters, built: Structure, context: StepContext
+) -> Proposal:
     request = OrderRequest(
         _trade_id(name, number, context),
         name,
@@ -86,7 +88,19 @@ def _proposal(name: str, number: int, built: Structure, context: StepContext) ->
         reason="entry",
         risk=entry_risk(context.risk, context.rules, built.legs, built.credit),
     )
-    return Proposal(request)
+    return Proposal(request, why=_why(name, number, parameters, built, context))
+
+
+def _why(name: str, number: int, parameters: StrategyParameters, built: Structure, context: StepContext) -> str:
+    """Return why it is proposed, in a sentence for whoever has to agree to it."""
+    assert context.board is not None  # noqa: S101 - nothing is built without one
+    sold = [leg.contract for leg in built.legs if leg.side == "sell"]
+    strikes = " and ".join(f"{one.right} {one.strike} of delta {abs(context.board.delta(one)):.2f}" for one in sold)
+    entry = f"{name}, entry {number} of {parameters.max_entries_per_day} from {parameters.entry_time} on"
+    return (
+        f"{entry}: {strikes}, nearest to {parameters.delta:.2f}; "
+        f"${built.credit:.2f} a share, at least ${parameters.min_bid:.2f} wanted"
+    )
 
 
 def _skip(name: str, number: int, why: str, state: State, context: StepContext) -> State:

@@ -1,14 +1,15 @@
 """RiskManagerAgent: what must be closed, what may be opened, and when the day is over for losses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from fntx_sessions.agents import approving, by_hand
 from fntx_sessions.agents.base import Proposal, State, StepContext, first_time
 from fntx_sessions.schemas import SessionStatus, Severity
 from fntx_sessions.trading.exits import ExitContext, decide_exits
-from fntx_sessions.trading.ledger import Money, legs_margin
+from fntx_sessions.trading.ledger import Money, legs_margin, spread_width
 from fntx_sessions.trading.market import Board
+from fntx_sessions.trading.opening import at_worst, excess_premium
 from fntx_sessions.trading.orders import ZERO, OrderRequest
 
 
@@ -118,13 +119,20 @@ def _judge_plan(state: State, context: StepContext, money: Money) -> None:
     if not context.outputs.plan:
         return
     room = _room(context, money)
-    for proposal in context.outputs.plan:
+    for wanted in context.outputs.plan:
+        proposal = replace(wanted, request=_at_worst(wanted.request, context))
         why = _objection(proposal, room, context)
         if why is None:
             context.outputs.approved.append(proposal)
         else:
             context.outputs.refused.append((proposal, why))
             _say_refused(proposal, why, state, context)
+
+
+def _at_worst(request: OrderRequest, context: StepContext) -> OrderRequest:
+    """Return the opening with the risk that counts, whoever wants it and whatever they say of it."""
+    assert context.board is not None  # noqa: S101 - there is no plan without one
+    return at_worst(request, context.board, context.risk, context.rules)
 
 
 def _say_refused(proposal: Proposal, why: str, state: State, context: StepContext) -> None:
@@ -171,7 +179,11 @@ def _objection(proposal: Proposal, room: _Room, context: StepContext) -> str | N
 
 
 def _margin(request: OrderRequest, context: StepContext) -> Decimal:
+    """Return the estimate at the worse of what was proposed and what is quoted now."""
     assert context.board is not None  # noqa: S101 - there is no plan without one
+    board = context.board
     legs = {leg.contract: leg.quantity if leg.side == "buy" else -leg.quantity for leg in request.legs}
-    marks = {leg.contract.symbol: leg.reference or ZERO for leg in request.legs}
-    return legs_margin(legs, marks, Decimal(str(round(context.board.tick.spot, 4))))
+    marks = {one.symbol: board.quote(one).mid or ZERO for one in legs}
+    marks = {leg.contract.symbol: max(marks[leg.contract.symbol], leg.reference or ZERO) for leg in request.legs}
+    margin = legs_margin(legs, marks, Decimal(str(round(board.tick.spot, 4))))
+    return margin if spread_width(legs) is not None else margin + excess_premium(request)

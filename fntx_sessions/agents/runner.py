@@ -32,6 +32,7 @@ from fntx_sessions.state.parts import GUARD
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.broker import begin_bar
 from fntx_sessions.trading.market import Board, MarketTick
+from fntx_sessions.trading.opening import filled_risks
 from fntx_sessions.trading.orders import ZERO
 
 log = structlog.get_logger(__name__)
@@ -122,7 +123,7 @@ def _begin(desk: Desk, runtime: Runtime, board: Board) -> None:
     fills = begin_bar(runtime.broker, book, runtime.session_id, runtime.epoch, board)
     filled = {fill.client_order_id for fill in fills}
     states = {name: "filled" if name in filled else "expired" for name in working - set(book.working)}
-    orders.settle(desk.engine, states, fills)
+    orders.settle(desk.engine, states, fills, filled_risks(fills, runtime.risk, runtime.rules))
     if book.trade_date != day:
         view = (runtime.broker, runtime.account_id, runtime.session_id, book.trade_date)
         runtime.account = account_view(desk, *view)

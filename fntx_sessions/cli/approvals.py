@@ -10,7 +10,7 @@ from fntx_sessions.cli import output
 from fntx_sessions.cli.asking import Answer, line
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.cli.output import SHORT_ID, age, money, plain
-from fntx_sessions.cli.sessions import CommandId, Reason
+from fntx_sessions.cli.sessions import CommandId
 from fntx_sessions.exceptions import InvalidArgument, NotFound
 
 HELP = """Openings that wait for a person: those of sessions with require_confirmation, and all of Manual Override.
@@ -19,7 +19,13 @@ What closes a position waits for nobody. An approval ends with its time, when it
 is paused, stopped or recovered.
 """
 Id = Annotated[str, typer.Argument(metavar="APPROVAL", help="An approval's id or its first characters (4 or more).")]
+Reason = Annotated[
+    str, typer.Option("--reason", "-r", help="Why; kept with it and with the command, and told to its agent.")
+]
 _LOOKED_THROUGH = 1000
+_WHY_LENGTH = 300
+# Reasons that other columns show, or that explain one of them; `--json` has all.
+_ELSEWHERE = frozenset({"credit_usd", "limit_usd", "remaining_usd", "session_time"})
 _EVERY = ["waiting", "approved", "rejected", "expired", "stale", "executed", "refused", "withdrawn"]
 
 
@@ -102,13 +108,38 @@ def _left(row: dict[str, Any]) -> str:
 
 
 def _price(row: dict[str, Any]) -> str:
-    """Return what the package would trade at now, and how far that is past its limit."""
+    """Return what the package would trade at now, and how far that is from its limit, up or down."""
     if row["closed_at"]:
         return ""
     if row["price_now"] is None:
         return "unknown"
-    style = "yellow" if row["drift"] else "green"
-    return f"${row['price_now']:.2f} [{style}]{row['drift']:.0%} past[/{style}] of {row['drift_max']:.0%}"
+    if row["drift"] is None:
+        return f"${row['price_now']:.2f}"
+    far = abs(row["drift"])
+    style = "red" if far > row["drift_max"] else "yellow" if far else "green"
+    return f"${row['price_now']:.2f} [{style}]{row['drift']:+.0%}[/{style}], {row['drift_max']:.0%} may be"
+
+
+def _with_now(then: str, now: str | None) -> str:
+    return then if now in (None, then) else f"{then}, now {now}"
+
+
+def _risk(row: dict[str, Any]) -> str:
+    now = row["risk_now_usd"]
+    return _with_now(money(-row["risk_usd"]), None if now is None else money(-now))
+
+
+def _delta(row: dict[str, Any]) -> str:
+    then, now = ("unknown" if row[name] is None else f"{row[name]:.2f}" for name in ("delta", "delta_now"))
+    return _with_now(then, None if row["delta_now"] is None else now)
+
+
+def _why(row: dict[str, Any]) -> str:
+    """Return what the agent gave as its reasons, the sentence first, and who decided, and what became of it."""
+    said = {name: value for name, value in row["reasons"].items() if name not in _ELSEWHERE}
+    sentence = [str(said.pop("why"))] if said.get("why") else []
+    told = sentence + [f"{name} {value}" for name, value in said.items() if value is not None]
+    return "; ".join(filter(None, (plain(", ".join(told)[:_WHY_LENGTH]), _decided(row))))
 
 
 def _decided(row: dict[str, Any]) -> str:
@@ -123,11 +154,11 @@ COLUMNS = {
     "trade": lambda row: plain(row["trade_id"]),
     "what": lambda row: plain(_legs(row)),
     "credit": lambda row: money(row["credit_usd"]),
-    "risk": lambda row: money(-row["risk_usd"]),
-    "delta": lambda row: "unknown" if row["delta"] is None else f"{row['delta']:.2f}",
+    "risk": _risk,
+    "delta": _delta,
     "limit left": lambda row: "unknown" if row["remaining_after_usd"] is None else money(row["remaining_after_usd"]),
     "age": lambda row: age(row["created_at"]),
     "left": _left,
     "price now": _price,
-    "why": _decided,
+    "why": _why,
 }

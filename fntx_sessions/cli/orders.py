@@ -11,7 +11,7 @@ from fntx_sessions.cli.approvals import one_of
 from fntx_sessions.cli.asking import Answer, line
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.cli.output import SHORT_ID, age, plain
-from fntx_sessions.cli.sessions import CommandId, Reason
+from fntx_sessions.cli.sessions import CommandId, Version
 from fntx_sessions.exceptions import InvalidArgument
 
 HELP = """Orders by hand: the session's executor places, changes and cancels them at its next step.
@@ -20,6 +20,7 @@ Openings pass the risk manager and the order gate as any other. What closes a tr
 """
 Session = Annotated[str, typer.Argument(metavar="ID", help="A session's id or its first characters (4 or more).")]
 Order = Annotated[str, typer.Argument(metavar="ORDER", help="An order's id or its first characters (4 or more).")]
+Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; kept with the order and with the command.")]
 Limit = Annotated[float, typer.Option("--limit", "-l", help="Dollars a share of one package, in whole cents.")]
 Legs = Annotated[
     list[str] | None,
@@ -44,12 +45,16 @@ def place(
     legs: Legs = None,
     quantity: Annotated[int, typer.Option("--quantity", "-q", help="How many packages.")] = 1,
     reason: Reason = "",
+    version: Version = None,
     command_id: CommandId = None,
     as_json: AsJson = False,
 ) -> None:
-    """Open a trade: sell a package for at least the limit (operators, administrators)."""
-    arguments = {"legs": [_leg(one) for one in legs or []], "quantity": quantity, "limit": limit, "reason": reason}
-    _ask("place", arguments | {"session_id": str(line().session_id(session))}, command_id, as_json=as_json)
+    """Open a trade: sell a package for at least the limit (operators, administrators).
+
+    Its risk is judged at the limit or at what the market pays now, whichever may lose more.
+    """
+    order = {"legs": [_leg(one) for one in legs or []], "quantity": quantity}
+    _place(session, order | {"limit": limit, "reason": reason}, version, command_id, as_json=as_json)
 
 
 def close(
@@ -57,12 +62,13 @@ def close(
     trade: Annotated[str, typer.Argument(metavar="TRADE", help="Its trade id, as `fntx trades ID --json` has it.")],
     limit: Limit,
     reason: Reason = "",
+    version: Version = None,
     command_id: CommandId = None,
     as_json: AsJson = False,
 ) -> None:
     """Close a trade whole for at most the limit; needs no approval, and works in a paused session."""
-    arguments = {"trade_id": trade, "limit": limit, "reason": reason}
-    _ask("place", arguments | {"session_id": str(line().session_id(session))}, command_id, as_json=as_json)
+    order = {"trade_id": trade, "limit": limit, "reason": reason}
+    _place(session, order, version, command_id, as_json=as_json)
 
 
 def change(
@@ -90,6 +96,11 @@ def list_orders(
         output.emit(found)
     else:
         output.table(found, COLUMNS, "no orders by hand")
+
+
+def _place(session: str, order: Answer, version: int | None, command_id: UUID | None, *, as_json: bool) -> None:
+    asked = {"session_id": str(line().session_id(session))} | ({} if version is None else {"expected_version": version})
+    _ask("place", order | asked, command_id, as_json=as_json)
 
 
 def _ask(verb: str, arguments: Answer, command_id: UUID | None, *, as_json: bool) -> None:

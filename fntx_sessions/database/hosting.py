@@ -4,10 +4,12 @@ AGENT_HOSTS = "SELECT h.* FROM hosts h WHERE 'agents' = ANY(string_to_array(h.qu
 NO_AGENT_HOST = f"NOT EXISTS ({AGENT_HOSTS} AND h.lease_until > now())"
 # When the last of them ended, or was last heard of; NULL: there never was one, or it is long forgotten.
 NO_AGENT_HOST_SINCE = f"(SELECT max(g.lease_until) FROM ({AGENT_HOSTS}) AS g)"
+# The agent that carries a session's orders out, hosted or not.
+EXECUTOR = "TacticalExecutorAgent"
 # Agents of another service trade for the session whose row is `s`, at a broker of theirs: none of ours executes.
-TRADED_ELSEWHERE = """(EXISTS (SELECT FROM session_agents a WHERE a.session_id = s.session_id AND NOT a.hosted)
+TRADED_ELSEWHERE = f"""(EXISTS (SELECT FROM session_agents a WHERE a.session_id = s.session_id AND NOT a.hosted)
   AND NOT EXISTS (SELECT FROM session_agents a WHERE a.session_id = s.session_id AND a.hosted
-    AND a.agent = 'TacticalExecutorAgent'))"""
+    AND a.agent = '{EXECUTOR}'))"""
 # The living hosts that run guards where no agents worker lives, as one text; NULL: there is none.
 GUARD_HOSTS = """(SELECT string_agg(g.host_id, ', ' ORDER BY g.host_id) FROM hosts g
   WHERE 'sweeps' = ANY(string_to_array(g.queues, ',')) AND g.lease_until > now())"""

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.exceptions import InvalidArgument, NotFound
+from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound
 from fntx_sessions.lifecycle import execute
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.execute import Desk
@@ -21,10 +21,11 @@ from fntx_sessions.lifecycle.people_arguments import (
 )
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.roles import ADMIN, AGENT
 
 _OWNER = text("SELECT session_id, agent FROM approvals WHERE approval_id = :approval_id")
 _AGENT = text("""
-SELECT a.hosted, (SELECT string_agg(b.agent, ', ' ORDER BY b.agent) FROM session_agents b
+SELECT a.hosted, a.joined_by, (SELECT string_agg(b.agent, ', ' ORDER BY b.agent) FROM session_agents b
   WHERE b.session_id = s.session_id AND NOT b.hosted) AS remote
 FROM sessions s LEFT JOIN session_agents a ON a.session_id = s.session_id AND a.agent = :agent
 WHERE s.session_id = :session_id
@@ -34,22 +35,32 @@ WHERE s.session_id = :session_id
 def request(desk: Desk, actor: Actor, arguments: RequestArguments, command_id: UUID) -> Outcome:
     """Ask a person for an opening of a remote executor's; `approval_id` in the outcome's extra names it.
 
-    Raises NotFound for an unknown session and InvalidArgument for an agent that is none of its remote ones.
+    Raises NotFound for an unknown session, InvalidArgument for an agent that is none of its remote ones, and Forbidden
+    where the caller is not that agent.
     """
     with transaction(desk.engine) as connection:
-        remote_agent(connection, arguments.session_id, arguments.agent)
+        speaks_for(connection, actor, arguments.session_id, arguments.agent)
     asked = AskArguments(session_id=arguments.session_id, reason=arguments.reason, approval=_asked(arguments))
     return execute.command(desk, Trigger.ASK, actor, asked, command_id)
 
 
-def remote_agent(connection: Connection, session_id: UUID, agent: str) -> None:
-    """Return where an agent of another service is one of the session's; raises NotFound and InvalidArgument."""
+def speaks_for(connection: Connection, actor: Actor, session_id: UUID, agent: str) -> None:
+    """Return where the caller is this agent of another service: the token's name that it joined under, or an admin's.
+
+    Raises NotFound, InvalidArgument (hosted, not in the roster, not joined) and Forbidden (another's token).
+    """
     found = connection.execute(_AGENT, {"session_id": session_id, "agent": agent}).one_or_none()
     if found is None:
         raise NotFound("session", str(session_id), "See `fntx ls`.")
     if found.hosted is not False:
         what = "is hosted by the desk" if found.hosted else "is not in the session's roster"
         raise InvalidArgument("agent", f"{agent!r} {what}", f"Agents of other services here: {found.remote or 'none'}.")
+    if AGENT not in actor.roles or ADMIN in actor.roles or found.joined_by == actor.name:
+        return  # the machine refuses, and audits, whoever has no role for it
+    if found.joined_by is None:
+        raise InvalidArgument("agent", f"{agent!r} has not joined", "Join first: `fntx.agents.join`.")
+    needed = f"the token that it joined with, {found.joined_by!r}'s"
+    raise Forbidden(actor.name, actor.role_list(), f"speak for {agent}", needed)
 
 
 def _asked(arguments: RequestArguments) -> dict[str, Any]:
@@ -89,10 +100,15 @@ def decide(desk: Desk, actor: Actor, arguments: DecisionArguments, command_id: U
 
 
 def answer(desk: Desk, actor: Actor, arguments: ApprovalAnswerArguments, command_id: UUID) -> Outcome:
-    """Note what a remote executor made of an approval; raises NotFound and InvalidArgument where it is another's."""
+    """Note what a remote executor made of an approval of its own.
+
+    Raises NotFound, InvalidArgument where another agent asked, a hosted one among them, and Forbidden.
+    """
     _, agent = _owner(desk, arguments.approval_id, arguments.session_id)
     if agent != arguments.agent:
         raise InvalidArgument("agent", f"{arguments.agent!r} did not ask for it", f"{agent} did.")
+    with transaction(desk.engine) as connection:
+        speaks_for(connection, actor, arguments.session_id, arguments.agent)
     asked = AnswerArguments(
         session_id=arguments.session_id,
         reason=arguments.reason,

@@ -4,13 +4,13 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.database.hosting import TRADED_ELSEWHERE
+from fntx_sessions.database.hosting import EXECUTOR, TRADED_ELSEWHERE
 from fntx_sessions.exceptions import InvalidArgument, NotFound
 from fntx_sessions.lifecycle import execute, machine
-from fntx_sessions.lifecycle.approvals import remote_agent
+from fntx_sessions.lifecycle.approvals import speaks_for
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.people_arguments import (
@@ -28,7 +28,7 @@ from fntx_sessions.trading.brokers import get_broker
 
 _EXECUTOR = text(f"""
 SELECT s.broker, {TRADED_ELSEWHERE} AS elsewhere, EXISTS (SELECT FROM session_agents a
-  WHERE a.session_id = s.session_id AND a.agent = 'TacticalExecutorAgent') AS executed
+  WHERE a.session_id = s.session_id AND a.agent = '{EXECUTOR}') AS executed
 FROM sessions s WHERE s.session_id = :session_id
 """)
 _ORDER = text("SELECT session_id, opening, request FROM manual_orders WHERE order_id = :order_id")
@@ -110,9 +110,14 @@ def _ask(desk: Desk, actor: Actor, command_id: UUID, session_id: UUID, reason: s
 
 
 def answer(desk: Desk, actor: Actor, arguments: OrderAnswerArguments, command_id: UUID) -> Outcome:
-    """Note what a remote executor made of an order by hand; raises NotFound and InvalidArgument."""
+    """Note what a remote executor made of an order by hand.
+
+    Raises NotFound, InvalidArgument where the desk itself or another agent carries the session's orders out, and
+    Forbidden.
+    """
     with transaction(desk.engine) as connection:
-        remote_agent(connection, arguments.session_id, arguments.agent)
+        speaks_for(connection, actor, arguments.session_id, arguments.agent)
+        _check_executes(connection, arguments)
     asked = AnswerArguments(
         session_id=arguments.session_id,
         reason=arguments.reason,
@@ -123,3 +128,16 @@ def answer(desk: Desk, actor: Actor, arguments: OrderAnswerArguments, command_id
         client_order_id=arguments.client_order_id,
     )
     return execute.command(desk, Trigger.ANSWER, actor, asked, command_id)
+
+
+def _check_executes(connection: Connection, arguments: OrderAnswerArguments) -> None:
+    """Raise InvalidArgument unless this agent carries the session's orders out.
+
+    Without an executor in the roster any agent of another service does.
+    """
+    found = connection.execute(_EXECUTOR, {"session_id": arguments.session_id}).one()
+    if not found.elsewhere:
+        fix = f"{EXECUTOR} is hosted: it says itself what becomes of them."
+        raise InvalidArgument("agent", f"{arguments.agent!r} carries out no orders here", fix)
+    if found.executed and arguments.agent != EXECUTOR:
+        raise InvalidArgument("agent", f"{arguments.agent!r} carries out no orders here", f"{EXECUTOR} does.")

@@ -4,7 +4,7 @@ The session row is held FOR SHARE meanwhile, so that a pause that waits for the 
 comes after the pause sees the pause. Openings also hold the account's day, where the loss limit lives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -74,8 +74,9 @@ WITH f AS (
   ON CONFLICT (fill_id, timestamp) DO NOTHING
 )
 UPDATE order_intents i SET state = r.state,
-  closed_at = CASE WHEN r.state IN ('intended', 'working') THEN NULL ELSE clock_timestamp() END
-FROM jsonb_to_recordset(CAST(:states AS jsonb)) AS r(client_order_id text, state text)
+  closed_at = CASE WHEN r.state IN ('intended', 'working') THEN NULL ELSE clock_timestamp() END,
+  stop_loss_usd = CASE WHEN r.state = 'filled' THEN coalesce(r.risk, i.stop_loss_usd) ELSE i.stop_loss_usd END
+FROM jsonb_to_recordset(CAST(:states AS jsonb)) AS r(client_order_id text, state text, risk numeric)
 WHERE i.client_order_id = r.client_order_id AND i.state IN ('intended', 'working')
 """)
 _LATCH = text("""
@@ -234,11 +235,20 @@ def _check_account(
         raise OrderRefused(str(row["session_id"]), name, "loss limit", detail)
 
 
-def settle(engine: Engine, states: dict[str, str], fills: Sequence[Fill] = ()) -> None:
-    """Record fills in the ledger and the state of their orders, in one transaction; asked twice, it acts once."""
+def settle(
+    engine: Engine,
+    states: Mapping[str, str],
+    fills: Sequence[Fill] = (),
+    risks: Mapping[str, Decimal] | None = None,
+) -> None:
+    """Record fills in the ledger and the state of their orders, in one transaction; asked twice, it acts once.
+
+    risks: dollars to their stops of openings that filled, from what they filled at: what counts from now on.
+    """
     if not states and not fills:
         return
-    listed = [{"client_order_id": name, "state": state} for name, state in states.items()]
+    known = risks or {}
+    listed = [{"client_order_id": name, "state": state, "risk": known.get(name)} for name, state in states.items()]
     with transaction(engine) as connection:
         connection.execute(
             _SETTLE,

@@ -27,7 +27,7 @@ class Warrant:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """An opening that waits for a person, or may be carried out. drift_max: share of its limit."""
+    """An opening that waits for a person, or may be carried out. drift_max: share of its limit, and of its risk."""
 
     approval_id: UUID
     trade_id: str
@@ -90,15 +90,14 @@ def needs_approval(config: Mapping[str, Any], session_type: str) -> bool:
     return bool(config["require_confirmation"]) or session_type == SessionType.MANUAL_OVERRIDE
 
 
-def adverse(request_side: str, limit: Decimal | None, price: Decimal | None) -> float | None:
-    """Return how far a package's price moved past its limit against the session, as a share of it; never below 0.
+def drifted(limit: Decimal | None, price: Decimal | None) -> float | None:
+    """Return how far a package's price is from the limit it was asked for at, as a share of it; below 0: it fell.
 
     None: nobody knows, as there is no quote, or no limit.
     """
     if limit is None or price is None or limit == 0:
         return None
-    lost = limit - price if request_side == "sell" else price - limit
-    return max(float(lost / abs(limit)), 0.0)
+    return float((price - limit) / abs(limit))
 
 
 @dataclass(frozen=True, slots=True)

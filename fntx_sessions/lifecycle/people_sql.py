@@ -8,7 +8,8 @@ _APPROVAL = """jsonb_build_object('kind', 'approval', 'approval_id', p.approval_
     'trade_id', p.trade_id, 'state', p.state, 'expires_at', p.expires_at, 'decided_by', p.decided_by,
     'decided_at', p.decided_at, 'closed_at', p.closed_at, 'result', p.result)"""
 _ORDER = """jsonb_build_object('kind', 'order', 'order_id', p.order_id, 'action', p.action, 'state', p.state,
-    'changes', p.changes, 'opening', p.opening, 'actor', p.actor, 'expires_at', p.expires_at, 'result', p.result)"""
+    'changes', p.changes, 'opening', p.opening, 'actor', p.actor, 'expires_at', p.expires_at, 'result', p.result,
+    'client_order_id', p.client_order_id)"""
 # Of the session whose row is `s`, as one list: what is open, which every command sees; or its last ones, whatever
 # became of them, for a command that is about one of them.
 OPEN_ONES = f"""(SELECT jsonb_agg(o.one) FROM (
@@ -44,7 +45,7 @@ SELECT order_id, :session_id, action, state, opening, decode(request, 'hex'), ch
 FROM jsonb_to_recordset(CAST(:new_orders AS jsonb)) AS r(order_id uuid, action text, state text, opening boolean,
   request text, changes uuid, actor text, reason text, created_at timestamptz, expires_at timestamptz, result text);
 UPDATE manual_orders p SET state = r.state, result = coalesce(r.result, p.result),
-  client_order_id = coalesce(r.client_order_id, p.client_order_id),
+  client_order_id = coalesce(p.client_order_id, r.client_order_id),
   closed_at = CASE WHEN r.state IN ('waiting', 'working') THEN NULL ELSE clock_timestamp() END
 FROM jsonb_to_recordset(CAST(:settled_orders AS jsonb)) AS r(order_id uuid, state text, result text,
   client_order_id text)

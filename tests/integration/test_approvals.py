@@ -82,7 +82,9 @@ def test_an_opening_waits_with_its_reasons_and_is_carried_out_once(hosting):
     assert approval.remaining_after_usd == Decimal(str(approval.reasons["limit_usd"])) - approval.risk_usd
     assert approval.delta > 0
     assert approval.price_now is not None
-    assert approval.drift == 0
+    assert (approval.drift, approval.risk_now_usd) == (0, approval.risk_usd)
+    assert approval.delta_now == approval.delta
+    assert approval.reasons["why"].startswith("sell_put, entry 1 of 1")
     assert 0 < approval.expires_in_s <= 300
     assert [leg.side for leg in approval.legs] == ["sell"]
     assert hosting.states(session_id) == {}
@@ -302,12 +304,19 @@ def test_the_gate_takes_an_approval_once_and_as_it_was_given(hosting):
 def remote(hosting: Hosting) -> UUID:
     """A started session whose executor is another service's."""
     session_id = hosting.started(config={"require_confirmation": True})
-    hosting.run(
-        "UPDATE session_agents SET hosted = false WHERE session_id = :id AND agent = :agent",
-        id=session_id,
-        agent=EXECUTOR,
-    )
+    joined(hosting, session_id, EXECUTOR)
     return session_id
+
+
+def joined(hosting: Hosting, session_id: UUID, agent: str, by: str | None = "bot") -> None:
+    """Make an agent another service's, who joined under this name of a token."""
+    hosting.run(
+        "UPDATE session_agents SET hosted = false, joined_at = now(), joined_by = :by "
+        "WHERE session_id = :id AND agent = :agent",
+        id=session_id,
+        agent=agent,
+        by=by,
+    )
 
 
 def ask(hosting: Hosting, session_id: UUID, **changed: Any) -> Outcome:
@@ -339,14 +348,33 @@ def test_an_executor_of_another_service_asks_and_answers(hosting):
 def test_the_hosted_executor_leaves_what_others_asked_for_alone(hosting):
     """An agent of another service beside a hosted executor carries out its own: nothing is sent from here."""
     session_id = hosting.started(enabled_strategies=[])
-    hosting.run("UPDATE session_agents SET hosted = false WHERE session_id = :id AND agent = 'EvaluatorAgent'",
-                id=session_id)  # fmt: skip
+    joined(hosting, session_id, "EvaluatorAgent")
     hosting.step()
     assert ask(hosting, session_id, agent="EvaluatorAgent", limit="0.01").state == "done"
     [approval] = listed(hosting, session_id)
     decide(hosting, approval)
     hosting.step()
     assert (states(hosting, session_id), hosting.states(session_id)) == (["approved"], {})
+
+
+def test_nobody_answers_for_another(hosting):
+    """What a hosted executor asked is the desk's own; an agent elsewhere speaks under the token it joined with."""
+    session_id, approval = asking(hosting)
+    joined(hosting, session_id, "EvaluatorAgent")
+    for agent in (EXECUTOR, "EvaluatorAgent"):
+        with pytest.raises(InvalidArgument):
+            answer(hosting, approval, agent=agent, state="refused")
+    assert states(hosting, session_id) == ["waiting"]
+    theirs = remote(hosting)
+    with pytest.raises(Forbidden, match="the token that it joined with"):
+        ask(hosting, theirs, actor=Actor("another", frozenset({"agent"})))
+    ask(hosting, theirs)
+    [waiting] = listed(hosting, theirs)
+    for by, refusal in (("another", Forbidden), (None, InvalidArgument)):
+        joined(hosting, theirs, EXECUTOR, by)
+        with pytest.raises(refusal):
+            answer(hosting, waiting, state="refused")
+    assert states(hosting, theirs) == ["waiting"]
 
 
 def answer(hosting: Hosting, approval: ApprovalRecord, **changed: Any) -> Outcome:

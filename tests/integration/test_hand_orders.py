@@ -1,6 +1,7 @@
 """Orders of people: placed, changed and cancelled by the executor, within the limits, never two of one at work."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -286,24 +287,88 @@ def test_what_nobody_takes_up_expires(hosting):
     assert hosting.states(session_id) == {}
 
 
+def joined(hosting: Hosting, session_id: UUID, agent: str) -> None:
+    """Make an agent another service's, who joined as bot."""
+    hosting.run(
+        "UPDATE session_agents SET hosted = false, joined_at = now(), joined_by = 'bot' "
+        "WHERE session_id = :id AND agent = :agent",
+        id=session_id,
+        agent=agent,
+    )
+
+
+def answer(hosting: Hosting, session_id: UUID, order_id: UUID, **said: Any) -> Outcome:
+    named = {"session_id": session_id, "order_id": order_id, "agent": "TacticalExecutorAgent", "client_order_id": "x1"}
+    return manual_orders.answer(hosting.desk, BOT, OrderAnswerArguments.model_validate(named | said), uuid4())
+
+
+def test_what_the_hosted_executor_does_no_other_agent_settles(hosting):
+    """An order rests at the broker: no agent elsewhere says it filled, and a person can still cancel it."""
+    session_id = started(hosting)
+    joined(hosting, session_id, "EvaluatorAgent")
+    order_id = opened(hosting, session_id, limit=9)
+    hosting.step()
+    for agent in ("EvaluatorAgent", "TacticalExecutorAgent"):
+        with pytest.raises(InvalidArgument, match=r"carries out no orders here|is hosted"):
+            answer(hosting, session_id, order_id, agent=agent, state="filled")
+    assert states(hosting, session_id) == [("place", "working")]
+    cancel(hosting, order_id)
+    hosting.step()
+    assert working(hosting, session_id) == []
+
+
+def test_of_agents_elsewhere_the_executor_alone_answers(hosting):
+    """Beside an executor of another service its other agents settle none of its orders."""
+    session_id = hosting.started(**QUIET)
+    for agent in ("TacticalExecutorAgent", "EvaluatorAgent"):
+        joined(hosting, session_id, agent)
+    order_id = opened(hosting, session_id)
+    with pytest.raises(InvalidArgument, match="TacticalExecutorAgent does"):
+        answer(hosting, session_id, order_id, agent="EvaluatorAgent", state="filled")
+
+
+@pytest.mark.parametrize("limit", [0.01, 0.10])
+def test_a_low_limit_is_no_way_around_the_loss_limit(hosting, limit):
+    """Twelve puts fill at the bid whatever the limit: refused by the loss at that, not at the limit's few dollars."""
+    session_id = started(hosting, risk_parameters={"position_limit": 60, "max_daily_risk": 0.005})
+    place(hosting, session_id, legs=[PUT], quantity=12, limit=limit)
+    hosting.step()
+    [order] = orders(hosting, session_id)
+    assert (order.state, "exceeds what remains of the day's limit" in str(order.result)) == ("refused", True)
+    assert hosting.states(session_id) == {}
+
+
+def test_what_counts_after_a_fill_is_the_fill(hosting):
+    """The intent's risk is that of the credit that came in, not of the limit: what other openings leave room for."""
+    session_id = started(hosting)
+    opened(hosting, session_id)
+    hosting.step()
+    [row] = hosting.rows("SELECT stop_loss_usd FROM order_intents WHERE session_id = :id", id=session_id)
+    [fill] = hosting.rows("SELECT price FROM fills WHERE session_id = :id", id=session_id)
+    multiplier = hosting.row(session_id)["risk_parameters"]["stop_loss_multiplier"]
+    assert fill["price"] > Decimal("0.01")
+    credit = fill["price"] * 100
+    assert row["stop_loss_usd"] == credit * (Decimal(str(multiplier)) - 1) + 5 + 2 * Decimal("0.68")
+
+
 def test_an_executor_of_another_service_is_told_and_answers(hosting):
     """It hears order_requested with all it needs, and says what became of it; a hosted agent may not."""
     session_id = hosting.started(**QUIET)
-    hosting.run("UPDATE session_agents SET hosted = false WHERE session_id = :id AND agent = 'TacticalExecutorAgent'",
-                id=session_id)  # fmt: skip
+    joined(hosting, session_id, "TacticalExecutorAgent")
     order_id = opened(hosting, session_id)
     inbox = b"".join(entry[b"event"] for _, entry in hosting.desk.redis.xrange(key(session_id, "inbox")))
     assert b"order_requested" in inbox
     assert str(order_id).encode() in inbox
 
-    def answer(state: str, agent: str = "TacticalExecutorAgent") -> Outcome:
-        own = {"session_id": session_id, "order_id": order_id, "agent": agent, "state": state, "client_order_id": "x1"}
-        return manual_orders.answer(hosting.desk, BOT, OrderAnswerArguments.model_validate(own), uuid4())
+    def told(state: str, **more: Any) -> Outcome:
+        return answer(hosting, session_id, order_id, state=state, **more)
 
     with pytest.raises(InvalidArgument, match="is hosted"):
-        answer("filled", "EvaluatorAgent")
-    assert "has time left" in refused(answer("expired"))
-    assert answer("working").state == answer("filled").state == "done"
-    assert "is filled" in refused(answer("cancelled"))
+        told("filled", agent="EvaluatorAgent")
+    assert "has time left" in refused(told("expired"))
+    assert told("working").state == "done"
+    assert "is out as x1" in refused(told("filled", client_order_id="x2"))
+    assert told("filled").state == "done"
+    assert "is filled" in refused(told("cancelled"))
     [order] = orders(hosting, session_id)
     assert (order.state, order.client_order_id) == ("filled", "x1")

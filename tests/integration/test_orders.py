@@ -211,8 +211,8 @@ def test_a_fill_is_in_the_ledger_before_it_is_acknowledged(hosting, monkeypatch)
     seen = []
     settle = orders.settle
 
-    def note(engine, states, fills=()):
-        settle(engine, states, fills)
+    def note(engine, states, fills=(), risks=None):
+        settle(engine, states, fills, risks)
         seen.extend((fill.fill_id, "ledger") for fill in fills)
 
     monkeypatch.setattr(actions.orders, "settle", note)

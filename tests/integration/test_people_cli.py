@@ -81,7 +81,7 @@ def test_what_waits_is_listed_decided_and_refused_twice(hosting, capsys):
         "2018-01-09/sell_put/1",
         "sell 1 SPY180109P",
         "limit left",
-        "0% past of 1000%",
+        "+0%, 1000% may be",
         "price now",
     ):
         assert told in printed

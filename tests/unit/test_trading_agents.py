@@ -1,18 +1,25 @@
 """A day through the five agents: entries, exits in their order, limits, hours, and no look into the future."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+import trading_harness
 from trading_harness import DAY, PREVIOUS, Run, flat_path, path_with
 
+from fntx_sessions.agents.base import Proposal
 from fntx_sessions.agents.registry import ROSTER_ORDER, get_agent, known_agents, step_order
 from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.lifecycle.people import HandOrder
 from fntx_sessions.schemas import RiskParameters, SessionConfig, SessionStatus, SessionType
 from fntx_sessions.trading.calendars import get_calendar
 from fntx_sessions.trading.days import backtest_days, read_days
+from fntx_sessions.trading.matching import package_price
+from fntx_sessions.trading.orders import Contract, Leg, OrderRequest
 from fntx_sessions.trading.strategies import check_strategies
 
 SEED_PATH_BARS = 78
@@ -126,7 +133,57 @@ def test_an_approval_whose_price_ran_away_is_not_carried_out():
     assert run.requests == []
     [(_, state, why)] = run.desk.settled
     assert state == "stale"
-    assert "against the session" in why
+    assert ", -" in why
+
+
+def test_an_approval_is_stale_when_its_price_multiplied():
+    """The market ran towards the strike: it would bring far more, and lose far more, than a person agreed to."""
+    run = Run(config=SessionConfig(require_confirmation=True), path=path_with({7: 2725.0}), day=day_of(low=2700))
+    run.go(bars=7)
+    run.desk.approve()
+    [(asked, _, _)] = run.desk.asked
+    run.go(bars=8)
+    assert run.requests == []
+    [(_, state, why)] = run.desk.settled
+    assert state == "stale"
+    assert f"went from ${asked.limit} to" in why
+    assert ", +" in why
+
+
+def test_an_approval_is_stale_when_it_would_risk_more():
+    """The price stands, but its stop was put further off since: what a person agreed to risk is not what it would."""
+    run = Run(config=SessionConfig(require_confirmation=True), path=flat_path(), risk=PATIENT).go(bars=7)
+    run.desk.approve()
+    run.risk = PATIENT.model_copy(update={"stop_loss_multiplier": 40})
+    run.go(bars=8)
+    assert run.requests == []
+    [(_, state, why)] = run.desk.settled
+    assert (state, "it would risk $" in why) == ("stale", True)
+
+
+def test_a_waiting_approval_shows_what_it_would_risk_now():
+    """Beside the price of now stand the risk and delta that go with it, and the planner says why it wants it."""
+    run = Run(config=SessionConfig(require_confirmation=True, approval_drift_max=10), path=path_with({7: 2735.0}),
+              day=day_of(low=2700)).go(bars=8)  # fmt: skip
+    [(asked, _, reasons)] = run.desk.asked
+    [note] = run.states["TacticalExecutorAgent"]["waiting"].values()
+    assert Decimal(note["price"]) > asked.limit
+    assert Decimal(note["risk"]) > asked.risk
+    assert note["delta"] > reasons["delta"]
+    assert "sell_put, entry 1 of 1 from 10:00:00 on: put 27" in reasons["why"]
+
+
+def test_what_was_approved_waits_for_a_quote():
+    """No quote for its package: nobody knows what it would risk, so it is neither sent nor ended."""
+    blind = {7: {"vix": None}}
+    run = Run(
+        config=SessionConfig(require_confirmation=True),
+        path=flat_path(),
+        change=lambda bar, tick: replace(tick, **blind.get(bar, {})),
+    ).go(bars=7)
+    run.desk.approve()
+    run.go(bars=8)
+    assert (run.requests, run.desk.settled) == ([], [])
 
 
 def test_an_approval_does_not_outlive_the_loss_limit():
@@ -395,6 +452,65 @@ def test_a_refused_exit_asks_for_a_person_and_is_tried_again():
 def test_an_opening_whose_stop_would_break_the_limit_is_refused():
     """An opening is refused when the loss to its stop exceeds what remains of the day's limit."""
     run = Run(risk=RiskParameters(max_daily_risk=0.0004)).go()
+    assert run.requests == []
+    assert "exceeds what remains of the day's limit" in run.desk.events[0][2]
+
+
+def by_hand(run, limit, quantity=12):
+    """Leave a person's opening to the executor: the put the planner would sell."""
+    leg = {"side": "sell", "right": "put", "strike": "272"}
+    order = {"legs": [leg], "quantity": quantity, "limit": str(limit)}
+    run.people.orders.append(HandOrder(uuid4(), "place", "waiting", "ann", opening=True, order=order))
+
+
+ROOM = RiskParameters(max_daily_risk=0.002, position_limit=60)  # $200
+
+
+@pytest.mark.parametrize("limit", ["0.01", "0.20", "the bid"])
+def test_an_opening_by_hand_is_judged_at_what_it_would_bring(limit):
+    """A low limit is no low risk: it fills at the bid, and its stop follows the credit. Refused as the bid is."""
+    run = Run(strategies=[], path=flat_path(), risk=ROOM).go(bars=7)
+    bid = package_price([Leg(Contract("put", Decimal(272), DAY.date), "sell", 1)], run.board, "sell")
+    by_hand(run, bid if limit == "the bid" else limit)
+    run.go(bars=8)
+    assert run.requests == []
+    [(_, state, why)] = run.desk.settled
+    assert state == "refused"
+    assert float(re.search(r"loss to its stop \$([\d.]+) exceeds", why)[1]) > 12 * 100 * float(bid)
+
+
+def test_an_opening_by_hand_at_a_high_limit_is_judged_at_it():
+    """It rests until the market pays as much: what it would lose then is what counts, and the margin it would take."""
+    run = Run(strategies=[], path=flat_path(), risk=ROOM)
+    by_hand(run, "9.00", quantity=1)
+    run.go(bars=8)
+    assert run.requests == []
+    assert "loss to its stop $1806.36" in run.desk.settled[0][2]
+    dear = Run(strategies=[], path=flat_path(), risk=RiskParameters(max_daily_risk=0.2), equity=Decimal(5300))
+    by_hand(dear, "2.00", quantity=1)
+    dear.go(bars=8)
+    assert "Reg-T estimate" in dear.desk.settled[0][2]
+
+
+class Understating:
+    """A planner of another package that says its openings risk nothing."""
+
+    def step(self, state, context):
+        leg = Leg(Contract("put", Decimal(272), context.book.trade_date), "sell", 12)
+        request = OrderRequest(
+            f"{DAY.date}/mine/1", "mine", "sell", (leg,), opening=True, limit=Decimal("0.01"), reason="entry"
+        )
+        context.outputs.plan.append(Proposal(request))
+        return state
+
+
+def test_what_an_agent_says_of_its_risk_is_a_floor(monkeypatch):
+    """An opening that claims to risk nothing is judged by its legs and the quotes of now."""
+    own = Understating()
+    monkeypatch.setattr(
+        trading_harness, "get_agent", lambda name: own if name == "StrategicPlannerAgent" else get_agent(name)
+    )
+    run = Run(strategies=[], path=flat_path(), risk=ROOM).go(bars=7)
     assert run.requests == []
     assert "exceeds what remains of the day's limit" in run.desk.events[0][2]
 

@@ -53,7 +53,8 @@ class MemoryDesk:
         self.asked.append((request, reference, reasons))
         if self.unasked is None:
             number = UUID(int=len(self.asked))
-            self.run.people.approvals[request.trade_id] = Approval(number, request.trade_id, "waiting", request, 0.2)
+            most = self.run.config.approval_drift_max
+            self.run.people.approvals[request.trade_id] = Approval(number, request.trade_id, "waiting", request, most)
         return self.unasked
 
     def settle(self, what, state, result):

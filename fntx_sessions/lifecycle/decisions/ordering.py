@@ -128,5 +128,9 @@ def _may_answer(row: Row, ask: Ask, found: Row, state: str) -> None:
         raise refusal(
             ask, "it is open", f"order {found['order_id']} is {found['state']}{told}", "Nothing is left to do."
         )
+    named, known = ask.arguments.get("client_order_id"), found["client_order_id"]
+    if None not in (named, known) and named != known:
+        detail = f"order {found['order_id']} is out as {known}, not as {named}"
+        raise refusal(ask, "it keeps its name", detail, "Answer with the client_order_id it has.")
     if state == "expired" and found["state"] == "waiting" and moment(found["expires_at"]) > row["now"]:
         raise refusal(ask, "its time is over", f"order {found['order_id']} has time left", "Take it up.")

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.exceptions import IntegrityError, Shredded, Unavailable
-from fntx_sessions.lifecycle.people import adverse
+from fntx_sessions.lifecycle.people import drifted
 from fntx_sessions.lifecycle.people_arguments import ApprovalsQuery
 from fntx_sessions.schemas import Finite, Model, Money, Time
 from fntx_sessions.state.parts import agent_part
@@ -40,9 +40,9 @@ class ApprovalRecord(Model):
 
     limit, reference (mid as it was proposed), price_now: dollars a share of one package. credit_usd: what the package
     brings at its limit; risk_usd: what is lost if its stop is reached; remaining_after_usd: what of the account's loss
-    limit would be left with it, and delta, dollar_delta: the package's; None where an agent did not say. drift: how far
-    the price has moved past the limit against the session, a share of it; None: nobody knows. price_at: when it was
-    so, on the session's clock. expires_in_s: below 0 once its time is over.
+    limit would be left with it, and delta, dollar_delta: the package's; None where an agent did not say. risk_now_usd,
+    delta_now: the same at price_now. drift: how far the price is from the limit, a share of it, below 0 where it fell;
+    None: nobody knows. price_at: when it was so, on the session's clock. expires_in_s: below 0 once its time is over.
     """
 
     approval_id: UUID
@@ -65,6 +65,8 @@ class ApprovalRecord(Model):
     reference: Money | None
     price_now: Money | None
     price_at: str | None
+    risk_now_usd: Money | None
+    delta_now: Finite | None
     drift: Finite | None
     drift_max: float
     created_at: Time
@@ -150,7 +152,9 @@ def _record(row: dict[str, Any], asked: dict[str, Any], note: dict[str, Any]) ->
         reasons=reasons,
         price_now=price,
         price_at=None if price is None else str(note.get("at") or "")[:40] or None,
-        drift=adverse(asked.get("side", "sell"), limit, price),
+        risk_now_usd=_number(note.get("risk")),
+        delta_now=_number(note.get("delta")),
+        drift=drifted(limit, price),
         age_s=round((row["now"] - row["created_at"]).total_seconds(), 1),
         expires_in_s=round((row["expires_at"] - row["now"]).total_seconds(), 1),
     )
