@@ -22,13 +22,14 @@ from fntx_sessions.trading.clock import WALL
 # Beside the failures of agents: how many steps took longer than any may, or their process down.
 HUNG = "hung"
 _TAKEN = """w.session_id, w.epoch, w.saved_epoch, w.saved_revision, w.clock_at, w.agent_failures, w.step_interval_s,
-  due.interrupted, due.before"""
+  w.next_step_at, due.interrupted, due.before"""
+# Who waits longest first: what a slow batch leaves is what it would have come to last.
 _FACTS = f"""SELECT c.*, s.status, s.version, s.session_type, s.config, s.risk_parameters, s.enabled_strategies,
   s.strategy_parameters, s.account_id, s.broker, s.pending, s.quiesced_at, s.started_at, s.holds,
   (SELECT jsonb_agg(g.agent) FROM session_agents g WHERE g.session_id = s.session_id AND g.hosted) AS hosted_agents,
   {TRADED_ELSEWHERE} AS traded_elsewhere, {PEOPLE} AS people,
   clock_timestamp() AS desk_now
-FROM claimed c JOIN sessions s USING (session_id) WHERE s.epoch = c.epoch"""
+FROM claimed c JOIN sessions s USING (session_id) WHERE s.epoch = c.epoch ORDER BY c.next_step_at"""
 # A session is stepped by the host that has it, or by whoever comes first where nobody has it. Hosts read their ticks
 # from one queue, which may pass a host over for long: what waits in vain is taken by another, under the same epoch. A
 # session whose host is lost is not: it goes through recovery, under a new one.

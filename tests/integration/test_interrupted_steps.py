@@ -193,3 +193,13 @@ def test_nothing_is_begun_after_the_time_to_begin(desk):
     now = time.monotonic()
     assert host.step_batch(desk.desk, SYSTEM, rows, now, now) == 1
     assert len(claims.claim_steps(desk.desk.engine, "h1", 10, 60)) == len(sessions) - 1
+
+
+def test_who_waits_longest_is_stepped_first(desk):
+    """So that what slow batches leave, again and again, is never the same."""
+    sessions = [with_agent(desk, "Sound") for _ in range(4)]
+    for seconds, one in enumerate(sessions):
+        due = "UPDATE session_work SET next_step_at = now() - make_interval(secs => :s) WHERE session_id = :id"
+        desk.run(due, id=one, s=seconds)
+    rows = claims.claim_steps(desk.desk.engine, "h1", 10, 60)
+    assert [row["session_id"] for row in rows] == sessions[::-1]
