@@ -21,6 +21,9 @@ from fntx_sessions.schemas import SessionTransition
 from fntx_sessions.settings import Settings
 from fntx_sessions.state_manager import SessionStateManager
 
+# As many as one question may ask for: what was not told for longer than that is the desk's own memory's to know.
+_MOVES = 1000
+
 
 class SessionLifecycleManager(
     Creating, Running, Recovering, Reading, Following, Templates, Approving, Ordering, Markets
@@ -77,4 +80,4 @@ class SessionLifecycleManager(
     async def _moves(self, session_id: UUID) -> tuple[list[str], list[SessionTransition]]:
         """Return a session's roster and its last transitions."""
         session = await self.get_session(session_id)
-        return session.roster, await self.get_session_transitions(session_id)
+        return session.roster, await self.get_session_transitions(session_id, limit=_MOVES)

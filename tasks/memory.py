@@ -10,12 +10,10 @@ from fntx_sessions.memory.arguments import (
     ShareArguments,
     StoreArguments,
 )
-from fntx_sessions.memory.context import Told
+from fntx_sessions.memory.asking import Asked
 from fntx_sessions.memory.slices import SharedContext, StoredMemory
-from fntx_sessions.memory.store import checked
-from fntx_sessions.memory.systems import Memory, memory_of
+from fntx_sessions.memory.speaking import speak
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.roles import REMEMBER, authorize
 from tasks.base import command, query
 from tasks.desk import desk
 from tasks.handlers import plain
@@ -23,8 +21,8 @@ from tasks.handlers import plain
 Answer = dict[str, Any]
 
 
-def _memory() -> Memory:
-    return memory_of(*desk().parts())
+def _memory() -> Asked:
+    return Asked(*desk().parts())
 
 
 def _done(command_id: UUID, result: Answer) -> Answer:
@@ -34,18 +32,17 @@ def _done(command_id: UUID, result: Answer) -> Answer:
 @command("fntx.memory.store")
 def store(actor: Actor, command_id: UUID, arguments: StoreArguments) -> Answer:
     """Keep a slice for an agent; its id is the command's."""
-    authorize(actor, REMEMBER, arguments.session_id)
-    checked(arguments.content, desk().settings)
-    memory_id = _memory().store(arguments.agent, arguments.slice(), command_id)
+    speak(desk().engine, actor, arguments.agent, "agent", arguments.session_id)
+    memory_id = _memory().store(arguments, command_id)
     return _done(command_id, {"memory_id": str(memory_id), "agent": arguments.agent})
 
 
 @command("fntx.memory.share")
 def share(actor: Actor, command_id: UUID, arguments: ShareArguments) -> Answer:
     """Tell agents something."""
-    authorize(actor, REMEMBER, arguments.session_id)
-    checked(arguments.context, desk().settings, "context")
-    _memory().share(Told(arguments.sender, arguments.recipients, arguments.context, str(command_id)))
+    arguments = arguments.about_one_session()
+    speak(desk().engine, actor, arguments.sender, "sender", arguments.session_id)
+    _memory().share(arguments, command_id)
     return _done(command_id, {"recipients": list(dict.fromkeys(arguments.recipients))})
 
 

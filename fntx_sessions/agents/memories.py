@@ -3,21 +3,17 @@
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.memory.slices import MemorySlice
 from fntx_sessions.memory.store import Kept, checked, insert, rows_of
 from fntx_sessions.memory.systems import OWN
+from fntx_sessions.memory.waiting import make_due
 from fntx_sessions.settings import Settings
 
 # What one batch of steps may leave of one session: a day of a backtest is one, and memory is no log.
 MOST = 100
-# Another memory system is handed it by the sweep, after what it was to have before.
-_DUE = text("""
-UPDATE session_work SET memory_due_at = greatest(memory_due_at, clock_timestamp())
-WHERE session_id = ANY(CAST(:ids AS uuid[]))
-""")
 
 
 def noted(
@@ -47,6 +43,6 @@ def keep_in(connection: Connection, rows: Sequence[dict[str, object]]) -> None:
     if not rows:
         return
     insert(connection, rows)
-    waiting = sorted({str(row["session_id"]) for row in rows if row["waits"]})
+    waiting = {UUID(str(row["session_id"])) for row in rows if row["waits"]}
     if waiting:
-        connection.execute(_DUE, {"ids": waiting})
+        make_due(connection, list(waiting))

@@ -8,9 +8,7 @@ import asyncio
 import gc
 import os
 import weakref
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,6 +19,7 @@ from redis.exceptions import RedisError
 from fntx_sessions.caller.address import redis_url
 from fntx_sessions.caller.announcements import Announcements, Bell
 from fntx_sessions.caller.answers import Answers, Expected, shut_down
+from fntx_sessions.caller.line import Line
 from fntx_sessions.caller.producer import COMMANDS, QUERIES, START_REDIS, THREADS, Message, NotSent, Producer
 from fntx_sessions.caller.stored import Answer
 from fntx_sessions.exceptions import FntxError, InvalidArgument, OutcomeUnknown, Retryable, Unavailable
@@ -34,6 +33,10 @@ _MEANWHILE = {
     "workers back up what they host. `fntx doctor` says what to run.",
     WRITING: "",
 }
+# Where subscriptions stand: what they ask are questions too.
+NEWS = "news"
+# Of whom one is as far out of reach as of them.
+_OUT_OF_REACH = "the memory system"
 # The pause between two sends doubles up to this many times: a queue that is behind must not be filled by its callers.
 _SLOWEST_RESEND = 4
 _MOST_SKIPPED = 2
@@ -56,8 +59,8 @@ class Caller:
         self._producer = Producer(self.settings, url, token)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fntx-send")
         # What waits for an answer would be sent again when its queue is behind: the more, the further behind it gets.
-        # A stop does not wait behind questions.
-        self._turns = {queue: asyncio.Semaphore(self.settings.command_in_flight) for queue in (COMMANDS, QUERIES)}
+        # A stop does not wait behind questions, nor do subscriptions.
+        self._lines = {name: Line(self.settings.command_in_flight) for name in (COMMANDS, QUERIES, NEWS)}
         self._closed = False
         _EVERY.add(self)
 
@@ -82,15 +85,15 @@ class Caller:
         """Do one command and return its outcome once it is done or refused.
 
         command_id: asked before under this id, the same outcome comes again; None takes a new id. deadline_s: how long
-        to go on asking, `command_deadline_s` when None; a start that waits for agents is then waited for as long as
-        the session's own `wait_ready_s` says. A refusal that never reached a session (Unauthenticated, InvalidArgument,
+        to go on asking; None: `command_deadline_s` from its turn on, and a start that waits for agents as long as the
+        session's own `wait_ready_s` says. A refusal that never reached a session (Unauthenticated, InvalidArgument,
         ...) is raised, as are OutcomeUnknown when the deadline passed and Unavailable when nothing was sent or done.
         """
         message = Message(task, _plain(arguments), command_id or uuid4(), COMMANDS)
         if command_id is not None:
             # Asked with other arguments this time, the stored answer would be the wrong one.
             await self._answers.forget(command_id)
-        asking = _Asking(self, message, deadline_s or self.settings.command_deadline_s)
+        asking = _Asking(self, message, deadline_s)
         answer = await asking.answer()
         outcome = Outcome.from_dict(answer if "trigger" in answer else _raised(answer))
         return await self._settled(outcome, asking, extend=deadline_s is None)
@@ -104,16 +107,20 @@ class Caller:
         """
         message = Message(task, _plain(arguments), command_id, COMMANDS)
         await self._answers.forget(command_id)
-        asking = _Asking(self, message, deadline_s or self.settings.command_deadline_s)
+        asking = _Asking(self, message, deadline_s)
         return _raised(await asking.answer())["result"]
 
-    async def query(self, task: str, arguments: dict[str, Any], *, deadline_s: float | None = None) -> Any:
+    async def query(
+        self, task: str, arguments: dict[str, Any], *, deadline_s: float | None = None, line: str | None = None
+    ) -> Any:
         """Ask a question and return the answer's `result`; raises NotFound and the like, or Unavailable.
 
-        Where a worker finds Postgres out of reach, or Redis takes nothing, that is told after `query_patience_s`.
+        deadline_s None: `command_deadline_s` from its turn on, and for as long as those before it are being answered.
+        line: where it waits for its turn, if not with all questions. Where a worker finds Postgres out of reach, or
+        Redis takes nothing, that is told after `query_patience_s`.
         """
         message = Message(task, _plain(arguments), uuid4(), QUERIES)
-        asking = _Asking(self, message, deadline_s or self.settings.command_deadline_s)
+        asking = _Asking(self, message, deadline_s, line or QUERIES)
         answer = await asking.answer()
         await self._answers.forget(message.task_id)
         return _raised(answer)["result"]
@@ -153,15 +160,9 @@ class Caller:
             return sending.result()
         return NotSent(Unavailable("Redis", "it does not take messages", START_REDIS), certain=False)
 
-    @asynccontextmanager
-    async def turn(self, queue: str, within_s: float) -> AsyncIterator[bool]:
-        """Run a block as one of the few whose messages are under way; False: no turn came `within_s`."""
-        mine = await _acquired(self._turns[queue], within_s)
-        try:
-            yield mine
-        finally:
-            if mine:
-                self._turns[queue].release()
+    def line(self, name: str) -> Line:
+        """Return where messages wait for their turn."""
+        return self._lines[name]
 
     def expect(self, task_id: UUID) -> Any:
         """Watch for an answer inside a block."""
@@ -197,14 +198,6 @@ class Caller:
         self._answers.quicken()
 
 
-async def _acquired(turns: asyncio.Semaphore, within_s: float) -> bool:
-    try:
-        async with asyncio.timeout(max(0.0, within_s)):
-            return await turns.acquire()
-    except TimeoutError:
-        return False
-
-
 def _leave_to_parent() -> None:
     """Let a forked child never touch, nor close, what its parent holds.
 
@@ -226,12 +219,16 @@ os.register_at_fork(after_in_child=_leave_to_parent)
 class _Asking:
     """One message, sent until it is answered or the deadline passes."""
 
-    def __init__(self, caller: Caller, message: Message, deadline_s: float) -> None:
+    def __init__(self, caller: Caller, message: Message, deadline_s: float | None, line: str | None = None) -> None:
         self._caller = caller
         self._message = message
+        self._line = caller.line(line or message.queue)
+        # A deadline that nobody named is for an outage, not for a line that moves.
+        self._patient = deadline_s is None
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
-        self._deadline_s = deadline_s
+        self._deadline_s = deadline_s or caller.settings.command_deadline_s
+        self._mine_at = 0
         self._resend_s = caller.settings.command_resend_s
         # Whether a send may still be acted on, and the last thing that went wrong.
         self._open = False
@@ -248,12 +245,34 @@ class _Asking:
 
     async def answer(self) -> Answer:
         """Return the first answer that is not a call to ask again; raises OutcomeUnknown or Unavailable."""
-        async with self._caller.turn(self._message.queue, self.left_s()) as mine:
+        async with self._line.turn(self._deadline_s, patient=self._patient) as mine:
             if not mine:
-                detail = f"all {self._caller.settings.command_in_flight} messages this manager has under way wait"
-                self._problem = Unavailable("the desk", detail, "Ask less at once, or with a longer deadline.")
-                raise self._gave_up()
-            return await self._answered()
+                raise self._no_turn()
+            if self._patient:
+                self._began = self._clock()
+            # Once so many more are answered, those that were sent before this one are, and others' beside them.
+            self._mine_at = self._line.answered + 2 * self._line.under_way
+            answer = await self._answered()
+            self._line.note_answer()
+            return answer
+
+    def _no_turn(self) -> FntxError:
+        line = self._line
+        detail = (
+            f"{self._message.task} waited {self._deadline_s:g} s for its turn and nothing of it was sent: this manager "
+            f"has {line.under_way} messages under way, which is all it may, and {line.waiting} more wait"
+        )
+        return Unavailable("the desk", detail, "Ask less at once, or with a longer deadline.")
+
+    def _is_over(self) -> bool:
+        """Tell whether the deadline has passed; a question is waited for while those before it are being answered."""
+        if self.left_s() > 0:
+            return False
+        line, question = self._line, self._message.queue == QUERIES
+        if self._patient and question and line.answered < self._mine_at and line.moved_within(self._deadline_s):
+            self.extend(self._deadline_s)
+            return False
+        return True
 
     async def _answered(self) -> Answer:
         pause = self._resend_s
@@ -262,7 +281,7 @@ class _Asking:
                 answer = await self._once(expected, pause)
                 if answer is not None:
                     return answer
-                if self.left_s() <= 0 or self._is_futile():
+                if self._is_over() or self._is_futile():
                     raise self._gave_up()
                 pause = min(2 * pause, _SLOWEST_RESEND * self._resend_s)
 
@@ -306,7 +325,7 @@ class _Asking:
 
     def _is_futile(self) -> bool:
         """Tell whether a question was told often enough that it cannot be answered now."""
-        told = isinstance(self._problem, Unavailable) and self._problem.args[0] in _MEANWHILE and not self._open
+        told = isinstance(self._problem, Unavailable) and _is_away(self._problem.args[0]) and not self._open
         waited_s = self._clock() - self._began
         return told and self._message.queue == QUERIES and waited_s >= self._caller.settings.query_patience_s
 
@@ -321,6 +340,10 @@ class _Asking:
     def unknown(self) -> OutcomeUnknown:
         """Return the error that says how to ask again."""
         return OutcomeUnknown(str(self._message.task_id), self._message.task, round(self._deadline_s, 1))
+
+
+def _is_away(what: str) -> bool:
+    return what in _MEANWHILE or what.startswith(_OUT_OF_REACH)
 
 
 def _asks_again(answer: Answer) -> bool:

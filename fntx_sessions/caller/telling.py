@@ -14,10 +14,12 @@ from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.memory.context import DESK_SENDER
 from fntx_sessions.memory.port import MCPManager
 from fntx_sessions.memory.work import Moved, slice_of
-from fntx_sessions.schemas import SessionTransition
+from fntx_sessions.schemas import SessionStatus, SessionTransition
 
 # A session's roster, and its last transitions, oldest first.
 Read = Callable[[UUID], Awaitable[tuple[Sequence[str], Sequence[SessionTransition]]]]
+# Of so many sessions it is known how far they were told; the rest begin anew with their next command.
+KNOWN = 1000
 _log = structlog.get_logger(__name__)
 
 
@@ -27,9 +29,10 @@ class Telling:
     def __init__(self, memory: MCPManager, read: Read, timeout_s: float) -> None:
         """Take the system, how to read a session, and how long one call of the system may take."""
         self._memory, self._read, self._timeout_s = memory, read, timeout_s
-        # Of each session: told up to this version, whether anything was read of it yet, and who tells now.
+        # Of each session, the longest unused first: told up to this version, and whether anything was read of it yet.
         self._told: dict[UUID, int] = {}
         self._begun: set[UUID] = set()
+        # Who tells now.
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
 
     def note(self, outcome: Outcome) -> None:
@@ -37,9 +40,19 @@ class Telling:
         if outcome.state != "done" or outcome.version is None:
             return
         session_id = outcome.session_id
-        self._told.setdefault(session_id, outcome.version - 1)
+        self._told[session_id] = self._told.pop(session_id, outcome.version - 1)
+        self._forget_some()
         before = self._tasks.get(session_id)
         self._tasks[session_id] = asyncio.create_task(self._after(before, outcome))
+
+    def _forget_some(self) -> None:
+        idle = [one for one in self._told if one not in self._tasks] if len(self._told) > KNOWN else []
+        for one in idle[: len(self._told) - KNOWN]:
+            self._forget(one)
+
+    def _forget(self, session_id: UUID) -> None:
+        self._told.pop(session_id, None)
+        self._begun.discard(session_id)
 
     async def close(self) -> None:
         """Wait for what is under way, for as long as one call may take; then give it up."""
@@ -74,6 +87,9 @@ class Telling:
             if one.version > self._told[session_id]:
                 await self._tell_one(Moved(one, slice_of(one), list(roster)))
                 self._told[session_id] = one.version
+        last = self._tasks.get(session_id) is asyncio.current_task()
+        if last and transitions and transitions[-1].to_status is SessionStatus.CLOSED:
+            self._forget(session_id)
 
     async def _tell_one(self, moved: Moved) -> None:
         told = moved.told

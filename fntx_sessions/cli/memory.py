@@ -131,9 +131,30 @@ def _print(found: list[dict[str, Any]], empty: str, *, as_json: bool) -> None:
         output.table(found, COLUMNS, empty)
 
 
-def _short(content: dict[str, Any]) -> str:
-    """Return an object's values in a line, cut where it would be long."""
-    said = ", ".join(f"{key}: {value}" for key, value in content.items())
+def _said(content: dict[str, Any]) -> str:
+    """Return an object in a line: a change of status as one reads it, else its values; cut where it would be long."""
+    return _cut(_transition(content.get("session_transition")) or _change(content) or _values(content))
+
+
+def _transition(moved: Any) -> str:
+    if not isinstance(moved, dict) or not {"to_status", "actor", "trigger"} <= moved.keys():
+        return ""
+    steps = " -> ".join(str(one) for one in (moved.get("from_status"), moved["to_status"]) if one)
+    return f"{steps} by {moved['actor']}: {moved.get('reason') or moved['trigger']}"
+
+
+def _change(context: dict[str, Any]) -> str:
+    if context.get("session_event") != "status_changed":
+        return ""
+    steps = " -> ".join(str(one) for one in (context.get("from_status"), context.get("to_status")) if one)
+    return f"session {str(context.get('session_id', ''))[: output.SHORT_ID]}: {steps}"
+
+
+def _values(content: dict[str, Any]) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in content.items())
+
+
+def _cut(said: str) -> str:
     return plain(said if len(said) <= _CONTENT_SHOWN else f"{said[:_CONTENT_SHOWN]}...")
 
 
@@ -143,11 +164,11 @@ COLUMNS = {
     "kind": lambda row: plain(row["memory_type"]),
     "matters": lambda row: plain(row["importance"]),
     "session": lambda row: plain((row["session_id"] or "")[: output.SHORT_ID]),
-    "what": lambda row: _short(row["content"]),
+    "what": lambda row: _said(row["content"]),
 }
 CONTEXT_COLUMNS = {
     "time (UTC)": lambda row: moment(row["at"]),
     "from": lambda row: plain(row["sender"]),
-    "what": lambda row: _short(row["context"]),
+    "what": lambda row: _said(row["context"]),
     "entry": lambda row: plain(row["entry_id"]),
 }

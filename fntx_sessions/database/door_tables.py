@@ -150,6 +150,11 @@ memories = Table(
     at("expires_at"),
     # Until another memory system, which this desk was given, has taken it.
     Column("waits", Boolean, nullable=False, server_default=text("false")),
+    # Of context that waits: whom to tell. Of what waits and has no session: when it is to be handed over.
+    Column("recipients", ARRAY(Text)),
+    at("hand_due_at"),
+    # When the other system took it: the row is a receipt from then on, without content.
+    at("taken_at"),
     CheckConstraint("importance BETWEEN 1 AND 4", name="importance_known"),
     Index("ix_memories_agent_created_at", "agent", "created_at"),
     Index("ix_memories_session_id", "session_id", postgresql_where=text("session_id IS NOT NULL")),

@@ -25,8 +25,8 @@ class Bookmark:
     def of(after: "SessionEvent | datetime | str | None", overlap_s: float) -> "Bookmark":
         """Return where to begin: at the session's beginning, at a moment, past an event, or at a bookmark's text.
 
-        Past an event, what was committed late beside it comes too: events of the `overlap_s` before it. Raises
-        InvalidArgument.
+        Past an event that no subscription handed out, what may be committed late beside it comes too: events of the
+        `overlap_s` before it. Raises InvalidArgument.
         """
         if after is None:
             return Bookmark()
@@ -61,7 +61,11 @@ class Bookmark:
 
     def pass_by(self, event: SessionEvent) -> None:
         """Note that an event was handed out."""
-        self._known[event.event_id] = event.timestamp
+        self.pass_mark((event.timestamp, event.event_id))
+
+    def pass_mark(self, mark: Mark) -> None:
+        """Note that the event of a mark was handed out."""
+        self._known[mark[1]] = mark[0]
 
     def settle(self, until: datetime) -> None:
         """Forget what happened before `until`, as nothing comes there any more; and the oldest of too many."""

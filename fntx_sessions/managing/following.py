@@ -11,9 +11,10 @@ from uuid import UUID
 
 from fntx_sessions.caller.announcements import Bell
 from fntx_sessions.caller.answers import shut_down
-from fntx_sessions.caller.caller import Caller
+from fntx_sessions.caller.caller import NEWS, Caller
 from fntx_sessions.caller.manager import SessionId
 from fntx_sessions.exceptions import Retryable
+from fntx_sessions.managing import places
 from fntx_sessions.managing.base import Sessions
 from fntx_sessions.managing.bookmark import Bookmark
 from fntx_sessions.schemas import SessionEvent, SessionStatus
@@ -48,13 +49,16 @@ class Following(Sessions):
         """Return the session's events as an async iterator: at least once, none left out, until it is closed.
 
         after: begin past this event, at this time, or at another subscription's `bookmark`; None: at the session's
-        first event. types: of these event types alone. Events come in the order of their time; one that was
-        committed after a later one had been handed out follows that. While Redis, Postgres or the workers are away
-        it waits for them. It ends after the last event of a closed session; it raises NotFound, Forbidden and the
-        like, and StackError when the manager is shut down.
+        first event. After the very object that a subscription handed out, what it had handed out until then does not
+        come again; after an event that was read otherwise, those of the `subscribe_overlap_s` before it do, as nobody
+        can tell which of them were seen. types: of these event types alone. Events come in the order of their time;
+        one that was committed after a later one had been handed out follows that. While Redis, Postgres or the
+        workers are away it waits for them. It ends after the last event of a closed session; it raises NotFound,
+        Forbidden and the like, and StackError when the manager is shut down.
         """
         desk = _Desk(self._settings, self._asked, self._id, self._learn)
-        bookmark = Bookmark.of(after, self._settings.subscribe_overlap_s)
+        handed = places.after(after) if isinstance(after, SessionEvent) else None
+        bookmark = handed or Bookmark.of(after, self._settings.subscribe_overlap_s)
         return Subscription(desk, session_id, bookmark, None if types is None else sorted({*types}))
 
 
@@ -68,6 +72,7 @@ class Subscription:
         self._types = types
         self._one_at_a_time = asyncio.Lock()
         self._page: deque[SessionEvent] = deque()
+        self._handing = places.Page(bookmark)
         self._following: _Followed | None = None
         self._settled: datetime | None = None
         self._at_once, self._ended, self._away = True, False, False
@@ -88,6 +93,7 @@ class Subscription:
                 await self._look()
             event = self._page.popleft()
             self._bookmark.pass_by(event)
+            self._handing.hand_out(event)
             return event
 
     async def _look(self) -> None:
@@ -96,7 +102,7 @@ class Subscription:
             followed = await self._begun()
             if not self._at_once:
                 await followed.bell.within(self._pause_s(followed))
-            news = await followed.caller.query("fntx.sessions.news", self._question(followed.session_id))
+            news = await followed.caller.query("fntx.sessions.news", self._question(followed.session_id), line=NEWS)
         except Retryable as error:
             await self._wait_out(error)
         else:
@@ -123,6 +129,7 @@ class Subscription:
         if self._away:
             log.info("following session %s again", news["session"]["session_id"])
         self._away = False
+        self._handing = places.Page(self._bookmark)
         self._page.extend(SessionEvent.model_validate(one) for one in news["events"])
         closed = self._desk.learn(news["session"]) is SessionStatus.CLOSED
         # A closed session's last page may have been cut: an empty one ends it.

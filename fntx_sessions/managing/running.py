@@ -1,6 +1,7 @@
 """The life of a session that is there: start, pause, resume, suspend, stop, update."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Unpack
 from uuid import UUID
 
@@ -63,7 +64,7 @@ class Running(Sessions):
         wait_closed: bool = False,
         **asking: Unpack[Asking],
     ) -> Outcome:
-        """Begin to close; returns at CLOSING, or with `wait_closed` when the session is CLOSED.
+        """Begin to close; returns at CLOSING, or with `wait_closed` when the session is CLOSED, with that status.
 
         close_positions None takes the session's own `close_positions_on_stop`. With `wait_closed` the deadline counts
         for both; raises OutcomeUnknown when it passes while the session is still closing, which it goes on to do.
@@ -78,7 +79,7 @@ class Running(Sessions):
         outcome = await self._on("stop", session_id, asking, **arguments)
         if wait_closed:
             deadline_s = asking.get("deadline_s") or self._settings.command_deadline_s
-            await self._closed(outcome, began, deadline_s)
+            return await self._closed(outcome, began, deadline_s)
         return outcome
 
     async def update_session(
@@ -111,16 +112,17 @@ class Running(Sessions):
         """Change the risk parameters that are named, now."""
         return await self.update_session(session_id, risk_parameters=risk_parameters, reason=reason, **asking)
 
-    async def _status(self, session_id: UUID) -> SessionStatus:
+    async def _stands(self, session_id: UUID) -> tuple[SessionStatus, dict[str, Any]]:
         found = await self._query("fntx.sessions.metrics", {"session_id": session_id})
-        return self._learn(found["session"])
+        return self._learn(found["session"]), found["session"]
 
-    async def _closed(self, stopped: Outcome, began: float, deadline_s: float) -> None:
+    async def _closed(self, stopped: Outcome, began: float, deadline_s: float) -> Outcome:
+        """Wait until it is closed; return the stop's outcome with where the session then stands."""
         clock = asyncio.get_running_loop().time
         while True:
-            status = await self._status(stopped.session_id)
+            status, stands = await self._stands(stopped.session_id)
             if status is SessionStatus.CLOSED:
-                return
+                return replace(stopped, status=status, version=stands["version"], epoch=stands["epoch"])
             if status is not SessionStatus.CLOSING:
                 raise PreconditionFailed(
                     str(stopped.session_id), "stop_session", "the session goes on closing", f"it is {status}",

@@ -1,10 +1,11 @@
 """What may be asked of memory: what each task takes."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
 
+from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.memory.slices import AgentName, Importance, MemorySlice, MemoryType, PlainObject, Tag
 from fntx_sessions.values import Model, Time
 
@@ -24,12 +25,29 @@ class StoreArguments(MemorySlice):
 
 
 class ShareArguments(Model):
-    """share: what `sender` tells `recipients`. session_id: for a caller whose token is good for that session alone."""
+    """share: what `sender` tells `recipients`. session_id: which session it is about, where context does not say so."""
 
     sender: AgentName
     recipients: list[AgentName] = Field(min_length=1, max_length=50)
     context: PlainObject
     session_id: UUID | None = None
+
+    def about_one_session(self) -> "ShareArguments":
+        """Return it with the one session it is about in both places; raises InvalidArgument where they differ."""
+        said = self.context.get("session_id")
+        about = self.session_id if said is None else _session_id(said)
+        if self.session_id not in (None, about):
+            raise InvalidArgument("context.session_id", f"is not {self.session_id}", "Say one of them.")
+        named = {} if about is None else {"session_id": str(about)}
+        return self.model_copy(update={"session_id": about, "context": self.context | named})
+
+
+def _session_id(said: Any) -> UUID:
+    try:
+        return UUID(said)
+    except (ValueError, TypeError, AttributeError):
+        fix = "Give its whole id, or leave it out."
+        raise InvalidArgument("context.session_id", f"{str(said)[:60]!r} is no session's id", fix) from None
 
 
 class Filters(Model):

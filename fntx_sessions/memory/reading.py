@@ -10,13 +10,14 @@ from fntx_sessions.database.engine import rows, statements
 from fntx_sessions.exceptions import IntegrityError, InvalidArgument, Shredded
 from fntx_sessions.memory.arguments import Filters, ListArguments, SearchArguments
 from fntx_sessions.memory.slices import StoredMemory
-from fntx_sessions.memory.store import MEMORY
+from fntx_sessions.memory.store import MEMORY, SOON
 from fntx_sessions.state.payloads import DESK, Payloads
 
 # Of a word that is in everything, so many newest slices are ranked.
 _RANKED = 5000
 _QUERY = "websearch_to_tsquery('english', :query)"
-_HOLDS = """(m.expires_at IS NULL OR m.expires_at > now())
+# Not receipts of what another system took, nor context that waits for it.
+_HOLDS = """m.taken_at IS NULL AND m.recipients IS NULL AND (m.expires_at IS NULL OR m.expires_at > now())
     AND (CAST(:agent AS text) IS NULL OR m.agent = :agent)
     AND (CAST(:memory_type AS text) IS NULL OR m.memory_type = :memory_type)
     AND (CAST(:session_id AS uuid) IS NULL OR m.session_id = CAST(:session_id AS uuid))
@@ -31,7 +32,7 @@ WHERE k.shredded_at IS NULL"""
 # What the query says that an index could find: nothing, or T, where it has only words that must not be there.
 _FINDABLE = text(f"SELECT querytree({_QUERY})")
 # How well it answers, and a little how much it matters.
-_SEARCH = text(f"""
+_SEARCH = text(f"""{SOON}
 WITH f AS (
   SELECT n.*, ts_rank_cd(n.words, {_QUERY}, 1) * (1 + 0.1 * n.importance) AS rank FROM (
     SELECT m.* FROM memories m WHERE m.words @@ {_QUERY} AND {_HOLDS}
@@ -40,7 +41,7 @@ WITH f AS (
 )
 SELECT {_COLUMNS} FROM f {_KEYS} ORDER BY f.rank DESC, f.created_at DESC, f.memory_id
 """)
-_LIST = text(f"""
+_LIST = text(f"""{SOON}
 WITH f AS (
   SELECT m.*, CAST(NULL AS float8) AS rank FROM memories m WHERE {_HOLDS}
   ORDER BY m.created_at DESC, m.memory_id LIMIT :limit

@@ -14,20 +14,20 @@ import redis
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import statements
-from fntx_sessions.exceptions import FntxError, Retryable, Shredded
+from fntx_sessions.exceptions import Busy, FntxError, Retryable, Shredded, Unavailable
 from fntx_sessions.memory import context, store
+from fntx_sessions.memory.breaker import note_outage
+from fntx_sessions.memory.calling import FIX, what
 from fntx_sessions.memory.other import hand_over
 from fntx_sessions.memory.store import Kept
-from fntx_sessions.memory.systems import OtherMemory, memory_of
-from fntx_sessions.memory.waiting import AT_ONCE, forget_taken, read_waiting
+from fntx_sessions.memory.systems import OWN, OtherMemory, memory_of
+from fntx_sessions.memory.waiting import AT_ONCE, CLAIM_S, forget_taken, read_waiting
 from fntx_sessions.memory.work import Done, Due, How, Moved, slice_of
 from fntx_sessions.schemas import SessionTransition
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.claims import LAZY
 from fntx_sessions.state.data_keys import DataKeys
 
-# Longer than a sweep is let run; then others may try.
-CLAIM_S = 60.0
 _CLAIM = text(f"""{LAZY}
 WITH due AS (
   SELECT session_id FROM session_work
@@ -89,6 +89,7 @@ def remember_due(engine: Engine, client: redis.Redis, settings: Settings) -> Rep
     else:
         if isinstance(memory, OtherMemory):
             done = _hand_over(engine, memory, due, moved, settings.memory_sweep_s / 2)
+            note_outage(client, settings, sum(one.how is How.FAILED for one in done), well=any(map(_got_on, done)))
         else:
             done = _own(engine, client, settings, due, moved)
     _finish(engine, settings, [_with_more(one, moved) for one in done])
@@ -123,6 +124,10 @@ def _hand_over(
     return [replace(one, how=How.MORE) if one.how is How.DONE and one.due.session_id in full else one for one in done]
 
 
+def _got_on(done: Done) -> bool:
+    return done.version > done.due.version or bool(done.taken)
+
+
 def _own(
     engine: Engine, client: redis.Redis, settings: Settings, due: Sequence[Due], moved: dict[UUID, list[Moved]]
 ) -> list[Done]:
@@ -145,6 +150,8 @@ def _stored(engine: Engine, settings: Settings, moved: dict[UUID, list[Moved]]) 
     """Store slices together, or session by session where that is refused; return why some could not be."""
     try:
         store.keep(engine, [_kept(each, settings) for found in moved.values() for each in found])
+    except Busy:
+        return dict.fromkeys(moved, Unavailable(what(OWN), "its table `memories` is locked", FIX))
     except Retryable:
         raise
     except Exception as error:  # noqa: BLE001 - whatever one session's slices have in them, others are stored

@@ -26,13 +26,7 @@ OWN = "postgres"
 
 
 class Memory(Protocol):
-    """A memory system as the desk uses it. Every method raises Unavailable when it is out of reach."""
-
-    def store(self, agent: str, memory: MemorySlice, memory_id: UUID) -> Any:
-        """Keep a slice and return its id; the shipped system keeps what comes again under one `memory_id` once."""
-
-    def share(self, told: Told) -> None:
-        """Tell agents something."""
+    """A memory system as the desk asks it. Every method raises Unavailable when it is out of reach."""
 
     def search(self, asked: SearchArguments) -> list[StoredMemory]:
         """Return the slices that answer, the best first; raises InvalidArgument."""
@@ -82,14 +76,8 @@ class OtherMemory:
     name: str
     manager: MCPManager
     timeout_s: float
-
-    def store(self, agent: str, memory: MemorySlice, memory_id: UUID) -> Any:
-        """Store a slice; the id is the other system's own, where it answers with one."""
-        return self._called(lambda: self.manager.store_memory(agent, memory)) or memory_id
-
-    def share(self, told: Told) -> None:
-        """Share context."""
-        self._called(lambda: self.manager.share_context(told.sender, list(told.recipients), dict(told.context)))
+    # A question is asked by a worker that serves commands too.
+    question_s: float = 1.0
 
     def search(self, asked: SearchArguments) -> list[StoredMemory]:
         """Search; filters that the port has not are looked at here."""
@@ -122,7 +110,7 @@ class OtherMemory:
 
     def _called(self, make: Any) -> Any:
         with_errors = translated(self.name, make)
-        return caller.call(self.name, with_errors, self.timeout_s)
+        return caller.call(self.name, with_errors, self.question_s)
 
     def _passing(self, found: Sequence[Any], asked: SearchArguments | ListArguments) -> list[StoredMemory]:
         try:
@@ -150,7 +138,8 @@ def memory_of(engine: Engine, client: redis.Redis, settings: Settings) -> Memory
     """Return this desk's memory system; raises StackError where none of that name can be had."""
     if settings.memory == OWN:
         return OwnMemory(engine, client, settings)
-    return OtherMemory(settings.memory, load(settings.memory), settings.memory_timeout_s)
+    question_s = min(settings.memory_question_s, settings.memory_timeout_s)
+    return OtherMemory(settings.memory, load(settings.memory), settings.memory_timeout_s, question_s)
 
 
 @lru_cache(maxsize=4)

@@ -27,6 +27,8 @@ EDIT_TEMPLATE = "edit_template"
 OPEN_BY_HAND = "open_by_hand"
 PUBLISH_MARKET = "publish_market"
 REMEMBER = "remember"
+SPEAK_FOR_AGENTS = "speak_for_agents"
+SPEAK_AS_DESK = "speak_as_desk"
 
 _DESK = frozenset({OPERATOR, ADMIN})
 _SAFETY = _DESK | {RISK_MANAGER}
@@ -75,6 +77,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     EDIT_TEMPLATE: _SAFETY,
     PUBLISH_MARKET: _DESK | {AGENT, SYSTEM},
     REMEMBER: _DESK | {AGENT, SYSTEM},
+    # Whose name is not their own: people's for any agent; the desk's is its own, and this machine's administrator's.
+    SPEAK_FOR_AGENTS: _DESK | {SYSTEM},
+    SPEAK_AS_DESK: frozenset({ADMIN, SYSTEM}),
 }
 
 
@@ -85,8 +90,13 @@ def authorize(actor: Actor, action: str, session_id: UUID | str | None = None) -
     session is named.
     """
     needed = ALLOWED.get(action, frozenset())
-    if not actor.roles & needed:
+    if not may(actor, action):
         raise Forbidden(actor.name, actor.role_list(), str(action), " or ".join(sorted(needed)) or "nothing we give")
     if actor.sessions and str(session_id) not in actor.sessions:
         asked = f"{action} session {session_id}" if session_id else f"{action} without naming a session"
         raise Forbidden(actor.name, actor.role_list(), asked, "a token whose scope holds that session")
+
+
+def may(actor: Actor, action: str) -> bool:
+    """Tell whether one of an actor's roles may do `action` at all."""
+    return not actor.roles.isdisjoint(ALLOWED.get(action, frozenset()))

@@ -30,7 +30,8 @@ _WHERE = {
     "account_days": "account_id = (SELECT account_id FROM sessions WHERE session_id = {id}) "
     "AND trade_date IN (SELECT trade_date FROM session_days WHERE session_id = {id})",
     # What the desk itself remembers of a session are its transitions, which are here already.
-    "memories": "session_id = {id} AND NOT (agent = 'SessionLifecycleManager' AND memory_type = 'execution')",
+    "memories": "session_id = {id} AND taken_at IS NULL "
+    "AND NOT (agent = 'SessionLifecycleManager' AND memory_type = 'execution')",
 }
 
 # The audit chain comes before the session row: by it the database knows a restored session from a made-up one.

@@ -218,6 +218,11 @@ def test_fntx_memory(desk: RunningDesk, monkeypatch: pytest.MonkeyPatch, capsys:
         assert (found["memory_id"], found["content"]) == (memory_id, {"what": "gnu migration", "size": 3})
         assert fntx(["memory", *asked]) == 0
         assert "gnu migration" in capsys.readouterr().out
+    step = {"from_status": "paused", "to_status": "active", "actor": "ada", "trigger": "resume_session", "reason": "on"}
+    moved = ["memory", "store", "Planner", f"session_transition={json.dumps(step)}", "--tag", "moved"]
+    assert fntx(moved) == 0
+    assert fntx(["memory", "ls", "--tag", "moved"]) == 0
+    assert "paused -> active by ada: on" in capsys.readouterr().out
     assert fntx(["memory", "context", "NobodyAgent"]) == 0
     assert "told nothing" in capsys.readouterr().err
     assert fntx(["memory", "search", "-x"]) == 2

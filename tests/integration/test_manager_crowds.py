@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from running_desk import RunningDesk, desk, quiet_desk, run
 
 from fntx_sessions import SessionLifecycleManager, SessionStatus, SessionType
-from fntx_sessions.exceptions import OutcomeUnknown
+from fntx_sessions.exceptions import OutcomeUnknown, Unavailable
 from fntx_sessions.settings import Settings
 
 __all__ = ["desk", "quiet_desk"]
@@ -61,7 +61,7 @@ def test_two_thousand_awaits_at_once(quiet_desk: RunningDesk) -> None:
     """Each gets its own answer, on one loop and a handful of connections, while the loop stays free."""
 
     async def scenario(client: redis.Redis) -> None:
-        async with quiet_desk.manager(command_deadline_s=90.0, redis_url=_beside(quiet_desk)) as manager:
+        async with quiet_desk.manager(command_deadline_s=3.0, redis_url=_beside(quiet_desk)) as manager:
             asked = asyncio.gather(*(manager._query("fntx.sessions.get", {"number": turn}) for turn in range(AWAITS)))
             ticks = 0
             while not asked.done():
@@ -87,6 +87,28 @@ def test_two_thousand_awaits_at_once(quiet_desk: RunningDesk) -> None:
         assert echo.longest <= Settings.model_fields["command_in_flight"].default
 
 
+def test_a_crowd_is_answered_by_real_workers_whatever_the_deadline(
+    desk: RunningDesk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line takes far longer than a call's deadline; it moves, so nobody is told that the desk is out of reach."""
+
+    async def scenario() -> None:
+        async with desk.manager(command_in_flight=4, command_deadline_s=0.7, command_resend_s=0.2) as manager:
+            clock = asyncio.get_running_loop().time
+            session = await manager.create_session(SessionType.PAPER_TRADING, deadline_s=30)
+            began, events = clock(), manager.subscribe(session.session_id)
+            asked = asyncio.gather(*(manager.get_session_metrics(session.session_id) for _ in range(150)))
+            assert (await anext(events)).event_type == "session_created"
+            assert not asked.done()
+            with pytest.raises(Unavailable, match="nothing of it was sent"):
+                await manager._asked().query("fntx.templates.list", {}, deadline_s=0.01)
+            assert len(await asked) == 150
+            assert clock() - began > 0.7
+
+    run(scenario)
+    assert "cannot be followed" not in caplog.text
+
+
 def test_a_hundred_cancelled_leave_nothing(desk: RunningDesk) -> None:
     """Cancelled in every state of a call: no wait, no task, and the manager answers on."""
 
@@ -102,7 +124,7 @@ def test_a_hundred_cancelled_leave_nothing(desk: RunningDesk) -> None:
             assert manager._caller is not None
             assert manager._caller._answers._waiting == {}
             assert (await manager.get_session(session.session_id)) is session
-            assert not manager._caller._turns["queries"].locked()
+            assert not manager._caller.line("queries").locked()
 
     run(scenario)
 
@@ -120,7 +142,7 @@ def test_a_crowd_of_questions_neither_floods_the_queue_nor_holds_up_a_command(qu
             with pytest.raises(OutcomeUnknown):
                 await manager.create_session(SessionType.PAPER_TRADING)
             problems = [str(one) for one in await asked]
-            assert sum("have under way" in one or "has under way" in one for one in problems) >= 50
+            assert sum("nothing of it was sent" in one for one in problems) >= 50
             with _client_beside(quiet_desk) as client:
                 assert client.llen("queries") <= 10 * 6
                 assert client.llen("commands") >= 1

@@ -12,11 +12,18 @@ from hosting import T, make_hosting, shared
 from fntx_sessions.agents import memories
 from fntx_sessions.agents.registry import get_agent
 from fntx_sessions.automation import alerts, remembering
-from fntx_sessions.exceptions import StackError, Unavailable
+from fntx_sessions.exceptions import CommandConflict, StackError, Unavailable
 from fntx_sessions.lifecycle.reads.history import get_transitions
 from fntx_sessions.memory import calling, store, systems
 from fntx_sessions.memory import remembering as work
-from fntx_sessions.memory.arguments import ContextArguments, ListArguments, SearchArguments
+from fntx_sessions.memory.arguments import (
+    ContextArguments,
+    ListArguments,
+    SearchArguments,
+    ShareArguments,
+    StoreArguments,
+)
+from fntx_sessions.memory.asking import Asked
 from fntx_sessions.memory.slices import MemoryImportance, MemorySlice, MemoryType, StoredMemory
 from fntx_sessions.memory.systems import OtherMemory, memory_of
 from fntx_sessions.security.actor import Actor
@@ -24,6 +31,7 @@ from fntx_sessions.stack.lag_status import LagFound, diagnose_lag
 
 ANN_ADMIN = Actor("ada", frozenset({"admin"}))
 SENDER = "SessionLifecycleManager"
+DOWN = "fntx:memory:down:theirs"
 
 
 @pytest.fixture
@@ -59,6 +67,9 @@ class Theirs:
         self.shared.append((sender, recipients, context))
 
     async def search_memories(self, *_, **__):
+        self.calls += 1
+        if self.problems.get("all") == "hang":
+            await asyncio.Event().wait()
         return [_found(agent, memory) for agent, memory in self.stored]
 
     async def get_agent_memories(self, *_, **__):
@@ -76,10 +87,11 @@ def _found(agent: str, memory: MemorySlice) -> StoredMemory:
 
 
 @pytest.fixture
-def theirs(monkeypatch):
+def theirs(desk, monkeypatch):
     """Another package's memory system under the name `theirs`; its threads are ended."""
     made = Theirs()
     monkeypatch.setattr(systems, "load", lambda _: made)
+    desk.desk.redis.delete(DOWN)
     yield made
     made.release.set()
     calling.caller.close()
@@ -324,13 +336,9 @@ def test_the_port_of_another_system_serves_questions_too(desk, elsewhere, theirs
     """Search and list go there, and what comes back is held to the filters that were asked for."""
     memory = memory_of(*elsewhere.desk.parts())
     assert isinstance(memory, OtherMemory)
-    memory.store("A", MemorySlice("risk", {"what": 1}), uuid4())
-    memory.store("B", MemorySlice("market", {"what": 2}), uuid4())
+    theirs.stored += [("A", MemorySlice("risk", {"what": 1})), ("B", MemorySlice("market", {"what": 2}))]
     assert [one.agent for one in memory.search(SearchArguments(query="what", memory_type="market"))] == ["B"]
     assert [one.agent for one in memory.listed(ListArguments(agent="A"))] == ["A"]
-    theirs.problems["all"] = ConnectionError("refused")
-    with pytest.raises(Unavailable, match=r"theirs.*refused"):
-        memory.store("A", MemorySlice("risk", {}), uuid4())
     theirs.search_memories = _nonsense
     with pytest.raises(Unavailable, match="no slice"):
         memory.search(SearchArguments(query="what"))
@@ -471,8 +479,129 @@ def test_what_agents_remember_waits_for_another_system(desk, elsewhere, theirs):
     theirs.problems.clear()
     due(desk)
     remembering.remember(elsewhere.desk)
-    assert desk.rows("SELECT * FROM memories") == []
+    assert desk.rows("SELECT waits, content, tags FROM memories") == [{"waits": False, "content": b"", "tags": []}]
     agent, memory = theirs.stored[-1]
     assert (agent, memory.content, memory.tags, memory.session_id) == ("EvaluatorAgent", {"what": 1}, ["x"], session_id)
     assert theirs.versions(session_id) == [1, 2]
     assert standing(desk, session_id) == (2, 0, False)
+
+
+def asked_of(hosting) -> Asked:
+    """Return memory as the tasks ask it."""
+    return Asked(*hosting.desk.parts())
+
+
+def kept(agent="A", **more) -> StoreArguments:
+    return StoreArguments(agent=agent, memory_type="learning", content={"what": 1}, **more)
+
+
+def test_what_is_stored_and_shared_in_an_outage_waits_and_calls_nobody(desk, elsewhere, theirs):
+    """Acknowledged from Postgres at once, of a session or of none; handed over once that system is well, each once."""
+    session_id = desk.started()
+    theirs.problems["all"] = "hang"
+    memory, ids = asked_of(elsewhere), [uuid4() for _ in range(3)]
+    context = {"level": 580, "session_id": str(session_id)}
+    shared_once = ShareArguments(sender="A", recipients=["B", "C", "B"], context=context, session_id=session_id)
+
+    def ask():
+        memory.store(kept(), ids[0])
+        memory.store(kept("B", session_id=session_id), ids[1])
+        memory.share(shared_once, ids[2])
+
+    ask()
+    ask()
+    assert theirs.calls == 0
+    with pytest.raises(CommandConflict):
+        memory.store(kept("Other"), ids[0])
+    assert memory_of(*desk.desk.parts()).search(SearchArguments(query="580 OR what OR context")) == []
+    remembering.remember(elsewhere.desk)
+    remembering.remember(elsewhere.desk)
+    assert "theirs" in alerts.standing(desk.desk.engine)[0].description
+    theirs.problems.clear()
+    hand_over_everything(desk, elsewhere)
+    taken = [(agent, one.session_id, one.content) for agent, one in theirs.stored if agent != SENDER]
+    assert sorted(taken, key=str) == [("A", None, {"what": 1}), ("B", session_id, {"what": 1})]
+    assert theirs.shared[-1] == ("A", ["B", "C"], context)
+    assert alerts.standing(desk.desk.engine) == []
+    calls = theirs.calls
+    ask()
+    hand_over_everything(desk, elsewhere)
+    assert (theirs.calls, memory_of(*desk.desk.parts()).listed(ListArguments(session_id=session_id))) == (calls, [])
+    desk.run("UPDATE memories SET expires_at = now() WHERE taken_at IS NOT NULL")
+    assert remembering.forget(desk.desk) == 3
+
+
+def hand_over_everything(desk, elsewhere) -> None:
+    due(desk)
+    desk.run("UPDATE memories SET hand_due_at = now() WHERE hand_due_at IS NOT NULL")
+    remembering.remember(elsewhere.desk)
+
+
+def test_what_another_system_refuses_for_good_holds_up_nothing_of_no_session(desk, elsewhere, theirs):
+    """One slice it never takes is tried ever later; the others leave at once."""
+    bad, good = uuid4(), uuid4()
+    honest = theirs.store_memory
+
+    async def choosy(agent, memory):
+        if agent == "Bad":
+            raise ValueError("never")
+        await honest(agent, memory)
+
+    theirs.store_memory = choosy
+    asked_of(elsewhere).store(kept("Bad"), bad)
+    asked_of(elsewhere).store(kept("Good"), good)
+    desk.run("UPDATE memories SET created_at = now() - interval '1 minute' WHERE memory_id = :id", id=bad)
+    remembering.remember(elsewhere.desk)
+    assert [agent for agent, _ in theirs.stored] == ["Good"]
+    [row] = desk.rows("SELECT memory_id, extract(epoch FROM hand_due_at - now()) AS s FROM memories WHERE waits")
+    assert (row["memory_id"], 50 < row["s"] <= 61) == (bad, True)
+    assert "What callers left waits" in alerts.standing(desk.desk.engine)[0].description
+
+
+def test_questions_are_refused_at_once_while_another_system_is_known_to_be_down(desk, elsewhere, theirs):
+    """One of them finds out, within a short bound; the others, of every worker, are not kept waiting."""
+    theirs.problems["all"] = "hang"
+    quick = elsewhere.with_settings(memory_question_s=0.05)
+    for told in ("no answer within 0.05 s", "asked again in a moment"):
+        with pytest.raises(Unavailable, match=told):
+            asked_of(quick).search(SearchArguments(query="what"))
+    with pytest.raises(Unavailable, match="asked again in a moment"):
+        asked_of(quick).listed(ListArguments(agent="A"))
+    assert theirs.calls == 1
+    theirs.problems.clear()
+    desk.desk.redis.delete(DOWN)
+    assert asked_of(quick).search(SearchArguments(query="what")) == []
+
+
+def test_a_sweep_that_finds_it_down_saves_questions_the_trouble(desk, elsewhere, theirs):
+    """What the sweep learned, whoever asks is told."""
+    for _ in range(4):
+        desk.started()
+    theirs.problems["all"] = ConnectionError("refused")
+    remembering.remember(elsewhere.desk)
+    calls = theirs.calls
+    with pytest.raises(Unavailable, match="asked again in a moment"):
+        asked_of(elsewhere).search(SearchArguments(query="what"))
+    assert theirs.calls == calls
+
+
+def test_a_locked_table_of_ours_holds_up_nobody_and_is_told(desk):
+    """Who asks is told soon, then at once; the sweep raises the alert, names the table, and makes up for it."""
+    session_id = desk.started()
+    memory = asked_of(desk)
+    try:
+        with desk.desk.engine.begin() as other:
+            other.execute(work.text("LOCK TABLE memories"))
+            for told in ("is locked", "asked again in a moment"):
+                with pytest.raises(Unavailable, match=told):
+                    memory.store(kept(), uuid4())
+            remembering.remember(desk.desk)
+            [alert] = alerts.standing(desk.desk.engine)
+            assert (alert.name, "`memories` is locked" in alert.description) == (remembering.ALERT, True)
+            assert standing(desk, session_id) == (0, 1, True)
+    finally:
+        desk.desk.redis.delete("fntx:memory:down:postgres")
+    due(desk)
+    remembering.remember(desk.desk)
+    assert alerts.standing(desk.desk.engine) == []
+    assert standing(desk, session_id)[0] == 2

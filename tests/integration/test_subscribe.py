@@ -13,6 +13,7 @@ from running_desk import RunningDesk, desk, quiet_desk, run
 from fntx_sessions import SessionEvent, SessionLifecycleManager, SessionStatus, SessionType, TradingSession, Trigger
 from fntx_sessions.exceptions import InvalidArgument, NotFound, StackError
 from fntx_sessions.lifecycle.reads.news import NewsArguments, get_news
+from fntx_sessions.managing import places
 from fntx_sessions.managing.bookmark import MOST_KNOWN, Bookmark
 
 __all__ = ["desk", "quiet_desk"]
@@ -81,6 +82,23 @@ def test_all_events_come_in_order_until_the_session_is_closed(desk: RunningDesk,
     run(scenario)
 
 
+def test_a_stop_that_waits_says_that_it_is_closed(desk: RunningDesk, world: World) -> None:
+    """The outcome of `wait_closed` has the status, version and epoch of the closed session."""
+
+    async def scenario() -> None:
+        async with desk.manager(subscribe_poll_s=0.05) as manager:
+            session = await paper(manager)
+            stop = asyncio.create_task(manager.stop_session(session.session_id, wait_closed=True, deadline_s=30))
+            closing = manager.subscribe(session.session_id, types=["session_stopped"])
+            await take(closing, 1)
+            await asyncio.to_thread(world.do, Trigger.FINALIZE, session.session_id)
+            outcome = await stop
+            assert (outcome.trigger, outcome.state, outcome.status) == (Trigger.STOP, "done", SessionStatus.CLOSED)
+            assert (outcome.version, outcome.epoch) == (session.version, session.epoch)
+
+    run(scenario)
+
+
 def test_an_announced_event_wakes_at_once(desk: RunningDesk) -> None:
     """What the inbox tells of does not wait for the poll, however long that is."""
 
@@ -117,7 +135,7 @@ def test_a_late_commit_is_not_left_out(desk: RunningDesk, world: World) -> None:
 
 
 def test_a_bookmark_goes_on_where_another_left_off(desk: RunningDesk, world: World) -> None:
-    """Its text, in another manager, brings exactly the rest; an event brings the rest and its neighbours again."""
+    """Its text, in another manager, brings exactly the rest; an event that was read elsewhere, its neighbours too."""
 
     async def scenario() -> None:
         async with desk.manager() as manager, desk.manager() as other:
@@ -130,11 +148,38 @@ def test_a_bookmark_goes_on_where_another_left_off(desk: RunningDesk, world: Wor
             rest = kinds_of([event async for event in other.subscribe(session.session_id, after=events.bookmark)])
             assert rest[:3] == ["d", "e", "f"]
             assert rest[-1] == "session_closed"
-            again = kinds_of([event async for event in other.subscribe(session.session_id, after=heard[-1])])
+            again = kinds_of(
+                [event async for event in other.subscribe(session.session_id, after=heard[-1].model_copy())]
+            )
             assert set(rest) <= set(again)
             assert "c" not in again
             later = other.subscribe(session.session_id, after=datetime.now(UTC) + timedelta(hours=1))
             assert [event async for event in later] == []
+
+    run(scenario)
+
+
+def test_after_an_event_nothing_comes_again_that_was_handed_out_before_it(desk: RunningDesk, world: World) -> None:
+    """The event itself is the bookmark: in another manager the rest comes, each once, and what was committed late."""
+
+    async def scenario() -> None:
+        async with desk.manager() as manager, desk.manager() as other:
+            session = await paper(manager)
+            await asyncio.to_thread(tell, world, session.session_id, *"abcdef")
+            events = manager.subscribe(session.session_id)
+            heard = await take(events, 7)
+            await asyncio.to_thread(tell, world, session.session_id, "late", ago_s=10)
+            await asyncio.to_thread(finish, world, session.session_id)
+            for place in (3, 6, 0):
+                rest = kinds_of([one async for one in other.subscribe(session.session_id, after=heard[place])])
+                assert rest[0] == "late"
+                assert rest[1:-1][: 6 - place] == kinds_of(heard)[place + 1 :]
+                assert rest[-1] == "session_closed"
+            marks = len(places._places)
+            del heard, events
+            gc.collect()
+            assert len(places._places) < marks
+            assert kinds_of([one async for one in other.subscribe(session.session_id)]).count("late") == 1
 
     run(scenario)
 
