@@ -24,7 +24,7 @@ __all__ = ["desk", "quiet_desk"]
 
 pytestmark = pytest.mark.timeout(120)
 AWAITS = 2000
-CROWD = 250
+CROWD = 500
 CONNECTIONS = 8
 FORKING = Path(__file__).parents[1] / "forking_client.py"
 
@@ -94,7 +94,7 @@ def test_a_crowd_is_answered_by_real_workers_whatever_the_deadline(
     """The line takes far longer than a call's deadline; it moves, so nobody is told that the desk is out of reach."""
 
     async def scenario() -> None:
-        async with desk.manager(command_in_flight=4, command_deadline_s=2.0, command_resend_s=0.5) as manager:
+        async with desk.manager(command_in_flight=4, command_deadline_s=1.5, command_resend_s=0.5) as manager:
             session = await manager.create_session(SessionType.PAPER_TRADING, deadline_s=30)
             events = manager.subscribe(session.session_id)
             asked = asyncio.gather(*(manager.get_session_metrics(session.session_id) for _ in range(CROWD)))
