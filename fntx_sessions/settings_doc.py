@@ -159,7 +159,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "memory_sweep_s": "longest time one memory sweep goes on while more is due",
         "memory_timeout_s": "longest wait for one call of a memory system of another package",
         "memory_question_s": "the same for a search or a list",
-        "memory_retry_s": "pause before a memory system that failed is tried again; doubles up to 64 times this; questions are refused that long",
+        "memory_retry_s": "pause before a memory system that failed is tried again; doubles up to 64 times this; "
+        "questions are refused that long",
         "memory_content_max_bytes": "largest slice, and largest context",
         "memory_context_entries": "contexts kept for each agent",
         "memory_keep_s": "how long a slice that names no expiry is kept",
