@@ -227,7 +227,7 @@ def illegal(row: Row, ask: Ask) -> IllegalTransition:
 def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: Sealing, *, commit: bool) -> Outcome:
     before = dict(row)
     _apply(row, ask, change)
-    outbox = outbox_of(change)
+    outbox = outbox_of(row, ask, change)
     if row["claimed"] is not None:
         row["claimed"] += [{"session_id": ask.session_id, "version": row["version"], **entry} for entry in outbox]
     outcome = outcome_of(row, ask, change)

@@ -100,10 +100,11 @@ def audit_entry(
     }
 
 
-def outbox_of(change: Change) -> list[dict[str, Any]]:
-    """Return what must follow the commit, in order."""
+def outbox_of(row: Row, ask: Ask, change: Change) -> list[dict[str, Any]]:
+    """Return what must follow the commit, in order; whatever agents are told has the epoch, and a reason."""
+    told = {"epoch": row["epoch"], "reason": change.reason if change.reason is not None else ask.reason}
     return [
-        {"position": position, "kind": kind, "payload": payload}
+        {"position": position, "kind": kind, "payload": {**told, **payload} if kind == "event" else payload}
         for position, (kind, payload) in enumerate(change.follow_ups)
     ]
 
