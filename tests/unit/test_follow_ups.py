@@ -18,7 +18,7 @@ ASK = Ask(Trigger.DECIDE, uuid4(), Actor("ann", frozenset()), "looks right")
 )
 def test_everything_agents_are_told_has_the_epoch_and_a_reason(change, reason):
     """An agent keeps the greatest epoch it was told: no event may lack it. What an event says itself stands."""
-    told = Change(**{"reason": change.reason, "follow_ups": (("event", {"event": "a"}), ("live", {"epoch": 3}))})
+    told = Change(reason=change.reason, follow_ups=(("event", {"event": "a"}), ("live", {"epoch": 3})))
     first, second = outbox_of({"epoch": 4}, ASK, told)
     assert first == {"position": 0, "kind": "event", "payload": {"event": "a", "epoch": 4, "reason": reason}}
     assert second["payload"] == {"epoch": 3}
