@@ -73,6 +73,9 @@ class SessionConfig(Model):
     approval_drift_max: float = Field(
         default=0.2, gt=0, le=10, description="how far price or risk may move from an approved order's, share of it"
     )
+    approval_drift_min_usd: Finite = Field(
+        default=0.05, ge=0, le=100, description="dollars a share that the price may move whatever share of it they are"
+    )
     use_limit_orders_only: bool = True
     auto_start_conditions: list[Condition] = Field(default_factory=list, max_length=50)
     auto_stop_conditions: list[Condition] = Field(default_factory=list, max_length=50)

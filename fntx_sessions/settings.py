@@ -160,6 +160,7 @@ class Settings(BaseSettings):
     # People in the loop.
     approvals_per_sweep: int = Field(default=500, ge=1)
     people_open_max: int = Field(default=50, ge=1)
+    approval_again_s: float = Field(default=15.0, ge=0)
     manual_order_expires_s: float = Field(default=60.0, gt=0)
 
     # Memory: whose slices and context, and how they are kept.

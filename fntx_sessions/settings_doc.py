@@ -151,6 +151,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "People in the loop": {
         "approvals_per_sweep": "expired approvals one sweep closes at a time",
         "people_open_max": "approvals, and orders by hand, that may be open in one session",
+        "approval_again_s": "how long a trade whose approval went stale is not asked for again",
         "manual_order_expires_s": "how long a person's order waits for its session's executor to take it up",
     },
     "Memory": {

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from fntx_sessions.agents.base import Proposal, State, StepContext, first_time
-from fntx_sessions.lifecycle.people import Approval, drifted
+from fntx_sessions.lifecycle.people import Approval, allowance, ran_away
 from fntx_sessions.schemas import Severity
 from fntx_sessions.trading.market import Board
 from fntx_sessions.trading.matching import package_price
@@ -31,6 +31,8 @@ def _holds(approval: Approval, context: StepContext) -> bool:
 def ask(proposal: Proposal, state: State, context: StepContext) -> None:
     """Ask a person for an opening, with what they need to decide; where it can't be asked, that is said once a day."""
     board, request = context.board, proposal.request
+    if request.trade_id in context.people.resting:
+        return  # a moment ago it went stale: who was asked then is not asked at every step
     if board is None or state.get("said", {}).get(_unasked(request)) == context.book.trade_date.isoformat():
         return
     why = context.desk.request_approval(request, _mid(request), _reasons(proposal, board, context))
@@ -83,20 +85,17 @@ def end_stale(context: StepContext) -> None:
         why = _stale(approval, context)
         if why is not None:
             context.desk.settle(approval, "stale", why)
+            context.people.resting.add(approval.trade_id)
 
 
 def _stale(approval: Approval, context: StepContext) -> str | None:
     """Return why what was agreed to is not what would be opened now; None where it is, or nobody knows."""
-    price, request, most = _price(approval, context), approval.request, approval.drift_max
-    drift = drifted(request.limit, price)
-    if drift is None or context.board is None:
+    price, request = _price(approval, context), approval.request
+    if price is None or request.limit is None or context.board is None:
         return None
-    if abs(drift) > most:
-        return f"the price went from ${request.limit} to ${price}, {drift:+.0%}; {most:.0%} is allowed"
+    allowed = allowance(request.limit, approval.drift_max, float(context.config.approval_drift_min_usd))
     risk = at_worst(request, context.board, context.risk, context.rules).risk
-    if risk > request.risk * (1 + Decimal(str(most))):
-        return f"it would risk ${risk} to its stop, ${request.risk} was asked for; {most:.0%} more is allowed"
-    return None
+    return ran_away(request.limit, request.risk, allowed, price, risk)
 
 
 def noted(state: State, context: StepContext) -> State:

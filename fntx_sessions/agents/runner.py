@@ -112,8 +112,14 @@ def _bar(desk: Desk, runtime: Runtime, done: Slice) -> None:
     attempted, failed = attempted + hosted.calls, failed + hosted.calls_failed
     _collect(runtime, context, done, {"attempted": attempted, "failed": failed})
     _measure(desk, context, done, attempted, failed)
-    runtime.clock.advance()
+    runtime.clock.advance(_pace(runtime))
     done.finished = runtime.clock.finished
+
+
+def _pace(runtime: Runtime) -> float | None:
+    """Return how far a simulated clock moves at most: no faster than the wall while a person has to decide."""
+    waits = runtime.people.deciding and runtime.session_type is not SessionType.BACKTEST
+    return runtime.config.step_interval_s if waits else None
 
 
 def _begin(desk: Desk, runtime: Runtime, board: Board) -> None:

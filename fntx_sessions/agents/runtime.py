@@ -222,7 +222,9 @@ def hear_people(desk: Desk, runtime: Runtime) -> None:
     """Read what waits for a person, or comes from one, where there may be any."""
     approving = needs_approval(runtime.config.model_dump(include={"require_confirmation"}), runtime.session_type)
     if approving or runtime.asked:
-        runtime.people = load_people(desk.engine, runtime.session_id, approving=approving)
+        runtime.people = load_people(
+            desk.engine, runtime.session_id, approving=approving, again_s=desk.settings.approval_again_s
+        )
     else:
         runtime.people = People()
 

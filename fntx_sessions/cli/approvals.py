@@ -69,6 +69,8 @@ def _decide(verb: str, given: str, reason: str, command_id: UUID | None, *, as_j
         output.emit(outcome)
         return
     told = outcome["extra"]
+    for warning in outcome.get("warnings") or []:
+        output.note(f"  warning: {warning}")
     output.console().print(f"{plain(told['trade_id'])} is {told['approval_state']}", soft_wrap=True)
 
 
@@ -97,7 +99,12 @@ def one_of(given: str, digits: str, rows: list[Answer], column: str) -> UUID:
 
 
 def _legs(row: dict[str, Any]) -> str:
-    return ", ".join(f"{leg['side']} {leg['quantity']} {leg['symbol']}" for leg in row["legs"])
+    return ", ".join(" ".join(filter(None, _leg(leg))) for leg in row["legs"])
+
+
+def _leg(leg: dict[str, Any]) -> list[str]:
+    strike = "" if leg["strike"] is None else f"{float(leg['strike']):g}"
+    return [leg["side"], str(leg["quantity"]), leg["right"], strike, leg["expiry"] or ""]
 
 
 def _left(row: dict[str, Any]) -> str:

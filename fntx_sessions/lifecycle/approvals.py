@@ -1,5 +1,6 @@
 """Approvals as people and executors of other services meet them: ask, decide, answer. Each acts once per command id."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -7,9 +8,11 @@ from sqlalchemy import Connection, text
 
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound
-from fntx_sessions.lifecycle import execute
+from fntx_sessions.lifecycle import execute, machine
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.lifecycle.notes import number, read_notes
+from fntx_sessions.lifecycle.people import Warrant, allowance, ran_away
 from fntx_sessions.lifecycle.people_arguments import (
     AnswerArguments,
     ApprovalAnswerArguments,
@@ -19,11 +22,20 @@ from fntx_sessions.lifecycle.people_arguments import (
     PackageLeg,
     RequestArguments,
 )
+from fntx_sessions.lifecycle.people_sql import DRIFT_MIN
+from fntx_sessions.lifecycle.settling import settle_asked
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.roles import ADMIN, AGENT
+from fntx_sessions.security.roles import ADMIN, AGENT, authorize
 
-_OWNER = text("SELECT session_id, agent FROM approvals WHERE approval_id = :approval_id")
+_OWNER = text(f"""
+SELECT p.approval_id, p.session_id, p.agent, p.state, p.limit_price, p.risk, p.drift_max, {DRIFT_MIN} AS drift_min_usd,
+  EXISTS (SELECT FROM session_agents a
+    WHERE a.session_id = p.session_id AND a.agent = p.agent AND a.hosted) AS hosted
+FROM approvals p JOIN sessions s USING (session_id) WHERE p.approval_id = :approval_id
+""")
+_UNKNOWN = "what its package trades at now is not known here: its agent has not said"
+_DESK = Actor("system", frozenset({"system"}))
 _AGENT = text("""
 SELECT a.hosted, a.joined_by, (SELECT string_agg(b.agent, ', ' ORDER BY b.agent) FROM session_agents b
   WHERE b.session_id = s.session_id AND NOT b.hosted) AS remote
@@ -91,24 +103,57 @@ def _leg(leg: PackageLeg, quantity: int) -> dict[str, Any]:
 
 
 def decide(desk: Desk, actor: Actor, arguments: DecisionArguments, command_id: UUID, *, approve: bool) -> Outcome:
-    """Approve or reject; raises NotFound for an approval nobody knows, and as `execute.command`."""
-    session_id, _ = _owner(desk, arguments.approval_id, arguments.session_id)
+    """Approve or reject; raises NotFound for an approval nobody knows, and as `execute.command`.
+
+    What an agent of another service asked for, and whose price ran away by its own last report, ends as stale instead.
+    A price that nobody reported is no reason against it, and is said in the outcome's warnings.
+    """
+    found = _owner(desk, arguments.approval_id, arguments.session_id)
+    known = True
+    if approve and not found.hosted and _may_judge(desk, actor, found, command_id, Trigger.DECIDE):
+        known = _end_stale(desk, found)
     asked = DecideArguments(
-        session_id=session_id, reason=arguments.reason, approval_id=arguments.approval_id, approve=approve
+        session_id=found.session_id, reason=arguments.reason, approval_id=arguments.approval_id, approve=approve
     )
-    return execute.command(desk, Trigger.DECIDE, actor, asked, command_id)
+    outcome = execute.command(desk, Trigger.DECIDE, actor, asked, command_id)
+    return outcome if known or outcome.state != "done" else replace(outcome, warnings=(*outcome.warnings, _UNKNOWN))
+
+
+def _may_judge(desk: Desk, actor: Actor, found: Any, command_id: UUID, trigger: Trigger) -> bool:
+    """Tell whether this call is to be judged by price: not one that is only repeated, or that has no say in it."""
+    if found.state not in ("waiting", "approved") or machine.stored_outcome(desk.engine, command_id) is not None:
+        return False
+    try:
+        authorize(actor, trigger, found.session_id)
+    except Forbidden:
+        return False  # the machine refuses, and audits
+    return True
+
+
+def _end_stale(desk: Desk, found: Any) -> bool:
+    """End an approval as stale whose price or risk, as its agent last reported them, ran away; False: nobody knows."""
+    note = read_notes(desk.redis, [found._mapping]).get(found.approval_id, {})  # noqa: SLF001 - SQLAlchemy's own name
+    price, risk = number(note.get("price")), number(note.get("risk"))
+    allowed = allowance(found.limit_price, found.drift_max, found.drift_min_usd)
+    why = ran_away(found.limit_price, found.risk, allowed, price, risk)
+    if why is not None:
+        settle_asked(desk, _DESK, found.session_id, Warrant("approval", found.approval_id), "stale", why)
+    return price is not None
 
 
 def answer(desk: Desk, actor: Actor, arguments: ApprovalAnswerArguments, command_id: UUID) -> Outcome:
     """Note what a remote executor made of an approval of its own.
 
+    `executed` asks for leave to send the order: where the price ran away it is refused, and the approval is stale.
     Raises NotFound, InvalidArgument where another agent asked, a hosted one among them, and Forbidden.
     """
-    _, agent = _owner(desk, arguments.approval_id, arguments.session_id)
-    if agent != arguments.agent:
-        raise InvalidArgument("agent", f"{arguments.agent!r} did not ask for it", f"{agent} did.")
+    found = _owner(desk, arguments.approval_id, arguments.session_id)
+    if found.agent != arguments.agent:
+        raise InvalidArgument("agent", f"{arguments.agent!r} did not ask for it", f"{found.agent} did.")
     with transaction(desk.engine) as connection:
         speaks_for(connection, actor, arguments.session_id, arguments.agent)
+    if arguments.state == "executed" and _may_judge(desk, actor, found, command_id, Trigger.ANSWER):
+        _end_stale(desk, found)
     asked = AnswerArguments(
         session_id=arguments.session_id,
         reason=arguments.reason,
@@ -120,9 +165,9 @@ def answer(desk: Desk, actor: Actor, arguments: ApprovalAnswerArguments, command
     return execute.command(desk, Trigger.ANSWER, actor, asked, command_id)
 
 
-def _owner(desk: Desk, approval_id: UUID, session_id: UUID | None) -> tuple[UUID, str]:
+def _owner(desk: Desk, approval_id: UUID, session_id: UUID | None) -> Any:
     with transaction(desk.engine) as connection:
         found = connection.execute(_OWNER, {"approval_id": approval_id}).one_or_none()
     if found is None or session_id not in (None, found.session_id):
         raise NotFound("approval", str(approval_id), "See `fntx approvals ls`.")
-    return found.session_id, found.agent
+    return found

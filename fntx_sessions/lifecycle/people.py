@@ -77,12 +77,18 @@ class People:
     """What of a session waits for a person, or comes from one, as a step sees it.
 
     approvals: the open ones by trade id. orders: oldest first. spent: trade ids that a person or the gate said no to,
-    or that were carried out; nobody asks for them again.
+    or that were carried out; nobody asks for them again. resting: trade ids whose approval went stale a moment ago.
     """
 
     approvals: dict[str, Approval] = field(default_factory=dict)
     orders: list[HandOrder] = field(default_factory=list)
     spent: set[str] = field(default_factory=set)
+    resting: set[str] = field(default_factory=set)
+
+    @property
+    def deciding(self) -> bool:
+        """Tell whether somebody has something to decide on, or had a moment ago."""
+        return bool(self.approvals or self.resting)
 
 
 def needs_approval(config: Mapping[str, Any], session_type: str) -> bool:
@@ -98,6 +104,26 @@ def drifted(limit: Decimal | None, price: Decimal | None) -> float | None:
     if limit is None or price is None or limit == 0:
         return None
     return float((price - limit) / abs(limit))
+
+
+def allowance(limit: Decimal, drift_max: float, drift_min_usd: float) -> float:
+    """Return the share of its limit that a price may move by: of cents, a tick or two is a large one."""
+    return max(drift_max, drift_min_usd / float(abs(limit))) if limit else drift_max
+
+
+def ran_away(
+    limit: Decimal | None, risk: Decimal, allowed: float, price: Decimal | None, risk_now: Decimal | None
+) -> str | None:
+    """Return why what was agreed to is not what would be opened now; None where it is, or nobody knows.
+
+    allowed: share of limit, and of risk, see `allowance`.
+    """
+    drift = drifted(limit, price)
+    if drift is not None and abs(drift) > allowed:
+        return f"the price went from ${limit} to ${price}, {drift:+.0%}; {allowed:.0%} is allowed"
+    if risk_now is not None and risk_now > risk * (1 + Decimal(str(allowed))):
+        return f"it would risk ${risk_now} to its stop, ${risk} was asked for; {allowed:.0%} more is allowed"
+    return None
 
 
 @dataclass(frozen=True, slots=True)

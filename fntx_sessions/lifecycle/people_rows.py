@@ -8,25 +8,28 @@ from sqlalchemy import Engine
 
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.lifecycle.people import Approval, HandOrder, People
-from fntx_sessions.lifecycle.people_sql import OPEN_APPROVALS, OPEN_ORDERS, SPENT
+from fntx_sessions.lifecycle.people_sql import OPEN_APPROVALS, OPEN_ORDERS, RESTING, SPENT
 from fntx_sessions.state.payloads import APPROVAL, HAND_ORDER, Payloads
 from fntx_sessions.trading.orders import OrderRequest, leg_from_json
 
 
-def load_people(engine: Engine, session_id: UUID, *, approving: bool) -> People:
+def load_people(engine: Engine, session_id: UUID, *, approving: bool, again_s: float) -> People:
     """Return a session's open approvals and orders by hand; raises Unavailable and IntegrityError.
 
-    approving: its openings wait for people, so that those who said no count too.
+    approving: its openings wait for people, so that those who said no count too. again_s: how long nobody asks for
+    a trade whose approval went stale.
     """
     payloads, bound = Payloads(engine), {"session_id": session_id}
     with transaction(engine) as connection:
         approvals = rows(connection.execute(OPEN_APPROVALS, bound))
         orders = rows(connection.execute(OPEN_ORDERS, bound))
         spent = set(connection.execute(SPENT, bound).scalars()) if approving else set()
+        resting = set(connection.execute(RESTING, bound | {"again_s": again_s}).scalars()) if approving else set()
     return People(
         {row["trade_id"]: _approval(payloads, session_id, row) for row in approvals},
         [_order(payloads, session_id, row) for row in orders],
         spent,
+        resting,
     )
 
 

@@ -4,6 +4,9 @@ from sqlalchemy import text
 
 _KEPT = 500  # how many of a session a decision about one of them looks back over
 
+# What the config of a session made before there was this key goes without.
+DRIFT_MIN = "coalesce(CAST(s.config ->> 'approval_drift_min_usd' AS double precision), 0.05)"
+
 _APPROVAL = """jsonb_build_object('kind', 'approval', 'approval_id', p.approval_id, 'epoch', p.epoch, 'agent', p.agent,
     'trade_id', p.trade_id, 'state', p.state, 'expires_at', p.expires_at, 'decided_by', p.decided_by,
     'decided_at', p.decided_at, 'closed_at', p.closed_at, 'result', p.result)"""
@@ -78,6 +81,10 @@ WHERE p.session_id = :session_id AND p.state IN ('waiting', 'approved') ORDER BY
 """)
 SPENT = text("""
 SELECT DISTINCT trade_id FROM approvals WHERE session_id = :session_id AND state IN ('rejected', 'refused', 'executed')
+""")
+RESTING = text("""
+SELECT DISTINCT trade_id FROM approvals
+WHERE session_id = :session_id AND state = 'stale' AND closed_at > clock_timestamp() - make_interval(secs => :again_s)
 """)
 OPEN_ORDERS = text("""
 SELECT p.order_id, p.action, p.state, p.actor, p.opening, p.request, p.client_order_id, p.changes,

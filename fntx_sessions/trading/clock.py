@@ -71,12 +71,13 @@ class SessionClock:
         """Tell whether the simulated day is over; the wall never is."""
         return self._finished
 
-    def advance(self) -> None:
-        """Move a simulated clock one step; does nothing to the wall or to a finished clock."""
+    def advance(self, at_most_s: float | None = None) -> None:
+        """Move a simulated clock one step, or less; does nothing to the wall or to a finished clock."""
         if self._now is None or self._finished:
             return
         if self._end is not None and self._now >= self._end:
             self._finished = True
             return
-        following = self._now + self._step
+        step = self._step if at_most_s is None else min(self._step, timedelta(seconds=at_most_s))
+        following = self._now + step
         self._now = following if self._end is None else min(following, self._end)

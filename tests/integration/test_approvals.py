@@ -3,14 +3,17 @@
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
 import pytest
-from hosting import ANN, SYSTEM, Hosting, S, T, forget_runtimes, make_hosting, shared
+from hosting import ANN, DAY, SYSTEM, Hosting, S, T, forget_runtimes, make_hosting, shared
 
+from fntx_sessions.agents import approving
 from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound, OrderRefused, PreconditionFailed
 from fntx_sessions.lifecycle import approvals, commands, machine
 from fntx_sessions.lifecycle.change import Ask, Outcome
@@ -184,21 +187,38 @@ def test_approved_and_expired_before_it_was_carried_out(hosting):
 
 
 @pytest.mark.parametrize("approved", [False, True])
-def test_a_price_that_ran_away_ends_it(hosting, approved):
-    """Stale while it waits or once approved: it is not opened, whoever approves is told, and a new one is asked for."""
+def test_a_price_that_ran_away_ends_it(hosting, approved, monkeypatch):
+    """Stale while it waits or once approved: not opened, whoever approves is told, and asked for anew after a rest."""
     session_id, approval = asking(hosting)
     if approved:
         decide(hosting, approval)
-    # Any price is too far from now on.
-    hosting.run(
-        "UPDATE approvals SET drift_max = -1 WHERE session_id = :id AND approval_id = :approval",
-        id=session_id,
-        approval=approval.approval_id,
-    )
-    hosting.step()
-    assert states(hosting, session_id)[0] == "stale"
+    with monkeypatch.context() as patch:
+        patch.setattr(approving, "package_price", lambda *_: approval.limit * 20)
+        for _ in range(3):
+            hosting.step()
+    assert states(hosting, session_id) == ["stale"]
     assert hosting.states(session_id) == {}
     assert "is stale" in refused(decide(hosting, approval, BOB))
+    hosting.run("UPDATE approvals SET closed_at = closed_at - interval '1 hour' WHERE session_id = :id", id=session_id)
+    hosting.step()
+    assert states(hosting, session_id) == ["stale", "waiting"]
+
+
+def test_a_fast_clock_leaves_a_person_time(hosting):
+    """The shipped limits on a simulated day: its clock is no faster than the wall while it waits; then it is sent."""
+    session_id = hosting.started("manual_override", config={"step_interval_s": 1})
+    hosting.walk(session_id, lambda _: listed(hosting, session_id))
+    asked_at = hosting.row(session_id)["clock_at"]
+    for _ in range(10):
+        hosting.step()
+    assert hosting.row(session_id)["clock_at"] - asked_at <= timedelta(seconds=11)
+    [approval] = listed(hosting, session_id)
+    decide(hosting, approval)
+    hosting.step()
+    assert states(hosting, session_id) == ["executed"]
+    hosting.step()
+    hosting.step()
+    assert hosting.row(session_id)["clock_at"] - asked_at > timedelta(seconds=300)
 
 
 @pytest.mark.parametrize("trigger", [T.PAUSE, T.SUSPEND, T.STOP, T.FAIL])
@@ -277,7 +297,7 @@ def test_the_gate_takes_an_approval_once_and_as_it_was_given(hosting):
     """The same approval a second time, another limit, another trade: refused at the gate."""
     from datetime import UTC, datetime  # noqa: PLC0415
 
-    from hosting import DAY, request  # noqa: PLC0415
+    from hosting import request  # noqa: PLC0415
 
     from fntx_sessions.lifecycle.orders import commit_intent  # noqa: PLC0415
     from fntx_sessions.lifecycle.people import Warrant  # noqa: PLC0415
@@ -343,6 +363,64 @@ def test_an_executor_of_another_service_asks_and_answers(hosting):
         answer(hosting, approval, agent="EvaluatorAgent")
     assert answer(hosting, approval).extra["approval_state"] == "executed"
     assert "is executed" in refused(answer(hosting, approval))
+
+
+def reported(hosting: Hosting, approval: ApprovalRecord, **note: Any) -> None:
+    """Let the agent's own part say what the package trades at now."""
+    part = {"internal_state": {"waiting": {str(approval.approval_id): note}}}
+    hosting.desk.redis.hset(key(approval.session_id, "live"), f"part:agent/{EXECUTOR}", orjson.dumps(part))
+
+
+FAR = ({"price": "0.72"}, {"price": "0.20"}, {"price": "0.45", "risk": 9000})
+
+
+@pytest.mark.parametrize("note", FAR)
+def test_a_remote_price_that_ran_away_is_not_approved(hosting, note):
+    """The desk judges what the agent reported: too far, up or down or in risk, and approving ends it as stale."""
+    session_id = remote(hosting)
+    ask(hosting, session_id)
+    [approval] = listed(hosting, session_id)
+    reported(hosting, approval, **note)
+    decide(hosting, approval, VIC)
+    assert states(hosting, session_id) == ["waiting"]
+    command_id = uuid4()
+    for _ in range(2):
+        assert "is stale" in refused(decide(hosting, approval, command_id=command_id))
+    assert states(hosting, session_id) == ["stale"]
+    assert "went stale" in refused(ask(hosting, session_id))
+    inbox = b"".join(entry[b"event"] for _, entry in hosting.desk.redis.xrange(key(session_id, "inbox")))
+    assert b'"stale"' in inbox
+
+
+def test_a_remote_price_that_ran_away_is_not_executed(hosting):
+    """Approved at a price that was near or not known, which is said; far when it is to be sent: refused, and stale."""
+    session_id = remote(hosting)
+    ask(hosting, session_id)
+    [approval] = listed(hosting, session_id)
+    assert "is not known" in decide(hosting, approval).warnings[0]
+    reported(hosting, approval, price="0.72", risk=100)
+    assert "is stale" in refused(answer(hosting, approval))
+    assert states(hosting, session_id) == ["stale"]
+    ask(hosting, session_id, trade_id="cents", limit="0.10")
+    [cheap] = listed(hosting, session_id)
+    reported(hosting, cheap, price="0.14", risk=60)
+    assert decide(hosting, cheap).warnings == ()
+    assert answer(hosting, cheap).extra["approval_state"] == "executed"
+
+
+def test_a_leg_names_its_contract(hosting):
+    """Without an expiry it is the trade date's from the request on; one that is over is refused by path."""
+    session_id = remote(hosting)
+    leg = {"side": "sell", "right": "put", "strike": 270}
+    over = ask(hosting, session_id, legs=[leg, leg | {"strike": 260, "expiry": "2018-01-08"}])
+    assert "legs.1.expiry" in refused(over)
+    ask(hosting, session_id, legs=[leg, leg | {"strike": 260, "expiry": "2018-02-16"}])
+    [approval] = listed(hosting, session_id)
+    named = [(one.symbol, one.right, one.strike, one.expiry) for one in approval.legs]
+    assert named == [
+        ("SPY180109P00270000", "put", 270, DAY),
+        ("SPY180216P00260000", "put", 260, date(2018, 2, 16)),
+    ]
 
 
 def test_the_hosted_executor_leaves_what_others_asked_for_alone(hosting):

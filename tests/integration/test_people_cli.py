@@ -79,7 +79,8 @@ def test_what_waits_is_listed_decided_and_refused_twice(hosting, capsys):
     for told in (
         "waiting",
         "2018-01-09/sell_put/1",
-        "sell 1 SPY180109P",
+        "sell 1 put 27",
+        "2018-01-09",
         "limit left",
         "+0%, 1000% may be",
         "price now",

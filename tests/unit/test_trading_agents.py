@@ -99,11 +99,9 @@ def test_more_entries_a_day_wait_for_the_one_before():
 )
 def test_an_entry_may_need_a_person(config, kind):
     """With require_confirmation, and always in Manual Override, an opening is asked for once and then waits."""
-    run = Run(config=config, session_type=kind).go(bars=12)
+    run = Run(config=config.model_copy(update={"approval_drift_min_usd": 1}), session_type=kind).go(bars=12)
     assert run.requests == []
-    # A price that ran away ended the one before: each is asked for at the price of its own moment.
-    assert len(run.desk.asked) == 1 + len(run.desk.settled)
-    assert {state for _, state, _ in run.desk.settled} <= {"stale"}
+    assert (len(run.desk.asked), run.desk.settled) == (1, [])
     request, reference, reasons = run.desk.asked[0]
     assert Decimal(reasons["credit_usd"]) == request.limit * 100
     assert Decimal(reasons["remaining_usd"]) - Decimal(reasons["remaining_after_usd"]) == request.risk
@@ -159,6 +157,14 @@ def test_an_approval_is_stale_when_it_would_risk_more():
     assert run.requests == []
     [(_, state, why)] = run.desk.settled
     assert (state, "it would risk $" in why) == ("stale", True)
+
+
+def test_cents_are_no_drift_and_what_went_stale_rests():
+    """A few cents of a cheap option end nothing within the floor; past it, ended once, it is not asked for at once."""
+    for floor, ended in ((1, []), (0, ["stale"])):
+        run = Run(config=SessionConfig(require_confirmation=True, approval_drift_min_usd=floor)).go(bars=12)
+        assert [state for _, state, _ in run.desk.settled] == ended
+        assert len(run.desk.asked) == 1
 
 
 def test_a_waiting_approval_shows_what_it_would_risk_now():

@@ -6,7 +6,7 @@ from uuid import uuid5
 
 from fntx_sessions.exceptions import NotFound, PreconditionFailed, StaleEpoch
 from fntx_sessions.lifecycle.change import Ask, Change, Row
-from fntx_sessions.lifecycle.decisions.moving import S, not_latched
+from fntx_sessions.lifecycle.decisions.moving import S, not_latched, trade_date
 from fntx_sessions.lifecycle.people import Asked, moment
 from fntx_sessions.lifecycle.withdrawing import approval_told
 from fntx_sessions.settings import get_settings
@@ -22,7 +22,8 @@ def ask_approval(row: Row, ask: Ask) -> list[Change]:
     approval = {
         "approval_id": str(uuid5(ask.command_id, "approval")),
         "epoch": row["epoch"],
-        **{name: asked[name] for name in ("agent", "trade_id", "request", "limit_price", "reference", "risk")},
+        **{name: asked[name] for name in ("agent", "trade_id", "limit_price", "reference", "risk")},
+        "request": asked["request"] | {"legs": dated_legs(row, ask, asked["request"]["legs"])},
         "drift_max": row["config"]["approval_drift_max"],
         "created_at": row["now"],
         "expires_at": row["now"] + timedelta(seconds=asked.get("expires_s") or row["config"]["approval_expires_s"]),
@@ -55,11 +56,35 @@ def _may_ask(row: Row, ask: Ask, asked: dict[str, Any]) -> None:
             ask, "it is asked for once", f"{same['trade_id']} is {same['state']} as approval {same['approval_id']}",
             "Wait for what becomes of that one.",
         )  # fmt: skip
+    _must_rest(row, ask, asked["trade_id"])
     most = get_settings().people_open_max
     if len(waiting) >= most:
         raise refusal(
             ask, "not too many wait", f"{len(waiting)} approvals are open, {most} may be", "Decide some of them first."
         )
+
+
+def _must_rest(row: Row, ask: Ask, trade_id: str) -> None:
+    """Refuse what went stale a moment ago, so that a person is not asked at every move of a price."""
+    pause = timedelta(seconds=get_settings().approval_again_s)
+    stale = [one for one in row["approvals"] if one["trade_id"] == trade_id and one["state"] == "stale"]
+    last = max((moment(one["closed_at"]) for one in stale), default=None)
+    if last is not None and last + pause > row["now"]:
+        detail = f"{trade_id} went stale {(row['now'] - last).total_seconds():.0f} s ago"
+        raise refusal(ask, "it rested", detail, f"Ask again {pause.total_seconds():g} s after that.")
+
+
+def dated_legs(row: Row, ask: Ask, legs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return legs that name their expiry: the session's trade date where none is said, so that midnight moves none.
+
+    Raises PreconditionFailed, by path, for an expiry that is over.
+    """
+    today = trade_date(row).isoformat()
+    for number, leg in enumerate(legs):
+        if leg["right"] != "stock" and leg.get("expiry") and str(leg["expiry"]) < today:
+            detail = f"legs.{number}.expiry {leg['expiry']} is before the session's trade date {today}"
+            raise refusal(ask, "its options still trade", detail, "Name an expiry to come, or none for today's.")
+    return [leg if leg["right"] == "stock" else leg | {"expiry": leg.get("expiry") or today} for leg in legs]
 
 
 def decide(row: Row, ask: Ask) -> list[Change]:

@@ -67,7 +67,7 @@ def not_latched(row: Row, ask: Ask) -> None:
     """Raise PreconditionFailed while the account's loss limit is latched for the session's trade date."""
     if not row["latched_dates"]:
         return
-    today = _trade_date(row)
+    today = trade_date(row)
     if today.isoformat() in row["latched_dates"]:
         raise PreconditionFailed(
             str(ask.session_id),
@@ -78,7 +78,7 @@ def not_latched(row: Row, ask: Ask) -> None:
         )
 
 
-def _trade_date(row: Row) -> date:
+def trade_date(row: Row) -> date:
     """Return the session's trade date by its own clock; one that has no clock yet begins with its feed's day."""
     calendar, feed = get_calendar(row["config"]["calendar"]), row["config"]["feed"]
     begins = (feed["day"] or {}).get("date") or feed["trade_date"]

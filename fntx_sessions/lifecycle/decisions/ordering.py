@@ -5,7 +5,7 @@ from uuid import uuid5
 
 from fntx_sessions.exceptions import NotFound
 from fntx_sessions.lifecycle.change import Ask, Change, Row
-from fntx_sessions.lifecycle.decisions.asking import answer_approval, event_of, refusal
+from fntx_sessions.lifecycle.decisions.asking import answer_approval, dated_legs, event_of, refusal
 from fntx_sessions.lifecycle.decisions.moving import S, not_latched
 from fntx_sessions.lifecycle.people import Asked, moment
 from fntx_sessions.lifecycle.transitions import OPENING_ALLOWED, STARTED
@@ -38,13 +38,15 @@ def order(row: Row, ask: Ask) -> list[Change]:
 
 
 def _made(row: Row, ask: Ask, state: str, result: str | None) -> Row:
-    asked = ask.arguments
+    asked, order = ask.arguments, dict(ask.arguments["order"])
+    if asked["action"] == "place" and order.get("legs"):
+        order["legs"] = dated_legs(row, ask, order["legs"])
     return {
         "order_id": str(uuid5(ask.command_id, "order")),
         "action": asked["action"],
         "state": state,
         "opening": asked["opening"],
-        "request": asked["order"],
+        "request": order,
         "changes": asked.get("changes"),
         "actor": ask.actor.name,
         "reason": ask.reason,

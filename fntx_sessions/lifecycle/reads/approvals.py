@@ -1,37 +1,39 @@
 """Approvals as people read them: what is wanted and why, how long it waits, and how the price moved meanwhile."""
 
-from collections.abc import Sequence
-from decimal import Decimal
+from datetime import date
 from typing import Any
 from uuid import UUID
 
-import orjson
 from redis import Redis
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, transaction
-from fntx_sessions.exceptions import IntegrityError, Shredded, Unavailable
-from fntx_sessions.lifecycle.people import drifted
+from fntx_sessions.exceptions import IntegrityError, Shredded
+from fntx_sessions.lifecycle.notes import number, read_notes
+from fntx_sessions.lifecycle.people import allowance, drifted
 from fntx_sessions.lifecycle.people_arguments import ApprovalsQuery
+from fntx_sessions.lifecycle.people_sql import DRIFT_MIN
 from fntx_sessions.schemas import Finite, Model, Money, Time
-from fntx_sessions.state.parts import agent_part
 from fntx_sessions.state.payloads import APPROVAL, Payloads
-from fntx_sessions.state.redis_client import key, redis_errors
-from fntx_sessions.trading.orders import SHARES_PER_CONTRACT, leg_from_json
+from fntx_sessions.trading.orders import SHARES_PER_CONTRACT, Leg, leg_from_json
 
 _OPEN = ["waiting", "approved"]
-_LIST = text("""
-SELECT p.*, s.status, s.account_id, clock_timestamp() AS now FROM approvals p JOIN sessions s USING (session_id)
+_LIST = text(f"""
+SELECT p.*, s.status, s.account_id, {DRIFT_MIN} AS drift_min_usd, clock_timestamp() AS now
+FROM approvals p JOIN sessions s USING (session_id)
 WHERE p.state = ANY(:states) AND (CAST(:session_id AS uuid) IS NULL OR p.session_id = CAST(:session_id AS uuid))
 ORDER BY p.created_at DESC LIMIT :limit
 """)
 
 
 class ApprovalLeg(Model):
-    """One contract of a package. quantity: contracts."""
+    """One contract of a package. symbol: OCC. strike: dollars. quantity: contracts."""
 
     symbol: str
     side: str
+    right: str
+    strike: Money | None
+    expiry: date | None
     quantity: int
 
 
@@ -42,7 +44,8 @@ class ApprovalRecord(Model):
     brings at its limit; risk_usd: what is lost if its stop is reached; remaining_after_usd: what of the account's loss
     limit would be left with it, and delta, dollar_delta: the package's; None where an agent did not say. risk_now_usd,
     delta_now: the same at price_now. drift: how far the price is from the limit, a share of it, below 0 where it fell;
-    None: nobody knows. price_at: when it was so, on the session's clock. expires_in_s: below 0 once its time is over.
+    None: nobody knows; drift_max: how far it may be. price_at: when it was so, on the session's clock. expires_in_s:
+    below 0 once its time is over.
     """
 
     approval_id: UUID
@@ -85,7 +88,7 @@ def list_approvals(engine: Engine, redis: Redis, asked: ApprovalsQuery) -> list[
     bound = {"states": asked.states or _OPEN, "session_id": asked.session_id, "limit": asked.limit}
     with transaction(engine) as connection:
         found = rows(connection.execute(_LIST, bound))
-    notes = _notes(redis, [row for row in found if row["state"] in _OPEN])
+    notes = read_notes(redis, [row for row in found if row["state"] in _OPEN])
     payloads = Payloads(engine)
     return [_record(row, _opened(payloads, row), notes.get(row["approval_id"], {})) for row in found]
 
@@ -98,78 +101,43 @@ def _opened(payloads: Payloads, row: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _notes(redis: Redis, found: Sequence[dict[str, Any]]) -> dict[UUID, dict[str, Any]]:
-    """Return what the executors noted of what waits, by approval; nothing of those who said nothing."""
-    asked = list(dict.fromkeys((row["session_id"], row["agent"]) for row in found))
-    try:
-        with redis_errors(), redis.pipeline(transaction=False) as pipeline:
-            for session_id, agent in asked:
-                pipeline.hget(key(session_id, "live"), f"part:{agent_part(agent)}")
-            said = dict(zip(asked, map(_waiting, pipeline.execute()), strict=True))
-    except Unavailable:
-        return {}
-    return {
-        row["approval_id"]: said[(row["session_id"], row["agent"])].get(str(row["approval_id"]), {}) for row in found
-    }
-
-
-def _waiting(part: bytes | None) -> dict[str, dict[str, Any]]:
-    """Return `waiting` of an agent's part, which may be of anybody's making."""
-    try:
-        state = orjson.loads(part or b"{}").get("internal_state")
-        waiting = state.get("waiting") if isinstance(state, dict) else None
-    except (orjson.JSONDecodeError, AttributeError):
-        return {}
-    if not isinstance(waiting, dict):
-        return {}
-    return {name: note for name, note in waiting.items() if isinstance(note, dict)}
-
-
-def _price(note: dict[str, Any]) -> Decimal | None:
-    try:
-        found = Decimal(str(note["price"]))
-    except (KeyError, ArithmeticError):
-        return None
-    return found if found.is_finite() else None
+def _leg(leg: Leg) -> ApprovalLeg:
+    bought = leg.contract
+    return ApprovalLeg(
+        symbol=bought.symbol, side=leg.side, right=bought.right, strike=bought.strike, expiry=bought.expiry,
+        quantity=leg.quantity,
+    )  # fmt: skip
 
 
 def _record(row: dict[str, Any], asked: dict[str, Any], note: dict[str, Any]) -> ApprovalRecord:
     legs = [leg_from_json(leg) for leg in asked.get("legs", [])]
-    limit, price, reasons = row["limit_price"], _price(note), dict(asked.get("reasons", {}))
+    limit, price, reasons = row["limit_price"], number(note.get("price")), dict(asked.get("reasons", {}))
     packages = min((leg.quantity for leg in legs), default=0)
     plain = {name: row[name] for name in _PLAIN}
     return ApprovalRecord(
         **plain,
         strategy=asked.get("strategy"),
         side=asked.get("side"),
-        legs=[ApprovalLeg(symbol=leg.contract.symbol, side=leg.side, quantity=leg.quantity) for leg in legs],
+        legs=[_leg(leg) for leg in legs],
         limit=limit,
         credit_usd=None if limit is None else limit * SHARES_PER_CONTRACT * packages,
         risk_usd=row["risk"],
-        delta=_number(reasons.pop("delta", None)),
-        dollar_delta=_number(reasons.pop("dollar_delta", None)),
-        remaining_after_usd=_number(reasons.pop("remaining_after_usd", None)),
+        delta=number(reasons.pop("delta", None)),
+        dollar_delta=number(reasons.pop("dollar_delta", None)),
+        remaining_after_usd=number(reasons.pop("remaining_after_usd", None)),
         reasons=reasons,
         price_now=price,
         price_at=None if price is None else str(note.get("at") or "")[:40] or None,
-        risk_now_usd=_number(note.get("risk")),
-        delta_now=_number(note.get("delta")),
+        risk_now_usd=number(note.get("risk")),
+        delta_now=number(note.get("delta")),
         drift=drifted(limit, price),
+        drift_max=row["drift_max"] if limit is None else allowance(limit, row["drift_max"], row["drift_min_usd"]),
         age_s=round((row["now"] - row["created_at"]).total_seconds(), 1),
         expires_in_s=round((row["expires_at"] - row["now"]).total_seconds(), 1),
     )
 
 
 _PLAIN = (
-    "approval_id", "session_id", "account_id", "status", "agent", "trade_id", "state", "reference", "drift_max",
+    "approval_id", "session_id", "account_id", "status", "agent", "trade_id", "state", "reference",
     "created_at", "expires_at", "decided_at", "decided_by", "reason", "closed_at", "result",
 )  # fmt: skip
-
-
-def _number(value: Any) -> Any:
-    """Return what an agent said where it is a finite number, None else."""
-    try:
-        found = Decimal(str(value))
-    except ArithmeticError:
-        return None
-    return found if found.is_finite() else None
