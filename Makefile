@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 TESTS ?= tests
-# Two processes, each with stores of its own; one where a store is given: tests empty it.
-PARALLEL ?= $(if $(FNTX_REDIS_URL)$(FNTX_DATABASE_URL),,-n 2 --dist loadfile)
+# Three processes, each with stores of its own, as many tests wait for others to die; one where a store is given: tests empty it.
+PARALLEL ?= $(if $(FNTX_REDIS_URL)$(FNTX_DATABASE_URL),,-n 3 --dist loadfile)
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down test check format bench lock clean
