@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import statements
+from fntx_sessions.database.hosting import NO_AGENT_HOST
 from fntx_sessions.exceptions import FntxError
 
 LOOK_S = 0.25
@@ -28,6 +29,7 @@ HAS_WORK = {
     "pending": f"EXISTS ({_WORK} pending_due_at <= {_SOON}) OR EXISTS (SELECT FROM approvals "
     f"WHERE state IN ('waiting', 'approved') AND expires_at <= {_SOON}) OR EXISTS (SELECT FROM manual_orders "
     f"WHERE state = 'waiting' AND expires_at <= {_SOON})",
+    "guard": NO_AGENT_HOST,
     "checkpoint": f"EXISTS ({_WORK} next_checkpoint_at <= {_SOON})",
     "rules": f"EXISTS ({_WORK} next_rule_at <= {_SOON})",
     "intake": "EXISTS (SELECT FROM session_agents WHERE joined_at IS NOT NULL)",

@@ -7,7 +7,7 @@ import pytest
 from hosting import Hosting, make_hosting, shared
 from worker_process import wait_until
 
-from fntx_sessions.automation import resting
+from fntx_sessions.automation import hosts, resting
 from fntx_sessions.automation.resting import HAS_WORK, Resting, idle_sweeps
 from fntx_sessions.exceptions import Unavailable
 from tasks.beat import Scheduler
@@ -30,10 +30,19 @@ def desk(tmp_path: Path, module_database_url: str, redis_url: str) -> Iterator[H
 def test_a_sweep_rests_until_something_is_due_for_it(desk, sweep, column):
     """Due now or in a moment: it is sent. Later, or nothing at all: it rests, and the others do all the while."""
     session_id = desk.create()
+    hosts.renew(desk.desk.engine, desk.desk.settings, "h1", "agents")
     desk.run(f"UPDATE session_work SET {', '.join(f'{one} = NULL' for one in DUE.values())}")
     assert idle_sweeps(desk.desk.engine) == set(HAS_WORK)
     desk.run(f"UPDATE session_work SET {column} = now() + interval '1 second' WHERE session_id = :id", id=session_id)
     assert idle_sweeps(desk.desk.engine) == set(HAS_WORK) - {sweep}
+
+
+def test_the_guard_rests_while_an_agents_worker_lives(desk):
+    """Its lease over, the guard is sent: nobody else steps what is open."""
+    hosts.renew(desk.desk.engine, desk.desk.settings, "h1", "agents")
+    assert "guard" in idle_sweeps(desk.desk.engine)
+    desk.lose("h1")
+    assert "guard" not in idle_sweeps(desk.desk.engine)
 
 
 @pytest.fixture(autouse=True)
