@@ -32,13 +32,13 @@ _IN_FLIGHT = text("""
 SELECT count(*) FROM backtests b JOIN backtest_units u ON u.run_id = b.run_id AND u.state = 'running'
 """)
 _CLAIM = text("""
-UPDATE backtest_units u SET state = 'running'
-FROM (
+WITH due AS MATERIALIZED (
   SELECT w.run_id, w.trade_date, w.seed
   FROM backtests b JOIN backtest_units w ON w.run_id = b.run_id AND w.state = 'waiting'
   WHERE b.stopped_at IS NULL
   ORDER BY b.created_at, w.trade_date, w.seed LIMIT :limit FOR UPDATE OF w SKIP LOCKED
-) due
+)
+UPDATE backtest_units u SET state = 'running' FROM due
 WHERE (u.run_id, u.trade_date, u.seed) = (due.run_id, due.trade_date, due.seed)
 """)
 # What runs but never came to trade: just claimed, or left half made by a sweep that was killed.

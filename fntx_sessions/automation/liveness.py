@@ -42,15 +42,16 @@ WHERE NOT "left" AND lease_until < now() AND lease_until > now() - make_interval
 # Claimed by moving next_recovery_at: two sweeps at once never recover one session twice. What is further off than such
 # a claim is when health heals a suspended session, whose guard must not wait for that, nor bring it forward.
 _LOST = text("""
-UPDATE session_work w SET next_recovery_at = greatest(w.next_recovery_at, now() + make_interval(secs => :again_s))
-FROM (
+WITH lost AS MATERIALIZED (
   SELECT w.session_id, h.lease_until FROM session_work w LEFT JOIN hosts h ON h.host_id = w.host_id
   WHERE w.host_id IS NOT NULL AND coalesce(h.lease_until < now() - make_interval(secs => :grace_s), true)
     AND (w.next_recovery_at IS NULL OR w.next_recovery_at <= now()
       OR w.next_recovery_at > now() + make_interval(secs => :again_s) AND w.status = 'suspended')
     AND w.status IN ('active', 'paused', 'suspended', 'closing', 'error')
   ORDER BY h.lease_until LIMIT :limit FOR UPDATE OF w SKIP LOCKED
-) lost WHERE w.session_id = lost.session_id
+)
+UPDATE session_work w SET next_recovery_at = greatest(w.next_recovery_at, now() + make_interval(secs => :again_s))
+FROM lost WHERE w.session_id = lost.session_id
 RETURNING w.session_id, w.status, w.epoch, w.host_id, lost.lease_until,
   CASE WHEN (SELECT (s.recovery_data ->> 'finished_at')::timestamptz FROM sessions s
     WHERE s.session_id = w.session_id) < now() - make_interval(secs => :forgiven_s)

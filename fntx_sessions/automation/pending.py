@@ -35,13 +35,14 @@ log = structlog.get_logger(__name__)
 _MATCHES = "the book matches the stop's policy"
 
 _CLAIM = text("""
-UPDATE session_work w SET pending_claimed_until = now() + make_interval(secs => 30),
-  pending_due_at = now() + make_interval(secs => :again_s)
-FROM (
+WITH due AS MATERIALIZED (
   SELECT session_id FROM session_work
   WHERE pending_due_at <= now() AND (pending_claimed_until IS NULL OR pending_claimed_until < now())
   ORDER BY pending_due_at LIMIT :limit FOR UPDATE SKIP LOCKED
-) due WHERE w.session_id = due.session_id RETURNING w.session_id
+)
+UPDATE session_work w SET pending_claimed_until = now() + make_interval(secs => 30),
+  pending_due_at = now() + make_interval(secs => :again_s)
+FROM due WHERE w.session_id = due.session_id RETURNING w.session_id
 """)
 _READ = text("""
 SELECT s.session_id, s.status, s.version, s.epoch, s.pending, s.started_at, s.config, s.broker, s.requires_action,

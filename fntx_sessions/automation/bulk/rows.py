@@ -70,10 +70,13 @@ _CLAIM = text(f"""
 UPDATE bulk_runs SET claimed_until = clock_timestamp() + make_interval(secs => :lease_s)
 WHERE bulk_id = :bulk_id AND {_DUE} RETURNING *
 """)
+# Looked up apart: a plan may ask a subquery for the next one again for each run, and claim several.
 _CLAIM_NEXT = text(f"""
+WITH due AS MATERIALIZED (
+  SELECT bulk_id FROM bulk_runs WHERE {_DUE} ORDER BY next_wave_at LIMIT 1 FOR UPDATE SKIP LOCKED
+)
 UPDATE bulk_runs r SET claimed_until = clock_timestamp() + make_interval(secs => :lease_s)
-FROM (SELECT bulk_id FROM bulk_runs WHERE {_DUE} ORDER BY next_wave_at LIMIT 1 FOR UPDATE SKIP LOCKED) due
-WHERE r.bulk_id = due.bulk_id RETURNING r.*
+FROM due WHERE r.bulk_id = due.bulk_id RETURNING r.*
 """)
 # The first wave with somebody whose turn has not come; once there is none, those that failed, all together once more.
 _WAVE = text("""
