@@ -19,9 +19,13 @@ from psycopg2.sql import SQL, Identifier
 from sqlalchemy import make_url
 
 from fntx_sessions.settings import Settings
+from fntx_sessions.stack import valkey
 from fntx_sessions.stack.folder import Folder
 from fntx_sessions.stack.postgres import Postgres
 from fntx_sessions.stack.valkey import Valkey
+
+# Any port: all processes of a run look for one at the same moment, and the usual one seems free to each.
+valkey.USUAL_PORT = 0
 
 # Servers somebody else runs, for those who have them. Everything else of FNTX_* would leak into Settings().
 GIVEN_DATABASE_URL = os.environ.get("FNTX_DATABASE_URL")
