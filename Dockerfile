@@ -8,7 +8,8 @@ COPY . .
 RUN /venv/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /venv/bin/pip install --no-cache-dir --no-deps /wheels/*.whl \
  && /venv/bin/pip uninstall -y -q pytest pytest-randomly pytest-timeout hypothesis ruff mypy celery-types \
-      types-psutil types-psycopg2 pandas-stubs import-linter uv
+      types-psutil types-psycopg2 pandas-stubs import-linter uv \
+      playwright axe-playwright-python promql-parser
 
 FROM python:3.11-slim
 # A number, so that an orchestrator can see that it is not root.

@@ -43,7 +43,7 @@ bench: $(BENCH_READY)  ## Measure against peers and the physical limit
 	$(BIN)/python -m benchmarks
 
 lock: $(READY)  ## Renew requirements.lock from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra otel --universal --generate-hashes --python-version 3.11 \
 	  --no-emit-index-url --upgrade -q -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra bench -c requirements.lock --universal --generate-hashes \
 	  --python-version 3.11 --no-emit-index-url -q -o requirements-bench.lock

@@ -1,7 +1,8 @@
-"""Flower's settings, run by ``celery -A tasks flower``: on loopback, behind a login, to look and not to touch."""
+"""Flower's settings, run by ``celery -A tasks flower``: the Sessions pages in it, behind a login, on loopback."""
 
 from typing import Any
 
+from fntx_sessions.monitoring.flower.install import AUTH, install
 from fntx_sessions.monitoring.logs import redact_text
 from fntx_sessions.monitoring.prometheus import show_desk
 from fntx_sessions.security.pages import flower_login
@@ -9,8 +10,11 @@ from fntx_sessions.settings import get_settings
 
 port = get_settings().flower_port
 address = "127.0.0.1"
+# Passwords are for those who only look; whoever acts logs in with a token of the desk.
 basic_auth = flower_login(get_settings())
-# A login has no role in Flower: whoever is in could end workers and send tasks. Commands go through `fntx` instead.
+auth = AUTH
+install(get_settings())
+# Flower's own controls stay shut: commands go through the Sessions pages and `fntx`, in the name of who asks.
 read_only = True
 # Nothing here is a record: sessions are in Postgres. So Flower keeps little and stores nothing.
 max_tasks = 10_000

@@ -266,11 +266,25 @@ class Settings(BaseSettings):
     stop_slippage_usd: float = Field(default=0.05, ge=0)
     session_variance_share: float = Field(default=0.75, gt=0, le=1)
 
-    # Seeing it.
-    log_format: Literal["json", "console"] = "json"
+    # Seeing it: logs, Flower with the Sessions pages, figures for Prometheus, traces.
+    log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     flower_port: int = Field(default=5555, ge=0, le=65535)
+    flower_auth: Literal["required", "open"] = "required"
     flower_basic_auth: SecretStr | None = None
+    flower_login_max_s: float = Field(default=12 * 3600, gt=0)
+    flower_logins_max: int = Field(default=200, ge=1)
+    flower_metrics_from: str = ""
+    pages_refresh_s: float = Field(default=1.0, gt=0)
+    pages_threads: int = Field(default=4, ge=1)
+    pages_streams_max: int = Field(default=200, ge=1)
+    pages_views_kept: int = Field(default=200, ge=1)
+    pages_rows: int = Field(default=100, ge=1, le=1000)
+    pages_timeline_rows: int = Field(default=200, ge=1, le=1000)
+    pages_plot_points: int = Field(default=2000, ge=10, le=100_000)
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    metrics_session_labels: bool = False
+    tracing: bool = False
 
     # Tests and drills: `name[:action]` pairs, see fntx_sessions.testing. Empty in production.
     failpoints: str = ""

@@ -264,11 +264,27 @@ GROUPS: dict[str, dict[str, str]] = {
         "session_variance_share": "share of a day's variance that falls into the stock session",
     },
     "Seeing it": {
-        "log_format": "`json`, or `console` for people",
+        "log_format": "`json`; `console` for people, in colour; `auto`: `console` where stderr is a terminal",
         "log_level": "the least level that is logged",
         "flower_port": "Flower's port on loopback; the next free one where it is taken",
-        "flower_basic_auth": "Flower's logins, `user:password`, comma-separated; unset: `flower.password` of the data "
-        "folder",
+        "flower_auth": "`required`: nobody sees a page without a login; `open`: everybody may look, and nobody may act "
+        "without a login",
+        "flower_basic_auth": "Flower's view-only logins, `user:password`, comma-separated; unset: `flower.password` of "
+        "the data folder",
+        "flower_login_max_s": "after it a login with a token ends, and sooner where the token does",
+        "flower_logins_max": "logins at once; the oldest makes room",
+        "flower_metrics_from": "networks besides this machine that may read Flower's `/metrics`, comma-separated CIDR",
+        "pages_refresh_s": "pause between looks of a live page",
+        "pages_threads": "looks of the pages at the stores at the same time",
+        "pages_streams_max": "live pages at once; one more is told to ask now and then",
+        "pages_views_kept": "last known views that are kept for when a store is away",
+        "pages_rows": "sessions on a page of the board",
+        "pages_timeline_rows": "entries on a page of a session's timeline",
+        "pages_plot_points": "points of a curve; a longer one is thinned, its extremes kept",
+        "metrics_port": "where workers show their figures to Prometheus, on loopback: each takes the next free port "
+        "from this one on; 0: nowhere but on Flower's `/metrics`",
+        "metrics_session_labels": "label figures with session ids; on a desk of many sessions that is many series",
+        "tracing": "send OpenTelemetry traces, to where `OTEL_EXPORTER_OTLP_ENDPOINT` says; needs the extra `otel`",
     },
     "Tests and drills": {
         "failpoints": "`name:action` pairs, see `fntx_sessions/testing.py`; empty in production",

@@ -1,7 +1,5 @@
 """What commands print: tables for people, the same facts as JSON for machines, complaints on stderr."""
 
-import json
-import re
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -12,6 +10,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape, render
 from rich.table import Table
+
+from fntx_sessions.printable import printable, same_json
 
 STATUS_STYLES = {
     "initializing": "cyan",
@@ -31,23 +31,6 @@ _LEAST_WORDS = 8
 PIPE_WIDTH = 160
 # What may be broken over lines when a table is too wide; ids, times and amounts may not.
 _WORDS = frozenset({"why", "what", "warnings", "account", "template", "strategies", "exit", "to do", "agent", "by"})
-
-
-# What moves the cursor, colours, clears or reorders a screen, or is not seen on it. Joiners make letters and stay.
-_UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f\ud800-\udfff]"
-)
-
-
-def printable(text: str) -> str:
-    """Return text with what a terminal would obey, or not show, written as its escape; newlines and tabs stay."""
-    return _UNPRINTABLE.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
-
-
-def same_json(text: str) -> str:
-    """Return JSON that says the same, with what a terminal would obey written as JSON's own escapes."""
-    return _UNPRINTABLE.sub(lambda found: json.dumps(found.group())[1:-1], text)
 
 
 class _Console(Console):

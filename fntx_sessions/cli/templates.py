@@ -12,6 +12,7 @@ from fntx_sessions.cli.asking import Answer, line
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.cli.values import pairs
 from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.printable import same_json
 from fntx_sessions.schemas import SessionType
 
 HELP = "Templates, the named starting points of sessions. Without a command: the list of them."
@@ -143,7 +144,7 @@ def export(
     found = line().query("templates.export", **_one(name, version))
     text = files.to_text(found)
     if out is None:
-        sys.stdout.write(output.same_json(text))
+        sys.stdout.write(same_json(text))
         return
     path = out / files.file_name(found["template_name"]) if out.is_dir() else out
     try:

@@ -160,6 +160,8 @@ outbox = Table(
     Column("position", Integer, nullable=False),
     Column("kind", Text, nullable=False),
     json("payload", "{}"),
+    # The trace it belongs to, as W3C's traceparent; None: none.
+    Column("trace", Text),
     now("created_at"),
     PrimaryKeyConstraint("session_id", "version", "position"),
     postgresql_with={
@@ -183,7 +185,13 @@ events = Table(
     Column("requires_action", Boolean, nullable=False, server_default=text("false")),
     Column("action_taken", Text),
     Column("impact_assessment", Text),
+    # Who has seen to it, or said that there is nothing to be done.
+    at("acknowledged_at"),
+    Column("acknowledged_by", Text),
     PrimaryKeyConstraint("session_id", "timestamp", "event_id"),
+    # A desk's events of the last hours, over all sessions; events come in by their time.
+    Index("ix_events_timestamp", "timestamp", postgresql_using="brin"),
+    Index("ix_events_to_do", "timestamp", postgresql_where=text("requires_action AND acknowledged_at IS NULL")),
     postgresql_partition_by="RANGE (timestamp)",
 )
 

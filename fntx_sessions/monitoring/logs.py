@@ -95,7 +95,8 @@ def _field(key: str, value: Any) -> Any:
 
 
 def _formatter(settings: Settings, shared: list[Processor]) -> logging.Formatter:
-    if settings.log_format == "console":
+    people = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    if people:
         last: list[Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     else:
         last = [structlog.processors.JSONRenderer(default=str)]

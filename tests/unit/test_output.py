@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from fntx_sessions import printable
 from fntx_sessions.cli import output
 
 # Colour, clear, the clipboard, a C1 introducer, a bidi override and isolate, an invisible tag, a lone surrogate.
@@ -34,12 +35,12 @@ def test_what_a_terminal_would_obey_is_shown_as_its_escape(draw, capsys):
     draw(EVIL)
     told = "".join(capsys.readouterr())
     assert SHOWN in told
-    assert not output._UNPRINTABLE.search(told)
+    assert not printable._UNPRINTABLE.search(told)
 
 
 def test_ordinary_text_of_any_script_stays_as_it_is(capsys):
     """Letters, joiners that make them, emoji, brackets, tabs; lines stay lines."""
-    assert output.printable(f"{ORDINARY}\n{ORDINARY}") == f"{ORDINARY}\n{ORDINARY}"
+    assert printable.printable(f"{ORDINARY}\n{ORDINARY}") == f"{ORDINARY}\n{ORDINARY}"
     output.complain(ORDINARY.replace("\t", " "))
     assert ORDINARY.replace("\t", " ") in capsys.readouterr().err
 
@@ -50,4 +51,4 @@ def test_json_says_the_same_in_escapes(capsys):
     output.emit({"what": text})
     told = capsys.readouterr().out
     assert json.loads(told) == {"what": text}
-    assert not output._UNPRINTABLE.search(told)
+    assert not printable._UNPRINTABLE.search(told)

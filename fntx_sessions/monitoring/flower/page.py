@@ -1,0 +1,181 @@
+"""A page: what it asks the stores, and how that is drawn; shown once, or live over one connection.
+
+A page is a class with a template and a `draw`; `PageHandler` does the rest: who may look, the last view where a store
+is away, and a stream of what changed for a browser that asks for `text/event-stream`.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from uuid import UUID
+
+import orjson
+import structlog
+import tornado.web
+from tornado.iostream import StreamClosedError
+
+from fntx_sessions.exceptions import NotFound, Rejected, Retryable
+from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.monitoring.flower.guarded import Guarded
+from fntx_sessions.monitoring.flower.views import Part, Parts, View, difference
+from fntx_sessions.monitoring.flower.who import Viewer
+
+log = structlog.get_logger(__name__)
+# A line without meaning, so that neither side nor a proxy between takes silence for the end.
+_SILENCE_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for: the session the address names, the question's arguments, and who asks."""
+
+    viewer: Viewer
+    session_id: UUID | None
+    arguments: Mapping[str, str]
+
+    def get(self, name: str, default: str = "") -> str:
+        """Return an argument, the last where it was given several times; printable, at most 200 characters."""
+        return self.arguments.get(name, default)
+
+
+class Draw:
+    """Draws templates; made for each request, and used in a thread."""
+
+    def __init__(self, handler: Guarded) -> None:
+        self._handler = handler
+        self._names = handler.words()
+
+    def __call__(self, template: str, **facts: Any) -> str:
+        """Return a template of ours drawn with `facts`; all text in it is escaped."""
+        loaded = self._handler.get_template_loader().load(f"fntx/{template}")
+        return str(loaded.generate(**self._names, **facts).decode())
+
+    def part(self, template: str, **facts: Any) -> Part:
+        """Return a template drawn as a part of a page."""
+        return Part(self(template, **facts))
+
+
+class Page:
+    """One kind of page.
+
+    template: the whole page's, drawn with `parts` (HTML by id) around what `draw` returns. tab: its entry in the menu.
+    """
+
+    template: ClassVar[str]
+    tab: ClassVar[str] = "sessions"
+    # Whether it shows more than sessions: not for those who may see some sessions alone.
+    whole_desk: ClassVar[bool] = False
+
+    def title(self, asked: Asked) -> str:
+        """Return the page's title."""
+        raise NotImplementedError
+
+    def draw(self, desk: Desk, asked: Asked, draw: Draw) -> Parts:
+        """Ask the stores and return the page's parts by the ids of their elements; runs in a thread.
+
+        Raises InvalidArgument and NotFound for what was asked, Retryable where a store is away.
+        """
+        raise NotImplementedError
+
+
+class PageHandler(Guarded):
+    """Shows one page."""
+
+    def initialize(self, page: Page) -> None:
+        """Take the page, by the rule's arguments."""
+        self.page = page
+
+    @tornado.web.authenticated
+    async def get(self, session_id: str | None = None) -> None:
+        """Show it, or stream what changes."""
+        asked = self._asked(session_id)
+        if "text/event-stream" in self.request.headers.get("Accept", ""):
+            await self._stream(asked)
+            return
+        try:
+            view = await self._view(asked)
+        except Rejected as error:
+            self.set_status(404 if isinstance(error, NotFound) else 400)
+            self._show(asked, None, str(error))
+        except Retryable as error:
+            self.set_status(503)
+            self._show(asked, None, str(error))
+        else:
+            self._show(asked, view, view.problem)
+
+    def _show(self, asked: Asked, view: View | None, problem: str | None) -> None:
+        parts = {name: part.html for name, part in view.parts.items()} if view else {}
+        template = self.page.template if view else "nothing.html"
+        self.show(
+            template, title=self.page.title(asked), tab=self.page.tab, asked=asked, parts=parts, problem=problem,
+            at=view.at if view else None, live=view is not None,
+        )  # fmt: skip
+
+    def _asked(self, session_id: str | None) -> Asked:
+        viewer, found = self.viewer, UUID(session_id) if session_id else None
+        if (found and not viewer.sees(found)) or (self.page.whole_desk and viewer.scope is not None):
+            raise tornado.web.HTTPError(403, "Your token is good for other sessions alone.")
+        arguments = {name: self.get_argument(name)[:200] for name in sorted(self.request.query_arguments)}
+        return Asked(viewer, found, arguments)
+
+    async def _view(self, asked: Asked) -> View:
+        site, page, draw = self.site, self.page, Draw(self)
+        key = (type(page).__name__, asked.session_id, tuple(asked.arguments.items()), *self._rights(asked.viewer))
+        return await site.views.get(key, lambda: page.draw(site.desk, asked, draw))
+
+    def _rights(self, viewer: Viewer) -> tuple[Any, ...]:
+        """Return what a drawing depends on besides the question: those who may do the same share one."""
+        return tuple(sorted(viewer.actor.roles)), viewer.token is not None, tuple(viewer.scope or ())
+
+    async def _stream(self, asked: Asked) -> None:
+        site = self.site
+        if site.streams >= site.settings.pages_streams_max:
+            raise tornado.web.HTTPError(503, "Too many live pages: load this one again now and then.")
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("X-Accel-Buffering", "no")
+        site.streams += 1
+        try:
+            await self._tell_changes(asked)
+        except StreamClosedError:
+            pass  # they have left
+        finally:
+            site.streams -= 1
+
+    async def _tell_changes(self, asked: Asked) -> None:
+        shown: Parts = {}
+        quiet_s, pause_s = 0.0, self.site.settings.pages_refresh_s
+        while self.site.settings and self._still_in():
+            view, problem = await self._look(asked)
+            changed = difference(shown, view.parts) if view else {}
+            shown = view.parts if view else shown
+            if changed or problem != self._told or quiet_s >= _SILENCE_S:
+                self._told, quiet_s = problem, 0.0
+                at = view.at.isoformat() if view else None
+                await self._tell({"parts": changed, "problem": problem, "at": at})
+            await asyncio.sleep(pause_s)
+            quiet_s += pause_s
+        await self._tell({"parts": {}, "problem": "Your login has ended: log in again.", "at": None, "over": True})
+
+    _told: str | None = ""
+
+    async def _look(self, asked: Asked) -> tuple[View | None, str | None]:
+        try:
+            view = await self._view(asked)
+        except (Rejected, Retryable) as error:
+            return None, str(error)
+        except tornado.web.HTTPError:
+            raise
+        except Exception:
+            log.exception("page_not_drawn", page=type(self.page).__name__)
+            return None, "This page could not be drawn; Flower's log says why."
+        return view, view.problem
+
+    async def _tell(self, news: dict[str, Any]) -> None:
+        self.write(b"data: " + orjson.dumps(news) + b"\n\n")
+        await self.flush()
+
+    def _still_in(self) -> bool:
+        """Tell whether who looks is still who they were."""
+        viewer = self.viewer
+        return not viewer.login or self.site.logins.viewer(viewer.login) is not None

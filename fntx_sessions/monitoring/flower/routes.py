@@ -1,0 +1,17 @@
+"""The addresses of the pages, each with the page it shows."""
+
+from tornado.web import url
+
+from fntx_sessions.monitoring.flower.board import Board
+from fntx_sessions.monitoring.flower.page import Page, PageHandler
+
+ID = r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+
+
+def _page(pattern: str, page: Page, name: str) -> url:
+    return url(pattern, PageHandler, {"page": page}, name=name)
+
+
+PAGES = [
+    _page(r"/sessions", Board(), "sessions"),
+]

@@ -1,0 +1,42 @@
+"""What the pages of one Flower process share: settings, stores, logins, and the views they keep."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+from sqlalchemy import Engine
+
+from fntx_sessions.database.engine import build_engine
+from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.monitoring.flower.logins import Logins
+from fntx_sessions.monitoring.flower.views import Views
+from fntx_sessions.settings import Settings
+from fntx_sessions.state.redis_client import build_redis
+
+_START = "Start the stack with `fntx up`, or set FNTX_DATABASE_URL and FNTX_REDIS_URL to servers that run."
+
+
+class Site:
+    """One for each process; connections are made when a page first needs them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.logins = Logins(settings)
+        self.threads = ThreadPoolExecutor(settings.pages_threads, thread_name_prefix="fntx-pages")
+        self.views = Views(settings, self.threads)
+        self.streams = 0
+
+    @cached_property
+    def desk(self) -> Desk:
+        """What pages read from; raises Unavailable where no address is configured."""
+        if self.settings.redis_url is None:
+            raise Unavailable("Redis", "no address is configured", _START)
+        return Desk(
+            self._engine(), build_redis(self.settings.redis_url.get_secret_value(), self.settings), self.settings
+        )
+
+    def _engine(self) -> Engine:
+        if self.settings.database_url is None:
+            raise Unavailable("Postgres", "no address is configured", _START)
+        small = self.settings.model_copy(update={"db_pool_size": self.settings.pages_threads})
+        return build_engine(self.settings.database_url.get_secret_value(), small, application="fntx pages")

@@ -1,0 +1,98 @@
+// What makes a page of ours live: changed parts come over one connection and are put in place; ages count by themselves.
+(function () {
+  "use strict";
+
+  var body = document.body;
+  var trouble = document.getElementById("trouble");
+  var what = document.getElementById("trouble-what");
+  var age = document.getElementById("trouble-age");
+  var source = null;
+  var shownAt = body.dataset.at ? new Date(body.dataset.at) : null;
+  var AGAIN_MS = 3000;
+
+  function count(seconds) {
+    if (seconds < 0) { seconds = 0; }
+    if (seconds < 120) { return Math.floor(seconds) + " s"; }
+    if (seconds < 7200) { return Math.floor(seconds / 60) + " min"; }
+    if (seconds < 172800) { return Math.floor(seconds / 3600) + " h"; }
+    return Math.floor(seconds / 86400) + " d";
+  }
+
+  function tell(element) {
+    var seconds = (Date.now() - new Date(element.dateTime).getTime()) / 1000;
+    var ahead = seconds < -1;
+    var text = count(Math.abs(seconds));
+    if (element.className === "ago") { text = ahead ? "in " + text : text + " ago"; }
+    if (element.textContent !== text) {
+      element.textContent = text;
+      element.title = element.dateTime;
+    }
+  }
+
+  function tellAll() {
+    document.querySelectorAll("time.ago, time.since").forEach(tell);
+  }
+
+  function say(problem) {
+    trouble.hidden = !problem;
+    if (!problem) { return; }
+    what.textContent = problem;
+    age.textContent = "";
+    if (shownAt) {
+      age.append("Shown as it was ");
+      var time = document.createElement("time");
+      time.className = "ago";
+      time.dateTime = shownAt.toISOString();
+      age.append(time, ".");
+      tell(time);
+    }
+  }
+
+  function put(parts) {
+    Object.keys(parts).forEach(function (id) {
+      var element = document.getElementById(id);
+      if (element) {
+        Idiomorph.morph(element, parts[id], { morphStyle: "outerHTML", ignoreActiveValue: true });
+      }
+    });
+    if (Object.keys(parts).length) {
+      tellAll();
+      document.dispatchEvent(new CustomEvent("fntx:changed", { detail: Object.keys(parts) }));
+    }
+  }
+
+  function follow() {
+    if (source || document.hidden) { return; }
+    source = new EventSource(window.location.href);
+    source.onmessage = function (message) {
+      var news = JSON.parse(message.data);
+      if (news.at) { shownAt = new Date(news.at); }
+      put(news.parts);
+      say(news.problem);
+      if (news.over) { stop(); }
+    };
+    source.onerror = function () {
+      say("Flower does not answer; this page asks again by itself.");
+      // A browser gives up for good where it was answered with an error.
+      if (source && source.readyState === EventSource.CLOSED) {
+        stop();
+        window.setTimeout(follow, AGAIN_MS);
+      }
+    };
+  }
+
+  function stop() {
+    if (source) { source.close(); }
+    source = null;
+  }
+
+  tellAll();
+  window.setInterval(tellAll, 1000);
+  if ("live" in body.dataset) {
+    // A browser keeps six connections to a host: pages nobody sees leave theirs to the others.
+    document.addEventListener("visibilitychange", function () {
+      if (document.hidden) { stop(); } else { follow(); }
+    });
+    follow();
+  }
+}());
