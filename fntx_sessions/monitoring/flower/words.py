@@ -38,13 +38,10 @@ def percent(value: Any) -> str:
 
 def number(value: Any, unit: str = "") -> str:
     """Return a number with separators, and its unit; a dash for none."""
-    return (
-        NONE
-        if value is None
-        else f"{value:,.3g} {unit}".rstrip()
-        if isinstance(value, float)
-        else f"{value:,} {unit}".rstrip()
-    )
+    if value is None:
+        return NONE
+    digits = f"{value:,.3g}" if isinstance(value, float) else f"{value:,}"
+    return f"{digits} {unit}" if unit else digits
 
 
 def moment(value: Any) -> str:
