@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.message import Message
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class Answer:
 
     status: int
     text: str
-    headers: dict[str, str]
+    headers: Message
 
 
 class _Stays(HTTPRedirectHandler):
@@ -67,9 +68,9 @@ class Person:
     def _ask(self, request: Request) -> Answer:
         try:
             with self._opener.open(request, timeout=30) as answer:
-                return Answer(answer.status, answer.read().decode(), dict(answer.headers))
+                return Answer(answer.status, answer.read().decode(), answer.headers)
         except HTTPError as error:
-            return Answer(error.code, error.read().decode(), dict(error.headers))
+            return Answer(error.code, error.read().decode(), error.headers)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from fntx_sessions.monitoring.flower.guarded import Guarded
 from fntx_sessions.monitoring.flower.site import Site
 from fntx_sessions.monitoring.flower.who import Viewer, looking
 from fntx_sessions.security.denials import denials
+from fntx_sessions.security.tokens import verify
 
 COOKIE = "fntx_login"
 # Flower's own requests that change workers or send tasks; its POST that only looks is not among them.
@@ -34,7 +35,7 @@ def current_user(handler: Any) -> Viewer | None:
 def _known(handler: Any) -> Viewer | None:
     site: Site = handler.application.settings["fntx_site"]
     if handler.request.headers.get("Authorization"):
-        return _by_password(handler)
+        return _by_header(handler)
     cookie = handler.get_secure_cookie(COOKIE)
     viewer = site.logins.viewer(cookie.decode()) if cookie else None
     if viewer is None and site.settings.flower_auth == "open":
@@ -42,9 +43,11 @@ def _known(handler: Any) -> Viewer | None:
     return viewer
 
 
-def _by_password(handler: Any) -> Viewer:
-    """Return who sends a password with the request: they look, and may do nothing."""
+def _by_header(handler: Any) -> Viewer:
+    """Return who a request's own header says is there: a token, or a password, whose bearers only look."""
     kind, _, given = handler.request.headers["Authorization"].partition(" ")
+    if kind.lower() == "bearer":
+        return _by_token(handler, given.strip())
     try:
         login = b64decode(given, validate=True).decode()
     except ValueError:
@@ -53,6 +56,14 @@ def _by_password(handler: Any) -> Viewer:
         if kind.lower() == "basic" and hmac.compare_digest(known.encode(), login.encode()):
             return looking(login.partition(":")[0])
     raise tornado.web.HTTPError(401, "That is no user and password of this desk.")
+
+
+def _by_token(handler: Any, token: str) -> Viewer:
+    try:
+        return Viewer(verify(token, handler.application.settings["fntx_site"].settings), token)
+    except Unauthenticated as error:
+        denials.count(str(error))
+        raise tornado.web.HTTPError(401, str(error).replace("%", "%%")) from None
 
 
 def _may_use_flower(handler: Any, viewer: Viewer) -> None:
@@ -82,12 +93,16 @@ class LoginHandler(Guarded):
             self._form(str(error))
             return
         self.set_secure_cookie(COOKIE, login, expires_days=None, secure=self.request.protocol == "https")
-        self.redirect(get_next_url(self))
+        self.redirect(self._following())
+
+    def _following(self) -> str:
+        """Return where they wanted to go, on this site; else the board."""
+        return str(get_next_url(self)) if self.get_argument("next", "") else self.link()
 
     def _form(self, problem: str) -> None:
         self.show(
             "login.html", title="Log in", tab="", problem=problem or None, at=None, live=False, parts={},
-            following=get_next_url(self),
+            following=self._following(),
         )  # fmt: skip
 
 
@@ -110,10 +125,25 @@ class PasswordHandler(Guarded):
         """Ask for them; go to the board once they fit."""
         if not self.request.headers.get("Authorization"):
             raise tornado.web.HTTPError(401, "User and password, please: see `fntx up`, or log in with a token.")
-        _by_password(self)
+        _by_header(self)
         self.redirect(self.link())
+
+
+# For Flower's own pages, which have a style or two inside them.
+_FLOWER_SECURITY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_own_headers = BaseHandler.set_default_headers
+
+
+def _with_security(handler: Any) -> None:
+    _own_headers(handler)
+    handler.set_header("Content-Security-Policy", _FLOWER_SECURITY)
+    handler.set_header("Referrer-Policy", "same-origin")
 
 
 def put_in() -> None:
     """Have Flower ask us who is there, wherever it asks: it has no hook that knows passwords and logins."""
     BaseHandler.get_current_user = current_user
+    BaseHandler.set_default_headers = _with_security

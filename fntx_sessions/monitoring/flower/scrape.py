@@ -20,8 +20,9 @@ class GuardedMetrics(Metrics):  # type: ignore[misc]  # Flower has no types
 
     def prepare(self) -> None:
         """Refuse everybody else; raises HTTPError 403."""
-        address = self.request.remote_ip
-        if address and not self._may(address):
+        # Whoever reaches a socket in a folder is this machine's, a proxy for one.
+        by_socket = bool(self.application.options.unix_socket)
+        if not by_socket and not self._may(self.request.remote_ip or ""):
             detail = "Figures are for this machine and the networks of FNTX_FLOWER_METRICS_FROM."
             raise tornado.web.HTTPError(403, detail)
 
