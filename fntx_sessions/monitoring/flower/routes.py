@@ -3,6 +3,7 @@
 from tornado.web import url
 
 from fntx_sessions.monitoring.flower.board import Board
+from fntx_sessions.monitoring.flower.overview import Overview
 from fntx_sessions.monitoring.flower.page import Page, PageHandler
 
 ID = r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
@@ -14,4 +15,5 @@ def _page(pattern: str, page: Page, name: str) -> url:
 
 PAGES = [
     _page(r"/sessions", Board(), "sessions"),
+    _page(rf"/sessions/{ID}", Overview(), "session"),
 ]
