@@ -8,6 +8,7 @@ from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.reads import checkpoints as kept
 from fntx_sessions.lifecycle.reads import history, metrics, sessions, timeline, trades
 from fntx_sessions.lifecycle.reads.asked import HistoryQuery, TradesQuery
+from fntx_sessions.lifecycle.reads.curve import CurveQuery, SessionCurve, get_curve
 from fntx_sessions.lifecycle.reads.news import NewsArguments, get_news
 from fntx_sessions.lifecycle.reads.records import SessionHistory, TradeRecord
 from fntx_sessions.lifecycle.recovery.plan import create_recovery_plan
@@ -79,6 +80,12 @@ def session_history(arguments: HistoryQuery) -> SessionHistory:
 def session_metrics(arguments: QueryArguments) -> dict[str, Any]:
     """Return the measures of a run, and the status they were taken in."""
     return metrics.get_metrics_and_status(desk().engine, arguments.session_id)
+
+
+@query("fntx.sessions.curve")
+def curve(arguments: CurveQuery) -> SessionCurve:
+    """Return P&L and exposure over time, thinned to so many points; extremes stay."""
+    return get_curve(desk().engine, arguments)
 
 
 @query("fntx.sessions.checkpoints")
