@@ -24,14 +24,17 @@ def chain_hash(previous: bytes | None, row: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(prefix + orjson.dumps(content, default=_plain, option=_OPTIONS)).digest()
 
 
-def verify_chain(rows: Iterable[Mapping[str, Any]], *, head: bytes | None = None) -> list[str]:
+def verify_chain(
+    rows: Iterable[Mapping[str, Any]], *, head: bytes | None = None, after: Mapping[str, Any] | None = None
+) -> list[str]:
     """Return one sentence per problem of a session's rows, ordered by `seq`; empty when the chain holds.
 
-    `head` is the hash the session row holds: with it, rows cut off the end are seen too.
+    `head` is the hash the session row holds: with it, rows cut off the end are seen too. `after`: the row before the
+    first, where these are not all; it is taken at its word.
     """
     problems: list[str] = []
-    previous: bytes | None = None
-    expected_seq = 1
+    previous: bytes | None = None if after is None else bytes(after["hash"])
+    expected_seq = 1 if after is None else int(after["seq"]) + 1
     for row in rows:
         problems += _row_problems(row, previous, expected_seq)
         previous = bytes(row["hash"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ _VITALS = Script("live_vitals.lua")
 _FIELDS = 4  # a beat, a move, a size and a part for each agent
 # Milliseconds that a moment may have: more, and whoever wrote it wrote past the desk's scripts.
 _LONGEST_MOMENT = 18
+_LAST_MS = 253_402_300_799_000  # the end of the year 9999
 # A part that is larger is not read for the few words an agent says of itself.
 _READ_BYTES = 65_536
 
@@ -22,7 +24,21 @@ _READ_BYTES = 65_536
 class _Said(msgspec.Struct):
     status: str = "ready"
     memory_usage_mb: float | None = None
-    errors_encountered: int = 0
+    errors_encountered: int | None = None
+    processing_time_ms: float | None = None
+    actions_taken: int | None = None
+    decisions_made: int | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """Return what a `Vitals` is told of it."""
+        return {
+            "status": self.status,
+            "memory_mb": self.memory_usage_mb,
+            "errors": self.errors_encountered,
+            "latency_ms": self.processing_time_ms,
+            "actions": self.actions_taken,
+            "decisions": self.decisions_made,
+        }
 
 
 _decode = msgspec.json.Decoder(_Said).decode
@@ -32,8 +48,8 @@ _decode = msgspec.json.Decoder(_Said).decode
 class Vitals:
     """One agent, by the clock of Redis. silent_s, unmoved_s: since its last heartbeat, since its own part changed.
 
-    None: no such yet. size_bytes: of its part. status, memory_mb: as it says itself; None: not said, or in too large a
-    part.
+    beat_at: the moment of that heartbeat. None: no such yet. size_bytes: of its part. status and what follows: as it
+    says itself; None: not said, or in too large a part. latency_ms: of its last step.
     """
 
     silent_s: float | None
@@ -41,6 +57,11 @@ class Vitals:
     size_bytes: int = 0
     status: str | None = None
     memory_mb: float | None = None
+    beat_at: datetime | None = None
+    errors: int | None = None
+    latency_ms: float | None = None
+    actions: int | None = None
+    decisions: int | None = None
 
 
 def read_vitals(client: redis.Redis, asked: Sequence[tuple[UUID, Sequence[str]]]) -> list[dict[str, Vitals] | None]:
@@ -72,9 +93,15 @@ def _one(now_ms: int, beat: bytes, moved: bytes, size: int, part: bytes) -> Vita
         _since(now_ms, beat),
         _since(now_ms, moved),
         size,
-        said.status if said else None,
-        said.memory_usage_mb if said else None,
+        beat_at=_moment(beat),
+        **(said.fields() if said else {}),
     )
+
+
+def _moment(at_ms: bytes) -> datetime | None:
+    at = moment_ms(at_ms)
+    # Whoever wrote past the desk's scripts may have written a time that no calendar has.
+    return None if at is None or at > _LAST_MS else datetime.fromtimestamp(at / 1000, UTC)
 
 
 def _since(now_ms: int, at_ms: bytes) -> float | None:
