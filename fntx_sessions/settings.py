@@ -276,12 +276,15 @@ class Settings(BaseSettings):
     flower_logins_max: int = Field(default=200, ge=1)
     flower_metrics_from: str = ""
     pages_refresh_s: float = Field(default=1.0, gt=0)
+    pages_health_s: float = Field(default=2.0, gt=0)
+    pages_patience_s: float = Field(default=3.0, gt=0)
     pages_threads: int = Field(default=4, ge=1)
     pages_streams_max: int = Field(default=200, ge=1)
     pages_views_kept: int = Field(default=200, ge=1)
     pages_rows: int = Field(default=100, ge=1, le=1000)
     pages_timeline_rows: int = Field(default=200, ge=1, le=1000)
     pages_plot_points: int = Field(default=2000, ge=10, le=100_000)
+    pages_look_kept_s: float = Field(default=30.0, gt=0)
     metrics_port: int = Field(default=0, ge=0, le=65535)
     metrics_session_labels: bool = False
     tracing: bool = False

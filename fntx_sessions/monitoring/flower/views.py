@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from fntx_sessions.exceptions import Retryable
+from fntx_sessions.exceptions import Retryable, Unavailable
 from fntx_sessions.settings import Settings
 
 
@@ -60,39 +60,51 @@ class Views:
         self._looking: dict[Hashable, asyncio.Task[View]] = {}
 
     async def get(self, key: Hashable, draw: Callable[[], Parts]) -> View:
-        """Return the view of `key`, drawn in a thread unless that was done within `pages_refresh_s`.
+        """Return the view of `key`, drawn in a thread unless that was done a moment ago.
 
-        Where a store is away: the last one, with the problem. Raises what `draw` raises; of a Retryable, only where
-        there is no earlier view.
+        Where a store is away, or gives no answer within `pages_patience_s`: the last one, with the problem. Raises what
+        `draw` raises; of a Retryable, only where there is no earlier view.
         """
         kept = self._kept.get(key)
         if kept and not kept.problem and time.monotonic() - kept.taken < self._settings.pages_refresh_s / 2:
             return kept
-        task = self._looking.get(key)
-        if task is None:
-            task = self._looking[key] = asyncio.ensure_future(self._look(key, draw))
-            task.add_done_callback(lambda _: self._looking.pop(key, None))
-        # One who goes away does not take the others' look along.
-        return await asyncio.shield(task)
+        look = self._looking.get(key)
+        if look is None:
+            look = self._looking[key] = asyncio.ensure_future(self._look(key, draw))
+            look.add_done_callback(lambda done: self._forget(key, done))
+        # One who goes away does not take the others' look along, and one that hangs is not begun a second time.
+        await asyncio.wait([look], timeout=self._settings.pages_patience_s)
+        return look.result() if look.done() else self._problem(key, _silent(self._settings.pages_patience_s))
 
     async def _look(self, key: Hashable, draw: Callable[[], Parts]) -> View:
-        loop = asyncio.get_running_loop()
         try:
-            parts = await loop.run_in_executor(self._threads, draw)
-            found = View(parts, datetime.now(UTC), None, time.monotonic())
+            parts = await asyncio.get_running_loop().run_in_executor(self._threads, draw)
         except Retryable as error:
-            kept = self._kept.get(key)
-            if kept is None:
-                raise
-            found = replace(kept, problem=str(error), taken=time.monotonic())
-        self._keep(key, found)
-        return found
+            return self._problem(key, error)
+        return self._keep(key, View(parts, datetime.now(UTC), None, time.monotonic()))
 
-    def _keep(self, key: Hashable, view: View) -> None:
+    def _problem(self, key: Hashable, error: Retryable) -> View:
+        """Return the last view with the problem; raises it where there is none."""
+        kept = self._kept.get(key)
+        if kept is None:
+            raise error
+        return self._keep(key, replace(kept, problem=str(error)))
+
+    def _forget(self, key: Hashable, look: "asyncio.Task[View]") -> None:
+        self._looking.pop(key, None)
+        # Whoever waited has it; where all have left, nobody asks.
+        _ = look.cancelled() or look.exception()
+
+    def _keep(self, key: Hashable, view: View) -> View:
         self._kept[key] = view
         self._kept.move_to_end(key)
         while len(self._kept) > self._settings.pages_views_kept:
             self._kept.popitem(last=False)
+        return view
+
+
+def _silent(waited_s: float) -> Unavailable:
+    return Unavailable("A store", f"no answer within {waited_s:g} s", "`fntx status` and `fntx doctor` say which.")
 
 
 def difference(before: Parts, after: Parts) -> dict[str, str]:
