@@ -113,7 +113,7 @@ def difference(before: Parts, after: Parts) -> dict[str, str]:
     for name, part in after.items():
         old = before.get(name)
         if old is None or list(old.children) != list(part.children) or old.frame != part.frame:
-            changed |= {} if old == part else {name: part.html}
+            changed[name] = part.html
         else:
             changed |= {child: html for child, html in part.children.items() if old.children[child] != html}
     return changed
