@@ -212,3 +212,25 @@ def test_a_late_arrival_before_the_cursor_is_not_behind_it(lived):
 def test_questions_about_the_past_go_where_questions_go():
     """They wait for no command."""
     assert {queue_for(f"fntx.sessions.{verb}") for verb in ("history", "trades", "metrics")} == {"queries"}
+
+
+def test_history_newest_first_leads_back_page_by_page_to_the_beginning(traded: Run) -> None:
+    """Read from its end, a history is the same one, backwards, whatever the size of the pages."""
+    forward = told(traded, limit=1000).entries
+    pages, after = [], None
+    while not pages or after:
+        page = told(traded, newest=True, limit=3, after=after)
+        pages += page.entries
+        after = page.after
+    assert pages == forward[::-1]
+
+
+def test_history_can_be_asked_for_words_and_for_severity(traded: Run) -> None:
+    """Words are found in whichever case, in what is shown; a severity leaves what has none out."""
+    traded.world.execute(
+        "INSERT INTO events (event_id, session_id, event_type, event_category, severity, description) VALUES "
+        "(gen_random_uuid(), :id, 'data_stale', 'market', 'error', 'Quote 50 % \"old\"')", id=traded.id,
+    )  # fmt: skip
+    assert [one.data["severity"] for one in told(traded, severity="error").entries] == ["error"]
+    assert [one.kind for one in told(traded, words="QUOTE 50 %").entries] == ["event"]
+    assert {one.kind for one in told(traded, words="/1").entries} == {"trade"}

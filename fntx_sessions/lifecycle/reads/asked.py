@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.lifecycle.arguments import QueryArguments
 from fntx_sessions.lifecycle.reads.rows import one
-from fntx_sessions.schemas import Model
+from fntx_sessions.schemas import Model, Severity
 from fntx_sessions.trading.calendars import Calendar, get_calendar
 
 Kind = Literal["transition", "event", "trade", "checkpoint", "sample", "decision", "error"]
@@ -32,7 +32,7 @@ class Days(Model):
     @field_validator("first", "last", mode="before")
     @classmethod
     def _is_a_day(cls, value: Any, info: ValidationInfo) -> date | None:
-        return None if value is None else _day(str(info.field_name), value)
+        return None if value is None else a_day(str(info.field_name), value)
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -46,10 +46,17 @@ class TradesQuery(QueryArguments, Days):
 
 
 class HistoryQuery(Days):
-    """Which stretch of a session's history. kinds None: all but samples. after: the cursor an answer ended with."""
+    """Which stretch of a session's history. kinds None: all but samples. after: the cursor an answer ended with.
+
+    severity: events of at least this one alone. words: what holds them, in whichever case; sealed data is not searched.
+    newest: the newest first.
+    """
 
     session_id: UUID
     kinds: list[Kind] | None = Field(default=None, min_length=1)
+    severity: Severity | None = None
+    words: str | None = Field(default=None, min_length=1, max_length=200)
+    newest: bool = False
     limit: int = Field(default=100, ge=1, le=1000)
     after: str | None = Field(default=None, max_length=2000)
 
@@ -75,7 +82,8 @@ def span_of(engine: Engine, session_id: UUID, asked: Days) -> Span:
     return Span(since, until)
 
 
-def _day(field: str, value: Any) -> date:
+def a_day(field: str, value: Any) -> date:
+    """Return a date given as ISO text; raises InvalidArgument naming `field`."""
     if isinstance(value, date) and not isinstance(value, datetime):
         found = value
     else:

@@ -15,8 +15,9 @@ from fntx_sessions.lifecycle.reads.asked import HistoryQuery, span_of
 from fntx_sessions.lifecycle.reads.history import opened
 from fntx_sessions.lifecycle.reads.records import HistoryEntry, SessionHistory
 from fntx_sessions.lifecycle.reads.rows import Row, of_session
-from fntx_sessions.lifecycle.reads.timeline_sql import EVERYTHING, HISTORY
+from fntx_sessions.lifecycle.reads.timeline_sql import EVERYTHING, HISTORY, NEWEST
 from fntx_sessions.lifecycle.reads.told import told_data
+from fntx_sessions.schemas import Severity
 from fntx_sessions.state.payloads import Payloads
 
 Data = dict[str, Any]
@@ -26,15 +27,11 @@ _SAMPLE = "sample"
 def get_history(engine: Engine, asked: HistoryQuery) -> SessionHistory:
     """Return the first `limit` things that happened on the days asked for, after the cursor, oldest first.
 
-    Things of one moment are ordered by kind and id. What comes in late under an earlier time than a cursor's is not
-    behind that cursor. Raises NotFound, and InvalidArgument for a cursor that is none.
+    newest: newest first, the cursor leading back. Things of one moment are ordered by kind and id. What comes in late
+    under an earlier time than a cursor's is not behind that cursor. Raises NotFound, and InvalidArgument for a cursor
+    that is none.
     """
-    span, after = span_of(engine, asked.session_id, asked), _cursor(asked.after)
-    kinds: Sequence[str] = asked.kinds or [kind for kind in EVERYTHING if kind != _SAMPLE]
-    found = of_session(
-        engine, HISTORY, asked.session_id, kinds=list(kinds), limit=asked.limit + 1, since=span.since, until=span.until,
-        after_at=after[0], after_kind=after[1], after_id=after[2],
-    )  # fmt: skip
+    found = history_rows(engine, asked, asked.limit + 1)
     payloads = Payloads(engine)
     listed = [_entry(payloads, asked.session_id, row) for row in found[: asked.limit]]
     more = len(found) > asked.limit
@@ -43,9 +40,29 @@ def get_history(engine: Engine, asked: HistoryQuery) -> SessionHistory:
     )
 
 
+def history_rows(engine: Engine, asked: HistoryQuery, limit: int) -> list[Row]:
+    """Return what `get_history` shows as it is kept: at, kind, id, shown, and what is sealed. Raises so too."""
+    span, after = span_of(engine, asked.session_id, asked), _cursor(asked.after)
+    kinds: Sequence[str] = asked.kinds or [kind for kind in EVERYTHING if kind != _SAMPLE]
+    return of_session(
+        engine, NEWEST if asked.newest else HISTORY, asked.session_id, kinds=list(kinds), limit=limit,
+        since=span.since, until=span.until, after_at=after[0], after_kind=after[1], after_id=after[2],
+        severities=_at_least(asked.severity), words=asked.words,
+    )  # fmt: skip
+
+
+def _at_least(severity: Severity | None) -> list[str] | None:
+    return None if severity is None else [one.value for one in list(Severity)[list(Severity).index(severity) :]]
+
+
+def in_words(row: Row, data: Data | None = None) -> str:
+    """Return a row of `history_rows` in a few words; data: what it shows with what was sealed, where that is known."""
+    return _WORDS[row["kind"]](row["shown"] if data is None else data)
+
+
 def _entry(payloads: Payloads, session_id: UUID, row: Row) -> HistoryEntry:
     data = row["shown"] | _unsealed(payloads, session_id, row)
-    return HistoryEntry(at=row["at"], kind=row["kind"], id=row["id"], what=_WORDS[row["kind"]](data), data=data)
+    return HistoryEntry(at=row["at"], kind=row["kind"], id=row["id"], what=in_words(row, data), data=data)
 
 
 def _unsealed(payloads: Payloads, session_id: UUID, row: Row) -> Data:

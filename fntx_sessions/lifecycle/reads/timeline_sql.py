@@ -1,6 +1,6 @@
 """One statement over all that is kept of a session's past, in one order: time, kind, id."""
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 # What each kind is made of: where its rows are, and what of them is shown.
 _KINDS = {
@@ -16,7 +16,8 @@ _KINDS = {
         "timestamp",
         "event_id::text",
         """jsonb_build_object('event_type', event_type, 'event_category', event_category, 'severity', severity,
-          'source_agent', source_agent, 'description', description, 'requires_action', requires_action)""",
+          'source_agent', source_agent, 'description', description, 'requires_action', requires_action,
+          'action_taken', action_taken, 'acknowledged_at', acknowledged_at, 'acknowledged_by', acknowledged_by)""",
     ),
     "checkpoint": (
         "checkpoints",
@@ -44,7 +45,7 @@ _SEALED = {"event": "data, NULL", "decision": "data, jsonb_build_array(agent, ki
 _SEALED["error"] = _SEALED["decision"]
 
 
-def _branch(kind: str) -> str:
+def _branch(kind: str, beyond: str, order: str) -> str:
     relation, at, key, shown = _KINDS[kind]
     told = f"AND kind = '{kind}'" if relation == "told_words" else ""
     return f"""(SELECT {at} AS at, '{kind}' AS kind, ({key}) COLLATE "C" AS id, {shown} AS shown,
@@ -52,9 +53,12 @@ def _branch(kind: str) -> str:
   FROM {relation} WHERE session_id = :session_id AND '{kind}' = ANY(:kinds) {told}
     AND (CAST(:since AS timestamptz) IS NULL OR {at} >= :since)
     AND (CAST(:until AS timestamptz) IS NULL OR {at} < :until)
-    AND (CAST(:after_at AS timestamptz) IS NULL OR ({at} >= :after_at
-      AND ({at}, '{kind}' COLLATE "C", ({key}) COLLATE "C") > (CAST(:after_at AS timestamptz), :after_kind, :after_id)))
-  ORDER BY 1, 3 LIMIT :limit)"""
+    AND (CAST(:severities AS text[]) IS NULL OR ({shown}) ->> 'severity' = ANY(CAST(:severities AS text[])))
+    AND (CAST(:words AS text) IS NULL OR strpos(lower({key} || ' ' || CAST({shown} AS text)), lower(:words)) > 0)
+    AND (CAST(:after_at AS timestamptz) IS NULL OR ({at} {beyond}= :after_at
+      AND ({at}, '{kind}' COLLATE "C", ({key}) COLLATE "C") {beyond}
+        (CAST(:after_at AS timestamptz), :after_kind, :after_id)))
+  ORDER BY 1 {order}, 3 {order} LIMIT :limit)"""
 
 
 _TRADES = """told_words AS (
@@ -80,12 +84,19 @@ _TRADES = """told_words AS (
       'net_pnl', gross_pnl - fees)
   FROM trades WHERE closed
 )"""
-HISTORY = text(f"""
+
+
+def _history(beyond: str, order: str) -> TextClause:
+    return text(f"""
 WITH {_TRADES}
 SELECT h.at IS NOT NULL AS found, h.* FROM sessions s LEFT JOIN LATERAL (
   SELECT * FROM (
-    {" UNION ALL ".join(_branch(kind) for kind in _KINDS)}
-  ) AS every (at, kind, id, shown, sealed, named) ORDER BY at, kind COLLATE "C", id LIMIT :limit
-) h ON true WHERE s.session_id = :session_id ORDER BY h.at, h.kind COLLATE "C", h.id
+    {" UNION ALL ".join(_branch(kind, beyond, order) for kind in _KINDS)}
+  ) AS every (at, kind, id, shown, sealed, named) ORDER BY at {order}, kind COLLATE "C" {order}, id {order} LIMIT :limit
+) h ON true WHERE s.session_id = :session_id ORDER BY h.at {order}, h.kind COLLATE "C" {order}, h.id {order}
 """)
+
+
+# Oldest first, and newest first.
+HISTORY, NEWEST = _history(">", ""), _history("<", "DESC")
 EVERYTHING = tuple(_KINDS)
