@@ -8,6 +8,7 @@ from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.reads import checkpoints as kept
 from fntx_sessions.lifecycle.reads import history, metrics, sessions, timeline, trades
 from fntx_sessions.lifecycle.reads.asked import HistoryQuery, TradesQuery
+from fntx_sessions.lifecycle.reads.board import BoardPage, BoardQuery, read_board
 from fntx_sessions.lifecycle.reads.curve import CurveQuery, SessionCurve, get_curve
 from fntx_sessions.lifecycle.reads.news import NewsArguments, get_news
 from fntx_sessions.lifecycle.reads.records import SessionHistory, TradeRecord
@@ -44,6 +45,12 @@ def list_sessions(arguments: ListArguments) -> list[TradingSession]:
     """Return the sessions that pass all filters."""
     at = desk()
     return sessions.with_elsewhere(*at.parts(), sessions.list_sessions(at.engine, arguments))
+
+
+@query("fntx.sessions.board")
+def board(arguments: BoardQuery) -> BoardPage:
+    """Return a page of the board: sessions as rows, those that need somebody first, and how many there are."""
+    return read_board(desk(), arguments)
 
 
 @query("fntx.sessions.events")

@@ -15,7 +15,7 @@ SLOW_QUEUES = frozenset({CHECKPOINTS, MAINTENANCE})
 _QUESTIONS: dict[str, frozenset[str] | None] = {
     "fntx.sessions.": frozenset(
         {"get", "list", "metrics", "events", "transitions", "trades", "checkpoints", "outcome", "templates"}
-        | {"get_checkpoint", "verify", "validate", "plan", "history", "news"}
+        | {"get_checkpoint", "verify", "validate", "plan", "history", "news", "board"}
     ),
     "fntx.templates.": frozenset({"list", "get", "versions", "diff", "export"}),
     "fntx.agents.": frozenset({"list"}),
@@ -26,6 +26,7 @@ _QUESTIONS: dict[str, frozenset[str] | None] = {
     "fntx.health.": None,
     "fntx.backtests.": frozenset({"status", "report", "list"}),
     "fntx.bulk.": frozenset({"preview", "report", "list"}),
+    "fntx.events.": frozenset({"list"}),
     "fntx.halts.": frozenset({"list"}),
     "fntx.rules.": frozenset({"explain", "rehearse"}),
 }
