@@ -47,6 +47,7 @@ _VERBS = {
     "decide_approval": "decide an approval of",
     "order": "order by hand in",
     "answer": "answer for an order of",
+    "acknowledge_event": "acknowledge an event of",
 }
 
 

@@ -108,6 +108,7 @@ class Trigger(StrEnum):
     DECIDE = "decide_approval"
     ORDER = "order"
     ANSWER = "answer"
+    ACKNOWLEDGE = "acknowledge_event"
 
 
 class Hold(StrEnum):
@@ -130,7 +131,11 @@ class Severity(StrEnum):
 
 
 class SessionEvent(Model):
-    """Something that happened. requires_action: a person has to do something; action_taken says what was done."""
+    """Something that happened. requires_action: a person has to do something; action_taken says what was done.
+
+    impact_assessment: what it means for the session's money or trading. acknowledged_at, acknowledged_by: who saw to
+    it, or said that there is nothing to be done; None: nobody has.
+    """
 
     event_id: UUID
     session_id: UUID
@@ -144,6 +149,8 @@ class SessionEvent(Model):
     requires_action: bool = False
     action_taken: str | None = None
     impact_assessment: str | None = None
+    acknowledged_at: Time | None = None
+    acknowledged_by: str | None = None
 
 
 class SessionMetrics(Model):

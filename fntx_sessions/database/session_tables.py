@@ -191,6 +191,8 @@ events = Table(
     PrimaryKeyConstraint("session_id", "timestamp", "event_id"),
     # A desk's events of the last hours, over all sessions; events come in by their time.
     Index("ix_events_timestamp", "timestamp", postgresql_using="brin"),
+    # Whoever acknowledges one names it alone.
+    Index("ix_events_event_id", "event_id"),
     Index("ix_events_to_do", "timestamp", postgresql_where=text("requires_action AND acknowledged_at IS NULL")),
     postgresql_partition_by="RANGE (timestamp)",
 )

@@ -42,7 +42,8 @@ class Change:
     on top of what the status implies. follow_ups: (kind, payload) pairs for the outbox, in order. state `pending`:
     a sweep finishes or refuses the command later. clear_latch: lift the account's fired loss limit. pin_checkpoint:
     which of the session's to pin (True) or unpin. shreds: destroy the session's data key. booked: fills for the ledger.
-    asked: approvals and orders by hand. Of several changes in a row only the last may shred, book or ask.
+    asked: approvals and orders by hand. acknowledges: the event that somebody saw to: event_id, timestamp,
+    action_taken. Of several changes in a row only the last may shred, book, ask or acknowledge.
     """
 
     to_status: SessionStatus | None = None
@@ -63,7 +64,13 @@ class Change:
     shreds: bool = False
     booked: tuple[Row, ...] = ()
     asked: Asked = field(default_factory=Asked)
+    acknowledges: Row | None = None
     state: Literal["done", "pending"] = "done"
+
+    @property
+    def rare(self) -> bool:
+        """Tell whether it writes more than what every command does."""
+        return bool(self.booked or self.shreds or self.asked or self.acknowledges)
 
 
 Decision = Callable[[Row, Ask], list[Change]]

@@ -16,6 +16,7 @@ from fntx_sessions.lifecycle.arguments import (
 )
 from fntx_sessions.lifecycle.change import Decision
 from fntx_sessions.lifecycle.decisions.accepting import accept
+from fntx_sessions.lifecycle.decisions.acknowledging import acknowledge
 from fntx_sessions.lifecycle.decisions.asking import ask_approval, decide
 from fntx_sessions.lifecycle.decisions.ending import fail, finalize, mark_waiting, note_elsewhere, refuse, stop, suspend
 from fntx_sessions.lifecycle.decisions.holding import pause, quiesce, resume
@@ -32,6 +33,7 @@ from fntx_sessions.lifecycle.decisions.recovery import (
 )
 from fntx_sessions.lifecycle.decisions.shredding import shred
 from fntx_sessions.lifecycle.decisions.starting import edited, start, update
+from fntx_sessions.lifecycle.events_arguments import AcknowledgedArguments
 from fntx_sessions.lifecycle.people_arguments import AnswerArguments, AskArguments, DecideArguments, OrderArguments
 from fntx_sessions.schemas import Trigger
 
@@ -40,6 +42,7 @@ __all__ = [
     "DECISIONS",
     "RECOVERY_FORGIVEN_S",
     "accept",
+    "acknowledge",
     "answer",
     "ask_approval",
     "begin_recovery",
@@ -82,6 +85,7 @@ DECISIONS: dict[Trigger, Decision] = {
     Trigger.DECIDE: decide,
     Trigger.ORDER: order,
     Trigger.ANSWER: answer,
+    Trigger.ACKNOWLEDGE: acknowledge,
 }
 
 
@@ -104,4 +108,5 @@ ARGUMENTS: dict[Trigger, type[CommandArguments]] = {
     Trigger.DECIDE: DecideArguments,
     Trigger.ORDER: OrderArguments,
     Trigger.ANSWER: AnswerArguments,
+    Trigger.ACKNOWLEDGE: AcknowledgedArguments,
 }

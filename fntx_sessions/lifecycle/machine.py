@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, TextClause
 from sqlalchemy.exc import DBAPIError
 
 from fntx_sessions.database.engine import statements
-from fntx_sessions.database.prepared import is_outdated
+from fntx_sessions.database.prepared import Prepared, is_outdated
 from fntx_sessions.exceptions import (
     Busy,
     CommandConflict,
@@ -35,9 +35,11 @@ from fntx_sessions.lifecycle.machine_sql import (
     REPEAT,
     SEND_LOCK,
     SEND_LOCK_ASKED,
+    SEND_LOCK_EVENT,
     SEND_WRITE_COMMIT,
     SHARE,
     WRITE,
+    WRITE_ACKNOWLEDGE_COMMIT,
     WRITE_ASKED_COMMIT,
     WRITE_BOOK_COMMIT,
     WRITE_SHRED_COMMIT,
@@ -138,14 +140,21 @@ def _lock(connection: Connection, ask: Ask, args_hash: bytes) -> Row:
         "args_hash": args_hash,
         "expected_version": ask.expected_version,
         "begins": ask.trigger in ORDERED,
+        "event_id": ask.arguments.get("event_id"),
     }
-    lock = SEND_LOCK_ASKED if ask.trigger in ABOUT_PEOPLE else SEND_LOCK
-    row = dict(lock.run(connection, bound).mappings().one())
+    row = dict(_lock_for(ask.trigger).run(connection, bound).mappings().one())
     asked = row.pop("asked") or ()
     row["approvals"] = [one for one in asked if one["kind"] == "approval"]
     row["hand_orders"] = [one for one in asked if one["kind"] == "order"]
+    row["event"] = next((one for one in asked if one["kind"] == "event"), None)
     failpoint("command.locked")
     return row
+
+
+def _lock_for(trigger: Trigger) -> Prepared:
+    if trigger is Trigger.ACKNOWLEDGE:
+        return SEND_LOCK_EVENT
+    return SEND_LOCK_ASKED if trigger in ABOUT_PEOPLE else SEND_LOCK
 
 
 def _repeated(row: Row, ask: Ask, args_hash: bytes, payloads: Payloads, *, finishing: bool) -> Outcome | None:
@@ -178,7 +187,7 @@ def _decide_and_write(connection: Connection, row: Row, ask: Ask, decide: Decisi
         check(row, ask)
         changes = with_withdrawals(row, ask, decide(row, ask))
         for change in changes:
-            _check_table(row, ask, change.trigger or ask.trigger, change)
+            check_table(row, ask, change.trigger or ask.trigger, change)
     except Rejected as error:
         return _refuse(connection, row, ask, error, sealing)
     if not changes and row["command_state"] == "pending":
@@ -206,7 +215,8 @@ def check(row: Row, ask: Ask) -> None:
         raise VersionConflict(str(ask.session_id), ask.expected_version, row["version"], by)
 
 
-def _check_table(row: Row, ask: Ask, trigger: Trigger, change: Change) -> None:
+def check_table(row: Row, ask: Ask, trigger: Trigger, change: Change) -> None:
+    """Raise IllegalTransition for a change that the table does not know, after those that were checked before it."""
     if change.to_status is None:
         return
     status = SessionStatus(row.get("planned_status") or row["status"])
@@ -258,6 +268,7 @@ def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: 
         bound["booked"] = to_json(list(change.booked))
     if change.asked:
         bound |= asked_rows(sealing, change.asked)
+    bound |= {f"seen_{name}": value for name, value in (change.acknowledges or {}).items()}
     failpoint("command.before_commit")
     with committing(ask):
         _send_write(connection, change, bound, commit=commit)
@@ -265,7 +276,7 @@ def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: 
 
 
 def _send_write(connection: Connection, change: Change, bound: Row, *, commit: bool) -> None:
-    if commit and not change.booked and not change.shreds and not change.asked:
+    if commit and not change.rare:
         SEND_WRITE_COMMIT.run(connection, bound, within=True)
     else:
         connection.execute(_rare(change, commit=commit), bound)
@@ -276,6 +287,8 @@ def _rare(change: Change, *, commit: bool) -> TextClause:
         return WRITE
     if change.asked:
         return WRITE_ASKED_COMMIT
+    if change.acknowledges:
+        return WRITE_ACKNOWLEDGE_COMMIT
     return WRITE_BOOK_COMMIT if change.booked else WRITE_SHRED_COMMIT
 
 
@@ -347,7 +360,7 @@ def rehearse(engine: Engine, ask: Ask, decide: Decision) -> Rejected | None:
         try:
             check(row, ask)
             for change in decide(row, ask):
-                _check_table(row, ask, change.trigger or ask.trigger, change)
+                check_table(row, ask, change.trigger or ask.trigger, change)
         except Rejected as error:
             return error
         finally:

@@ -13,18 +13,8 @@ from fntx_sessions.lifecycle.people_sql import LAST_ONES, OPEN_ONES, WRITE_ASKED
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.settings import get_settings
 
-# Several statements, one round trip; the last one's rows are returned. The command row comes first, so that two
-# deliveries of one command queue up on it and not, crosswise, on it and the session row. NO KEY UPDATE excludes other
-# commands and the order gate's FOR SHARE all the same, but not the foreign keys of saves, fills and checkpoints: their
-# writers hold the work row already, and waiting for the session row would close a circle. The halts' lock comes before
-# the row's: whoever waits for a row holds its share already, so that a halt never waits for one who waits for another.
-LOCK = text(f"""
-BEGIN ISOLATION LEVEL READ COMMITTED;
-INSERT INTO commands (command_id, session_id, trigger, actor, args_hash)
-VALUES (:command_id, :session_id, :trigger, :actor, :args_hash)
-ON CONFLICT (command_id) DO NOTHING;
-{SHARED} WHERE :begins;
-SELECT 1 FROM sessions WHERE session_id = :session_id FOR NO KEY UPDATE;
+# What a decision is made of: one row of facts, about the command `c` and the session that it is about.
+_FACTS = f"""
 SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS command_args_hash,
   c.trigger AS command_trigger, c.outcome AS command_outcome, c.session_id AS command_session_id,
   c.arguments AS command_arguments, s.*, k.data_key_id, k.ring_key_id, k.wrapped, k.shredded_at,
@@ -47,13 +37,46 @@ SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS comman
     WHERE a.session_id = s.session_id AND a.version_after = s.version AND a.outcome <> 'refused'
     ORDER BY a.seq LIMIT 1)
   END AS version_actor
-FROM commands c
+""".strip()
+_AROUND = """
 LEFT JOIN sessions s ON s.session_id = :session_id
 LEFT JOIN session_work w ON w.session_id = s.session_id
 LEFT JOIN hosts h ON h.host_id = w.host_id
 LEFT JOIN session_keys k ON k.session_id = s.session_id
+""".strip()
+# Several statements, one round trip; the last one's rows are returned. The command row comes first, so that two
+# deliveries of one command queue up on it and not, crosswise, on it and the session row. NO KEY UPDATE excludes other
+# commands and the order gate's FOR SHARE all the same, but not the foreign keys of saves, fills and checkpoints: their
+# writers hold the work row already, and waiting for the session row would close a circle. The halts' lock comes before
+# the row's: whoever waits for a row holds its share already, so that a halt never waits for one who waits for another.
+LOCK = text(f"""
+BEGIN ISOLATION LEVEL READ COMMITTED;
+INSERT INTO commands (command_id, session_id, trigger, actor, args_hash)
+VALUES (:command_id, :session_id, :trigger, :actor, :args_hash)
+ON CONFLICT (command_id) DO NOTHING;
+{SHARED} WHERE :begins;
+SELECT 1 FROM sessions WHERE session_id = :session_id FOR NO KEY UPDATE;
+{_FACTS}
+FROM commands c
+{_AROUND}
 WHERE c.command_id = :command_id
 """)
+# The same facts, for whoever only wants to know what would be decided: nothing is locked, nothing noted.
+LOOK = text(f"""
+{_FACTS}, {POSITIONS} AS held
+FROM (SELECT 'running' AS state, CAST(NULL AS bytea) AS args_hash, CAST(:trigger AS text) AS trigger,
+  CAST(NULL AS bytea) AS outcome, CAST(:session_id AS uuid) AS session_id, CAST(NULL AS bytea) AS arguments) c
+{_AROUND}
+""")
+
+# The event that a command is about, in the place of what waits for people.
+_ONE_EVENT = """(SELECT jsonb_agg(jsonb_build_object('kind', 'event', 'event_id', e.event_id, 'timestamp', e.timestamp,
+    'event_type', e.event_type, 'description', e.description, 'acknowledged_at', e.acknowledged_at,
+    'acknowledged_by', e.acknowledged_by, 'action_taken', e.action_taken))
+    FROM events e WHERE e.session_id = s.session_id AND e.event_id = CAST(:event_id AS uuid))"""
+
+LOOK_ASKED = text(LOOK.text.replace(OPEN_ONES, LAST_ONES))
+LOOK_EVENT = text(LOOK.text.replace(OPEN_ONES, _ONE_EVENT))
 
 _AUDIT = """
   INSERT INTO audit (session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, args_hash,
@@ -121,11 +144,12 @@ WITH s AS (
   FROM jsonb_to_recordset(CAST(:outbox AS jsonb)) AS r(position integer, kind text, payload jsonb)
 ), e AS (
   INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description,
-    data, requires_action)
+    data, requires_action, impact_assessment)
   SELECT event_id, :session_id, timestamp, event_type, event_category, severity, source_agent, description,
-    decode(data, 'hex'), coalesce(requires_action, false)
+    decode(data, 'hex'), coalesce(requires_action, false), impact_assessment
   FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS r(event_id uuid, timestamp timestamptz, event_type text,
-    event_category text, severity text, source_agent text, description text, data text, requires_action boolean)
+    event_category text, severity text, source_agent text, description text, data text, requires_action boolean,
+    impact_assessment text)
 ), l AS (
   UPDATE account_days d SET latched_at = NULL, latched_by = :asked_by, latch_reason = :asked_why
   FROM sessions x WHERE :clear_latch AND x.session_id = :session_id AND d.account_id = x.account_id
@@ -174,6 +198,19 @@ COMMIT"""
 # What waits for people, or comes from them.
 WRITE_ASKED_COMMIT = text(WRITE.text + WRITE_ASKED + "; COMMIT")
 
+# An event of a week that is archived already makes that week due again.
+WRITE_ACKNOWLEDGE_COMMIT = text(
+    WRITE.text
+    + """;
+UPDATE events SET acknowledged_at = clock_timestamp(), acknowledged_by = :asked_by,
+  action_taken = coalesce(CAST(:seen_action_taken AS text), action_taken)
+WHERE session_id = :session_id AND timestamp = CAST(:seen_timestamp AS timestamptz) AND event_id = :seen_event_id
+  AND acknowledged_at IS NULL;
+UPDATE archive_segments SET verified_at = NULL WHERE session_id = :session_id AND relation = 'events'
+  AND week = CAST(date_trunc('week', CAST(:seen_timestamp AS timestamptz) AT TIME ZONE 'UTC') AS date);
+COMMIT"""
+)
+
 # A recovery that is refused held the steps of its session back until now, a start that waited its start rules.
 REFUSE = text(f"""
 WITH s AS (
@@ -206,7 +243,7 @@ COMMIT
 _TYPES = {
     "boolean": "begins clear_latch pin_to pinned relay_claimed work_closed work_guarded work_kept work_live work_moved "
     "work_begins_anew work_new_epoch work_pending work_recovering work_ruled work_stepped work_watched",
-    "uuid": "command_id overtaken_id pin_id session_id",
+    "uuid": "command_id event_id overtaken_id pin_id session_id",
     "bigint": "audit_seq epoch expected_version version",
     "integer": "work_recovery_attempts",
     "float8": "work_archive_after_s work_checkpoint_interval_s work_health_interval_s work_pending_in_s "
@@ -222,6 +259,7 @@ _TYPE_OF = {name: kind for kind, names in _TYPES.items() for name in names.split
 # What every command sends; rare ones are planned each time.
 SEND_LOCK = Prepared("fntx_lock", LOCK, _TYPE_OF)
 SEND_LOCK_ASKED = Prepared("fntx_lock_asked", text(LOCK.text.replace(OPEN_ONES, LAST_ONES)), _TYPE_OF)
+SEND_LOCK_EVENT = Prepared("fntx_lock_event", text(LOCK.text.replace(OPEN_ONES, _ONE_EVENT)), _TYPE_OF)
 SEND_WRITE_COMMIT = Prepared("fntx_write_commit", WRITE_COMMIT, _TYPE_OF)
 
 REPEAT = text("SELECT session_id, outcome FROM commands WHERE command_id = :command_id AND outcome IS NOT NULL")

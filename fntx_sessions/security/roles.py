@@ -55,6 +55,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     # Letting an order of an agent's through, or not; and orders of a person's own, of which openings are the desk's.
     Trigger.DECIDE: _SAFETY,
     Trigger.ORDER: _SAFETY,
+    Trigger.ACKNOWLEDGE: _SAFETY,
     # What executors ask for, and what they answer to people.
     Trigger.ASK: frozenset({AGENT, ADMIN, SYSTEM}),
     Trigger.ANSWER: frozenset({AGENT, ADMIN, SYSTEM}),

@@ -11,10 +11,12 @@ from fntx_sessions.lifecycle.reads.rows import Row, of_session
 from fntx_sessions.schemas import SessionEvent, SessionTransition
 from fntx_sessions.state.payloads import EVENT, Payloads
 
-_EVENTS = text("""
+# What of `events` a SessionEvent shows, its data sealed.
+EVENT_COLUMNS = """event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description,
+    data, requires_action, action_taken, impact_assessment, acknowledged_at, acknowledged_by"""
+_EVENTS = text(f"""
 SELECT e.event_id IS NOT NULL AS found, e.* FROM sessions s LEFT JOIN LATERAL (
-  SELECT event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description, data,
-    requires_action, action_taken, impact_assessment
+  SELECT {EVENT_COLUMNS}
   FROM events WHERE session_id = s.session_id ORDER BY timestamp DESC, event_id DESC LIMIT :limit
 ) e ON true WHERE s.session_id = :session_id ORDER BY e.timestamp, e.event_id
 """)

@@ -11,7 +11,7 @@ from pydantic import Field
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, transaction
-from fntx_sessions.lifecycle.reads.history import opened
+from fntx_sessions.lifecycle.reads.history import EVENT_COLUMNS, opened
 from fntx_sessions.lifecycle.reads.rows import Row, unknown
 from fntx_sessions.schemas import Model, SessionEvent, Time
 from fntx_sessions.state.payloads import Payloads
@@ -20,11 +20,10 @@ MOST_KNOWN = 1000
 PAGE = 200
 _FIRST = UUID(int=0)
 
-_NEWS = text("""
+_NEWS = text(f"""
 SELECT e.*, s.session_id AS about, s.status, s.version, s.epoch, now() AS now
 FROM sessions s LEFT JOIN LATERAL (
-  SELECT event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description, data,
-    requires_action, action_taken, impact_assessment
+  SELECT {EVENT_COLUMNS}
   FROM events WHERE session_id = s.session_id
     AND timestamp >= coalesce(CAST(:after AS timestamptz), '-infinity')
     AND (timestamp, event_id) > (coalesce(CAST(:after AS timestamptz), '-infinity'), CAST(:after_id AS uuid))

@@ -27,7 +27,7 @@ _GET = text(f"""
 SELECT {COLUMNS},
   (SELECT coalesce(jsonb_agg(to_jsonb(e) ORDER BY e.timestamp, e.event_id), '[]') FROM (
     SELECT event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description,
-      encode(data, 'hex') AS data,      requires_action, action_taken, impact_assessment
+      encode(data, 'hex') AS data, requires_action, action_taken, impact_assessment, acknowledged_at, acknowledged_by
     FROM events WHERE session_id = s.session_id ORDER BY timestamp DESC, event_id DESC LIMIT :events) e) AS events,
   (SELECT coalesce(jsonb_agg(to_jsonb(c) ORDER BY c.timestamp DESC, c.checkpoint_id DESC), '[]') FROM (
     SELECT checkpoint_id, session_id, timestamp, checkpoint_type, is_recovery_point,
