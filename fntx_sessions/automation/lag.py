@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
@@ -33,6 +35,16 @@ SELECT (SELECT jsonb_object_agg(name, jsonb_build_object(
   (SELECT jsonb_object_agg(kind, jsonb_build_object('sessions', sessions,
     'oldest_s', coalesce({_SECONDS.format("oldest")}, 0))) FROM ({_OVERDUE}) o) AS overdue
 """)
+
+
+_WAITING = text(
+    " UNION ALL ".join(
+        f"(SELECT '{kind}' AS kind, session_id, status, {column} AS due_at FROM session_work "
+        f"WHERE {column} < now() - :{kind}_s * interval '1 second' AND status <> 'closed' "
+        f"ORDER BY {column}, session_id LIMIT :limit)"
+        for kind, (column, _) in DUE.items()
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,16 @@ class Overdue:
         """Say it in a few words."""
         waits = "1 session waits" if self.sessions == 1 else f"{self.sessions} sessions wait"
         return f"{waits}, the longest for {self.oldest_s:.0f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingSession:
+    """A session that has waited for longer than it may for a kind of work, which was due at `due_at`."""
+
+    kind: str
+    session_id: UUID
+    status: str
+    due_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +141,12 @@ def read_lag(connection: Connection, settings: Settings) -> Lag:
         {entry.name: _sweep_lag(entry, ran.get(entry.name, {}), settings) for entry in beat_schedule.ENTRIES},
         {kind: Overdue(**found.overdue[kind]) for kind in DUE},
     )
+
+
+def read_overdue(connection: Connection, settings: Settings, limit: int) -> list[WaitingSession]:
+    """Return the `limit` sessions of each kind of work that have waited longest of those that are overdue."""
+    found = connection.execute(_WAITING, _patience(settings) | {"limit": limit})
+    return [WaitingSession(*row) for row in found]
 
 
 def _patience(settings: Settings) -> dict[str, float]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fntx_sessions.automation.health.model import Check, Grade
+from fntx_sessions.automation.lag import WaitingSession
 from fntx_sessions.schemas import Severity
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.backup_status import BackupStatus
@@ -29,8 +30,9 @@ class SessionsFound:
 class DeskFacts:
     """The desk as it was found; None: no address is known of that store. database.error: nothing of it was seen.
 
-    workers: host_id, queues and measures of each living one. halts: the standing ones, in a sentence each. ring: what
-    is wrong with the key ring, empty where nothing is. free_bytes None: there is no data folder.
+    workers: host_id, queues, node, pid, started_at and measures of each living one. halts: the standing ones, in a
+    sentence each. overdue: the sessions that wait longest for each kind of work, where some do. ring: what is wrong
+    with the key ring, empty where nothing is. free_bytes None: there is no data folder.
     """
 
     database: DatabaseStatus | None
@@ -41,6 +43,7 @@ class DeskFacts:
     workers: list[dict[str, Any]] = field(default_factory=list)
     halts: list[str] = field(default_factory=list)
     sessions: SessionsFound = field(default_factory=SessionsFound)
+    overdue: list[WaitingSession] = field(default_factory=list)
 
     @property
     def postgres_seen(self) -> bool:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fntx_sessions.automation.alerts import Changes, Found, settle
 from fntx_sessions.automation.health.model import Check, Grade, worst_first
+from fntx_sessions.automation.lag import read_overdue
 from fntx_sessions.database.engine import rows
 from fntx_sessions.exceptions import FntxError
 from fntx_sessions.lifecycle.execute import Desk
@@ -27,7 +28,8 @@ _WORST = 20
 ALERTED = ("redis", "cold", "backups", "queues", "disk", "workers", "key_ring")
 _PREFIX = "desk_"
 _WORKERS = text("""
-SELECT host_id, queues, measures FROM hosts WHERE NOT "left" AND lease_until > now() ORDER BY host_id
+SELECT host_id, queues, node, pid, started_at, measures FROM hosts
+WHERE NOT "left" AND lease_until > now() ORDER BY queues, host_id
 """)
 _HALTS = text("""
 SELECT scope || coalesce(' ' || scope_name, '') || to_char(created_at, ' "since" DD Mon HH24:MI:SS "UTC: "') || reason
@@ -47,7 +49,12 @@ ORDER BY h.grade = 'failed' DESC, h.failed_since, h.session_id LIMIT :limit
 def check_desk(settings: Settings) -> tuple[list[Check], SessionsFound]:
     """Look at the whole desk; return its checks, worst first, and its sessions. Whatever is down is a finding."""
     facts = read_desk(settings)
-    return worst_first(check(facts, settings) for check in DESK_CHECKS), facts.sessions
+    return grade_desk(facts, settings), facts.sessions
+
+
+def grade_desk(facts: DeskFacts, settings: Settings) -> list[Check]:
+    """Return what was found as checks, worst first."""
+    return worst_first(check(facts, settings) for check in DESK_CHECKS)
 
 
 def desk_json(settings: Settings) -> dict[str, Any]:
@@ -67,7 +74,7 @@ def read_desk(settings: Settings) -> DeskFacts:
         _free_bytes(settings.home),
         _ring(settings),
     )
-    return _with_rows(facts, database_url) if database_url and facts.postgres_seen else facts
+    return _with_rows(facts, database_url, settings) if database_url and facts.postgres_seen else facts
 
 
 def alert_desk(desk: Desk) -> Changes:
@@ -81,21 +88,23 @@ def alert_desk(desk: Desk) -> Changes:
     return settle(desk.engine, [_PREFIX + name for name in ALERTED], found)
 
 
-def _with_rows(facts: DeskFacts, url: str) -> DeskFacts:
+def _with_rows(facts: DeskFacts, url: str, settings: Settings) -> DeskFacts:
     try:
         with connected(url, "fntx health") as connection:
-            return _read_rows(facts, connection)
+            return _read_rows(facts, connection, settings)
     except SQLAlchemyError:
         return facts  # it went away between two questions, or is of another version: what was seen stands
 
 
-def _read_rows(facts: DeskFacts, connection: Connection) -> DeskFacts:
+def _read_rows(facts: DeskFacts, connection: Connection, settings: Settings) -> DeskFacts:
+    behind = facts.database and facts.database.behind
     grades = {row.grade: row.sessions for row in connection.execute(_GRADES)}
     return replace(
         facts,
         sessions=SessionsFound(grades, rows(connection.execute(_WORST_SESSIONS, {"limit": _WORST}))),
         workers=rows(connection.execute(_WORKERS)),
         halts=list(connection.execute(_HALTS).scalars()),
+        overdue=read_overdue(connection, settings, _WORST) if behind and behind.lag.waiting else [],
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import UUID
 
 from sqlalchemy import Connection, text
 
@@ -12,7 +13,8 @@ from fntx_sessions.stack.check import Check
 
 _SHOWN = 20
 _STANDING = text("""
-SELECT scope, scope_name, reason, flatten, actor, created_at FROM halts WHERE released_at IS NULL ORDER BY created_at
+SELECT halt_id, scope, scope_name, reason, flatten, actor, created_at FROM halts
+WHERE released_at IS NULL ORDER BY created_at
 """)
 
 
@@ -25,6 +27,7 @@ class HaltFound:
     since: datetime
     reason: str
     flatten: bool
+    halt_id: UUID
 
     def __str__(self) -> str:
         """Say what is halted, by whom, since when and why."""
@@ -36,7 +39,7 @@ class HaltFound:
 def read_halts(connection: Connection) -> list[HaltFound]:
     """Return the halts that stand, oldest first."""
     return [
-        HaltFound(scope_text(dict(row)), row["actor"], row["created_at"], row["reason"], row["flatten"])
+        HaltFound(scope_text(dict(row)), row["actor"], row["created_at"], row["reason"], row["flatten"], row["halt_id"])
         for row in connection.execute(_STANDING).mappings()
     ]
 

@@ -3,6 +3,7 @@
 from tornado.web import url
 
 from fntx_sessions.monitoring.flower.board import Board
+from fntx_sessions.monitoring.flower.health import Health
 from fntx_sessions.monitoring.flower.overview import Overview
 from fntx_sessions.monitoring.flower.page import Page, PageHandler
 
@@ -15,5 +16,6 @@ def _page(pattern: str, page: Page, name: str) -> url:
 
 PAGES = [
     _page(r"/sessions", Board(), "sessions"),
+    _page(r"/sessions/health", Health(), "health"),
     _page(rf"/sessions/{ID}", Overview(), "session"),
 ]

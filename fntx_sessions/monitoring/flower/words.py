@@ -40,7 +40,8 @@ def number(value: Any, unit: str = "") -> str:
     """Return a number with separators, and its unit; a dash for none."""
     if value is None:
         return NONE
-    digits = f"{value:,.3g}" if isinstance(value, float) else f"{value:,}"
+    shown = round(value) if isinstance(value, float) and abs(value) >= _WHOLE else value
+    digits = f"{shown:,.3g}" if isinstance(shown, float) else f"{shown:,}"
     return f"{digits} {unit}" if unit else digits
 
 
@@ -106,6 +107,7 @@ def _time(value: Any) -> datetime | None:
 
 
 SOME, HIGH = 0.5, 0.8
+_WHOLE = 100  # from here on a measure's fractions tell nothing
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (ago, dollars, money, moment, number, percent, plain, severity, share_bar, short, since, status)
