@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from fntx_sessions.monitoring.figures.showing import show_desk
 from fntx_sessions.monitoring.flower.install import AUTH, install
 from fntx_sessions.monitoring.logs import redact_text
-from fntx_sessions.monitoring.prometheus import show_desk
 from fntx_sessions.security.pages import flower_login
 from fntx_sessions.settings import get_settings
 

@@ -23,6 +23,7 @@ from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 
 from beat_schedule import PREFIX
+from fntx_sessions import figures
 from fntx_sessions.automation.sweeps import note_end, sent_at
 from fntx_sessions.database.engine import get_engine
 from fntx_sessions.exceptions import Fatal, Rejected, Retryable, Unauthenticated, Unavailable
@@ -33,6 +34,7 @@ from fntx_sessions.security.tokens import verify
 from fntx_sessions.settings import get_settings
 from tasks import routes
 from tasks.celery import app
+from tasks.counting import counted, counted_sweep
 from tasks.handlers import Handler
 from tasks.sent_at import moment_of
 from tasks.signals import TOKEN_HEADER, host_id
@@ -134,7 +136,8 @@ def _command(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: di
         log.info("command_answered", state=answer.get("state"), error=(answer.get("error") or {}).get("error"))
         return answer
 
-    return _answered(task, kwargs, act)
+    with counted(task.name, figures.COMMANDS, figures.COMMAND_SECONDS) as end:
+        return end(_answered(task, kwargs, act))
 
 
 def _query(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Answer:
@@ -144,7 +147,8 @@ def _query(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict
         authorize(actor, VIEW, call.session_id)
         return {"state": "done", "result": handler.run(actor, call), "error": None}
 
-    return _answered(task, kwargs, act)
+    with counted(task.name, figures.QUERIES, figures.QUERY_SECONDS) as end:
+        return end(_answered(task, kwargs, act))
 
 
 def _sweep(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -152,7 +156,8 @@ def _sweep(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict
     try:
         authorize(task.caller(), SWEEP)
         call = handler.parse(args, kwargs, task.request.id or "", get_settings().command_max_argument_bytes)
-        return handler.run(system_actor(host_id()), call)
+        with counted_sweep(task.name.removeprefix(PREFIX)):
+            return handler.run(system_actor(host_id()), call)
     except Unauthenticated as error:
         denials.count(str(error))
     except Rejected as error:

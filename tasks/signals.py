@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
+from billiard import current_process
 from celery import signals
 
 from fntx_sessions.exceptions import FntxError
@@ -50,6 +51,9 @@ def _name_host(sender: Any, **_: Any) -> None:
     os.environ[HOST_ID] = f"{sender.hostname}:{uuid4().hex[:8]}"
     _Process.speaks_for_system = True
     _must_have_a_ring()
+    from fntx_sessions.monitoring.figures import counting  # noqa: PLC0415
+
+    counting.open_folder(get_settings().home, sender.hostname, host_id())
 
 
 def _must_have_a_ring() -> None:
@@ -88,6 +92,14 @@ def _forget_inherited_connections(**_: Any) -> None:
     get_redis.cache_clear()
 
 
+@signals.worker_process_init.connect
+def _count(**_: Any) -> None:
+    from fntx_sessions.monitoring.figures import counting  # noqa: PLC0415
+
+    # Places of the pool are numbered, and taken by another process only when the one before it has ended.
+    counting.begin(f"pool{getattr(current_process(), 'index', None) or 0}")
+
+
 @signals.worker_process_shutdown.connect
 def _back_up(**_: Any) -> None:
     # What this child remembers of sessions ends with it; where Postgres has all of it this costs a question.
@@ -120,12 +132,24 @@ def _stand_in() -> None:
     signals.worker_shutdown.connect(lambda **_: saver.end(), weak=False)
 
 
+@signals.worker_ready.connect
+def _show_figures(sender: Any, **_: Any) -> None:
+    from fntx_sessions.monitoring.figures import counting, serving  # noqa: PLC0415
+
+    counting.begin("worker")
+    folder = counting.folder()
+    if folder is not None:
+        serving.show_worker(get_settings(), folder, sender.hostname)
+
+
 @signals.worker_shutdown.connect
 def _leave(**_: Any) -> None:
     # Not earlier: until the pool has ended, its tasks still step the host's sessions.
     from fntx_sessions.automation.hosts import end_lease  # noqa: PLC0415
+    from fntx_sessions.monitoring.figures import counting  # noqa: PLC0415
 
     end_lease(host_id())
+    counting.close_folder()
 
 
 @signals.before_task_publish.connect

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import structlog
 
+from fntx_sessions import figures
 from fntx_sessions.agents.actions import HostedDesk, Requests
 from fntx_sessions.agents.base import StepContext
 from fntx_sessions.agents.claims import HUNG
@@ -178,7 +179,10 @@ def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk, set
         except BaseException as error:  # noqa: BLE001 - an agent may raise any; what comes from outside is raised on
             _raise_interrupt(runtime, slot, error, took_long=time.perf_counter() - began >= settings.hosted_hung_s)
             failed += 1
+            figures.AGENT_STEPS.note(1, context.agent, "failed")
             _charge(runtime, slot, hosted, error)
+        else:
+            figures.AGENT_STEPS.note(1, context.agent, "done")
         took_s = time.perf_counter() - began
         if took_s >= settings.hosted_hung_s:
             runtime.failures[HUNG] = runtime.failures.get(HUNG, 0) + 1

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
+from fntx_sessions import figures
 from fntx_sessions.agents.registry import known_agents
 from fntx_sessions.exceptions import CommandConflict, InvalidArgument, Rejected
 from fntx_sessions.lifecycle import templates
@@ -293,6 +294,7 @@ def _insert(
         with committing(ask):
             connection.exec_driver_sql("COMMIT")
     failpoint("create.committed")
+    figures.TRANSITIONS.note(1, ask.trigger.value, "none", SessionStatus.INITIALIZING.value)
     return outcome
 
 

@@ -15,6 +15,7 @@ import orjson
 from sqlalchemy import Connection, Engine, TextClause
 from sqlalchemy.exc import DBAPIError
 
+from fntx_sessions import figures
 from fntx_sessions.database.engine import statements
 from fntx_sessions.database.prepared import Prepared, is_outdated
 from fntx_sessions.exceptions import (
@@ -193,14 +194,18 @@ def _decide_and_write(connection: Connection, row: Row, ask: Ask, decide: Decisi
     if not changes and row["command_state"] == "pending":
         connection.exec_driver_sql("ROLLBACK")
         return _stored(row, ask, sealing.payloads)
-    outcome = None
+    outcome, moves = None, list[tuple[str, str, str]]()
     for change in changes:
-        last = change is changes[-1]
+        last, before = change is changes[-1], row["status"]
         outcome = _write(connection, row, ask, change, sealing, commit=last)
+        if change.to_status is not None:
+            moves.append(((change.trigger or ask.trigger).value, before, change.to_status.value))
     if outcome is None:
         msg = "a decision must return at least one change"
         raise RuntimeError(msg)
     failpoint("command.committed")
+    for move in moves:
+        figures.TRANSITIONS.note(1, *move)
     return outcome
 
 

@@ -13,6 +13,7 @@ import structlog
 from redis import Redis
 from sqlalchemy import Engine, text
 
+from fntx_sessions import figures
 from fntx_sessions.database.engine import rows, statements
 from fntx_sessions.database.prepared import Prepared
 from fntx_sessions.schemas import SessionStatus
@@ -91,6 +92,7 @@ def relay_claimed(engine: Engine, redis: Redis, settings: Settings, claimed: Seq
         return 0
     with statements(engine) as connection:
         _SEND_DONE_CLAIMED.run(connection, {name: claimed[-1][name] for name in ("session_id", "version")})
+    figures.RELAYED.note(len(claimed))
     return len(claimed)
 
 
@@ -109,6 +111,7 @@ def _relay(engine: Engine, redis: Redis, settings: Settings, claim: Any, bound: 
     sent = [{name: row[name] for name in marks} for row in pending if row["session_id"] not in stuck]
     with statements(engine) as connection:
         connection.execute(_DONE, {"ids": done, "sent": orjson.dumps(sent).decode()})
+    figures.RELAYED.note(len(sent))
     return len(sent)
 
 

@@ -51,6 +51,7 @@ def save_to_backup(engine: Engine, client: redis.Redis, settings: Settings, *, n
     if chunks:
         _back_up(settings, changes, chunks, report)
         _log.warning("backup.saved", problem=report.problem, **report.counts())
+    report.count("backed_up")
     if report.failed:
         _log.error("backup.sessions_not_saved", count=len(report.failed), sessions=_named(report.failed))
     return report

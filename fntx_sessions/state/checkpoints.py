@@ -11,7 +11,9 @@ from psycopg2.errors import UniqueViolation
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError as ConstraintError
 
+from fntx_sessions import figures
 from fntx_sessions.exceptions import (
+    FntxError,
     IntegrityError,
     Rejected,
     Retryable,
@@ -103,12 +105,16 @@ def create_checkpoint(
     if checkpoint_id is not None and (made := _made(engine, client, settings, Ref(session_id, chosen))):
         return made
     facts = {"checkpoint_type": checkpoint_type, "note": note, "created_by": created_by}
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return _make(engine, client, settings, Ref(session_id, chosen), facts)
-        except StaleEpoch:
-            continue  # a start or a recovery came in between: the state of its epoch is the one to keep
-    return _make(engine, client, settings, Ref(session_id, chosen), facts)
+    began = perf_counter()
+    try:
+        made = _make_fresh(engine, client, settings, Ref(session_id, chosen), facts)
+    except FntxError:
+        figures.CHECKPOINTS.note(1, checkpoint_type, "failed")
+        raise
+    figures.CHECKPOINTS.note(1, checkpoint_type, "created")
+    figures.CHECKPOINT_SECONDS.note(perf_counter() - began)
+    figures.CHECKPOINT_BYTES.note(made.size_bytes)
+    return made
 
 
 def list_checkpoints(engine: Engine, session_id: UUID, limit: int = DEFAULT_LIMIT) -> list[SessionCheckpoint]:
@@ -158,6 +164,17 @@ def _made(engine: Engine, client: redis.Redis, settings: Settings, ref: Ref) -> 
         rows.drop_unverified(engine, ref.session_id, ref.checkpoint_id)
         return None
     return to_checkpoint(row | {"verified": True})
+
+
+def _make_fresh(
+    engine: Engine, client: redis.Redis, settings: Settings, ref: Ref, facts: dict[str, Any]
+) -> SessionCheckpoint:
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _make(engine, client, settings, ref, facts)
+        except StaleEpoch:
+            continue  # a start or a recovery came in between: the state of its epoch is the one to keep
+    return _make(engine, client, settings, ref, facts)
 
 
 def _make(

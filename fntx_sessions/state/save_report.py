@@ -3,6 +3,10 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from fntx_sessions import figures
+
+_NUMBERS = ("saved", "unchanged", "skipped", "failed")
+
 
 @dataclass(slots=True)
 class SaveReport:
@@ -25,8 +29,18 @@ class SaveReport:
 
     def counts(self) -> dict[str, int | float]:
         """Return the numbers, for logs and metrics."""
-        numbers = {name: len(getattr(self, name)) for name in ("saved", "unchanged", "skipped", "failed")}
-        return {**numbers, "seconds": round(self.seconds, 4)}
+        return {**self._numbers(), "seconds": round(self.seconds, 4)}
+
+    def count(self, saved: str = "saved") -> None:
+        """Count this batch among the figures; saved: what has become of those that were saved."""
+        for name, number in self._numbers().items():
+            if number:
+                figures.SAVES.note(number, saved if name == "saved" else name)
+        if self.saved:
+            figures.SAVE_SECONDS.note(self.seconds)
+
+    def _numbers(self) -> dict[str, int]:
+        return {name: len(getattr(self, name)) for name in _NUMBERS}
 
     def add(self, other: "SaveReport") -> None:
         """Take in the report of another batch."""

@@ -13,6 +13,7 @@ import redis
 import structlog
 from sqlalchemy import Engine
 
+from fntx_sessions import figures
 from fntx_sessions.exceptions import Retryable
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.changes import Changes, Marks, is_current
@@ -132,14 +133,17 @@ class Saver:
         SAVES.finish(self._engine, claim, rest, [one for one in report.unchanged if one not in before])
         self._hot.settle()
         report.seconds = perf_counter() - started
+        report.count()
         return report
 
     def _save_chunk(self, claim: Claim, ids: list[UUID], report: SaveReport) -> None:
         before = {session_id: self._memory.get(Ref(session_id)) for session_id in ids}
         packed = self._changes.pack(ids, before, report)
         renamed = {p.session_id for p in packed if (former := before[p.session_id]) is None or former.parts}
-        written = write_saves(self._engine, claim, packed, renamed)
+        with figures.TIER_SECONDS.timed("postgres_writes"):
+            written = write_saves(self._engine, claim, packed, renamed)
         kept = [p for p in packed if p.session_id in written]
+        figures.SAVE_BYTES.note(sum(p.size for p in kept))
         report.saved += [p.session_id for p in kept]
         report.skipped |= dict.fromkeys({p.session_id for p in packed} - written, "superseded by a newer epoch or save")
         for p in kept:

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 import structlog
 from sqlalchemy import Engine, text
 
+from fntx_sessions import figures
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import Retryable, Unavailable
 from fntx_sessions.settings import Settings
@@ -74,7 +75,8 @@ class TierHealth:
         """
         self._refuse_early(tier)
         try:
-            yield
+            with figures.TIER_SECONDS.timed(_label(tier)):
+                yield
         except Unavailable as error:
             self.note(tier, str(error))
             raise
@@ -82,6 +84,8 @@ class TierHealth:
 
     def note(self, tier: str, problem: str = "") -> None:
         """Note that a tier answered, or why it did not."""
+        if problem:
+            figures.TIER_ERRORS.note(1, _label(tier))
         with self._lock:
             known = self._states.get(tier)
             if known is None or known.up == bool(problem):
@@ -133,6 +137,10 @@ class TierHealth:
             _log.warning("tier.down", tier=tier, problem=problem)
         else:
             _log.info("tier.up", tier=tier)
+
+
+def _label(tier: str) -> str:
+    return tier.replace(" ", "_")
 
 
 def write_states(engine: Engine, states: list[TierState]) -> None:

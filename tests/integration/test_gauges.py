@@ -13,7 +13,8 @@ from sqlalchemy import event
 
 from fntx_sessions.automation import alerts, sweeps
 from fntx_sessions.database.engine import build_engine
-from fntx_sessions.monitoring import prometheus
+from fntx_sessions.monitoring.figures import desk as figures_of
+from fntx_sessions.monitoring.figures import looking, showing
 from fntx_sessions.schemas import Severity
 from fntx_sessions.settings import get_settings
 
@@ -27,14 +28,14 @@ def hosting(tmp_path: Path, database_url: str, redis_url: str) -> Iterator[Hosti
 
 
 @pytest.fixture
-def collector(hosting: Hosting) -> Iterator[prometheus.DeskCollector]:
+def collector(hosting: Hosting) -> Iterator[figures_of.DeskCollector]:
     settings = hosting.desk.settings
     engine = build_engine(settings.database_url.get_secret_value(), settings)
-    yield prometheus.DeskCollector(lambda: engine, settings)
+    yield figures_of.DeskCollector(lambda: engine, settings)
     engine.dispose()
 
 
-def page(collector: prometheus.DeskCollector) -> dict[tuple[str, ...], float]:
+def page(collector: figures_of.DeskCollector) -> dict[tuple[str, ...], float]:
     registry = CollectorRegistry()
     registry.register(collector)
     families = text_string_to_metric_families(generate_latest(registry).decode())
@@ -62,11 +63,11 @@ def test_the_page_says_how_far_behind_the_desk_is(hosting, collector):
 def test_postgres_is_asked_once_in_a_few_seconds(hosting, collector, monkeypatch):
     """However often the page is shown."""
     asked = []
-    monkeypatch.setattr(prometheus, "read_standing", lambda _: asked.append(1) or [])
+    monkeypatch.setattr(figures_of, "read_standing", lambda _: asked.append(1) or [])
     for _ in range(5):
         page(collector)
     assert len(asked) == 1
-    monkeypatch.setattr(prometheus, "FRESH_S", 0.0)
+    monkeypatch.setattr(looking, "FRESH_S", 0.0)
     page(collector)
     assert len(asked) == 2
 
@@ -81,7 +82,7 @@ def test_the_page_stands_while_postgres_is_away(hosting, monkeypatch):
 
     engine = build_engine(hosting.desk.settings.database_url.get_secret_value(), hosting.desk.settings)
     event.listen(engine, "do_connect", refuse)
-    collector = prometheus.DeskCollector(lambda: engine, hosting.desk.settings)
+    collector = figures_of.DeskCollector(lambda: engine, hosting.desk.settings)
     for _ in range(3):
         assert page(collector) == {("fntx_desk_readable",): 0}
     assert len(asked) == 1
@@ -90,7 +91,7 @@ def test_the_page_stands_while_postgres_is_away(hosting, monkeypatch):
 def test_flower_shows_them(hosting, monkeypatch):
     """`flowerconfig.py`, which every Flower reads, puts them on its page; read again it does so once."""
     registry = CollectorRegistry()
-    monkeypatch.setattr(prometheus.show_desk, "__defaults__", (registry,))
+    monkeypatch.setattr(showing.show_desk, "__defaults__", (registry,))
     monkeypatch.setenv("FNTX_DATABASE_URL", hosting.desk.settings.database_url.get_secret_value())
     monkeypatch.setenv("FNTX_HOME", str(hosting.desk.settings.home))
     get_settings.cache_clear()
@@ -101,4 +102,4 @@ def test_flower_shows_them(hosting, monkeypatch):
         get_settings.cache_clear()
     assert prometheus_client.generate_latest(registry).count(b"\nfntx_desk_readable ") == 1
     for collector in list(registry._collector_to_names):
-        collector._engine.dispose()
+        getattr(collector, "close", lambda: None)()

@@ -12,7 +12,9 @@ import structlog
 from redis import RedisError
 from sqlalchemy.exc import DBAPIError
 
+from fntx_sessions import figures
 from fntx_sessions.automation import alerts
+from fntx_sessions.automation.health.facts import AGENTS_STEP
 from fntx_sessions.automation.health.healing import Healed, heal_due
 from fntx_sessions.automation.health.looking import Look, look
 from fntx_sessions.automation.health.model import Grade
@@ -71,12 +73,20 @@ def _look_at_due(desk: Desk, done: Swept) -> tuple[list[Looked], str]:
         found = _looked(desk, ids) if ids else None
         if found:
             store(desk.engine, found.looked, settings.health_interval_s)
+            _note_heartbeats(found.looked)
             done.looked += len(found.looked)
             done.failed += sum(one.grade is Grade.FAILED for one in found.looked)
             failed += [one for one in found.looked if causes(one, settings)]
             unseen = unseen or found.unseen
         if len(ids) < settings.health_batch or time.monotonic() >= until:
             return failed, unseen
+
+
+def _note_heartbeats(looked: list[Looked]) -> None:
+    for one in looked:
+        for agent in one.facts.agents if one.facts.status in AGENTS_STEP else ():
+            if agent.vitals is not None and agent.vitals.silent_s is not None:
+                figures.HEARTBEAT_AGES.note(agent.vitals.silent_s, "hosted" if agent.hosted else "remote")
 
 
 def _looked(desk: Desk, ids: list[UUID]) -> Look:

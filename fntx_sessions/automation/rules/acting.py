@@ -5,6 +5,7 @@ from uuid import uuid5
 
 import structlog
 
+from fntx_sessions import figures
 from fntx_sessions.automation.limits import Breach
 from fntx_sessions.automation.rules.judgement import Answer, Judged
 from fntx_sessions.automation.rules.model import Action
@@ -37,6 +38,12 @@ def ask(desk: Desk, actor: Actor, judged: Judged, version: int, epoch: int) -> A
     """
     action = judged.due
     assert action is not None  # noqa: S101 - callers look first
+    answer = _ask(desk, actor, judged, action, version, epoch)
+    figures.RULES_FIRED.note(1, action.value, answer.result)
+    return answer
+
+
+def _ask(desk: Desk, actor: Actor, judged: Judged, action: Action, version: int, epoch: int) -> Answer:
     command_id = uuid5(judged.session_id, f"rule/{action}/{epoch}/{version}/{judged.tries}/{judged.why}")
     hold = {"hold": Hold.RULE} if action in _HOLDING else {}
     arguments = commands.ARGUMENTS[_TRIGGERS[action]].model_validate(

@@ -11,6 +11,7 @@ import structlog
 from redis import Redis
 from sqlalchemy import Engine
 
+from fntx_sessions import figures
 from fntx_sessions.exceptions import FntxError, IntegrityError, PreconditionFailed, Rejected, StaleEpoch, Unavailable
 from fntx_sessions.lifecycle import commands, machine
 from fntx_sessions.lifecycle.change import Ask, Outcome
@@ -41,11 +42,19 @@ def recover(engine: Engine, redis: Redis, settings: Settings, ask: Ask) -> Outco
     if begun.state != "pending" or begun.epoch is None:
         return begun
     failpoint("recovery.begun")
+    try:
+        return _attempt(engine, redis, settings, ask, begun, begun.epoch)
+    except Exception:
+        figures.RECOVERIES.note(1, "failed")
+        raise
+
+
+def _attempt(engine: Engine, redis: Redis, settings: Settings, ask: Ask, begun: Outcome, epoch: int) -> Outcome:
     stores = Stores(engine, redis, settings, mends=True)
     progress: Progress | None = None
     try:
-        progress = Progress(engine, ask.command_id, ask.session_id, begun.epoch)
-        measured = _measured(stores, ask, progress, begun.epoch)
+        progress = Progress(engine, ask.command_id, ask.session_id, epoch)
+        measured = _measured(stores, ask, progress, epoch)
     except StaleEpoch as error:
         return _overtaken(engine, ask, error) or begun
     except NothingLeft as left:
@@ -62,7 +71,16 @@ def recover(engine: Engine, redis: Redis, settings: Settings, ask: Ask) -> Outco
     failpoint("recovery.finished")
     if outcome.state == "done":
         progress.close("done", finished=outcome.extra)
+    _count(outcome)
     return outcome
+
+
+def _count(outcome: Outcome) -> None:
+    figures.RECOVERIES.note(1, outcome.state)
+    told = ((figures.RECOVERY_RTO, "rto_s"), (figures.RECOVERY_DOWN, "down_s"), (figures.RECOVERY_RPO, "state_lost_s"))
+    for figure, name in told:
+        if outcome.extra.get(name) is not None:
+            figure.note(outcome.extra[name])
 
 
 def _measured(stores: Stores, ask: Ask, progress: Progress, epoch: int) -> dict[str, Any]:
@@ -126,6 +144,7 @@ def _nothing_left(stores: Stores, ask: Ask, tried: list[dict[str, Any]]) -> Reje
 
 def _refused(stores: Stores, ask: Ask, progress: Progress | None, error: Rejected) -> Outcome:
     """Refuse the command; agents are told its epoch first, and a person is called unless one had named a checkpoint."""
+    figures.RECOVERIES.note(1, "refused")
     if progress is not None:
         progress.close("failed", problem=str(error))
     system = Ask(Trigger.UPDATE, ask.session_id, Actor("system", frozenset({"system"})), "recovery found nothing")
@@ -138,6 +157,7 @@ def _refused(stores: Stores, ask: Ask, progress: Progress | None, error: Rejecte
 
 def _overtaken(engine: Engine, ask: Ask, error: StaleEpoch) -> Outcome | None:
     """Return what became of the command meanwhile: a newer attempt answers it, or another command overtook it."""
+    figures.RECOVERIES.note(1, "overtaken")
     log.info("recovery_overtaken", session_id=str(ask.session_id), problem=str(error))
     try:
         return machine.stored_outcome(engine, ask.command_id)
