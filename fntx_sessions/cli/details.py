@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any
 
 from fntx_sessions.cli import output
+from fntx_sessions.cli.curves import Curve, told
 from fntx_sessions.cli.measures import PAPER, measures
 from fntx_sessions.cli.output import age, moment, money, plain
 from fntx_sessions.lifecycle.told import measures as recovered
@@ -15,8 +16,8 @@ _NOT_KNOWN = "what is left is not known"
 Session = dict[str, Any]
 
 
-def show(session: Session) -> None:
-    """Print a session."""
+def show(session: Session, curve: Curve | None = None) -> None:
+    """Print a session; curve: how it came to its results, None where nobody knows."""
     output.facts(_standing(session), f"[bold]{session['session_id']}[/bold]  {output.status(session['status'])}")
     if session.get("shredded_at"):
         return
@@ -24,12 +25,14 @@ def show(session: Session) -> None:
     _positions(session)
     _agents(session)
     if session.get("metrics"):
-        output.facts(measures(session["metrics"]), "\n[bold]Results[/bold]")
+        output.facts(told(curve) | measures(session["metrics"]), "\n[bold]Results[/bold]")
 
 
-def show_metrics(metrics: dict[str, Any]) -> None:
-    """Print a session's measures."""
-    output.facts(measures(metrics), f"[bold]{metrics['session_id']}[/bold]  {output.status(metrics['status'])}")
+def show_metrics(metrics: dict[str, Any], curve: Curve | None = None) -> None:
+    """Print a session's measures, and its curve where it is known."""
+    output.facts(
+        told(curve) | measures(metrics), f"[bold]{metrics['session_id']}[/bold]  {output.status(metrics['status'])}"
+    )
 
 
 def _standing(session: Session) -> dict[str, Any]:

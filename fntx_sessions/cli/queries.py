@@ -1,15 +1,17 @@
-"""`fntx ls|show|events|transitions|metrics|checkpoints|validate`: questions; they change nothing."""
+"""`fntx ls|show|transitions|metrics|checkpoints|validate`: questions; they change nothing."""
 
 import contextlib
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from fntx_sessions.cli import details, output
 from fntx_sessions.cli.asking import line
+from fntx_sessions.cli.curves import POINTS
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.cli.ids import AsJson, Ids, over
-from fntx_sessions.cli.output import moment, plain, severity, status
+from fntx_sessions.cli.output import moment, plain, status
 from fntx_sessions.exceptions import FntxError
 from fntx_sessions.schemas import SessionStatus, SessionType
 
@@ -19,7 +21,7 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to `app`."""
-    for command in (show, events, transitions, metrics, checkpoints, validate):
+    for command in (show, transitions, metrics, checkpoints, validate):
         app.command()(command)
     app.command("ls")(list_sessions)
 
@@ -86,22 +88,29 @@ LIST_COLUMNS = {
 
 def show(ids: Ids = None, as_json: AsJson = False) -> None:
     """Show a session whole: status, limits in dollars, positions, agents, results."""
-    over(ids, lambda one: line().about("get", one), details.show, as_json=as_json)
+    over(ids, lambda one: line().about("get", one), _drawn(details.show), as_json=as_json)
 
 
 def metrics(ids: Ids = None, as_json: AsJson = False) -> None:
     """Show what a session came to: P&L, drawdown, trades, latency."""
-    over(ids, _metrics, details.show_metrics, as_json=as_json)
+    over(ids, _metrics, _drawn(details.show_metrics), as_json=as_json)
+
+
+def _drawn(show_one: Callable[[dict[str, Any], dict[str, Any] | None], None]) -> Callable[[dict[str, Any]], None]:
+    """Return what shows an answer with its session's curve; the answer stands where the curve cannot be had."""
+
+    def shown(answer: dict[str, Any]) -> None:
+        curve = None
+        with contextlib.suppress(FntxError):
+            curve = line().query("sessions.curve", session_id=answer["session_id"], points=POINTS)
+        show_one(answer, curve)
+
+    return shown
 
 
 def _metrics(given: str) -> dict[str, Any]:
     answer = line().about("metrics", given)
     return {**answer["metrics"], "status": answer["session"]["status"]}
-
-
-def events(session_id: Id, limit: Limit = 100, as_json: AsJson = False) -> None:
-    """List what happened, oldest first."""
-    _listed("events", session_id, limit, as_json, EVENT_COLUMNS)
 
 
 def transitions(session_id: Id, limit: Limit = 100, as_json: AsJson = False) -> None:
@@ -147,13 +156,6 @@ def note_elsewhere(verb: str, session_id: str) -> None:
             output.note(told)
 
 
-EVENT_COLUMNS = {
-    "time (UTC)": lambda row: moment(row["timestamp"]),
-    "severity": lambda row: severity(row["severity"]),
-    "event": lambda row: plain(row["event_type"]),
-    "agent": lambda row: plain(row["source_agent"]),
-    "what": lambda row: plain(row["description"]),
-}
 TRANSITION_COLUMNS = {
     "time (UTC)": lambda row: moment(row["timestamp"]),
     "from": lambda row: status(row["from_status"] or output.NONE),
