@@ -105,6 +105,7 @@ session_days = Table(
     now("updated_at"),
     PrimaryKeyConstraint("session_id", "trade_date"),
     Index("ix_session_days_account_id_trade_date", "account_id", "trade_date"),
+    Index("ix_session_days_trade_date", "trade_date"),
 )
 
 samples = Table(

@@ -8,6 +8,7 @@ from fntx_sessions.automation.rules.loosening import loosened
 from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed
 from fntx_sessions.lifecycle import templates
 from fntx_sessions.lifecycle.change import Ask, Change, Row
+from fntx_sessions.lifecycle.decisions.limits import CONFIG_CHANGED, changed, edits_event
 from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, not_latched, unattended
 from fntx_sessions.lifecycle.halting import not_halted
 from fntx_sessions.lifecycle.machine import illegal
@@ -44,9 +45,12 @@ def start(row: Row, ask: Ask) -> list[Change]:
             pre={"agents_ready": True, "loss_limit_not_fired": True, "account_free": True, "no_halt_stands": True},
             post={"epoch_raised": True},
             work={"recovery_attempts": 0},
-            events=tuple(
-                {"event_type": "warning", "event_category": "lifecycle", "severity": "warning", "description": text}
-                for text in warnings
+            events=(
+                *_edits_told(row, ask, edits),
+                *(
+                    {"event_type": "warning", "event_category": "lifecycle", "severity": "warning", "description": text}
+                    for text in warnings
+                ),
             ),
         )
     ]
@@ -90,7 +94,12 @@ def _pending_start(row: Row, ask: Ask, edits: dict[str, Any], missing: list[str]
         "deadline": deadline,
     }
     extra = {"waiting_for": missing, "deadline": deadline}
-    return [Change(fields={"pending": pending, **edits}, state="pending", extra=extra)]
+    told = _edits_told(row, ask, edits)
+    return [Change(fields={"pending": pending, **edits}, state="pending", events=told, extra=extra)]
+
+
+def _edits_told(row: Row, ask: Ask, edits: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    return (edits_event(row, ask, edits),) if edits else ()
 
 
 def _start_warnings(row: Row) -> tuple[str, ...]:
@@ -118,20 +127,14 @@ def update(row: Row, ask: Ask) -> list[Change]:
         authorize(ask.actor, CLEAR_LATCH, ask.session_id)
     if not edits and not clears:
         raise InvalidArgument("update", "changes nothing", "Give config, risk_parameters or strategies to change.")
-    changed = sorted([*edits, *(["loss limit latch"] if clears else [])])
-    told = {"event": "config_changed", "changed": changed, "epoch": row["epoch"]}
-    event = {
-        "event_type": "config_changed",
-        "event_category": "lifecycle",
-        "severity": "warning" if clears else "info",
-        "description": f"{', '.join(changed)} changed by {ask.actor.name}: {ask.reason or 'no reason given'}",
-    }
+    what = changed(edits, clears=clears)
+    told = {"event": CONFIG_CHANGED, "changed": what, "epoch": row["epoch"]}
     return [
         Change(
             fields=edits,
             follow_ups=(("event", told),),
-            events=(event,),
-            extra={"changed": changed},
+            events=(edits_event(row, ask, edits, clears=clears),),
+            extra={"changed": what},
             clear_latch=clears,
         )
     ]
