@@ -30,7 +30,9 @@ NONE = "-"
 _LEAST_WORDS = 8
 PIPE_WIDTH = 160
 # What may be broken over lines when a table is too wide; ids, times and amounts may not.
-_WORDS = frozenset({"why", "what", "warnings", "account", "template", "strategies", "exit", "to do", "agent", "by"})
+_WORDS = frozenset(
+    {"why", "what", "warnings", "account", "template", "strategies", "exit", "to do", "agent", "by", "impact"}
+)
 
 
 class _Console(Console):

@@ -8,12 +8,14 @@ from archiving import make_desk
 from history_world import add, begin, week_at, weeks_back
 from lifecycle_harness import S
 
-from fntx_sessions.cli import asking, past, queries
+from fntx_sessions.cli import asking, events, past, queries
 from fntx_sessions.cli.app import run
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.database.engine import get_engine
+from fntx_sessions.lifecycle.events_arguments import EventsQuery
 from fntx_sessions.lifecycle.reads.checkpoints import get_checkpoints
-from fntx_sessions.lifecycle.reads.history import get_events, get_transitions
+from fntx_sessions.lifecycle.reads.desk_events import list_events
+from fntx_sessions.lifecycle.reads.history import get_transitions
 from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.lifecycle.reads.trades import get_trades
 from fntx_sessions.settings import get_settings
@@ -137,15 +139,19 @@ class Line(asking.Line):
         stores = self._desk.engine, self._desk.client, self._desk.settings
         if verb == "get":
             return get_session(*stores, UUID(given)).model_dump(mode="json")
-        reads = {"events": get_events, "transitions": get_transitions, "trades": get_trades}
+        reads = {"transitions": get_transitions, "trades": get_trades}
         found = (reads | {"checkpoints": get_checkpoints})[verb](self._desk.engine, UUID(given), limit)
         return [one.model_dump(mode="json") for one in found]
+
+    def query(self, task, **arguments):
+        assert task == "events.list"
+        return list_events(self._desk.engine, EventsQuery(**arguments)).model_dump(mode="json")
 
 
 @pytest.fixture
 def listed(desk, monkeypatch, capsys):
     """Call with a list's command line; returns what it printed on stdout and stderr."""
-    for module in (queries, past):
+    for module in (queries, past, events):
         monkeypatch.setattr(module, "line", lambda: Line(desk))
 
     def call(*arguments):

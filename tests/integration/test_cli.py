@@ -150,7 +150,7 @@ def test_json_has_the_refusal_of_a_command_about_one_session_too(desk, monkeypat
 _MAY = {
     "checkpoint": Trigger.CHECKPOINT, "verify": VIEW, "prune": Trigger.PRUNE, "pin": Trigger.PIN, "unpin": Trigger.PIN,
     "fork": Trigger.CREATE, "plan": VIEW, "accept": Trigger.ACCEPT, "archive": ARCHIVE, "keys": KEYS,
-    "shred": Trigger.SHRED, "validate": VIEW,
+    "shred": Trigger.SHRED, "validate": VIEW, "events": VIEW, "ack": Trigger.ACKNOWLEDGE,
 }  # fmt: skip
 
 

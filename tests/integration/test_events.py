@@ -1,22 +1,29 @@
 """Events of the whole desk: found by any of their columns, a page at a time, acknowledged once."""
 
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
 import pytest
 from lifecycle_harness import ANN, BOB, World, check_session
 from pydantic import ValidationError
 from redis import Redis
 
-from fntx_sessions.exceptions import InvalidArgument, NotFound
+from fntx_sessions.cli import events as cli
+from fntx_sessions.cli.app import run
+from fntx_sessions.cli.asking import Line
+from fntx_sessions.cli.exits import Exit
+from fntx_sessions.exceptions import InvalidArgument, NotFound, Unavailable
 from fntx_sessions.lifecycle import acknowledging
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.events_arguments import AcknowledgeArguments, EventsQuery
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.desk_events import count_to_do, list_events
+from fntx_sessions.managing.desk_feed import DeskFeed
 from fntx_sessions.parsing import parse
 from fntx_sessions.schemas import SessionEvent, SessionStatus
 from fntx_sessions.security.actor import Actor
@@ -209,3 +216,105 @@ def test_data_that_does_not_open_is_said_so(world: World) -> None:
     event_id = told(world, session_id, data={"a": 1})
     world.execute("UPDATE events SET data = :data WHERE event_id = :id", data=sealable(b"not sealed"), id=event_id)
     assert "unreadable" in found(world, session_id=session_id, id_prefix=event_id.hex)[0].data
+
+
+def test_following_hands_out_each_event_once_late_ones_too(world: World) -> None:
+    """What is committed late under an earlier time comes after all; nothing comes twice, in pages or over rounds."""
+    session_id = world.create()
+    world.execute("DELETE FROM events")
+    feed = DeskFeed({"session_id": session_id, "severity": "warning"}, NOW - timedelta(seconds=60), 3600)
+    first = {told(world, session_id, 20, severity="error") for _ in range(501)}
+    told(world, session_id, 20)
+    page = ids(pulled(world, feed))
+    assert (len(page), feed.full) == (500, True)
+    late, new = told(world, session_id, 25, severity="critical"), told(world, session_id, severity="warning")
+    assert {*page, *ids(pulled(world, feed))} == first | {new}
+    assert (ids(pulled(world, feed)), feed.full) == ([late], True)
+    assert (pulled(world, feed), feed.full) == ([], False)
+    from_now = DeskFeed({}, None, 30)
+    assert (pulled(world, from_now), pulled(world, from_now)) == ([], [])
+
+
+def pulled(world: World, feed: DeskFeed) -> list[SessionEvent]:
+    return feed.take(list_events(world.engine, EventsQuery(**feed.question())))
+
+
+class InProcess(Line):
+    """A line that ends in this process. troubles: what the next questions meet; whoever has asked enough leaves."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.settings = (
+            world,
+            world.settings.model_copy(update={"subscribe_poll_s": 0.01, "subscribe_overlap_s": 3600}),
+        )
+        self.troubles: deque[BaseException] = deque()
+
+    def query(self, task: str, **arguments: Any) -> Any:
+        if task != "events.list":
+            raise NotFound("session", str(arguments), "It is not asked for here.")
+        if self.troubles:
+            raise self.troubles.popleft()
+        return list_events(self.world.engine, EventsQuery(**arguments)).model_dump(mode="json")
+
+    def outcome(self, task: str, arguments: dict[str, Any], command_id: UUID | None = None) -> dict[str, Any]:
+        assert task == "events.acknowledge"
+        outcome = acknowledge(self.world, UUID(arguments.pop("event_id")), command_id=command_id, **arguments)
+        return outcome.raise_for_refusal().to_dict()
+
+
+@pytest.fixture
+def desk(world: World, monkeypatch: pytest.MonkeyPatch) -> InProcess:
+    made = InProcess(world)
+    monkeypatch.setattr(cli, "line", lambda: made)
+    monkeypatch.setattr("fntx_sessions.cli.queries.line", lambda: made)
+    return made
+
+
+def test_the_terminal_lists_and_acknowledges(world: World, desk: InProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    """`fntx events` lists the desk's, oldest first; `fntx ack` takes the first characters of one, once."""
+    session_id = world.create()
+    world.execute("DELETE FROM events")
+    told(world, session_id, 60)
+    event_id = told(world, session_id, requires_action=True, description="[red]call\x1b[2J <b>", severity="critical")
+    assert run(["events", "--json"]) == Exit.DONE
+    assert [row["severity"] for row in orjson.loads(capsys.readouterr().out)] == ["info", "critical"]
+    assert run(["events", "--requires-action", "--open", "--severity", "error", "--since", "1h"]) == Exit.DONE
+    listed = capsys.readouterr().out
+    assert f"to do: fntx ack {event_id.hex[:8]}" in listed
+    assert "[red]call\\x1b[2J <b>" in listed
+    assert run(["ack", event_id.hex[:8], "--taken", "called"]) == Exit.DONE
+    assert "acknowledged: noted" in capsys.readouterr().out
+    assert run(["ack", str(event_id)]) == Exit.REFUSED
+    assert "ann did so at" in capsys.readouterr().err
+    assert run(["events", str(session_id)]) == Exit.DONE
+    assert "seen to by ann: called" in capsys.readouterr().out
+    for wrong, code in ((["ack", "0000aaaa"], Exit.NOT_FOUND), (["ack", "xyz"], Exit.USAGE),
+                        (["events", "--since", "noon"], Exit.USAGE), (["events", str(uuid4())], Exit.NOT_FOUND),
+                        (["events", "-f", "--until", "1h"], Exit.USAGE)):  # fmt: skip
+        assert run(wrong) == code
+
+
+def test_following_in_a_terminal_waits_out_what_is_away(
+    world: World, desk: InProcess, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`fntx events --follow` prints a line an event, says once that it waits, and goes on by itself."""
+    session_id = world.create()
+    world.execute("DELETE FROM events")
+    told(world, session_id, 10)
+    away = Unavailable("Redis", "it is away", "Start it.")
+    desk.troubles.extend([away, away])
+    answer, rounds = desk.query, iter(range(10))
+
+    def query(task: str, **arguments: Any) -> Any:
+        number = next(rounds)
+        if number == 3:
+            told(world, session_id, severity="error")
+        if number == 5:
+            raise KeyboardInterrupt
+        return answer(task, **arguments)
+
+    monkeypatch.setattr(desk, "query", query)
+    assert run(["events", "--follow", "--since", "1m", "--json"]) == Exit.INTERRUPTED
+    shown = capsys.readouterr()
+    assert [orjson.loads(one)["severity"] for one in shown.out.splitlines()] == ["info", "error"]
+    assert shown.err.count("waiting: ") == 1

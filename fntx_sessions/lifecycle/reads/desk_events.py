@@ -15,8 +15,8 @@ from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.lifecycle.events_arguments import EventsQuery
 from fntx_sessions.lifecycle.reads.history import EVENT_COLUMNS, opened
-from fntx_sessions.lifecycle.reads.rows import Row
-from fntx_sessions.schemas import Model, SessionEvent, Severity
+from fntx_sessions.lifecycle.reads.rows import Row, unknown
+from fntx_sessions.schemas import Model, SessionEvent, Severity, Time
 from fntx_sessions.state.payloads import Payloads
 
 # What was not given falls away before planning: the driver sends values, not parameters.
@@ -52,15 +52,20 @@ _TO_DO = text("""
 SELECT count(*) FROM events WHERE requires_action AND acknowledged_at IS NULL
   AND (CAST(:scope AS uuid[]) IS NULL OR session_id = ANY(CAST(:scope AS uuid[])))
 """)
+_STANDS = text("""
+SELECT now() AS now, CAST(:session_id AS uuid) AS session_id, CAST(:session_id AS uuid) IS NULL
+  OR EXISTS (SELECT FROM sessions WHERE session_id = CAST(:session_id AS uuid)) AS known
+""")
 _WORSE = tuple(Severity)  # in the order of how much they matter
 # The desk's events have no order but their time's, in blocks: the newest are looked for in ever longer stretches.
 _WINDOWS_S: tuple[float, ...] = (900, 21_600, 259_200)
 
 
 class EventPage(Model):
-    """Events in the order asked for. cursor: where the next page begins; None: there is none."""
+    """Events in the order asked for. cursor: where the next page begins; None: there is none. now: Postgres's clock."""
 
     events: list[SessionEvent]
+    now: Time
     cursor: str | None = None
 
 
@@ -74,7 +79,8 @@ def list_events(engine: Engine, asked: EventsQuery, scope: Sequence[UUID] | None
     """Return a page of events; scope: of these sessions alone, None: of all.
 
     An event that is committed late, under an earlier time than a cursor's, is not behind that cursor. Data that does
-    not open is said so in its place. Raises InvalidArgument for a cursor that is none, Busy and Unavailable.
+    not open is said so in its place. Raises InvalidArgument for a cursor that is none, NotFound for a session that is
+    none, Busy and Unavailable.
     """
     bound = _bound(asked, scope)
     found: list[Row] = []
@@ -83,9 +89,12 @@ def list_events(engine: Engine, asked: EventsQuery, scope: Sequence[UUID] | None
             found = rows(connection.execute(_PAGES[asked.order], bound | {"window_s": window_s}))
             if len(found) > asked.limit:
                 break
+        stands = connection.execute(_STANDS, {"session_id": asked.session_id}).one()
+    if not stands.known:
+        raise unknown(stands.session_id)
     shown = found[: asked.limit]
     cursor = _cursor_after(shown[-1]) if len(found) > asked.limit else None
-    return EventPage(events=_events(Payloads(engine), shown), cursor=cursor)
+    return EventPage(events=_events(Payloads(engine), shown), now=stands.now, cursor=cursor)
 
 
 def count_to_do(engine: Engine, scope: Sequence[UUID] | None = None) -> int:
