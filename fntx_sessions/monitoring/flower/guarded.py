@@ -51,12 +51,16 @@ class Guarded(BaseHandler):  # type: ignore[misc]  # Flower has no types
         """Return what templates may call and name, besides what they are drawn with."""
         return {
             **self.get_template_namespace(), **words.FUNCTIONS, "asset": lambda name: self.prefixed(asset(name)),
-            "link": self.link, "viewer": self.current_user,
+            "link": self.link, "viewer": self.current_user, "task_known": self.task_known,
         }  # fmt: skip
 
     def link(self, *path: object) -> str:
         """Return the address of a page of ours: `link("ID", "rules")`; of the board without arguments."""
         return self.prefixed("/".join(("/sessions", *map(str, path))))
+
+    def task_known(self, task_id: object) -> bool:
+        """Tell whether Flower has a page about a task: it remembers the last ones it heard of."""
+        return str(task_id) in self.application.events.state.tasks
 
     def prefixed(self, path: str) -> str:
         """Return a path under Flower's prefix."""
