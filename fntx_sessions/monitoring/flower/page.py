@@ -35,7 +35,7 @@ class Asked:
     arguments: Mapping[str, str]
 
     def get(self, name: str, default: str = "") -> str:
-        """Return an argument, the last where it was given several times; printable, at most 200 characters."""
+        """Return an argument, the last where it was given several times; printable, at most 2000 characters."""
         return self.arguments.get(name, default)
 
 
@@ -116,7 +116,7 @@ class PageHandler(Guarded):
         viewer, found = self.viewer, UUID(session_id) if session_id else None
         if (found and not viewer.sees(found)) or (self.page.whole_desk and viewer.scope is not None):
             raise tornado.web.HTTPError(403, "Your token is good for other sessions alone.")
-        arguments = {name: self.get_argument(name)[:200] for name in sorted(self.request.query_arguments)}
+        arguments = {name: self.get_argument(name)[:2000] for name in sorted(self.request.query_arguments)}
         return Asked(viewer, found, arguments)
 
     async def _view(self, asked: Asked) -> View:

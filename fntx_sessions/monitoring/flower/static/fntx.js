@@ -48,11 +48,14 @@
     }
   }
 
+  // What somebody has opened stays open.
+  var KEPT = { beforeAttributeUpdated: function (name, element) { return !(name === "open" && element.tagName === "DETAILS"); } };
+
   function put(parts) {
     Object.keys(parts).forEach(function (id) {
       var element = document.getElementById(id);
       if (element) {
-        Idiomorph.morph(element, parts[id], { morphStyle: "outerHTML", ignoreActiveValue: true });
+        Idiomorph.morph(element, parts[id], { morphStyle: "outerHTML", ignoreActiveValue: true, callbacks: KEPT });
       }
     });
     if (Object.keys(parts).length) {
