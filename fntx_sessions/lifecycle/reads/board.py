@@ -146,7 +146,8 @@ class BoardPage(Model):
     """A page of the board, of one moment. counts: sessions by status that pass all filters but that of the status.
 
     needing: how many of those that pass need somebody. total: of the rows asked for, over all pages; `more_closed`:
-    there are more closed ones than `counts` says, where they were not asked for. halts: those that stand.
+    there are more closed ones than `counts` says, where they were not asked for. halts: those that stand. templates:
+    the names of all there are.
     """
 
     rows: list[BoardRow]
@@ -158,6 +159,7 @@ class BoardPage(Model):
     needing: int
     more_closed: bool
     halts: list[StandingHalt]
+    templates: list[str]
     now: Time
 
 
@@ -181,6 +183,7 @@ def read_board(desk: Desk, asked: BoardQuery) -> BoardPage:
         needing=sum(head["needing"].values()),
         more_closed=not _with_closed(asked) and head["counts"].get(S.CLOSED, 0) == CLOSED_COUNTED,
         halts=head["standing"],
+        templates=head["templates"],
         now=head["now"],
     )
 
