@@ -9,7 +9,7 @@ RUN /venv/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-di
  && /venv/bin/pip install --no-cache-dir --no-deps /wheels/*.whl \
  && /venv/bin/pip uninstall -y -q pytest pytest-randomly pytest-timeout hypothesis ruff mypy celery-types \
       types-psutil types-psycopg2 pandas-stubs import-linter uv \
-      playwright axe-playwright-python promql-parser
+      playwright axe-playwright-python promql-parser pyyaml
 
 FROM python:3.11-slim
 # A number, so that an orchestrator can see that it is not root.

@@ -18,12 +18,17 @@ AGES = (1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure. buckets: upper bounds of a histogram, in the unit its name ends with; empty: it is a counter."""
+    """One figure. buckets: upper bounds of a histogram, in the unit its name ends with; empty: it is a counter.
+
+    known: labels that are shown from the start, at 0. Prometheus sees a rise only from a sample before it, so that the
+    first failure of all would pass unseen.
+    """
 
     name: str
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    known: tuple[tuple[str, ...], ...] = ()
 
     @property
     def exposed(self) -> str:
@@ -63,18 +68,29 @@ COMMANDS = Figure("fntx_commands", "Commands answered, by how they ended", ("tas
 COMMAND_SECONDS = Figure("fntx_command_seconds", "From a command's arrival in a worker to its answer", ("task",), QUICK)
 QUERIES = Figure("fntx_queries", "Queries answered, by how they ended", ("task", "outcome"))
 QUERY_SECONDS = Figure("fntx_query_seconds", "From a query's arrival in a worker to its answer", ("task",), QUICK)
-REFUSALS = Figure("fntx_refusals", "Commands and queries refused, by error", ("error",))
+REFUSALS = Figure(
+    "fntx_refusals", "Commands and queries refused, by error", ("error",), known=(("Unauthenticated",), ("Forbidden",))
+)
 TRANSITIONS = Figure("fntx_transitions", "Changes of status", ("trigger", "from_status", "to_status"))
 SWEEPS = Figure("fntx_sweeps", "Runs of sweeps, by how they ended", ("sweep", "outcome"))
 SWEEP_SECONDS = Figure("fntx_sweep_seconds", "How long a run of a sweep took", ("sweep",), QUICK)
 RELAYED = Figure("fntx_followups_relayed", "Follow-ups of commands relayed from the outbox")
-SAVES = Figure("fntx_saves", "Sessions that were due for a save, by what became of it", ("outcome",))
+SAVES = Figure(
+    "fntx_saves", "Sessions that were due for a save, by what became of it", ("outcome",),
+    known=(("saved",), ("unchanged",), ("skipped",), ("failed",), ("backed_up",)),
+)  # fmt: skip
 SAVE_BYTES = Figure("fntx_save_bytes", "Sealed bytes of saves, large parts included each time they are named")
 SAVE_SECONDS = Figure("fntx_save_batch_seconds", "How long the save of a batch of sessions took", (), QUICK)
-CHECKPOINTS = Figure("fntx_checkpoints", "Checkpoints, by why they were due and what became of it", ("type", "outcome"))
+CHECKPOINTS = Figure(
+    "fntx_checkpoints", "Checkpoints, by why they were due and what became of it", ("type", "outcome"),
+    known=(("periodic", "failed"), ("transition", "failed"), ("final", "failed"), ("manual", "failed")),
+)  # fmt: skip
 CHECKPOINT_BYTES = Figure("fntx_checkpoint_bytes", "Sealed bytes of checkpoints, large parts included")
 CHECKPOINT_SECONDS = Figure("fntx_checkpoint_seconds", "How long a checkpoint took, read back included", (), QUICK)
-RECOVERIES = Figure("fntx_recoveries", "Attempts to recover a session, by how they ended", ("outcome",))
+RECOVERIES = Figure(
+    "fntx_recoveries", "Attempts to recover a session, by how they ended", ("outcome",),
+    known=(("done",), ("refused",), ("failed",), ("overtaken",)),
+)  # fmt: skip
 RECOVERY_RTO = Figure("fntx_recovery_rto_seconds", "From a recovery's begin to PAUSED", (), SLOW)
 RECOVERY_DOWN = Figure(
     "fntx_recovery_down_seconds", "Since the agents were last known to go on, until PAUSED", (), SLOW
@@ -86,6 +102,9 @@ HEARTBEAT_AGES = Figure(
     "fntx_agent_heartbeat_age_seconds", "Age of each agent's heartbeat as health looked at it", ("kind",), AGES
 )
 TIER_SECONDS = Figure("fntx_tier_seconds", "How long a tier took to answer, or to fail", ("tier",), QUICK)
-TIER_ERRORS = Figure("fntx_tier_errors", "Times a tier was out of reach", ("tier",))
+TIER_ERRORS = Figure(
+    "fntx_tier_errors", "Times a tier was out of reach", ("tier",),
+    known=(("redis",), ("redis_writes",), ("postgres",), ("cold",), ("backup_folder",)),
+)  # fmt: skip
 
 FIGURES = tuple(found for found in list(globals().values()) if isinstance(found, Figure))

@@ -91,7 +91,10 @@ def _counter_at(path: Path, place: str) -> figures.Counter:
 
 
 def _counter(figure: Figure) -> prometheus.Counter:
-    return prometheus.Counter(figure.name, figure.help, figure.labels, registry=None)
+    made = prometheus.Counter(figure.name, figure.help, figure.labels, registry=None)
+    for labels in figure.known:
+        made.labels(*labels)
+    return made
 
 
 def _histogram(figure: Figure) -> prometheus.Histogram:
