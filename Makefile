@@ -9,7 +9,7 @@ TESTS ?= tests
 PARALLEL ?= $(if $(FNTX_REDIS_URL)$(FNTX_DATABASE_URL),,-n 3 --dist loadfile)
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down test check format bench lock clean
+.PHONY: help run up down test check format bench pictures lock clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ format: $(READY)  ## Put the code into shape
 
 bench: $(BENCH_READY)  ## Measure against peers and the physical limit
 	$(BIN)/python -m benchmarks
+
+pictures: $(READY)  ## Take the pictures of docs/images anew; needs chromium
+	$(BIN)/python -m pytest -p no:randomly tests/browser/pictures.py
 
 lock: $(READY)  ## Renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra otel --universal --generate-hashes --python-version 3.11 \
