@@ -4,7 +4,7 @@ from typing import Any
 
 from fntx_sessions.monitoring.figures.showing import show_desk
 from fntx_sessions.monitoring.flower.install import AUTH, install
-from fntx_sessions.monitoring.logs import redact_text
+from fntx_sessions.monitoring.logs import configure_logging, redact_text
 from fntx_sessions.security.pages import flower_login
 from fntx_sessions.settings import get_settings
 
@@ -13,6 +13,8 @@ address = "127.0.0.1"
 # Passwords are for those who only look; whoever acts logs in with a token of the desk.
 basic_auth = flower_login(get_settings())
 auth = AUTH
+# As everywhere: nothing secret in a line, not in a traceback either.
+configure_logging(get_settings())
 install(get_settings())
 # Flower's own controls stay shut: commands go through the Sessions pages and `fntx`, in the name of who asks.
 read_only = True

@@ -114,6 +114,7 @@ class LogoutHandler(Guarded):
         cookie = self.get_secure_cookie(COOKIE)
         if cookie:
             self.site.logins.end(cookie.decode())
+            self.site.acting.end(cookie.decode())
         self.clear_cookie(COOKIE)
         self.redirect(self.prefixed("/login"))
 

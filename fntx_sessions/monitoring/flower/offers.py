@@ -15,8 +15,6 @@ from fntx_sessions.schemas import SessionStatus as S
 from fntx_sessions.schemas import Trigger as T  # noqa: N817 - as the state table is written
 from fntx_sessions.security.roles import HALT, RECOVER_FROM_ERROR, RELEASE_HALT
 
-ACKNOWLEDGE = "acknowledge_event"
-
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -77,7 +75,7 @@ def approval_offers(viewer: Viewer, session_id: UUID | str, approval_id: UUID | 
 
 def event_offers(viewer: Viewer, session_id: UUID | str, event_id: UUID | str) -> list[Offer]:
     """Return the acknowledgement of an event that waits for one."""
-    if not viewer.may(ACKNOWLEDGE) or not viewer.sees(UUID(str(session_id))):
+    if not viewer.may(T.ACKNOWLEDGE.value) or not viewer.sees(UUID(str(session_id))):
         return []
     return [Offer("Acknowledge", (str(session_id), "events", str(event_id), "ack"))]
 

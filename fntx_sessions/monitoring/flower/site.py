@@ -1,6 +1,7 @@
 """What the pages of one Flower process share: settings, stores, logins, and the views they keep."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import cached_property
 
 from sqlalchemy import Engine
@@ -8,10 +9,12 @@ from sqlalchemy import Engine
 from fntx_sessions.database.engine import build_engine
 from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.monitoring.flower.acting import Acting
 from fntx_sessions.monitoring.flower.logins import Logins
 from fntx_sessions.monitoring.flower.views import Views
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.redis_client import build_redis
+from fntx_sessions.trading.calendars import get_calendar
 
 _START = "Start the stack with `fntx up`, or set FNTX_DATABASE_URL and FNTX_REDIS_URL to servers that run."
 
@@ -24,7 +27,10 @@ class Site:
         self.logins = Logins(settings)
         self.threads = ThreadPoolExecutor(settings.pages_threads, thread_name_prefix="fntx-pages")
         self.views = Views(settings, self.threads)
+        self.acting = Acting(settings, self.logins)
         self.streams = 0
+        # A year of trading days takes seconds to work out: not those of who asks first.
+        self.threads.submit(_warm)
 
     @cached_property
     def desk(self) -> Desk:
@@ -40,3 +46,7 @@ class Site:
             raise Unavailable("Postgres", "no address is configured", _START)
         small = self.settings.model_copy(update={"db_pool_size": self.settings.pages_threads})
         return build_engine(self.settings.database_url.get_secret_value(), small, application="fntx pages")
+
+
+def _warm() -> None:
+    get_calendar().trade_date(datetime.now(UTC))

@@ -1,6 +1,6 @@
 """Who looks at a page, and what they may do there."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from fntx_sessions.security.actor import Actor
@@ -15,8 +15,8 @@ class Viewer:
     """
 
     actor: Actor
-    token: str | None = None
-    login: str = ""
+    token: str | None = field(default=None, repr=False)
+    login: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         """Return the name that Flower's own pages show."""

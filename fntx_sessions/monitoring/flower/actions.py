@@ -1,0 +1,196 @@
+"""The pages on which something is done: what will happen, a form, and what became of it."""
+
+import asyncio
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID, uuid4
+
+import tornado.web
+from tornado.web import url
+
+from fntx_sessions.exceptions import InvalidArgument, NotFound, Rejected, Retryable, verb
+from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.lifecycle.reads.head import session_head
+from fntx_sessions.monitoring.flower.act import Act, Form, Target
+from fntx_sessions.monitoring.flower.act_ended import since_then
+from fntx_sessions.monitoring.flower.act_halts import PLACE, RELEASE
+from fntx_sessions.monitoring.flower.act_people import ACKNOWLEDGE, APPROVE, REJECT
+from fntx_sessions.monitoring.flower.act_session import SESSION_ACTS
+from fntx_sessions.monitoring.flower.acting import Deed
+from fntx_sessions.monitoring.flower.page import Asked, Draw, Page, PageHandler
+from fntx_sessions.monitoring.flower.views import Parts, View
+from fntx_sessions.monitoring.flower.who import Viewer
+
+ID = r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+_FIX = "Go back to the session, and begin anew."
+GRADES = {
+    "done": "Done.",
+    "refused": "Refused: nothing was changed by it.",
+    "under way": "Under way.",
+    "unknown": "Not known: nobody answered.",
+    "not done": "Not done.",
+    "not known": "Not known here.",
+}
+
+
+class ActPage(Page):
+    """What is about to be done; or, where the address names a command, what became of it."""
+
+    template = "act.html"
+
+    def __init__(self, act: Act, target: Target, deed: Deed | None, viewer: Viewer) -> None:
+        self.act, self.target, self.deed, self.viewer = act, target, deed, viewer
+        self.whole_desk = act.whole_desk  # type: ignore[misc]  # of the class elsewhere, of the act here
+
+    def title(self, asked: Asked) -> str:
+        """Return what is done to what."""
+        _ = asked
+        return self.act.title(self.target)
+
+    def draw(self, desk: Desk, asked: Asked, draw: Draw) -> Parts:
+        """Draw what will happen, or what became of it."""
+        if asked.get("command"):
+            return self._ended(desk, asked, draw)
+        look = self.act.look(desk, self.viewer, self.target, asked.arguments)
+        facts = draw(self.act.facts_template, look=look, **look.facts)
+        asks = look.facts.get("scope", "") is not None
+        return {
+            "act-shown": draw.part("act_shown.html", look=look, facts=facts),
+            "act-send": draw.part("act_send.html", look=look, act=self.act, asks=asks),
+        }
+
+    def _ended(self, desk: Desk, asked: Asked, draw: Draw) -> Parts:
+        command_id, session_id = as_uuid(asked.get("command"), "command"), self.target.session_id
+        found = self.act.ended(desk, self.target, command_id, self.deed)
+        now = session_head(desk.engine, session_id) if session_id else None
+        seen = asked.get("seen")
+        since = since_then(desk, session_id, int(seen), command_id) if session_id and seen.isdigit() else []
+        facts = {"found": found, "now": now, "since_then": since, "command_id": command_id}
+        return {"act-ended": draw.part("act_ended.html", GRADES=GRADES, verb=verb, **facts)}
+
+
+class ActHandler(PageHandler):
+    """Shows what will happen, sends the command, and shows what became of it."""
+
+    page: ActPage
+
+    def initialize(self, act: Act | None = None) -> None:  # type: ignore[override]  # it makes its page by itself
+        """Take what is done, by the rule's arguments; None: the address says which."""
+        self._given = act
+
+    @tornado.web.authenticated
+    async def get(self, *ids: str) -> None:
+        """Show what will happen, with a form; or, with `command`, what became of it."""
+        asked = self._begun(*ids)
+        if "text/event-stream" in self.request.headers.get("Accept", ""):
+            await self._stream(asked)
+        else:
+            await self._shown(asked)
+
+    @tornado.web.authenticated
+    async def post(self, *ids: str) -> None:
+        """Send the command, wait a moment for its outcome, and go where that is shown."""
+        asked = self._begun(*ids)
+        form = {name: self.get_body_argument(name, strip=False) for name in self.request.body_arguments}
+        try:
+            deed = self._deed(form)
+        except InvalidArgument as error:
+            self.set_status(400)
+            await self._shown(asked, fault=str(error), form=form)
+            return
+        await deed.within(self.site.settings.pages_act_wait_s)
+        question = {"command": str(deed.command_id)}
+        if form.get("seen", "").isdigit():
+            question["seen"] = form["seen"]
+        self.redirect(f"{self.link(*self.act.path(self.target))}?{urlencode(question)}", status=303)
+
+    def _begun(self, *ids: str) -> Asked:
+        """Return what is asked for, of whom may do it; raises HTTPError 403 and 404."""
+        *named, act = (*ids, self._given) if self._given else ids
+        known = act if isinstance(act, Act) else SESSION_ACTS.get(str(act))
+        if known is None:
+            raise tornado.web.HTTPError(404, "There is no such thing to do.")
+        self.act, self.target = known, known.target(tuple(map(str, named)))
+        if not self.viewer.may(self.act.action):
+            raise tornado.web.HTTPError(403, _may_not(self.viewer, self.act))
+        self.page = ActPage(self.act, self.target, self._asked_about(), self.viewer)
+        return self._asked(str(self.target.session_id) if self.target.session_id else None)
+
+    def _asked_about(self) -> Deed | None:
+        command = self.get_query_argument("command", "")
+        try:
+            return self.site.acting.find(self.viewer, as_uuid(command, "command")) if command else None
+        except InvalidArgument as error:
+            raise tornado.web.HTTPError(400, str(error).replace("%", "%%")) from None
+
+    def _rights(self, viewer: Viewer) -> tuple[Any, ...]:
+        """Keep what one person was shown from all others: it is of their own command, and as old as that."""
+        deed = self.page.deed
+        told = (deed.asked_at, deed.under_way) if deed else None
+        return self.act.name, self.target, told, viewer.actor.name, viewer.login, *super()._rights(viewer)
+
+    def _deed(self, form: Form) -> Deed:
+        """Send what the form says, or ask again; raises InvalidArgument naming what is wrong with it."""
+        command_id = as_uuid(form.get("command_id", ""), "command_id")
+        acting = self.site.acting
+        if form.get("again"):
+            found = acting.again(self.viewer, command_id)
+            if found is None:
+                raise InvalidArgument("command_id", "is of a command that is not known here any more", _FIX)
+            return found
+        arguments = self.act.arguments(self.target, form)
+        return acting.begin(self.viewer, Deed(command_id, self.act.task, arguments, of_desk=self.act.of_desk))
+
+    async def _shown(self, asked: Asked, *, fault: str | None = None, form: Form | None = None) -> None:
+        try:
+            view = await self._view(asked)
+            fields = "" if asked.get("command") else await self._fields(asked, form or {})
+        except Rejected as error:
+            self.set_status(404 if isinstance(error, NotFound) else 400)
+            self._show(asked, None, str(error))
+        except Retryable as error:
+            self.set_status(503)
+            self._show(asked, None, str(error))
+        else:
+            self._page(asked, view, fields, fault, form or {})
+
+    async def _fields(self, asked: Asked, form: Form) -> str:
+        """Return the form's own fields, drawn."""
+        site, act, draw = self.site, self.act, Draw(self)
+        look = partial(act.choices, site.desk, self.target, asked.arguments)
+        choices = await asyncio.get_running_loop().run_in_executor(site.threads, look)
+        return draw(act.fields_template, form=form, given=asked.arguments, **choices)
+
+    def _page(self, asked: Asked, view: View, fields: str, fault: str | None, form: Form) -> None:
+        parts = {name: part.html for name, part in view.parts.items()}
+        self.show(
+            "act_done.html" if asked.get("command") else "act.html", title=self.page.title(asked), tab=self.page.tab,
+            asked=asked, parts=parts, problem=view.problem, at=view.at, live=True, act=self.act, target=self.target,
+            address=self.link(*self.act.path(self.target)), fields=fields, fault=fault, form=form,
+            command_id=asked.get("command") or uuid4(),
+        )  # fmt: skip
+
+
+def as_uuid(given: str, field: str) -> UUID:
+    """Return an id that an address or a form holds; raises InvalidArgument."""
+    try:
+        return UUID(given)
+    except ValueError:
+        raise InvalidArgument(field, f"{given[:50]!r} is no id", _FIX) from None
+
+
+def _may_not(viewer: Viewer, act: Act) -> str:
+    if viewer.token is None:
+        return "You only look: log in with a token of your own to act."
+    return f"{viewer.actor.name} (roles {viewer.actor.role_list()}) may not do that: {act.label.lower()}."
+
+
+ACTIONS = [
+    url(rf"/sessions/{ID}/act/([a-z]+)", ActHandler, name="act"),
+    url(rf"/sessions/{ID}/approvals/{ID}/approve", ActHandler, {"act": APPROVE}),
+    url(rf"/sessions/{ID}/approvals/{ID}/reject", ActHandler, {"act": REJECT}),
+    url(rf"/sessions/{ID}/events/{ID}/ack", ActHandler, {"act": ACKNOWLEDGE}),
+    url(r"/sessions/halts/place", ActHandler, {"act": PLACE}),
+    url(rf"/sessions/halts/{ID}/release", ActHandler, {"act": RELEASE}),
+]
