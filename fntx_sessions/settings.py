@@ -278,7 +278,7 @@ class Settings(BaseSettings):
     pages_refresh_s: float = Field(default=1.0, gt=0)
     pages_health_s: float = Field(default=2.0, gt=0)
     pages_patience_s: float = Field(default=3.0, gt=0)
-    pages_day_s: float = Field(default=5.0, gt=0)
+    pages_day_s: float = Field(default=10.0, gt=0)
     pages_threads: int = Field(default=4, ge=1)
     pages_act_wait_s: float = Field(default=2.0, gt=0)
     pages_deeds_kept: int = Field(default=500, ge=1)

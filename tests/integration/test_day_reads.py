@@ -1,14 +1,19 @@
 """A trade date over all sessions: what it made, why it stopped, what was changed; amounts to the last digit."""
 
+import csv
+import io
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from drawing import drawn
 from lifecycle_harness import ANN, T, World
 from metrics_world import CALL, DAY, FEE, Run, elsewhere, fill
 
+from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.day import (
     Day,
     DayQuery,
@@ -18,14 +23,20 @@ from fntx_sessions.lifecycle.reads.day import (
     read_day,
     the_day,
 )
+from fntx_sessions.monitoring.flower.csv_cells import cell
+from fntx_sessions.monitoring.flower.day import EXPORTS, TheDay, export
+from fntx_sessions.printable import printable
 
 NOON = datetime(2026, 1, 5, 17, tzinfo=UTC)
+EVIL = "<script>alert(1)</script>"
 
 
 @pytest.fixture
-def world(database_url: str) -> Iterator[World]:
-    found = World.over(database_url)
+def world(module_database_url: str) -> Iterator[World]:
+    found = World.over(module_database_url)
     yield found
+    found.execute("DELETE FROM session_days; DELETE FROM fills; DELETE FROM agent_reports; DELETE FROM account_days")
+    found.execute("UPDATE sessions SET started_at = now() WHERE started_at < now() - interval '1 day'")
     found.close()
 
 
@@ -109,7 +120,8 @@ def test_a_trade_counts_to_the_day_it_ended(world: World) -> None:
 def test_what_agents_elsewhere_did_not_tell_is_not_zero(world: World) -> None:
     """Told trades make a session's day; with one result left out it is not known, and sums say how many are not."""
     told, half, silent = elsewhere(world), elsewhere(world), elsewhere(world)
-    world.execute("UPDATE sessions SET started_at = :at", at=NOON)
+    for run in (told, half, silent):
+        world.execute("UPDATE sessions SET started_at = :at WHERE session_id = :id", at=NOON, id=run.id)
     for run in (told, half):
         run.told("trade", "a", opened_at=NOON, closed_at=NOON, gross_pnl=Decimal("12.50"), fees=Decimal("0.50"))
     half.told("trade", "b", opened_at=NOON, closed_at=NOON, gross_pnl=None, fees=Decimal(1))
@@ -123,8 +135,10 @@ def test_what_agents_elsewhere_did_not_tell_is_not_zero(world: World) -> None:
 def test_a_session_that_plays_the_past_counts_to_the_days_it_played(world: World) -> None:
     """Not to the day on which it happened to run."""
     played = result(Run(world), "5")
-    world.execute("UPDATE sessions SET started_at = :at, config = config || jsonb_build_object('feed', CAST(:feed AS "
-                  "jsonb))", at=datetime(2026, 1, 6, 17, tzinfo=UTC), feed='{"kind": "replayed"}')  # fmt: skip
+    world.execute(
+        "UPDATE sessions SET started_at = :at, config = jsonb_set(config, '{feed,kind}', '\"replayed\"') "
+        "WHERE session_id = :id", at=datetime(2026, 1, 6, 17, tzinfo=UTC), id=played.id,
+    )  # fmt: skip
     assert [row["session_id"] for row in seen(world).sessions] == [played.id]
     assert read_day(world.engine, the_day(DayQuery(day=date(2026, 1, 6)), NOON), 100).sessions == []
 
@@ -137,10 +151,11 @@ def test_stops_that_differ_in_their_figures_are_one_reason(world: World) -> None
         world.do(T.STOP, run.id, reason=f"auto_stop: daily loss ${loss} >= $500")
     world.do(T.FAIL, runs[2].id, reason="boom")
     report = read_day(world.engine, the_day(DayQuery(), now), 100)
-    assert [(row["to_status"], row["times"]) for row in report.stops] == [("error", 1), ("closing", 2)]
-    assert report.stops[1]["why"] == "auto_stop: daily loss $# >= $#"
-    assert report.stops[1]["reason"] == "auto_stop: daily loss $1,020.00 >= $500"
-    assert set(report.stops[1]["some"]) == {run.id for run in runs[:2]}
+    failed, stopped = (row for row in report.stops if {run.id for run in runs} & set(row["some"]))
+    assert [(row["to_status"], row["times"]) for row in (failed, stopped)] == [("error", 1), ("closing", 2)]
+    assert stopped["why"] == "auto_stop: daily loss $# >= $#"
+    assert stopped["reason"] == "auto_stop: daily loss $1,020.00 >= $500"
+    assert set(stopped["some"]) == {run.id for run in runs[:2]}
 
 
 def test_limits_are_listed_with_who_changed_them_from_what_to_what(world: World) -> None:
@@ -159,3 +174,52 @@ def test_limits_are_listed_with_who_changed_them_from_what_to_what(world: World)
     assert any(what.startswith("position_limit ") and what.endswith("\u2192 5") for _, what, _, _ in told)
     assert ("account a", "halt placed", "rita", "storm") in told
     assert ("account a", "halt released", "rita", "over") in told
+
+
+def page(world: World, **asked: str) -> str:
+    desk = Desk(world.engine, None, world.settings)  # type: ignore[arg-type]  # Redis has no part in it
+    return "".join(part.html for part in drawn(TheDay(), desk, **asked).values())
+
+
+def test_the_page_of_a_day_shows_it_escaped(world: World) -> None:
+    """Amounts whole and signed, what is not known a dash, words of others as text, other days linked."""
+    run = result(Run(world), "-98765432109.87", "0", "1")
+    world.do(T.STOP, run.id, reason=EVIL)
+    told = page(world, day=DAY.isoformat())
+    assert "\u2212$98,765,432,110.87" in told
+    assert f"/sessions/{run.id}" in told
+    assert "?day=2026-01-02" in told
+    today = page(world)
+    assert EVIL not in today
+    assert "&lt;script&gt;" in today
+    assert "counts to 2026-01-02" in page(world, day="2026-01-04")
+
+
+@pytest.mark.parametrize(
+    "asked", [{"day": "yesterday"}, {"day": "1500-01-01"}, {"page": "0"}, {"table": "x"}, {"x": "1"}]
+)
+def test_a_day_that_cannot_be_is_refused_with_its_name(asked: dict[str, str]) -> None:
+    """Nothing is guessed."""
+    with pytest.raises(InvalidArgument, match=next(iter(asked))):
+        export(None, asked)  # type: ignore[arg-type]  # it is not asked
+
+
+def test_every_table_of_a_day_is_exported_whole(world: World) -> None:
+    """Each with a name of its own, a line of columns, numbers as numbers."""
+    run = result(Run(world), "98765432109.8765", "-1.5", "0.68")
+    run.trade("lost", 5, "1.00", "1.25")
+    nets = {}
+    for table, (names, _) in EXPORTS.items():
+        name, text = export(world.engine, {"day": DAY.isoformat(), "table": table})
+        [columns, *lines] = csv.reader(io.StringIO(text))
+        assert (name, columns) == (f"day-2026-01-05-{table}.csv", list(names))
+        nets[table] = [line[columns.index("net")] for line in lines] if "net" in columns else None
+    assert nets["sessions"] == nets["accounts"] == nets["templates"] == ["98765432107.6965"]
+    assert nets["trades"] == nets["exits"] == ["-26.3600"]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", " =1", "\t=1", "\n1", "|x", "%x", "\uff1d1", EVIL])
+def test_no_cell_is_run_as_a_formula(text: str) -> None:
+    """Whatever a name or a reason begins with, it is text in a spreadsheet; numbers below zero stay numbers."""
+    assert cell(text) == (text if text == EVIL else "'" + printable(text))
+    assert [cell(value) for value in (Decimal("-0.0001"), -3, None, True)] == ["-0.0001", "-3", "", "True"]

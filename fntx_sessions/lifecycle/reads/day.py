@@ -95,8 +95,11 @@ def the_day(asked: DayQuery, now: datetime) -> Day:
     )  # fmt: skip
 
 
-def read_day(engine: Engine, day: Day, limit: int, offset: int = 0) -> DayReport:
-    """Return a day with `limit` of its sessions from `offset` on, the worst first. Raises Busy and Unavailable."""
+def read_day(engine: Engine, day: Day, limit: int, offset: int = 0, *, most: int = _MOST) -> DayReport:
+    """Return a day with `limit` of its sessions from `offset` on, the worst first, and `most` rows of the rest.
+
+    Accounts, templates and exits are all there. Raises Busy and Unavailable.
+    """
     with transaction(engine) as connection:
         sums = _rows(connection, sql.SUMS, day.bound())
         kept = {name: [row for row in sums if row["what"] == name] for name in ("all", "account", "template")}
@@ -106,13 +109,13 @@ def read_day(engine: Engine, day: Day, limit: int, offset: int = 0) -> DayReport
             kept["account"],
             kept["template"],
             _rows(connection, sql.SESSIONS, day.bound(limit, offset)),
-            _rows(connection, sql.STOPS, day.bound()),
-            _rows(connection, sql.EXITS, day.bound()),
-            _rows(connection, sql.CHANGES, day.bound()),
-            _rows(connection, sql.ALERTS, day.bound()),
+            _rows(connection, sql.STOPS, day.bound(most)),
+            _rows(connection, sql.EXITS, day.bound(most)),
+            _rows(connection, sql.CHANGES, day.bound(most)),
+            _rows(connection, sql.ALERTS, day.bound(most)),
             list(connection.execute(sql.DATES, {"limit": _DATES}).scalars()),
         )
-    report.changes.extend(_edits(engine, day, _MOST))
+    report.changes.extend(_edits(engine, day, most))
     report.changes.sort(key=lambda row: row["at"], reverse=True)
     return report
 
