@@ -16,6 +16,7 @@ wire format.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import structlog
@@ -23,7 +24,7 @@ from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate
 
 from beat_schedule import PREFIX
-from fntx_sessions import figures
+from fntx_sessions import figures, traces
 from fntx_sessions.automation.sweeps import note_end, sent_at
 from fntx_sessions.database.engine import get_engine
 from fntx_sessions.exceptions import Fatal, Rejected, Retryable, Unauthenticated, Unavailable
@@ -132,12 +133,23 @@ def _command(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: di
     def act() -> Answer:
         actor = task.caller()
         call = handler.parse(args, kwargs, task.request.id or "", get_settings().command_max_argument_bytes)
+        structlog.contextvars.bind_contextvars(command_id=str(call.command_id))
+        traces.note(command_id=call.command_id)
         answer: Answer = handler.run(actor, call)
-        log.info("command_answered", state=answer.get("state"), error=(answer.get("error") or {}).get("error"))
+        _note_answer(answer)
         return answer
 
-    with counted(task.name, figures.COMMANDS, figures.COMMAND_SECONDS) as end:
+    with counted(task.name, figures.COMMANDS, figures.COMMAND_SECONDS) as end, _traced(task):
         return end(_answered(task, kwargs, act))
+
+
+def _note_answer(answer: Answer) -> None:
+    """Say what became of a command; of which session, only its answer may know."""
+    session_id, error = answer.get("session_id"), (answer.get("error") or {}).get("error")
+    if session_id:
+        structlog.contextvars.bind_contextvars(session_id=session_id)
+    log.info("command_answered", state=answer.get("state"), error=error)
+    traces.note(session_id=session_id, state=answer.get("state"), error=error)
 
 
 def _query(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Answer:
@@ -147,8 +159,14 @@ def _query(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict
         authorize(actor, VIEW, call.session_id)
         return {"state": "done", "result": handler.run(actor, call), "error": None}
 
-    with counted(task.name, figures.QUERIES, figures.QUERY_SECONDS) as end:
+    with counted(task.name, figures.QUERIES, figures.QUERY_SECONDS) as end, _traced(task, beginning=False):
         return end(_answered(task, kwargs, act))
+
+
+def _traced(task: FntxTask, *, beginning: bool = True) -> AbstractContextManager[None]:
+    """Return the span of a task, in its sender's trace; beginning: where the sender has none, in one of its own."""
+    parent = (task.request.headers or {}).get(traces.HEADER)
+    return (traces.span if beginning else traces.part_of)(task.name, "consumer", parent, task_id=task.request.id)
 
 
 def _sweep(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -13,8 +13,10 @@ import structlog
 from billiard import current_process
 from celery import signals
 
+from fntx_sessions import traces
 from fntx_sessions.exceptions import FntxError
 from fntx_sessions.monitoring.logs import configure_logging, redact
+from fntx_sessions.monitoring.tracing import end_tracing, start_tracing
 from fntx_sessions.security.keyring import load_ring
 from fntx_sessions.security.local import process_token
 from fntx_sessions.settings import get_settings
@@ -100,6 +102,17 @@ def _count(**_: Any) -> None:
     counting.begin(f"pool{getattr(current_process(), 'index', None) or 0}")
 
 
+@signals.worker_process_init.connect
+def _trace(**_: Any) -> None:
+    # In each child, never before the pool forks: what sends spans is a thread.
+    start_tracing(get_settings())
+
+
+@signals.worker_process_shutdown.connect
+def _trace_no_more(**_: Any) -> None:
+    end_tracing()
+
+
 @signals.worker_process_shutdown.connect
 def _back_up(**_: Any) -> None:
     # What this child remembers of sessions ends with it; where Postgres has all of it this costs a question.
@@ -161,6 +174,8 @@ def _sign_and_hide(headers: dict[str, Any], body: Any, **_: Any) -> None:
         token = process_token(host=host_id())
         if token is not None:
             headers[TOKEN_HEADER] = token
+    if (trace := traces.current()) is not None:
+        headers.setdefault(traces.HEADER, trace)
     args, kwargs = body[0], body[1]
     headers["argsrepr"] = repr(redact(args))[:_REPR_CHARACTERS]
     headers["kwargsrepr"] = repr(redact(kwargs))[:_REPR_CHARACTERS]

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import redis
 from pydantic_core import to_jsonable_python
 
+from fntx_sessions import traces
 from fntx_sessions.caller.producer import COMMANDS, Message, Producer
 from fntx_sessions.caller.stored import Answer, answer_key, read_answer
 from fntx_sessions.exceptions import FntxError, OutcomeUnknown, Retryable, Unavailable
@@ -34,8 +35,13 @@ class DeskQuestions:
         Asks again after `command_resend_s` and gives up after `command_deadline_s`. Raises what the task was refused
         with; Unavailable when it could not be sent or done; OutcomeUnknown when no answer came.
         """
+        asked_id = command_id or uuid4()
+        with traces.span(task, "client", command_id=asked_id, session_id=arguments.get("session_id")):
+            return self._answered(task, arguments, asked_id)
+
+    def _answered(self, task: str, arguments: dict[str, Any], asked_id: UUID) -> Answer:
         kwargs = {name: to_jsonable_python(value) for name, value in arguments.items() if value is not None}
-        message = Message(task, kwargs, command_id or uuid4(), COMMANDS)
+        message = Message(task, kwargs, asked_id, COMMANDS)
         problem: FntxError | None = None
         with closing(Producer(self._settings, self._url, self._token)) as producer:
             for until in self._rounds():

@@ -28,6 +28,7 @@ from fntx_sessions.caller import address
 from fntx_sessions.caller.ids import as_id
 from fntx_sessions.caller.stored import Answer
 from fntx_sessions.exceptions import FntxError, InvalidArgument, NotJoined, StaleEpoch
+from fntx_sessions.monitoring.tracing import start_tracing
 from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.state.parts import agent_part
 from fntx_sessions.state.redis_client import build_redis, redis_errors
@@ -56,6 +57,7 @@ class AgentClient:
         self.agent = agent
         agent_part(agent)
         self._settings = settings or get_settings()
+        start_tracing(self._settings)
         url = redis_url or address.redis_url(self._settings)
         self._redis = build_redis(url, self._settings)
         # One more try for a connection that died unused; whatever else fails is told at once.

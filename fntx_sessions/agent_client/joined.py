@@ -7,6 +7,7 @@ from uuid import UUID
 
 import orjson
 
+from fntx_sessions import traces
 from fntx_sessions.exceptions import IntegrityError
 from fntx_sessions.schemas import SessionStatus, SessionType
 
@@ -100,6 +101,12 @@ class AgentEvent:
         """The session's epoch after the event; None where the event does not tell."""
         epoch = self.payload.get("epoch")
         return epoch if isinstance(epoch, int) else None
+
+    @property
+    def trace(self) -> str | None:
+        """Where in a trace whoever handles it goes on, as W3C's `traceparent`; None: nobody traced what told it."""
+        trace = self.payload.get(traces.HEADER)
+        return trace if isinstance(trace, str) else None
 
     @property
     def version(self) -> int:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from fntx_sessions import traces
 from fntx_sessions.agent_client.joined import AgentEvent, Joined
 from fntx_sessions.exceptions import FellBehind, NotJoined, Retryable, StaleEpoch
 from fntx_sessions.schemas import SessionStatus
@@ -88,7 +89,9 @@ class Loop:
 
     def _listen(self) -> None:
         for event in self._client.events(self._wait_s()):
-            self._on_event(event)
+            facts = {"session_id": self._client.session_id, "agent": self._client.agent, "event": event.event}
+            with traces.part_of("agent_event", "consumer", event.trace, **facts):
+                self._on_event(event)
             self._client.ack(event)
             self._ended = self._ended or event.payload.get("to_status") == SessionStatus.CLOSED
         self._check_stale()

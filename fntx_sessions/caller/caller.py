@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 from redis.exceptions import RedisError
 
+from fntx_sessions import traces
 from fntx_sessions.caller.address import redis_url
 from fntx_sessions.caller.announcements import Announcements, Bell
 from fntx_sessions.caller.answers import Answers, Expected, shut_down
@@ -24,6 +25,7 @@ from fntx_sessions.caller.producer import COMMANDS, QUERIES, START_REDIS, THREAD
 from fntx_sessions.caller.stored import Answer
 from fntx_sessions.exceptions import FntxError, InvalidArgument, OutcomeUnknown, Retryable, Unavailable
 from fntx_sessions.lifecycle.change import Outcome
+from fntx_sessions.monitoring.tracing import start_tracing
 from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.state.redis_client import WRITING
 
@@ -53,6 +55,7 @@ class Caller:
 
     def __init__(self, settings: Settings | None = None, token: str | None = None) -> None:
         self.settings = settings or get_settings()
+        start_tracing(self.settings)
         url = redis_url(self.settings)
         self._answers = Answers(url, self.settings)
         self._announcements = Announcements(self._answers.redis)
@@ -89,14 +92,16 @@ class Caller:
         session's own `wait_ready_s` says. A refusal that never reached a session (Unauthenticated, InvalidArgument,
         ...) is raised, as are OutcomeUnknown when the deadline passed and Unavailable when nothing was sent or done.
         """
-        message = Message(task, _plain(arguments), command_id or uuid4(), COMMANDS)
-        if command_id is not None:
-            # Asked with other arguments this time, the stored answer would be the wrong one.
-            await self._answers.forget(command_id)
-        asking = _Asking(self, message, deadline_s)
-        answer = await asking.answer()
-        outcome = Outcome.from_dict(answer if "trigger" in answer else _raised(answer))
-        return await self._settled(outcome, asking, extend=deadline_s is None)
+        asked_id = command_id or uuid4()
+        with traces.span(task, "client", command_id=asked_id, session_id=arguments.get("session_id")):
+            message = Message(task, _plain(arguments), asked_id, COMMANDS)
+            if command_id is not None:
+                # Asked with other arguments this time, the stored answer would be the wrong one.
+                await self._answers.forget(command_id)
+            asking = _Asking(self, message, deadline_s)
+            answer = await asking.answer()
+            outcome = Outcome.from_dict(answer if "trigger" in answer else _raised(answer))
+            return await self._settled(outcome, asking, extend=deadline_s is None)
 
     async def ask(
         self, task: str, arguments: dict[str, Any], *, command_id: UUID, deadline_s: float | None = None
@@ -105,10 +110,11 @@ class Caller:
 
         Raises what it was refused with, OutcomeUnknown and Unavailable, as `command` does.
         """
-        message = Message(task, _plain(arguments), command_id, COMMANDS)
-        await self._answers.forget(command_id)
-        asking = _Asking(self, message, deadline_s)
-        return _raised(await asking.answer())["result"]
+        with traces.span(task, "client", command_id=command_id):
+            message = Message(task, _plain(arguments), command_id, COMMANDS)
+            await self._answers.forget(command_id)
+            asking = _Asking(self, message, deadline_s)
+            return _raised(await asking.answer())["result"]
 
     async def query(
         self, task: str, arguments: dict[str, Any], *, deadline_s: float | None = None, line: str | None = None

@@ -6,7 +6,7 @@ logging and its own routes. Whoever waits for the answers reads them from Redis:
 
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 from redis import exceptions as foreign
 
+from fntx_sessions import traces
 from fntx_sessions.exceptions import Unavailable, way_out
 from fntx_sessions.security.local import current_token
 from fntx_sessions.settings import Settings
@@ -35,12 +36,19 @@ _NOT_SENT = (
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One task to be run; `task_id` names its answer. A command's id is its task id too."""
+    """One task to be run; `task_id` names its answer. A command's id is its task id too. trace: what it belongs to."""
 
     task: str
     arguments: dict[str, Any]
     task_id: UUID
     queue: str
+    # Of whoever asks: it is sent from another thread.
+    trace: str | None = field(default_factory=traces.current)
+
+    def headers(self, token: str | None) -> dict[str, str]:
+        """Return what it carries beside its arguments."""
+        known = {TOKEN_HEADER: token, traces.HEADER: self.trace}
+        return {name: value for name, value in known.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ class Producer:
                 kwargs=message.arguments,
                 task_id=str(message.task_id),
                 queue=message.queue,
-                headers={TOKEN_HEADER: token} if token else {},
+                headers=message.headers(token),
                 add_to_parent=False,
                 retry=True,
                 # Once more at once: a pooled connection may have died while nobody used it.

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
-from fntx_sessions import figures
+from fntx_sessions import figures, traces
 from fntx_sessions.agents.registry import known_agents
 from fntx_sessions.exceptions import CommandConflict, InvalidArgument, Rejected
 from fntx_sessions.lifecycle import templates
@@ -18,7 +18,7 @@ from fntx_sessions.lifecycle.arguments import CreateArguments, CreateFromTemplat
 from fntx_sessions.lifecycle.change import Ask, Outcome, Row
 from fntx_sessions.lifecycle.creation_sql import CLAIM, INSERT, INSERT_COMMIT, REFUSE
 from fntx_sessions.lifecycle.feeds import check_feed, unrecorded
-from fntx_sessions.lifecycle.machine import committing, door
+from fntx_sessions.lifecycle.machine import committing, door, transaction_span
 from fntx_sessions.lifecycle.records import audit_entry, to_json
 from fntx_sessions.parsing import parse
 from fntx_sessions.schemas import AgentName, Model, SessionStatus, SessionTemplate, SessionType
@@ -170,7 +170,7 @@ def _create_once(engine: Engine, settings: Settings, ask: Ask, planned: Plan) ->
     account_id = planned.config["account"] or f"paper:{ask.session_id}"
     bound = _claim_values(ask, args_hash) | {"account_id": account_id, "parent": planned.parent_session_id}
     payloads = Payloads(engine)
-    with door(engine) as connection:
+    with transaction_span(ask), door(engine) as connection:
         claimed = dict(connection.execute(CLAIM, bound).mappings().one())
         repeated = _repeated(claimed, ask, args_hash, payloads)
         if repeated is not None:
@@ -281,6 +281,7 @@ def _insert(
             "warnings": to_json(list(warnings)),
             "events": to_json(_events(warnings)),
             "event": to_json(lifecycle_event("session_created", None, "initializing", 0, ask.reason)),
+            "trace": traces.current(),
         }
         | _sealed(payloads, ask.session_id, ask, outcome)
     )

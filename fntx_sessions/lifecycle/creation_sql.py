@@ -47,8 +47,8 @@ INSERT INTO events (event_id, session_id, timestamp, event_type, event_category,
 SELECT gen_random_uuid(), :session_id, :now, event_type, event_category, severity, description
 FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS r(event_type text, event_category text, severity text,
   description text);
-INSERT INTO outbox (session_id, version, position, kind, payload)
-VALUES (:session_id, 1, 0, 'event', CAST(:event AS jsonb));
+INSERT INTO outbox (session_id, version, position, kind, payload, trace)
+VALUES (:session_id, 1, 0, 'event', CAST(:event AS jsonb), :trace);
 UPDATE templates SET usage_count = usage_count + 1, last_used = now() WHERE template_name = :template_used;
 UPDATE commands SET state = 'done', arguments = CAST(:arguments AS bytea), outcome = CAST(:outcome AS bytea),
   finished_at = clock_timestamp()

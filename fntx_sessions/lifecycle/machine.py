@@ -7,7 +7,7 @@ function of the locked row.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
 from uuid import UUID
 
@@ -15,7 +15,7 @@ import orjson
 from sqlalchemy import Connection, Engine, TextClause
 from sqlalchemy.exc import DBAPIError
 
-from fntx_sessions import figures
+from fntx_sessions import figures, traces
 from fntx_sessions.database.engine import statements
 from fntx_sessions.database.prepared import Prepared, is_outdated
 from fntx_sessions.exceptions import (
@@ -120,7 +120,7 @@ def run(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool = False, 
 def _run_once(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool, relaying: bool) -> Outcome:
     args_hash = chain_hash(None, {"ask": ask.canonical().decode()})
     payloads = Payloads(engine)
-    with door(engine) as connection:
+    with transaction_span(ask), door(engine) as connection:
         row = _lock(connection, ask, args_hash)
         payloads.learn(row)
         # Nobody else can claim it before we commit: rows come to the outbox under the session's lock alone.
@@ -130,6 +130,11 @@ def _run_once(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool, re
             connection.exec_driver_sql("ROLLBACK")
             return repeated
         return _decide_and_write(connection, row, ask, decide, Sealing(payloads, ask, row, args_hash))
+
+
+def transaction_span(ask: Ask) -> AbstractContextManager[None]:
+    """Return the span of a command's one transaction."""
+    return traces.span("transaction", trigger=ask.trigger, command_id=ask.command_id, session_id=ask.session_id)
 
 
 def _lock(connection: Connection, ask: Ask, args_hash: bytes) -> Row:

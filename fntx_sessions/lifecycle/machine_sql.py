@@ -139,9 +139,9 @@ WITH s AS (
 ), a AS (
 {_AUDIT}
 ), o AS (
-  INSERT INTO outbox (session_id, version, position, kind, payload)
-  SELECT :session_id, :version, position, kind, payload
-  FROM jsonb_to_recordset(CAST(:outbox AS jsonb)) AS r(position integer, kind text, payload jsonb)
+  INSERT INTO outbox (session_id, version, position, kind, payload, trace)
+  SELECT :session_id, :version, position, kind, payload, trace
+  FROM jsonb_to_recordset(CAST(:outbox AS jsonb)) AS r(position integer, kind text, payload jsonb, trace text)
 ), e AS (
   INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, source_agent, description,
     data, requires_action, impact_assessment)

@@ -13,7 +13,7 @@ import structlog
 from redis import Redis
 from sqlalchemy import Engine, text
 
-from fntx_sessions import figures
+from fntx_sessions import figures, traces
 from fntx_sessions.database.engine import rows, statements
 from fntx_sessions.database.prepared import Prepared
 from fntx_sessions.schemas import SessionStatus
@@ -35,7 +35,8 @@ _CLAIMED = """
   UPDATE session_work w SET relay_claimed_until = now() + make_interval(secs => 10)
   FROM due WHERE w.session_id = due.session_id RETURNING w.session_id
 )
-SELECT c.session_id, o.version, o.position, o.kind, o.payload FROM claimed c LEFT JOIN outbox o USING (session_id)
+SELECT c.session_id, o.version, o.position, o.kind, o.payload, o.trace
+FROM claimed c LEFT JOIN outbox o USING (session_id)
 ORDER BY session_id, version, position
 """
 _FREE = "relay_due_at IS NOT NULL AND (relay_claimed_until IS NULL OR relay_claimed_until < now())"
@@ -140,5 +141,14 @@ def _entries(settings: Settings, pending: Sequence[dict[str, Any]]) -> dict[UUID
     for row in pending:
         if row["kind"] == "event":
             values = told.setdefault(row["session_id"], [settings.agent_inbox_entries, settings.hot_ttl_s])
-            values += [f"{row['version']}-{row['position']}", orjson.dumps(row["payload"], default=str)]
+            values += [f"{row['version']}-{row['position']}", orjson.dumps(_told(row), default=str)]
     return told
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what agents are told; of what belongs to a trace, where in it they go on."""
+    payload: dict[str, Any] = row["payload"]
+    if row["trace"] is None:
+        return payload
+    with traces.span("follow_up", "producer", row["trace"], session_id=row["session_id"], version=row["version"]):
+        return payload | {traces.HEADER: traces.current() or row["trace"]}

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID, uuid4
 
+from fntx_sessions import traces
 from fntx_sessions.lifecycle.change import Ask, Change, Outcome, Row
 from fntx_sessions.lifecycle.people import Asked
 from fntx_sessions.schemas import SessionStatus, Trigger
@@ -103,8 +104,9 @@ def audit_entry(
 def outbox_of(row: Row, ask: Ask, change: Change) -> list[dict[str, Any]]:
     """Return what must follow the commit, in order; whatever agents are told has the epoch, and a reason."""
     told = {"epoch": row["epoch"], "reason": change.reason if change.reason is not None else ask.reason}
+    of = {"trace": traces.current()}
     return [
-        {"position": position, "kind": kind, "payload": {**told, **payload} if kind == "event" else payload}
+        {"position": position, "kind": kind, "payload": {**told, **payload} if kind == "event" else payload, **of}
         for position, (kind, payload) in enumerate(change.follow_ups)
     ]
 

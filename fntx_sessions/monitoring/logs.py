@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
+from fntx_sessions import traces
 from fntx_sessions.settings import Settings
 
 _HIDDEN_WORD = r"(?:token|ticket|secret|password|passwd|authorization|api_?key|private_?key|credential)"
@@ -41,6 +42,7 @@ def configure_logging(settings: Settings) -> None:
     """Send structlog and stdlib logging to stderr in one form; calling it again replaces the earlier set-up."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _name_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
@@ -83,6 +85,12 @@ def redact_text(text: str) -> str:
 def is_secret(key: object) -> bool:
     """Tell whether a field of this name holds something that must not be seen."""
     return isinstance(key, str) and key not in _PUBLIC_KEYS and _SECRET_KEY.search(key) is not None
+
+
+def _name_trace(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Say which trace a line belongs to, as the second part of `traceparent` names it."""
+    trace = traces.current()
+    return event if trace is None else {**event, "trace_id": trace.split("-")[1]}
 
 
 def _redact_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
