@@ -1,7 +1,12 @@
-"""The pages of the whole desk: its health, with anything down."""
+"""The pages of the whole desk: its health, with anything down, and its events."""
 
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+from uuid import UUID, uuid4
 
 import pytest
 from drawing import drawn
@@ -9,7 +14,10 @@ from hosting import Hosting, make_hosting, shared
 from pydantic import SecretStr
 
 from fntx_sessions.automation import alerts, hosts
+from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.monitoring.flower.desk_events import DeskEvents
 from fntx_sessions.monitoring.flower.health import SECTIONS, Health
+from fntx_sessions.monitoring.flower.views import Part
 from fntx_sessions.monitoring.flower.who import Viewer
 from fntx_sessions.schemas import Severity
 from fntx_sessions.security.actor import Actor
@@ -112,3 +120,84 @@ def test_those_who_look_at_health_share_one_look(hosting: Hosting) -> None:
     first = health(page, patient)
     trouble(hosting)
     assert health(page, patient, RISK)["checks"] == first["checks"]
+
+
+def later(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def said(hosting: Hosting, session_id: UUID, description: str, **columns: Any) -> UUID:
+    """Leave an event; return its id."""
+    row = {
+        "event_id": uuid4(), "session_id": session_id, "event_type": "noted", "event_category": "system",
+        "severity": "info", "description": description, **columns,
+    }  # fmt: skip
+    hosting.run(f"INSERT INTO events ({', '.join(row)}) VALUES ({', '.join(':' + name for name in row)})", **row)
+    return row["event_id"]
+
+
+def events(hosting: Hosting, viewer: Viewer | None = None, **asked: str) -> Part:
+    return drawn(DeskEvents(), hosting.desk, viewer=viewer, **asked)["events-list"]
+
+
+def listed(hosting: Hosting, viewer: Viewer | None = None, **asked: str) -> list[str]:
+    return [name.removeprefix("event-") for name in events(hosting, viewer, **asked).children]
+
+
+def test_events_are_found_by_what_they_say_of_themselves(hosting: Hosting) -> None:
+    """Type, category, severity, agent, impact, words, session, state, time; newest first, words of others escaped."""
+    one, two = hosting.create(), hosting.create()
+    first = said(hosting, one, EVIL, severity="error", source_agent="Ann's agent", impact_assessment="may lose $5")
+    last = said(hosting, two, "later", event_type="limit", requires_action=True, timestamp=later(1))
+    for asked in ({"severity": "error"}, {"agent": "Ann's agent"}, {"impact": "LOSE"}, {"text": "alert("}):
+        assert listed(hosting, session=str(one), **asked) == [str(first)]
+    assert listed(hosting, state="open", type="other, limit", category="system,x") == [str(last)]
+    assert listed(hosting, since=later(0.5).isoformat())[0] == str(last)
+    assert EVIL not in events(hosting, session=str(one)).html
+    assert "&lt;script&gt;" in events(hosting, session=str(one)).html
+
+
+def test_events_of_other_sessions_are_not_shown(hosting: Hosting) -> None:
+    """Whoever has a token for one session sees that one's alone, whatever they ask for."""
+    one, two = hosting.create(), hosting.create()
+    mine, theirs = said(hosting, one, "mine"), said(hosting, two, "theirs")
+    scoped = Viewer(Actor("s", frozenset({"viewer"}), sessions=frozenset({str(one)})), "token")
+    assert str(mine) in listed(hosting, scoped)
+    assert str(theirs) not in listed(hosting, scoped)
+    assert listed(hosting, scoped, session=str(two)) == []
+
+
+def test_an_event_that_waits_is_acknowledged_by_those_who_may(hosting: Hosting) -> None:
+    """They are led to it; once it is, it says by whom and what was done."""
+    session_id = hosting.create()
+    event_id = said(hosting, session_id, "act", requires_action=True)
+    way = f"/sessions/{session_id}/events/{event_id}/ack"
+    assert way in events(hosting, OPERATOR).html
+    assert way not in events(hosting).html
+    hosting.run("UPDATE events SET acknowledged_at = now(), acknowledged_by = 'olaf', action_taken = 'called'")
+    assert way not in events(hosting, OPERATOR).html
+    assert "Acknowledged by olaf" in events(hosting).html
+
+
+def test_pages_of_events_hold_still_and_go_back(hosting: Hosting) -> None:
+    """The newest page follows; held or older ones do not move when something happens."""
+    session_id = hosting.create()
+    few = hosting.with_settings(pages_rows=2)
+    ids = [str(said(hosting, session_id, f"n{n}", timestamp=later(n))) for n in range(10, 15)]
+    asked = {"session": str(session_id)}
+    older = parse_qs(re.search(r'rel="next" href="\?([^"]*)"', events(few, **asked).html)[1].replace("&amp;", "&"))
+    held = parse_qs(re.search(r'href="\?([^"]*)">Hold', events(few, **asked).html)[1].replace("&amp;", "&"))
+    said(hosting, session_id, "new", timestamp=later(20))
+    assert listed(few, **{name: value for name, [value] in older.items()}) == [ids[2], ids[1]]
+    assert listed(few, **{name: value for name, [value] in held.items()}) == [ids[4], ids[3]]
+    assert listed(few, **asked)[1] == ids[4]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("severity", "loud"), ("since", "noon"), ("state", "lost"), ("session", "1"), ("cursor", "x"), ("colour", "red")],
+)
+def test_filters_that_cannot_be_are_refused_by_name(hosting: Hosting, name: str, value: str) -> None:
+    """Nothing is guessed, and nothing is left out in silence."""
+    with pytest.raises(InvalidArgument, match=name):
+        events(hosting, **{name: value})

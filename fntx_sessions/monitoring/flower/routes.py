@@ -8,6 +8,7 @@ from fntx_sessions.monitoring.flower.board import Board
 from fntx_sessions.monitoring.flower.checkpoints import Checkpoints
 from fntx_sessions.monitoring.flower.curve import CurveHandler
 from fntx_sessions.monitoring.flower.day import DayCsv, TheDay
+from fntx_sessions.monitoring.flower.desk_events import DeskEvents
 from fntx_sessions.monitoring.flower.health import Health
 from fntx_sessions.monitoring.flower.history import History
 from fntx_sessions.monitoring.flower.overview import Overview
@@ -24,6 +25,7 @@ PAGES = [
     _page(r"/sessions", Board(), "sessions"),
     _page(r"/sessions/health", Health(), "health"),
     _page(r"/sessions/day", TheDay(), "day"),
+    _page(r"/sessions/events", DeskEvents(), "events"),
     url(r"/sessions/day\.csv", DayCsv, name="day_csv"),
     _page(rf"/sessions/{ID}", Overview(), "session"),
     url(rf"/sessions/{ID}/curve\.json", CurveHandler, name="session_curve"),
