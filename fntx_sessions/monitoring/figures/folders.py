@@ -44,7 +44,8 @@ class WorkerFolder:
                     os.posix_fallocate(file.fileno(), 0, size)
 
     def remove(self) -> None:
-        """Take it away, as the worker ends."""
+        """Take it away, as the worker ends, and let go of the lock; doing it again does nothing."""
+        self._lock.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
 
