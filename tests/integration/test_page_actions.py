@@ -298,6 +298,7 @@ def test_a_command_that_nobody_answers_is_asked_for_again_under_its_own_id(ann, 
         assert hosting.row(session_id)["status"] == "active"
     after = told(sent(ann, path_of(session_id, "pause"), fields(page)))
     assert "Done." in after
+    assert hosting.row(session_id)["version"] == before + 1
     assert (
         len(hosting.rows("SELECT 1 FROM transitions WHERE session_id = :id AND to_status = 'paused'", id=session_id))
         == 1
