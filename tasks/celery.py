@@ -38,6 +38,7 @@ app = Desk(
         "tasks.rules",
         "tasks.templates",
         "tasks.commands",
+        "tasks.foreseen",
         "tasks.events",
         "tasks.queries",
         "tasks.sweeps",

@@ -15,7 +15,7 @@ SLOW_QUEUES = frozenset({CHECKPOINTS, MAINTENANCE})
 _QUESTIONS: dict[str, frozenset[str] | None] = {
     "fntx.sessions.": frozenset(
         {"get", "list", "metrics", "events", "transitions", "trades", "checkpoints", "outcome", "templates"}
-        | {"get_checkpoint", "verify", "validate", "plan", "history", "news", "board"}
+        | {"get_checkpoint", "verify", "validate", "plan", "history", "news", "board", "curve", "foresee"}
     ),
     "fntx.templates.": frozenset({"list", "get", "versions", "diff", "export"}),
     "fntx.agents.": frozenset({"list"}),

@@ -33,7 +33,7 @@ from fntx_sessions.cli import (
     shred,
     stack,
     templates,
-    watch,
+    watching,
 )
 from fntx_sessions.cli.asking import hang_up
 from fntx_sessions.cli.exits import Exit, code_of, sentence
@@ -60,7 +60,7 @@ for group in (
     queries,
     past,
     events,
-    watch,
+    watching,
     flower,
     templates,
     agents,

@@ -1,0 +1,56 @@
+"""The command `fntx watch`: which picture of the sessions it takes."""
+
+import os
+import sys
+import time
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from fntx_sessions.cli import output
+from fntx_sessions.cli.asking import line
+from fntx_sessions.cli.exits import sentence
+from fntx_sessions.cli.watching.plain import picture
+from fntx_sessions.exceptions import Retryable
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to `app`."""
+    app.command()(watch)
+
+
+def watch(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Only these sessions.")] = None,
+    every_s: Annotated[float, typer.Option("--every", min=0.2, help="Seconds between looks.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print a table once and return.")] = False,
+) -> None:
+    """Watch sessions live, and act on them by single keys; `?` lists the keys, `q` ends it.
+
+    Without ids: all that are not closed. With one id: that session whole. In a pipe: a table at every look.
+    """
+    wanted = [line().session_id(one) for one in ids or []]
+    if once:
+        output.console().print(picture(wanted))
+    elif _at_a_terminal():
+        # Slow to import, and only a terminal needs it.
+        from fntx_sessions.cli.watching.app import Watch  # noqa: PLC0415
+        from fntx_sessions.cli.watching.desk import Desk  # noqa: PLC0415
+
+        Watch(Desk(line().settings), wanted, every_s).run()
+    else:
+        _over_and_over(wanted, every_s)
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _over_and_over(wanted: list[UUID], every_s: float) -> None:
+    while True:
+        try:
+            output.console().print(picture(wanted))
+        except Retryable as error:
+            output.complain(f"{sentence(error)} (still trying)")
+        sys.stdout.flush()
+        time.sleep(every_s)
