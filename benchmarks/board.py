@@ -142,6 +142,7 @@ def logged_in(desk: Desk, url: str) -> Iterator[Page]:
         found.close()
 
 
+_PAINTED = "performance.getEntriesByName('first-contentful-paint').length > 0"
 _PAINT = """() => ({
   paint: performance.getEntriesByName("first-contentful-paint")[0].startTime,
   bytes: performance.getEntriesByType("navigation")[0].transferSize,
@@ -156,7 +157,7 @@ def first_paint(page: Page, url: str, query: str) -> str:
     for _ in range(ROUNDS):
         page.goto("about:blank")
         page.goto(f"{url}/sessions{query}", wait_until="domcontentloaded")
-        page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length > 0")
+        wait(lambda: page.evaluate(_PAINTED), "the first paint")
         seen.append(page.evaluate(_PAINT))
     paint = statistics.median(one["paint"] for one in seen)
     worst = max(one["paint"] for one in seen)

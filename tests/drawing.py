@@ -41,7 +41,9 @@ class Handler:
         return LOADER
 
 
-def drawn(page: Page, desk: Desk, session_id: UUID | None = None, viewer: Viewer | None = None, **asked: str) -> Parts:
+def drawn(
+    page: Page, desk: Desk, /, session_id: UUID | None = None, viewer: Viewer | None = None, **asked: str
+) -> Parts:
     """Return the parts of a page as it is drawn for somebody: by default one who looks at everything."""
     viewer = viewer or looking("looker")
     return page.draw(desk, Asked(viewer, session_id, asked), Draw(Handler(viewer)))  # type: ignore[arg-type]

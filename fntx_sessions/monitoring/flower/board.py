@@ -57,7 +57,7 @@ class Links:
     def __call__(self, **changed: Any) -> str:
         """Return the address with some arguments changed; empty ones are left out."""
         kept = self._given if "page" in changed else {k: v for k, v in self._given.items() if k != "page"}
-        return "?" + urlencode({name: value for name, value in (kept | changed).items() if value not in ("", None)})
+        return "?" + urlencode(sorted((name, value) for name, value in (kept | changed).items() if value != ""))
 
     def sorting(self, key: str) -> str:
         """Return the address that sorts by a column, the other way round where it is sorted by it already."""
