@@ -71,6 +71,10 @@ QUERY_SECONDS = Figure("fntx_query_seconds", "From a query's arrival in a worker
 REFUSALS = Figure(
     "fntx_refusals", "Commands and queries refused, by error", ("error",), known=(("Unauthenticated",), ("Forbidden",))
 )
+FAILURES = Figure(
+    "fntx_failures", "Commands and queries that got no answer of the desk", ("outcome",),
+    known=(("unavailable",), ("error",)),
+)  # fmt: skip
 TRANSITIONS = Figure("fntx_transitions", "Changes of status", ("trigger", "from_status", "to_status"))
 SWEEPS = Figure("fntx_sweeps", "Runs of sweeps, by how they ended", ("sweep", "outcome"))
 SWEEP_SECONDS = Figure("fntx_sweep_seconds", "How long a run of a sweep took", ("sweep",), QUICK)
@@ -96,7 +100,10 @@ RECOVERY_DOWN = Figure(
     "fntx_recovery_down_seconds", "Since the agents were last known to go on, until PAUSED", (), SLOW
 )
 RECOVERY_RPO = Figure("fntx_recovery_rpo_seconds", "How much of the agents' memory is gone, in time", (), SLOW)
-RULES_FIRED = Figure("fntx_rules_fired", "Actions that rules and limits asked for", ("action", "result"))
+RULES_FIRED = Figure(
+    "fntx_rules_fired", "Actions that rules and limits asked for", ("action", "result"),
+    known=tuple((one, result) for one in ("start", "stop", "pause", "resume") for result in ("refused", "failed")),
+)  # fmt: skip
 AGENT_STEPS = Figure("fntx_agent_steps", "Steps of hosted agents, each a heartbeat", ("agent", "outcome"))
 HEARTBEAT_AGES = Figure(
     "fntx_agent_heartbeat_age_seconds", "Age of each agent's heartbeat as health looked at it", ("kind",), AGES

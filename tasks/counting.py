@@ -8,9 +8,10 @@ from typing import Any
 from celery.exceptions import TaskPredicate
 
 from fntx_sessions.exceptions import Rejected, Retryable
-from fntx_sessions.figures import REFUSALS, SWEEP_SECONDS, SWEEPS, Figure
+from fntx_sessions.figures import FAILURES, REFUSALS, SWEEP_SECONDS, SWEEPS, Figure
 
 Answer = dict[str, Any]
+_FAILED = ("unavailable", "error")
 
 
 @contextmanager
@@ -19,10 +20,13 @@ def counted(task: str, outcomes: Figure, seconds: Figure) -> Iterator[Callable[[
     began = perf_counter()
 
     def end(answer: Answer) -> Answer:
+        outcome = str(answer.get("state"))
         seconds.note(perf_counter() - began, task)
-        outcomes.note(1, task, str(answer.get("state")))
-        if answer.get("state") == "refused":
+        outcomes.note(1, task, outcome)
+        if outcome == "refused":
             REFUSALS.note(1, str((answer.get("error") or {}).get("error")))
+        elif outcome in _FAILED:
+            FAILURES.note(1, outcome)
         return answer
 
     try:

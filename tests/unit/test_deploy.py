@@ -150,3 +150,12 @@ def test_compose_lets_prometheus_in_and_mounts_what_there_is():
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
         mounts = [mount.split(":")[0] for mount in service["volumes"]]
         assert all((ROOT / one).is_file() for one in mounts if one.startswith("./"))
+
+
+def test_the_page_about_figures_lists_every_one_as_it_is():
+    """Each with its labels and in the words that Prometheus shows; none that there is not."""
+    page = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `(fntx_[^`]+)` \| (.+?) \|$", page, re.MULTILINE))
+    there = {figure.exposed: figure for figure in FIGURES} | {gauge.name: gauge for gauge in GAUGES}
+    named = {f"{name}{{{','.join(one.labels)}}}" if one.labels else name: one.help for name, one in there.items()}
+    assert listed == named
