@@ -1,6 +1,7 @@
 """The pages of the whole desk: its health, with anything down, and its events."""
 
 import re
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,15 +13,20 @@ import pytest
 from drawing import drawn
 from hosting import Hosting, make_hosting, shared
 from pydantic import SecretStr
+from worker_process import wait_until
 
 from fntx_sessions.automation import alerts, hosts
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.monitoring.flower.desk_events import DeskEvents
 from fntx_sessions.monitoring.flower.health import SECTIONS, Health
+from fntx_sessions.monitoring.flower.health_looks import Looks
 from fntx_sessions.monitoring.flower.views import Part
 from fntx_sessions.monitoring.flower.who import Viewer
 from fntx_sessions.schemas import Severity
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.settings import Settings
+from fntx_sessions.stack.desk_checks import DeskFacts
+from fntx_sessions.stack.desk_health import read_desk
 
 RISK = Viewer(Actor("rita", frozenset({"risk_manager"})), "token")
 OPERATOR = Viewer(Actor("olaf", frozenset({"operator"})), "token")
@@ -124,6 +130,24 @@ def test_those_who_look_at_health_share_one_look(hosting: Hosting) -> None:
 
 def later(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def test_a_store_that_hangs_leaves_the_last_look_on_the_page(hosting: Hosting) -> None:
+    """With its age, and not waited for; once it answers, the page is of now."""
+    hangs, answers = threading.Event(), threading.Event()
+
+    def read(settings: Settings) -> DeskFacts:
+        if hangs.is_set():
+            answers.wait(30)
+        return read_desk(settings)
+
+    page = Health(Looks(read))
+    first = health(page, hosting)
+    trouble(hosting)
+    hangs.set()
+    assert health(page, hosting) == first
+    answers.set()
+    wait_until(lambda: "&lt;script&gt;" in health(page, hosting)["halts"], "the look that hung is done")
 
 
 def said(hosting: Hosting, session_id: UUID, description: str, **columns: Any) -> UUID:

@@ -98,6 +98,11 @@ EXPORTS: dict[str, tuple[tuple[str, ...], Callable[[Engine, Day], list[Row]]]] =
 }  # fmt: skip
 
 
+def warm() -> None:
+    """Load the exchange's calendar, which takes a second or two: nobody's first page is to wait for that."""
+    reads.the_day(DayQuery(), datetime.now(UTC))
+
+
 class DayCsv(Guarded):
     """Sends one table of a day, whole."""
 

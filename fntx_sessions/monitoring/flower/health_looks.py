@@ -3,9 +3,10 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from fntx_sessions.automation.health.model import Check
 from fntx_sessions.settings import Settings
@@ -14,6 +15,8 @@ from fntx_sessions.stack.desk_health import grade_desk, read_desk
 from fntx_sessions.stack.redis_status import RedisStatus
 
 T = TypeVar("T")
+# Below what pages wait for: they show what they have.
+_PATIENCE_S = 1.5
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class Seen(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look. checks: of now, worst first. postgres, redis: what each said last; None: neither now nor before."""
+    """One look, begun at `at`. checks: worst first. postgres, redis: what each said last; None: it never did."""
 
+    at: datetime
     checks: list[Check]
     postgres: Seen[DeskFacts] | None
     redis: Seen[RedisStatus] | None
@@ -39,30 +43,53 @@ class Looks:
 
     def __init__(self, read: Callable[[Settings], DeskFacts] = read_desk) -> None:
         self._read = read
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="fntx-health")
         self._lock = threading.Lock()
         self._last: Look | None = None
         self._taken = float("-inf")
+        self._looking: Future[Look] | None = None
 
     def look(self, settings: Settings) -> Look:
-        """Return it; whatever is down is a finding, so that nothing is raised."""
+        """Return it; whatever is down is a finding, so that nothing is raised.
+
+        Where a store neither answers nor refuses, the one before, which is not waited for long.
+        """
+        looking = self._begun(settings)
+        if looking is None or self._last is None:
+            return looking.result() if looking else cast("Look", self._last)
+        wait([looking], timeout=_PATIENCE_S)
+        return looking.result() if looking.done() else self._last
+
+    def _begun(self, settings: Settings) -> "Future[Look] | None":
+        """Return the look that is under way, begun now where the last is old; None where that is new enough."""
         with self._lock:
-            if self._last is None or time.monotonic() - self._taken >= settings.pages_health_s:
-                facts = self._read(settings)
-                self._last = _look(facts, grade_desk(facts, settings), self._last)
-                self._taken = time.monotonic()
-            return self._last
+            old = self._last is None or time.monotonic() - self._taken >= settings.pages_health_s
+            if self._looking is None and old:
+                self._looking = self._threads.submit(self._make, settings)
+            return self._looking
+
+    def _make(self, settings: Settings) -> Look:
+        at = datetime.now(UTC)
+        try:
+            facts = self._read(settings)
+            made = _look(at, facts, grade_desk(facts, settings), self._last)
+            self._last = made
+        finally:
+            with self._lock:
+                self._looking, self._taken = None, time.monotonic()
+        return made
 
 
-def _look(facts: DeskFacts, checks: list[Check], before: Look | None) -> Look:
-    now = datetime.now(UTC)
+def _look(at: datetime, facts: DeskFacts, checks: list[Check], before: Look | None) -> Look:
     whys = {check.name: check.reason for check in checks}
     answered = facts.redis is not None and not facts.redis.error
     postgres = _kept(before.postgres if before else None, whys["postgres"])
     redis = _kept(before.redis if before else None, whys["redis"])
     return Look(
+        at,
         checks,
-        Seen(facts, now) if facts.postgres_seen else postgres,
-        Seen(facts.redis, now) if facts.redis and answered else redis,
+        Seen(facts, at) if facts.postgres_seen else postgres,
+        Seen(facts.redis, at) if facts.redis and answered else redis,
     )
 
 

@@ -1,12 +1,13 @@
 """Putting the pages into Flower, before Flower is built: rules, templates, the login. Called by flowerconfig.py."""
 
+import logging
 import secrets
 from typing import Any
 
 from flower import urls
 from tornado.web import url
 
-from fntx_sessions.monitoring.flower import assets, login, scrape
+from fntx_sessions.monitoring.flower import assets, day, login, scrape
 from fntx_sessions.monitoring.flower.loading import loader
 from fntx_sessions.monitoring.flower.routes import PAGES
 from fntx_sessions.monitoring.flower.site import Site
@@ -32,6 +33,9 @@ def install(settings: Settings) -> None:
         "compress_response": True,
     }
     login.put_in()
+    # It tells each look at the schema's version, and Health looks every other second.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    urls.settings["fntx_site"].threads.submit(day.warm)
 
 
 def _rules(settings: Settings) -> list[Any]:
