@@ -179,7 +179,7 @@ def test_an_act_shows_what_happens_first_wants_a_reason_and_shows_the_outcome():
         await pilot.press("enter")
         await until(pilot, "Say why")
         assert not scripted.commands
-        await pilot.press(*"lunch", "enter")
+        await pilot.press(*"go", "enter")
         await until(pilot, "Done: the session is paused, at version 4.")
         await until(pilot, "Still in flight: o1.")
         await pilot.press("enter")
@@ -187,7 +187,7 @@ def test_an_act_shows_what_happens_first_wants_a_reason_and_shows_the_outcome():
 
     watched(scripted, scenario)
     [(task, arguments, _)] = scripted.commands
-    assert (task, arguments) == ("sessions.pause", {"session_id": str(ONE), "reason": "lunch"})
+    assert (task, arguments) == ("sessions.pause", {"session_id": str(ONE), "reason": "go"})
 
 
 def test_a_command_that_nobody_answered_is_asked_again_under_its_id_and_a_halt_is_named():
@@ -197,7 +197,7 @@ def test_a_command_that_nobody_answered_is_asked_again_under_its_id_and_a_halt_i
 
     async def scenario(pilot: Pilot[None]) -> None:
         await until(pilot, "1 session")
-        await pilot.press("p", *"lunch", "enter")
+        await pilot.press("p", *"go", "enter")
         await until(pilot, "It may have been done.")
         await until(pilot, "fntx halt --scope session:")
         await pilot.press("enter")
@@ -217,7 +217,7 @@ def test_the_one_who_comes_second_reads_who_was_first_and_why():
 
     async def scenario(pilot: Pilot[None]) -> None:
         await until(pilot, "1 session")
-        await pilot.press("p", *"lunch", "enter")
+        await pilot.press("p", *"go", "enter")
         shown = " ".join((await until(pilot, "Refused:")).replace("│", " ").split())
         assert "is paused, set by bob (news)" in shown
         await pilot.press("enter")
