@@ -33,6 +33,7 @@ check: $(READY)  ## Format, lint, types, imports, models against migrations, gen
 	$(BIN)/lint-imports
 	$(BIN)/python -m fntx_sessions.stack.schema_check
 	$(BIN)/python -m fntx_sessions.lifecycle.states_doc --check
+	$(BIN)/python -m fntx_sessions.lifecycle.events_doc --check
 	$(BIN)/python -m fntx_sessions.settings_doc --check
 
 format: $(READY)  ## Put the code into shape

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import structlog
 from redis import Redis
 from sqlalchemy import Engine
+from structlog.contextvars import bound_contextvars
 
 from fntx_sessions.agents.registry import known_agents
 from fntx_sessions.automation.rules.checking import check_rules
@@ -73,8 +74,14 @@ def command(desk: Desk, trigger: Trigger, actor: Actor, arguments: CommandArgume
     when nothing was written.
     """
     ask = _ask(trigger, actor, arguments, command_id)
+    with bound_contextvars(session_id=str(ask.session_id), command_id=str(command_id), actor=actor.name):
+        return _done(desk, ask)
+
+
+def _done(desk: Desk, ask: Ask) -> Outcome:
+    trigger = ask.trigger
     try:
-        authorize(actor, trigger.value, ask.session_id)
+        authorize(ask.actor, trigger.value, ask.session_id)
         check_rules(ask.arguments.get("config") or {})  # now: no plug-in is waited for under a lock
     except (Forbidden, InvalidArgument) as error:
         return machine.run(desk.engine, ask, commands.refuse(error))

@@ -10,6 +10,7 @@ import structlog
 from structlog.typing import Processor
 
 from fntx_sessions import traces
+from fntx_sessions.printable import printable
 from fntx_sessions.settings import Settings
 
 _HIDDEN_WORD = r"(?:token|ticket|secret|password|passwd|authorization|api_?key|private_?key|credential)"
@@ -98,6 +99,17 @@ def _redact_event(_logger: object, _method: str, event: MutableMapping[str, Any]
     return {key: value if key.startswith("_") else _field(key, value) for key, value in event.items()}
 
 
+def _printable_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    # JSON escapes what a terminal would obey; here it would clear the screen that somebody watches.
+    return {key: _shown(value) for key, value in event.items()}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    return value if value is None or isinstance(value, bool | int | float) else printable(repr(value))
+
+
 def _field(key: str, value: Any) -> Any:
     return HIDDEN if is_secret(key) else redact(value)
 
@@ -105,7 +117,7 @@ def _field(key: str, value: Any) -> Any:
 def _formatter(settings: Settings, shared: list[Processor]) -> logging.Formatter:
     people = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     if people:
-        last: list[Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        last: list[Processor] = [_printable_event, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     else:
         last = [structlog.processors.JSONRenderer(default=str)]
     return structlog.stdlib.ProcessorFormatter(

@@ -314,7 +314,17 @@ def test_following_in_a_terminal_waits_out_what_is_away(
         return answer(task, **arguments)
 
     monkeypatch.setattr(desk, "query", query)
-    assert run(["events", "--follow", "--since", "1m", "--json"]) == Exit.INTERRUPTED
+    assert run(["events", "--follow", "--since", "1d", "--json"]) == Exit.INTERRUPTED
     shown = capsys.readouterr()
     assert [orjson.loads(one)["severity"] for one in shown.out.splitlines()] == ["info", "error"]
     assert shown.err.count("waiting: ") == 1
+
+
+def test_what_fails_calls_a_person_and_says_what_that_means(world: World) -> None:
+    """A session in ERROR is on the list of what is to do, with its impact, which can be asked for by its words."""
+    session_id = world.in_status(SessionStatus.ERROR)
+    told(world, session_id, event_type="pinned")
+    (failed,) = found(world, session_id=session_id, requires_action=True, acknowledged=False)
+    assert (failed.event_type, failed.severity) == ("session_failed", "critical")
+    assert "is guarded" in str(failed.impact_assessment)
+    assert ids(found(world, session_id=session_id, impact="IS GUARDED")) == [failed.event_id]

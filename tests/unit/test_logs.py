@@ -1,13 +1,17 @@
 """Logs: one line an event, and no secret in it."""
 
+import ast
 import io
 import json
 import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 
-from fntx_sessions.monitoring.logs import configure_logging, redact, redact_text
+from fntx_sessions.monitoring.logs import configure_logging, is_secret, redact, redact_text
 from fntx_sessions.settings import Settings
 
 JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhZG1pbiJ9.c2lnbmF0dXJl"
@@ -89,3 +93,58 @@ def test_nesting_ends_somewhere():
         value["a"] = value = {}
     value["a"] = "hunter2"
     assert "hunter2" not in str(redact(deep))
+
+
+ROOT = Path(__file__).parents[2]
+_LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
+_LOGGERS = {"log", "_log", "logger"}
+_NAME = re.compile(r"[a-z]+([_.][a-z]+)*")
+
+
+def calls() -> Iterator[tuple[str, ast.Call, bool]]:
+    """Yield where each line is logged, the call, and whether structlog takes it."""
+    for path in [*(ROOT / "fntx_sessions").rglob("*.py"), *(ROOT / "tasks").glob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        ours = "structlog.get_logger" in text
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _LEVELS:
+                of = node.func.value
+                known = isinstance(of, ast.Name) and of.id in _LOGGERS
+                made = isinstance(of, ast.Call) and ast.unparse(of.func).endswith("get_logger")
+                if known or made:
+                    yield f"{path.name}:{node.lineno}", node, ours
+
+
+def test_every_line_has_a_constant_name_and_no_secret_field():
+    """A log is searched by its names: each is constant, small words; what varies is in fields, none named a secret."""
+    found = list(calls())
+    assert len(found) > 90
+    for where, call, ours in found:
+        assert call.args, where
+        assert isinstance(call.args[0], ast.Constant), where
+        if ours:
+            assert _NAME.fullmatch(call.args[0].value), (where, call.args[0].value)
+            assert len(call.args) == 1, where
+        assert not [one.arg for one in call.keywords if one.arg and is_secret(one.arg)], where
+
+
+def test_a_terminal_is_told_nothing_that_it_would_obey(logged):
+    """What somebody wrote into a reason clears no screen and hides no line of those who watch a console."""
+    handler = logging.getLogger().handlers[0]
+    configure_logging(Settings(log_format="console"))
+    logging.getLogger().handlers[0].setStream(written := io.StringIO())
+    structlog.get_logger("x").warning("refused", why="\x1b[2Jgone\u202e", deep={"a": "\x1b[1m"}, n=1)
+    logging.getLogger("y").warning("at %s", "\x1b]0;title\x07")
+    text = re.sub(r"\x1b\[\d*m", "", written.getvalue())
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "\\x1b[2Jgone" in text
+    assert "n" in text
+    logging.getLogger().handlers[:] = [handler]
+
+
+def test_a_line_says_which_trace_it_is_of(logged, monkeypatch):
+    """Where somebody traces, a line carries the trace's id, so that one leads to the other."""
+    monkeypatch.setattr("fntx_sessions.traces.current", lambda: "00-" + "a" * 32 + "-" + "b" * 16 + "-01")
+    structlog.get_logger("x").info("done")
+    assert logged()[0]["trace_id"] == "a" * 32

@@ -42,12 +42,19 @@ def moved(row: Row, ask: Ask, to_status: SessionStatus, *, trigger: Trigger | No
         "event_type": _TOLD[trigger],
         "event_category": "lifecycle",
         "severity": _SEVERITY.get(to_status, "info"),
+        "requires_action": _needs_a_person(to_status, more),
         "description": f"{row['status']} -> {to_status.value} by {ask.actor.name}: {why}"[:4000],
         "data": {"command_id": str(ask.command_id), **more.pop("event_data", {})},
     }
     follow_ups = (("live", {"epoch": epoch, "status": to_status.value}), ("event", told))
     events = (event, *more.pop("events", ()))
     return Change(to_status=to_status, trigger=trigger, follow_ups=follow_ups, events=events, **more)
+
+
+def _needs_a_person(to_status: S, more: dict[str, Any]) -> bool:
+    """Tell whether somebody has to act who is not called by another event of the same change."""
+    called = any(event.get("requires_action") for event in more.get("events", ()))
+    return not called and (to_status is S.ERROR or bool(more.get("fields", {}).get("requires_action")))
 
 
 def must_be_legal(row: Row, ask: Ask) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.lifecycle.event_types import types_with_impact
 from fntx_sessions.lifecycle.events_arguments import EventsQuery
 from fntx_sessions.lifecycle.reads.history import EVENT_COLUMNS, opened
 from fntx_sessions.lifecycle.reads.rows import Row, unknown
@@ -29,7 +30,8 @@ SELECT e.*, k.data_key_id, k.ring_key_id, k.wrapped, k.shredded_at FROM (
     AND (CAST(:categories AS text[]) IS NULL OR event_category = ANY(CAST(:categories AS text[])))
     AND (CAST(:severities AS text[]) IS NULL OR severity = ANY(CAST(:severities AS text[])))
     AND (CAST(:source_agent AS text) IS NULL OR source_agent = CAST(:source_agent AS text))
-    AND (CAST(:impact AS text) IS NULL OR strpos(lower(impact_assessment), lower(CAST(:impact AS text))) > 0)
+    AND (CAST(:impact AS text) IS NULL OR strpos(lower(impact_assessment), lower(CAST(:impact AS text))) > 0
+      OR (impact_assessment IS NULL AND event_type = ANY(CAST(:impact_types AS text[]))))
     AND (CAST(:text AS text) IS NULL OR strpos(lower(event_type || ' ' || description), lower(CAST(:text AS text))) > 0)
     AND (CAST(:requires_action AS boolean) IS NULL OR requires_action = CAST(:requires_action AS boolean))
     AND (CAST(:acknowledged AS boolean) IS NULL
@@ -118,6 +120,7 @@ def _bound(asked: EventsQuery, scope: Sequence[UUID] | None) -> dict[str, Any]:
     return asked.model_dump() | {
         "scope": _ids(scope),
         "severities": worse,
+        "impact_types": None if asked.impact is None else types_with_impact(asked.impact),
         "first_id": UUID(prefix.ljust(32, "0")) if prefix else None,
         "last_id": UUID(prefix.ljust(32, "f")) if prefix else None,
         "at": place.at,

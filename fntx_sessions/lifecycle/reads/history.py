@@ -6,6 +6,7 @@ from sqlalchemy import Engine, text
 
 from fntx_sessions.exceptions import IntegrityError, NotFound, Shredded
 from fntx_sessions.lifecycle.change import Outcome
+from fntx_sessions.lifecycle.event_types import impact_of
 from fntx_sessions.lifecycle.machine import stored_outcome
 from fntx_sessions.lifecycle.reads.rows import Row, of_session
 from fntx_sessions.schemas import SessionEvent, SessionTransition
@@ -34,12 +35,16 @@ def get_events(engine: Engine, session_id: UUID, limit: int) -> list[SessionEven
 
 
 def opened(payloads: Payloads, event: Row) -> Row:
-    """Return an event's row with its data opened; data that does not open is said so in its place."""
+    """Return an event's row with its data opened, and the impact of its type where it tells none of its own.
+
+    Data that does not open is said so in its place.
+    """
     try:
         data = payloads.open(event["session_id"], EVENT, event["event_id"], event["data"])
     except (IntegrityError, Shredded) as error:
         data = {"unreadable": str(error)}
-    return event | {"data": data}
+    impact = event.get("impact_assessment") or impact_of(event.get("event_type", ""))
+    return event | {"data": data, "impact_assessment": impact}
 
 
 def get_transitions(engine: Engine, session_id: UUID, limit: int) -> list[SessionTransition]:
