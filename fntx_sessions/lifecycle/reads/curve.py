@@ -15,20 +15,20 @@ WITH span AS (
   SELECT extract(epoch FROM min(timestamp)) AS first, extract(epoch FROM max(timestamp)) AS last, count(*) AS samples
   FROM samples WHERE session_id = :session_id AND timestamp >= coalesce(CAST(:since AS timestamptz), '-infinity')
 ), placed AS (
-  SELECT timestamp, net_pnl, exposure, spot, samples,
+  SELECT timestamp, net_pnl, exposure, spot,
     width_bucket(extract(epoch FROM timestamp), first, last + 1, CAST(:stretches AS int)) AS stretch
   FROM samples, span
   WHERE session_id = :session_id AND timestamp >= coalesce(CAST(:since AS timestamptz), '-infinity')
-), ranked AS (
-  SELECT placed.*, row_number() OVER (PARTITION BY stretch ORDER BY timestamp) AS first,
-    row_number() OVER (PARTITION BY stretch ORDER BY timestamp DESC) AS last,
-    row_number() OVER (PARTITION BY stretch ORDER BY net_pnl, timestamp) AS low,
-    row_number() OVER (PARTITION BY stretch ORDER BY net_pnl DESC, timestamp) AS high,
-    row_number() OVER (PARTITION BY stretch ORDER BY exposure DESC, timestamp) AS most
-  FROM placed
+), ends AS (
+  SELECT unnest(ARRAY[extract(epoch FROM min(timestamp)), extract(epoch FROM max(timestamp)),
+    (min(ARRAY[net_pnl, extract(epoch FROM timestamp)]))[2], -(max(ARRAY[net_pnl, -extract(epoch FROM timestamp)]))[2],
+    -(max(ARRAY[exposure, -extract(epoch FROM timestamp)]))[2]]) AS at FROM placed GROUP BY stretch
+), kept AS (
+  SELECT DISTINCT timestamptz 'epoch' + at * interval '1 second' AS timestamp FROM ends
 )
-SELECT r.timestamp IS NOT NULL AS found, r.timestamp, r.net_pnl, r.exposure, r.spot, r.samples
-FROM sessions s LEFT JOIN ranked r ON 1 IN (r.first, r.last, r.low, r.high, r.most)
+SELECT r.timestamp IS NOT NULL AS found, r.timestamp, r.net_pnl, r.exposure, r.spot,
+  (SELECT samples FROM span) AS samples
+FROM sessions s LEFT JOIN (SELECT p.* FROM placed p JOIN kept USING (timestamp)) r ON true
 WHERE s.session_id = :session_id ORDER BY r.timestamp
 """)
 

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.lifecycle.reads.asked import HistoryQuery, Kind
+from fntx_sessions.lifecycle.reads.rows import one
 from fntx_sessions.lifecycle.reads.timeline import history_rows, in_words
 from fntx_sessions.schemas import Model, Severity, Time
 
@@ -34,6 +35,15 @@ SELECT wall, clock FROM (
 ) known WHERE wall IS NOT NULL AND clock IS NOT NULL AND EXISTS (SELECT FROM simulated) ORDER BY wall, clock
 """)
 _ANCHORS_MOST = 500
+
+_NEWEST = text("""
+SELECT concat_ws('.', s.version, (SELECT max(timestamp) FROM samples WHERE session_id = s.session_id),
+  (SELECT count(*) FROM checkpoints WHERE session_id = s.session_id),
+  (SELECT max(timestamp) FROM fills WHERE session_id = s.session_id),
+  (SELECT max(timestamp) FROM agent_reports WHERE session_id = s.session_id AND kind = 'trade'),
+  (SELECT max(timestamp) FROM events WHERE session_id = s.session_id AND severity = ANY(:alerts))) AS newest
+FROM sessions s WHERE s.session_id = :session_id
+""")
 
 
 class Mark(Model):
@@ -69,7 +79,13 @@ def get_marks(engine: Engine, session_id: UUID, each: int) -> SessionMarks:
         for row in found[:each]:
             at = row["at"] if kind == "trade" or placed is None else placed(row["at"])
             marks.append(Mark(at=at, kind=name, what=in_words(row)))
-    return SessionMarks(marks=sorted(marks, key=lambda one: one.at), left_out=left_out, simulated=placed is not None)
+    return SessionMarks(marks=sorted(marks, key=lambda mark: mark.at), left_out=left_out, simulated=placed is not None)
+
+
+def newest_of(engine: Engine, session_id: UUID) -> str:
+    """Return what differs from before where the curve or its marks do; raises NotFound."""
+    alerts = [severity.value for severity in list(Severity)[list(Severity).index(ALERTS_FROM) :]]
+    return str(one(engine, _NEWEST, session_id, alerts=alerts)["newest"])
 
 
 def _placing(engine: Engine, session_id: UUID) -> Callable[[datetime], datetime] | None:

@@ -43,18 +43,29 @@ _KINDS = {
 }
 _SEALED = {"event": "data, NULL", "decision": "data, jsonb_build_array(agent, kind, report_id)"}
 _SEALED["error"] = _SEALED["decision"]
+# What words are looked for in.
+_WORDS = {
+    "transition": "concat_ws(' ', from_status, to_status, trigger, actor, reason, transition_id)",
+    "event": "concat_ws(' ', event_type, event_category, source_agent, description, action_taken, event_id)",
+    "checkpoint": "concat_ws(' ', checkpoint_type, created_by, note, checkpoint_id)",
+    "sample": "timestamp::text",
+    "decision": "concat_ws('/', agent, report_id)",
+    "error": "concat_ws('/', agent, report_id)",
+    "trade": "concat_ws('/', trade_id, happened)",
+}
 
 
 def _branch(kind: str, beyond: str, order: str) -> str:
     relation, at, key, shown = _KINDS[kind]
+    severity = "severity = ANY(CAST(:severities AS text[]))" if kind == "event" else "false"
     told = f"AND kind = '{kind}'" if relation == "told_words" else ""
     return f"""(SELECT {at} AS at, '{kind}' AS kind, ({key}) COLLATE "C" AS id, {shown} AS shown,
     {_SEALED.get(kind, "NULL::bytea, NULL::jsonb")}
   FROM {relation} WHERE session_id = :session_id AND '{kind}' = ANY(:kinds) {told}
     AND (CAST(:since AS timestamptz) IS NULL OR {at} >= :since)
     AND (CAST(:until AS timestamptz) IS NULL OR {at} < :until)
-    AND (CAST(:severities AS text[]) IS NULL OR ({shown}) ->> 'severity' = ANY(CAST(:severities AS text[])))
-    AND (CAST(:words AS text) IS NULL OR strpos(lower({key} || ' ' || CAST({shown} AS text)), lower(:words)) > 0)
+    AND (CAST(:severities AS text[]) IS NULL OR {severity})
+    AND (CAST(:words AS text) IS NULL OR strpos(lower({_WORDS[kind]}), lower(:words)) > 0)
     AND (CAST(:after_at AS timestamptz) IS NULL OR ({at} {beyond}= :after_at
       AND ({at}, '{kind}' COLLATE "C", ({key}) COLLATE "C") {beyond}
         (CAST(:after_at AS timestamptz), :after_kind, :after_id)))

@@ -8,6 +8,7 @@ from fntx_sessions.lifecycle.reads.approvals import list_approvals
 from fntx_sessions.lifecycle.reads.board import BoardQuery, BoardRow, read_board
 from fntx_sessions.lifecycle.reads.history import get_transitions
 from fntx_sessions.lifecycle.reads.manual_orders import list_orders
+from fntx_sessions.lifecycle.reads.marks import newest_of
 from fntx_sessions.lifecycle.reads.rows import Row
 from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.monitoring.flower.diagram import diagram, taken
@@ -33,7 +34,7 @@ class Overview(SessionPage):
         session = get_session(desk.engine, desk.redis, desk.settings, head["session_id"])
         return {
             "approvals": _approvals(desk, asked, draw, session),
-            "curve-mark": draw.part("curve_mark.html", mark=_mark(session)),
+            "curve-mark": draw.part("curve_mark.html", mark=newest_of(desk.engine, session.session_id)),
             "facts": draw.part("overview_facts.html", session=session, row=_row(desk, session)),
             "holdings": _holdings(desk, draw, session),
             "path": _path(desk, draw, head),
@@ -46,12 +47,6 @@ def _row(desk: Desk, session: TradingSession) -> BoardRow | None:
     status = [one.value for one in SessionStatus]
     found = read_board(desk, BoardQuery(session_id=session.session_id, status=status, include_children=True)).rows
     return found[0] if found else None
-
-
-def _mark(session: TradingSession) -> str:
-    """Return what changes where the curve may have changed: a browser that sees it change asks for the curve."""
-    seen = session.state_source
-    return f"{session.version}.{session.epoch}.{seen.revision if seen else 0}"
 
 
 def _approvals(desk: Desk, asked: Asked, draw: Draw, session: TradingSession) -> Part:

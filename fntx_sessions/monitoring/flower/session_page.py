@@ -5,6 +5,7 @@ from typing import ClassVar
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.head import session_head
 from fntx_sessions.lifecycle.reads.rows import Row
+from fntx_sessions.lifecycle.told import positions
 from fntx_sessions.monitoring.flower.offers import offers
 from fntx_sessions.monitoring.flower.page import Asked, Draw, Page
 from fntx_sessions.monitoring.flower.views import Parts
@@ -34,7 +35,13 @@ class SessionPage(Page):
         """Draw the head, and below it what the page itself shows."""
         assert asked.session_id is not None  # noqa: S101 -- the address has one
         head = session_head(desk.engine, asked.session_id)
-        facts = {"head": head, "tabs": TABS, "here": self.here, "offers": offers(asked.viewer, head)}
+        facts = {
+            "head": head,
+            "tabs": TABS,
+            "here": self.here,
+            "positions": positions,
+            "offers": offers(asked.viewer, head),
+        }
         top = draw.part("session_head.html", **facts)
         return {"session-head": top, **self.body(desk, asked, draw, head)}
 

@@ -20,14 +20,9 @@ from fntx_sessions.monitoring.flower.session_page import SessionPage
 from fntx_sessions.monitoring.flower.tables import table
 from fntx_sessions.monitoring.flower.views import Part, Parts
 from fntx_sessions.parsing import parse
-from fntx_sessions.schemas import Severity
 
 # What the form asks besides kinds, each of which is a box of its own.
 _ASKED = ("severity", "first", "last", "words")
-_WORDS = {
-    "transition": "Transitions", "event": "Events", "trade": "Trades", "checkpoint": "Checkpoints",
-    "decision": "Decisions told", "error": "Errors told", "sample": "Samples",
-}  # fmt: skip
 # What an entry's words say already.
 _SAID = frozenset({"description", "event_type", "severity", "requires_action", "acknowledged_at", "acknowledged_by"})
 
@@ -39,15 +34,9 @@ class Timeline(SessionPage):
     here = "timeline"
 
     def body(self, desk: Desk, asked: Asked, draw: Draw, head: Row) -> Parts:
-        """Draw the form and a page of entries; raises InvalidArgument for a filter that is none."""
+        """Draw a page of entries; raises InvalidArgument for a filter that is none."""
         query = _query(asked, head["session_id"], desk.settings.pages_timeline_rows)
-        form = {name: asked.get(name) for name in _ASKED} | {"kinds": query.kinds or []}
-        return {
-            "filters": draw.part(
-                "timeline_filters.html", head=head, form=form, kinds=_WORDS, severities=list(Severity)
-            ),
-            "entries": _entries(desk, asked, draw, query),
-        }
+        return {"entries": _entries(desk, asked, draw, query)}
 
 
 def _query(asked: Asked, session_id: UUID, limit: int) -> HistoryQuery:

@@ -72,11 +72,14 @@
 
   function read(u) {
     var index = u.cursor.idx;
-    if (index === null || index === undefined || curve.times[index] === undefined) { return; }
-    var marks = nearby(u, u.cursor.left);
+    if (index === null || index === undefined || curve.times[index] === undefined) { say(curve.times.length - 1, []); return; }
+    say(index, nearby(u, u.cursor.left));
+  }
+
+  function say(index, marks) {
     var told = marks.slice(0, MARKS_TOLD).map(function (one) { return SIGNS[one.kind] + " " + one.what; });
     if (marks.length > MARKS_TOLD) { told.push("and " + (marks.length - MARKS_TOLD) + " more"); }
-    readout.textContent = moment(curve.times[index]) + "  net " + dollars(curve.net[index]) + ", exposure " +
+    readout.textContent = index < 0 ? " " : moment(curve.times[index]) + "  net " + dollars(curve.net[index]) + ", exposure " +
       dollars(curve.exposure[index]) + (told.length ? "  " + told.join("; ") : "");
   }
 
@@ -89,11 +92,11 @@
     });
     var below = Object.assign({}, plain, {
       values: function (u, values, axis, space, step) {
-        return values.map(function (one) {
+        return values.map(function (one, index) {
           var at = new Date(one * 1000), text = two(at.getUTCHours()) + ":" + two(at.getUTCMinutes());
           if (step >= 86400) { return at.toISOString().slice(5, 10); }
           return text + (step < 60 ? ":" + two(at.getUTCSeconds()) : "") +
-            (text === "00:00" ? "\n" + at.toISOString().slice(5, 10) : "");
+            (text === "00:00" || !index ? "\n" + at.toISOString().slice(5, 10) : "");
         });
       }
     });
@@ -160,23 +163,31 @@
     tell();
     list();
     draw();
+    say(curve.times.length - 1, []);
   }
 
   function ask() {
-    if (asking || document.hidden) { return; }
+    if (document.hidden) { return; }
+    if (asking) { later(); return; }
     var pause = asked + AGAIN_MS - Date.now();
     window.clearTimeout(waiting);
     if (pause > 0) { waiting = window.setTimeout(ask, pause); return; }
     asking = true;
     asked = Date.now();
     fetch(plots.dataset.curve, { headers: { Accept: "application/json" }, credentials: "same-origin" })
-      .then(function (answer) { return answer.ok ? answer.json() : null; })
+      .then(function (answer) { return answer.ok ? answer.json() : Promise.reject(answer.status); })
       .then(function (found) {
-        // The banner says what is wrong; what is drawn stays.
-        if (found && found.curve) { put(found.curve); }
+        put(found.curve);
+        if (found.problem) { later(); }
       })
-      .catch(function () { waiting = window.setTimeout(ask, AGAIN_MS); })
+      // The banner says what is wrong; what is drawn stays.
+      .catch(later)
       .finally(function () { asking = false; });
+  }
+
+  function later() {
+    window.clearTimeout(waiting);
+    waiting = window.setTimeout(ask, AGAIN_MS);
   }
 
   function put(found) {
