@@ -25,6 +25,10 @@ _POLICIES = ("as the session's own policy says", "close the positions", "leave t
 _PLAN_S = 30.0
 
 
+def _choice(number: int, chosen: int) -> Text:
+    return Text(f"[{'x' if number == chosen else ' '}] {_POLICIES[number]}")
+
+
 class ActScreen(ModalScreen[bool]):
     """Returns whether something was sent. Its command has one id, so that asking again acts once."""
 
@@ -45,10 +49,12 @@ class ActScreen(ModalScreen[bool]):
             with VerticalScroll(can_focus=False):
                 yield Static("looking what it would do...", id="happens")
             if self.act.name == "stop":
-                yield RadioSet(*(RadioButton(told, value=not number) for number, told in enumerate(_POLICIES)))
-            yield Input(id="why", placeholder="why? kept with it, and with your name", max_length=2000)
+                yield RadioSet(*(RadioButton(_choice(number, 0), value=not number) for number in range(len(_POLICIES))))
+            yield Input(id="why", placeholder="why? kept with it, and with your name", max_length=2000, compact=True)
             if self.act.name == "stop":
-                yield Input(id="heir", placeholder="who looks after positions that are left", max_length=200)
+                yield Input(
+                    id="heir", placeholder="who looks after positions that are left", max_length=200, compact=True
+                )
             yield Static("Enter does it, Escape leaves it.", id="came")
 
     def on_mount(self) -> None:
@@ -63,6 +69,11 @@ class ActScreen(ModalScreen[bool]):
             self.dismiss(self._sent)
         elif self._began is None:
             self._begin()
+
+    def on_radio_set_changed(self, event: RadioSet.Changed) -> None:
+        """Mark what is chosen by more than a colour."""
+        for number, button in enumerate(event.radio_set.query(RadioButton)):
+            button.label = _choice(number, event.index)
 
     def action_leave(self) -> None:
         """Leave; what was sent goes on by itself."""

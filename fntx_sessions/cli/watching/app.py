@@ -33,10 +33,11 @@ class Watch(App[None]):
     #filter.shown { display: block; }
     #whole { height: 1fr; padding: 0 1; }
     ActScreen, ChoiceScreen { align: center middle; }
-    .box { width: 78; max-width: 100%; height: auto; max-height: 100%; border: round $accent; padding: 0 1; }
-    .box VerticalScroll { height: auto; max-height: 10; }
+    .box { width: 78; max-width: 100%; height: auto; max-height: 100%; border: round $accent; padding: 0 1;
+        overflow-y: auto; }
+    .box VerticalScroll { height: auto; max-height: 9; }
     .box RadioSet { height: auto; width: 100%; border: none; padding: 0; }
-    .box Input { height: 3; }
+    .box Input { margin: 1 0 0 0; }
     """
 
     def __init__(self, desk: Desk, wanted: Sequence[UUID], every_s: float) -> None:
