@@ -9,6 +9,7 @@ from fntx_sessions.lifecycle import commands
 from fntx_sessions.lifecycle.change import Ask
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.checkpoints import get_checkpoints
+from fntx_sessions.lifecycle.reads.head import session_head
 from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.lifecycle.recovery.plan import create_recovery_plan
 from fntx_sessions.lifecycle.rehearsing import rehearse
@@ -95,7 +96,7 @@ class Stop(SessionAct):
     def choices(self, desk: Desk, target: Target, given: Form) -> dict[str, Any]:
         """Return the session's own policy."""
         _ = given
-        config = get_session(*desk.parts(), _session(target)).config
+        config = session_head(desk.engine, _session(target))["config"]
         return {"close": bool(config["close_positions_on_stop"]), "heir": config["leave_positions_with"] or ""}
 
     def _own(self, form: Form) -> dict[str, Any]:
@@ -120,7 +121,7 @@ class Recover(SessionAct):
         _ = given
         session_id = _session(target)
         kept = get_checkpoints(desk.engine, session_id, _CHECKPOINTS)
-        must_name = get_session(*desk.parts(), session_id).status is SessionStatus.ERROR
+        must_name = session_head(desk.engine, session_id)["status"] == SessionStatus.ERROR
         try:
             plan, problem = create_recovery_plan(*desk.parts(), session_id), None
         except Retryable:

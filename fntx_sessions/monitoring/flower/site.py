@@ -17,6 +17,8 @@ from fntx_sessions.state.redis_client import build_redis
 from fntx_sessions.trading.calendars import get_calendar
 
 _START = "Start the stack with `fntx up`, or set FNTX_DATABASE_URL and FNTX_REDIS_URL to servers that run."
+# Calls of Redis, one after the other, in one drawing.
+_CALLS = 4
 
 
 class Site:
@@ -37,9 +39,10 @@ class Site:
         """What pages read from; raises Unavailable where no address is configured."""
         if self.settings.redis_url is None:
             raise Unavailable("Redis", "no address is configured", _START)
-        return Desk(
-            self._engine(), build_redis(self.settings.redis_url.get_secret_value(), self.settings), self.settings
-        )
+        # One that hangs must be given up within the patience of the page that asks it.
+        bound_s = min(self.settings.redis_socket_timeout_s, self.settings.pages_patience_s / _CALLS)
+        quick = self.settings.model_copy(update={"redis_socket_timeout_s": bound_s, "redis_connect_timeout_s": bound_s})
+        return Desk(self._engine(), build_redis(self.settings.redis_url.get_secret_value(), quick), self.settings)
 
     def _engine(self) -> Engine:
         if self.settings.database_url is None:
