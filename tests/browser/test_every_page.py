@@ -45,7 +45,7 @@ def addresses(sessions: dict[str, UUID]) -> list[str]:
         "/act/checkpoint",
     )
     return [
-        "/sessions", "/sessions?q=nothing-like-it", "/sessions/health", "/sessions/events", "/sessions/day",
+        "/sessions", "/sessions?text=nothing-like-it", "/sessions/health", "/sessions/events", "/sessions/day",
         "/sessions/halts/place", *(f"/sessions/{trading}{tab}" for tab in tabs), f"/sessions/{asking}",
         *(f"/sessions/{sessions[name]}" for name in ("paused", "suspended", "error", "closed", "halted")),
         f"/sessions/{sessions['paused']}/timeline", f"/sessions/{sessions['suspended']}/act/recover",
