@@ -246,6 +246,28 @@ def test_a_stop_sends_the_policy_that_was_chosen_and_leaves_positions_to_nobody_
     assert (task, arguments["close_positions"], arguments["leave_positions_with"]) == ("sessions.stop", False, "eve")
 
 
+def test_a_recovery_shows_its_plan_and_is_refused_where_the_session_moved_on_since():
+    """What is restored, and how sure that is, is read before it is asked; the version that was shown goes along."""
+    scripted = Scripted(row(status="suspended"))
+    scripted.answers["sessions.foresee"] = {"happens": ["It ends paused."], "refused": None, "expected_version": 7}
+    scripted.answers["sessions.plan"] = {
+        "candidates": [{"name": "revision 12", "tier": "postgres"}], "data_loss_risk": "up to 4 s",
+        "recovery_confidence": 0.9, "confidence_reasons": ["its bytes verify"],
+    }  # fmt: skip
+
+    async def scenario(pilot: Pilot[None]) -> None:
+        await until(pilot, "1 session")
+        await pilot.press("v")
+        await until(pilot, "It would restore from revision 12 of postgres; loses: up to 4 s.")
+        await until(pilot, "Confidence 0.9: its bytes verify.")
+        await pilot.press(*"go", "enter")
+        await until(pilot, "Done:")
+
+    watched(scripted, scenario)
+    [(task, arguments, _)] = scripted.commands
+    assert (task, arguments["expected_version"]) == ("sessions.recover", 7)
+
+
 def test_what_waits_for_a_word_is_chosen_where_there_are_several():
     """Approvals and events of a session: one is taken at once, of several somebody says which."""
     scripted = Scripted(row())

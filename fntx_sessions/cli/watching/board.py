@@ -168,9 +168,10 @@ class Board(ActingScreen):
 
 def _about(row: Row) -> str:
     who = f"by {plain(row['status_actor'])}: {plain(row['status_reason'])}"
-    template = plain(row["template_name"])
+    own = row["account_id"] == f"paper:{row['session_id']}"
+    whose = f"{plain(row['template_name'])}, {'an account of its own' if own else plain(row['account_id'])}"
     needs = f"[bold red]{plain(row['requires_action'])}[/bold red]" if row["requires_action"] else _next(row)
-    return f"{row['session_id']}  {template}, {plain(row['account_id'])}\n{row['status']} {who}\n{needs}"
+    return f"{row['session_id']}  {whose}\n{row['status']} {who}\n{needs}"
 
 
 def _next(row: Row) -> str:
