@@ -274,6 +274,10 @@ class Settings(BaseSettings):
     flower_basic_auth: SecretStr | None = None
     flower_login_max_s: float = Field(default=12 * 3600, gt=0)
     flower_logins_max: int = Field(default=200, ge=1)
+    flower_logins_each_max: int = Field(default=20, ge=1)
+    flower_behind_tls: bool = False
+    flower_retry_max_s: float = Field(default=5.0, gt=0)
+    flower_end_s: float = Field(default=3.0, gt=0)
     flower_metrics_from: str = ""
     pages_refresh_s: float = Field(default=1.0, gt=0)
     pages_health_s: float = Field(default=2.0, gt=0)
@@ -283,6 +287,7 @@ class Settings(BaseSettings):
     pages_act_wait_s: float = Field(default=2.0, gt=0)
     pages_deeds_kept: int = Field(default=500, ge=1)
     pages_streams_max: int = Field(default=200, ge=1)
+    pages_streams_each_max: int = Field(default=40, ge=1)
     pages_views_kept: int = Field(default=200, ge=1)
     pages_rows: int = Field(default=100, ge=1, le=1000)
     pages_timeline_rows: int = Field(default=200, ge=1, le=1000)

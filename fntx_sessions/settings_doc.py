@@ -273,6 +273,11 @@ GROUPS: dict[str, dict[str, str]] = {
         "the data folder",
         "flower_login_max_s": "after it a login with a token ends, and sooner where the token does",
         "flower_logins_max": "logins at once; the oldest makes room",
+        "flower_logins_each_max": "logins at once with one token; its oldest makes room",
+        "flower_behind_tls": "true where a proxy with TLS stands before Flower: browsers then send its cookies over "
+        "TLS alone",
+        "flower_retry_max_s": "longest pause before Flower asks for events again while Redis is away",
+        "flower_end_s": "how long Flower's end may take when a store hangs",
         "flower_metrics_from": "networks besides this machine that may read Flower's `/metrics`, comma-separated CIDR",
         "pages_refresh_s": "pause between looks of a live page",
         "pages_health_s": "pause between looks of the Health page at the whole desk, which all who watch it share",
@@ -281,7 +286,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "pages_threads": "looks of the pages at the stores at the same time",
         "pages_act_wait_s": "how long a page that sent a command waits for its outcome before it shows that it is under way",
         "pages_deeds_kept": "commands sent from the pages of which it is kept how to ask again",
-        "pages_streams_max": "live pages at once; one more is told to ask now and then",
+        "pages_streams_max": "live pages at once; one more is told to ask now and then. Those who look without a token "
+        "have half of them",
+        "pages_streams_each_max": "live pages at once with one token",
         "pages_views_kept": "last known views that are kept for when a store is away",
         "pages_rows": "sessions on a page of the board",
         "pages_timeline_rows": "entries on a page of a session's timeline",

@@ -7,7 +7,7 @@ from typing import Any
 from flower import urls
 from tornado.web import url
 
-from fntx_sessions.monitoring.flower import assets, day, login, scrape
+from fntx_sessions.monitoring.flower import assets, day, ending, login, scrape
 from fntx_sessions.monitoring.flower.loading import loader
 from fntx_sessions.monitoring.flower.routes import PAGES
 from fntx_sessions.monitoring.flower.site import Site
@@ -29,10 +29,11 @@ def install(settings: Settings) -> None:
         "fntx_site": Site(settings),
         "template_loader": loader(urls.settings["template_path"]),
         "cookie_secret": secrets.token_urlsafe(64),
-        "xsrf_cookie_kwargs": {"samesite": "Strict"},
+        "xsrf_cookie_kwargs": {"samesite": "Strict", "secure": settings.flower_behind_tls},
         "compress_response": True,
     }
     login.put_in()
+    ending.put_in(settings)
     # It tells each look at the schema's version, and Health looks every other second.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     urls.settings["fntx_site"].threads.submit(day.warm)
