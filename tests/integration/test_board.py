@@ -119,6 +119,19 @@ def test_closed_sessions_are_counted_and_listed_where_they_are_asked_for(world: 
     assert world.ids(session_ids=every, status=["closed"]) == [closed]
 
 
+def test_closed_sessions_that_are_asked_for_are_counted_over_all_pages(world: BoardWorld) -> None:
+    """Alone and beside others: how many, on how many pages, and each of them on one."""
+    every = [world.made(), *(world.made(S.CLOSING) for _ in range(3))]
+    world.hosting.finish()
+    for status, count in ((["closed"], 3), (["active", "closed"], 4)):
+        pages = [world.read(session_ids=every, status=status, limit=2, page=page) for page in (1, 2)]
+        for found in pages:
+            assert (found.counts[S.CLOSED], found.total, found.pages, found.more_closed) == (3, count, 2, False)
+        assert {row.session_id for found in pages for row in found.rows} == set(every[-count:])
+        drawn_pages = drawn(Board(), world.hosting.desk, text=str(every[1]), status=",".join(status))["board-pages"]
+        assert "1\u20131 of 1" in drawn_pages.html
+
+
 def test_filters_and_search(world: BoardWorld) -> None:
     """All that are given must hold; a search takes its words as they are."""
     mark = uuid4().hex

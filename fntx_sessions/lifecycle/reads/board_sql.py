@@ -104,7 +104,7 @@ WITH matching AS MATERIALIZED (
   SELECT status, count(*) AS sessions, count(*) FILTER (WHERE rank <= {NEEDS}) AS needing FROM matching GROUP BY status
   UNION ALL SELECT 'closed', count(*), 0 FROM (
     SELECT FROM sessions s WHERE NOT :closed AND s.status = 'closed' AND {_PASSES} LIMIT {CLOSED_COUNTED}) c
-  WHERE NOT :closed
+  HAVING NOT :closed  -- WHERE would leave a row of 0 beside the right one
 ), page AS (
   SELECT session_id, row_number() OVER () AS place FROM (
     SELECT session_id FROM matching
