@@ -3,9 +3,12 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 from flower import events
+from flower.app import Flower
 
 from fntx_sessions.settings import Settings
 
@@ -15,16 +18,19 @@ def put_in(settings: Settings) -> None:
     events.time = SimpleNamespace(
         sleep=lambda seconds: time.sleep(min(seconds, settings.flower_retry_max_s)), monotonic=time.monotonic
     )
-    end_in_time(settings.flower_end_s)
+    Flower.start = ending_in_time(Flower.start, settings.flower_end_s)
 
 
-def end_in_time(seconds: float) -> None:
-    """Have this process end `seconds` after its main thread did, whichever store another of its threads waits for."""
-    threading.Thread(target=_end, args=(seconds,), name="fntx-end", daemon=True).start()
+def ending_in_time(start: Callable[..., None], seconds: float) -> Callable[..., None]:
+    """Return `start`, after whose end the process ends within `seconds`, whichever store another thread waits for."""
 
+    def run(*arguments: Any) -> None:
+        try:
+            start(*arguments)
+        finally:
+            # A thread of a pool that waits for a store would keep the interpreter from ending for as long as that hangs.
+            end = threading.Timer(seconds, os._exit, (0,))
+            end.daemon = True
+            end.start()
 
-def _end(seconds: float) -> None:
-    threading.main_thread().join()
-    # A thread of a pool that waits for a store would keep the interpreter from ending for as long as that hangs.
-    time.sleep(seconds)
-    os._exit(0)
+    return run
