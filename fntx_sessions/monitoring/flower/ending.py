@@ -28,7 +28,7 @@ def ending_in_time(start: Callable[..., None], seconds: float) -> Callable[..., 
         try:
             start(*arguments)
         finally:
-            # A thread of a pool that waits for a store would keep the interpreter from ending for as long as that hangs.
+            # A thread that waits for a store would keep the interpreter from ending for as long as that hangs.
             end = threading.Timer(seconds, os._exit, (0,))
             end.daemon = True
             end.start()
