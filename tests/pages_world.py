@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
-from http.cookiejar import CookieJar
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -45,7 +45,9 @@ class Person:
     """A browser without a screen: cookies, forms, and redirects that are looked at, not followed."""
 
     def __init__(self, url: str, **headers: str) -> None:
-        self.url, self.headers, self.cookies = url, headers, CookieJar()
+        self.url, self.headers = url, headers
+        # What is sent over TLS alone goes to the proxy that would stand here.
+        self.cookies = CookieJar(DefaultCookiePolicy(secure_protocols=("http", "https")))
         self._opener = build_opener(HTTPCookieProcessor(self.cookies), _Stays())
 
     def get(self, path: str, **headers: str) -> Answer:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from pages_world import PASSWORD, Pages, Person, pages_running
+from pages_world import PASSWORD, Answer, Pages, Person, pages_running
 from running_desk import RunningDesk, quiet_desk
 from worker_process import wait_until
 
@@ -14,24 +14,37 @@ from fntx_sessions.monitoring.flower.loading import _with_menu
 
 __all__ = ["quiet_desk"]
 FLOWERS_OWN = ("/", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks", "/tasks/datatable")
+# Nothing here is away: a busy machine may take its time.
+PATIENT = {"FNTX_PAGES_PATIENCE_S": "20"}
 OURS = ("/sessions", "/sessions/186d8101-4bf0-43d2-b12c-a7d80fdbae31")
 
 
 @pytest.fixture(scope="module")
 def pages(quiet_desk: RunningDesk) -> Iterator[Pages]:
-    with pages_running(quiet_desk) as found:
+    with pages_running(quiet_desk, **PATIENT) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def opened(quiet_desk: RunningDesk) -> Iterator[Pages]:
-    """A Flower that was opened by name, its controls too, under a proxy's path."""
-    with pages_running(quiet_desk, "--read_only=False", prefix="flower", FNTX_FLOWER_AUTH="open") as found:
+    """A Flower that was opened by name, its controls too, under the path of a proxy with TLS."""
+    set_so = {"FNTX_FLOWER_AUTH": "open", "FNTX_FLOWER_BEHIND_TLS": "true"} | PATIENT
+    with pages_running(quiet_desk, "--read_only=False", prefix="flower", **set_so) as found:
         yield found
 
 
 def looker(pages: Pages, login: str = PASSWORD) -> Person:
     return Person(pages.url, Authorization="Basic " + base64.b64encode(login.encode()).decode())
+
+
+def bearer(pages: Pages, token: str) -> Person:
+    return Person(pages.url, Authorization=f"Bearer {token}")
+
+
+def cookie_of(answer: Answer) -> set[str]:
+    """Return what is said of the cookie of a login that has begun."""
+    [found] = [one for one in answer.headers.get_all("Set-Cookie", []) if one.startswith("fntx_login=")]
+    return set(found.split("; ")[1:])
 
 
 def xsrf_cookies(person: Person) -> list[str]:
@@ -80,6 +93,9 @@ def test_after_the_login_they_are_where_they_wanted_to_be_on_this_site_alone(pag
         ("", "/sessions"),
         ("//evil.example/x", "/"),
         ("https://evil.example", "/"),
+        ("/x\r\nSet-Cookie: z=1", "/sessions"),
+        ("/\x0b/evil", "/sessions"),
+        ("/\x01/evil", "/sessions"),
     ):
         answer = pages.nobody().post("/login", {"token": pages.token("viewer"), "next": given})
         assert (answer.status, answer.headers["Location"]) == (302, led)
@@ -110,8 +126,7 @@ def test_cookies_are_for_this_site_and_not_for_scripts(pages):
     token = pages.token("viewer")
     person = pages.nobody()
     answer = person.post("/login", {"token": token})
-    assert "HttpOnly" in answer.headers["Set-Cookie"]
-    assert "SameSite" in answer.headers["Set-Cookie"]
+    assert cookie_of(answer) == {"HttpOnly", "Path=/", "SameSite=Lax"}
     assert not any(token[-20:] in (cookie.value or "") for cookie in person.cookies)
 
 
@@ -126,10 +141,21 @@ def test_a_password_looks_and_does_nothing(pages):
     assert looker(pages).post("/api/worker/shutdown/x", {}).status == 403
 
 
-def test_a_token_in_a_header_is_as_good(pages):
-    """For programs that fetch a page; one that does not verify is 401."""
-    assert Person(pages.url, Authorization=f"Bearer {pages.token('viewer')}").get("/sessions").status == 200
-    assert Person(pages.url, Authorization="Bearer eyJ%s").get("/sessions").status == 401
+def test_a_token_in_a_header_looks_and_does_nothing(pages):
+    """For programs that fetch a page, whatever its roles: no forms. One that does not verify is 401."""
+    program = bearer(pages, pages.token("operator", "admin"))
+    assert program.get("/sessions").status == 200
+    assert program.get("/sessions/halts/place").status == 403
+    assert program.post("/sessions/halts/place", {"scope": "all", "reason": "why"}).status == 403
+    assert bearer(pages, "eyJ%s").get("/sessions").status == 401
+
+
+def test_what_is_live_by_a_token_in_a_header_ends_with_the_token(pages):
+    """As it does for a login."""
+    program = bearer(pages, pages.token("viewer", ttl_s=2 - pages.desk.settings.token_leeway_s))
+    answer = program.get("/sessions", Accept="text/event-stream")
+    assert answer.status == 200
+    assert '"over":true' in answer.text
 
 
 def test_a_token_for_some_sessions_shows_nothing_else(pages):
@@ -187,8 +213,17 @@ def test_opened_by_name_everybody_looks_and_nobody_acts(opened):
     assert nobody.post("/api/worker/shutdown/x@y", {}).status == 403
 
 
+def test_behind_tls_the_login_is_sent_over_tls_and_under_its_path_alone(opened):
+    """Nor to what else the host shows."""
+    answer = opened.nobody().post("/login", {"token": opened.token("viewer")})
+    assert cookie_of(answer) == {"HttpOnly", "Path=/flower", "SameSite=Lax", "Secure"}
+    form = opened.nobody().get("/login").headers["Set-Cookie"]
+    assert "Secure" in form
+
+
 def test_opened_controls_are_an_administrators(opened):
-    """Who is told that there is no such worker; an operator is refused."""
+    """Who logs in, and is told that there is no such worker; an operator is refused, and a header."""
+    assert bearer(opened, opened.token("admin")).post("/api/worker/shutdown/x@y", {}).status == 403
     assert opened.somebody("operator").post("/api/worker/shutdown/x@y", {}).status == 403
     assert opened.somebody("admin").post("/api/worker/shutdown/x@y", {}).status == 404
 

@@ -32,6 +32,14 @@ def current_user(handler: Any) -> Viewer | None:
     return found
 
 
+def still_in(handler: Any) -> bool:
+    """Tell whether who asked is still who they were, by login or header, as a new request would be asked."""
+    try:
+        return bool(_known(handler) == handler.current_user)
+    except tornado.web.HTTPError:
+        return False
+
+
 def _known(handler: Any) -> Viewer | None:
     site: Site = handler.application.settings["fntx_site"]
     if handler.request.headers.get("Authorization"):
@@ -44,7 +52,7 @@ def _known(handler: Any) -> Viewer | None:
 
 
 def _by_header(handler: Any) -> Viewer:
-    """Return who a request's own header says is there: a token, or a password, whose bearers only look."""
+    """Return who a request's own header says is there: a token, or a password. With either they only look."""
     kind, _, given = handler.request.headers["Authorization"].partition(" ")
     if kind.lower() == "bearer":
         return _by_token(handler, given.strip())
@@ -60,7 +68,7 @@ def _by_header(handler: Any) -> Viewer:
 
 def _by_token(handler: Any, token: str) -> Viewer:
     try:
-        return Viewer(verify(token, handler.application.settings["fntx_site"].settings), token)
+        return Viewer(verify(token, handler.application.settings["fntx_site"].settings))
     except Unauthenticated as error:
         denials.count(str(error))
         raise tornado.web.HTTPError(401, str(error).replace("%", "%%")) from None
@@ -92,12 +100,18 @@ class LoginHandler(Guarded):
             self.set_status(403)
             self._form(str(error))
             return
-        self.set_secure_cookie(COOKIE, login, expires_days=None, secure=self.request.protocol == "https")
+        secure = self.site.settings.flower_behind_tls or self.request.protocol == "https"
+        # Lax, not Strict: a link that a colleague sends must open. Forms have their own guard.
+        self.set_secure_cookie(
+            COOKIE, login, expires_days=None, path=self.prefixed("") or "/", secure=secure, samesite="Lax"
+        )
         self.redirect(self._following())
 
     def _following(self) -> str:
         """Return where they wanted to go, on this site; else the board."""
-        return str(get_next_url(self)) if self.get_argument("next", "") else self.link()
+        given = self.get_argument("next", "")
+        # An address has neither blanks nor what cannot be printed: such a one was not made by us.
+        return str(get_next_url(self)) if given.isprintable() and given and " " not in given else self.link()
 
     def _form(self, problem: str) -> None:
         self.show(
@@ -115,7 +129,7 @@ class LogoutHandler(Guarded):
         if cookie:
             self.site.logins.end(cookie.decode())
             self.site.acting.end(cookie.decode())
-        self.clear_cookie(COOKIE)
+        self.clear_cookie(COOKIE, path=self.prefixed("") or "/")
         self.redirect(self.prefixed("/login"))
 
 

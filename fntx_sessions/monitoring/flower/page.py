@@ -18,6 +18,7 @@ from tornado.iostream import StreamClosedError
 from fntx_sessions.exceptions import NotFound, Rejected, Retryable
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.monitoring.flower.guarded import Guarded
+from fntx_sessions.monitoring.flower.login import still_in
 from fntx_sessions.monitoring.flower.views import Part, Parts, View, difference
 from fntx_sessions.monitoring.flower.who import Viewer
 
@@ -130,22 +131,21 @@ class PageHandler(Guarded):
 
     async def _stream(self, asked: Asked) -> None:
         site = self.site
-        if site.streams >= site.settings.pages_streams_max:
+        if not site.streams.begin(asked.viewer):
             raise tornado.web.HTTPError(503, "Too many live pages: load this one again now and then.")
-        self.set_header("Content-Type", "text/event-stream")
-        self.set_header("X-Accel-Buffering", "no")
-        site.streams += 1
         try:
+            self.set_header("Content-Type", "text/event-stream")
+            self.set_header("X-Accel-Buffering", "no")
             await self._tell_changes(asked)
         except StreamClosedError:
             pass  # they have left
         finally:
-            site.streams -= 1
+            site.streams.end(asked.viewer)
 
     async def _tell_changes(self, asked: Asked) -> None:
         shown: Parts = {}
         quiet_s, pause_s = 0.0, self.site.settings.pages_refresh_s
-        while self.site.settings and self._still_in():
+        while self.site.settings and still_in(self):
             view, problem = await self._look(asked)
             changed = difference(shown, view.parts) if view else {}
             shown = view.parts if view else shown
@@ -174,8 +174,3 @@ class PageHandler(Guarded):
     async def _tell(self, news: dict[str, Any]) -> None:
         self.write(b"data: " + orjson.dumps(news) + b"\n\n")
         await self.flush()
-
-    def _still_in(self) -> bool:
-        """Tell whether who looks is still who they were."""
-        viewer = self.viewer
-        return not viewer.login or self.site.logins.viewer(viewer.login) is not None

@@ -11,6 +11,7 @@ from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.monitoring.flower.acting import Acting
 from fntx_sessions.monitoring.flower.logins import Logins
+from fntx_sessions.monitoring.flower.streams import Streams
 from fntx_sessions.monitoring.flower.views import Views
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.redis_client import build_redis
@@ -30,7 +31,7 @@ class Site:
         self.threads = ThreadPoolExecutor(settings.pages_threads, thread_name_prefix="fntx-pages")
         self.views = Views(settings, self.threads)
         self.acting = Acting(settings, self.logins)
-        self.streams = 0
+        self.streams = Streams(settings)
         # A year of trading days takes seconds to work out: not those of who asks first.
         self.threads.submit(_warm)
 

@@ -11,7 +11,8 @@ from fntx_sessions.security.roles import ADMIN, VIEWER, may
 class Viewer:
     """Whoever is behind a request. token: the person's own, which commands are sent with; None: they only look.
 
-    login: the id of their login here, by which it is ended; empty for those who send a password with each request.
+    login: the id of their login here, by which it is ended; empty for those who send a token or a password with each
+    request, and only look.
     """
 
     actor: Actor
@@ -34,6 +35,11 @@ class Viewer:
     def may(self, action: str) -> bool:
         """Tell whether they may do `action`, as far as roles go; the worker that does it asks again, of the token."""
         return self.token is not None and may(self.actor, action)
+
+    @property
+    def key(self) -> str:
+        """What is theirs alone: the id of their token; of those without one, the name that they share."""
+        return self.actor.token_id or self.actor.name
 
     @property
     def controls_workers(self) -> bool:
