@@ -20,7 +20,8 @@ def test_everything_agents_are_told_has_the_epoch_and_a_reason(change, reason):
     """An agent keeps the greatest epoch it was told: no event may lack it. What an event says itself stands."""
     told = Change(reason=change.reason, follow_ups=(("event", {"event": "a"}), ("live", {"epoch": 3})))
     first, second = outbox_of({"epoch": 4}, ASK, told)
-    assert first == {"position": 0, "kind": "event", "payload": {"event": "a", "epoch": 4, "reason": reason}}
+    payload = {"event": "a", "epoch": 4, "reason": reason}
+    assert first == {"position": 0, "kind": "event", "payload": payload, "trace": None}
     assert second["payload"] == {"epoch": 3}
     own = Change(follow_ups=(("event", {"event": "a", "epoch": 9, "reason": "own"}),))
     assert outbox_of({"epoch": 4}, ASK, own)[0]["payload"] == {"event": "a", "epoch": 9, "reason": "own"}
