@@ -7,8 +7,8 @@ from fntx_sessions.monitoring.flower.install import AUTH, install
 from fntx_sessions.monitoring.logs import configure_logging, redact_text
 from fntx_sessions.security.pages import flower_login
 from fntx_sessions.settings import get_settings
+from fntx_sessions.stack.flower_port import own_port
 
-port = get_settings().flower_port
 address = "127.0.0.1"
 # Passwords are for those who only look; whoever acts logs in with a token of the desk.
 basic_auth = flower_login(get_settings())
@@ -24,6 +24,8 @@ persistent = False
 purge_offline_workers = 3600
 # Beside Flower's own figures on /metrics.
 show_desk(get_settings())
+# The last, so that little time is left in which another could take it.
+port = own_port(get_settings())
 
 
 def format_task(task: Any) -> Any:

@@ -19,8 +19,9 @@ from fntx_sessions.stack.halt_status import diagnose_halts
 from fntx_sessions.stack.host_status import diagnose_hosts
 from fntx_sessions.stack.lag_status import diagnose_lag
 from fntx_sessions.stack.orphans import find_orphans
+from fntx_sessions.stack.plan import FLOWER_NAME
 from fntx_sessions.stack.redis_status import STANDS_STILL, RedisStatus
-from fntx_sessions.stack.stack import Stack
+from fntx_sessions.stack.stack import PROCESSES_START_S, Stack
 from fntx_sessions.stack.status import DatabaseStatus, Status, migration_sentence, read_status
 from fntx_sessions.stack.supervision import STORES
 from fntx_sessions.stack.tiers import diagnose_tiers
@@ -89,12 +90,29 @@ def _processes(stack: Stack, status: Status) -> Iterator[Check]:
     yield Check("stack", "ok", f"{len(status.processes)} processes are supervised")
     for process in status.processes:
         if process.state in {"RUNNING", "STARTING"}:  # the supervisor calls the first seconds of every process so
-            yield Check(process.name, "ok", process.detail or "starting")
+            problem = _problem(stack, status, process)
+            fix = pasted("tail", stack.folder.logs / f"{process.name}.log") if problem else ""
+            yield Check(process.name, "warn" if problem else "ok", problem or process.detail or "starting", fix)
         else:
             log = stack.folder.logs / f"{process.name}.log"
             result: Result = "warn" if process.state == "BACKOFF" else "fail"
             fix = _stopped_store(stack, process) if process.group == STORES else f"{pasted('tail', log)}; fntx up"
             yield Check(process.name, result, f"{process.state}: {process.detail}", fix)
+
+
+def _problem(stack: Stack, status: Status, process: Process) -> str | None:
+    """Return what is wrong with a process that its supervisor has running; None where nothing is."""
+    if process.state == "STARTING" and _later_s(status, process) > PROCESSES_START_S:
+        return "starting anew: it ended a moment ago, while the others went on"
+    if process.state == "RUNNING" and process.name == FLOWER_NAME and not stack.flower_listens(process):
+        return f"it runs and does not listen at {stack.addresses().flower}: whoever answers there is another"
+    return None
+
+
+def _later_s(status: Status, process: Process) -> float:
+    """Return how much later than the stack a process was begun."""
+    began = [one.started_at for one in status.processes if one.started_at]
+    return (process.started_at - min(began)).total_seconds() if process.started_at else 0.0
 
 
 def _stopped_store(stack: Stack, process: Process) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.addresses import COLD, DATABASE, EMULATOR, FLOWER, REDIS, Addresses, masked
+from fntx_sessions.stack.control import Process
 from fntx_sessions.stack.folder import Folder
 from fntx_sessions.stack.orphans import MARK
 from fntx_sessions.stack.postgres import Postgres
@@ -17,6 +18,9 @@ from fntx_sessions.stack.readiness import answering, celery_nodes, listens
 from fntx_sessions.stack.supervision import Program, service_programs, stores_programs
 from fntx_sessions.stack.valkey import HOST, Valkey, free_port
 from fntx_sessions.state.objects.cold import cold_address
+
+# Its process type in a Procfile.
+FLOWER_NAME = "flower"
 
 
 class Plan:
@@ -84,14 +88,19 @@ class Plan:
             "REMAP_SIGTERM": "SIGQUIT",
         }
 
-    def ready(self, names: set[str], running: set[str]) -> set[str]:
-        """Return those of `names` that take work: workers and beat answer a ping, Flower its port, others run."""
+    def ready(self, names: set[str], processes: Mapping[str, Process]) -> set[str]:
+        """Return those of `names` that take work: workers and beat answer a ping, Flower listens, others run."""
         nodes = {name: node for name, node in celery_nodes(self.types).items() if name in names}
-        port = self.environment().get(FLOWER)
-        found = (running & names) - set(nodes) - {"flower"}
-        if port and listens(int(port)):
-            found.add("flower")
+        found = {name for name in names if name in processes and processes[name].state == "RUNNING"}
+        found -= {*nodes, FLOWER_NAME}
+        if FLOWER_NAME in names & set(processes) and self.flower_listens(processes[FLOWER_NAME]):
+            found.add(FLOWER_NAME)
         return found | answering(self.environment()[REDIS], nodes)
+
+    def flower_listens(self, process: Process) -> bool:
+        """Tell whether our Flower, and nobody else, listens where the stack says that it does."""
+        port = self.environment().get(FLOWER)
+        return bool(port and process.pid and listens(process.pid, int(port)))
 
     def addresses(self, *, started: bool) -> Addresses:
         """Return where the stack is reached, passwords masked."""
@@ -117,7 +126,7 @@ class Plan:
             chosen[DATABASE] = self.postgres.url()
         if self.valkey:
             chosen[REDIS] = self.valkey.url()
-        if "flower" in self.types:
+        if FLOWER_NAME in self.types:
             last = self.folder.read_state().get("environment", {}).get(FLOWER)
             wanted = self._environ.get(FLOWER) or last or Settings().flower_port
             chosen[FLOWER] = str(free_port(int(wanted)))

@@ -3,10 +3,9 @@
 import re
 import socket
 
+import psutil
 from celery import Celery
 from kombu.exceptions import OperationalError
-
-from fntx_sessions.stack.valkey import HOST
 
 PING_S = 1.0
 _NODE = re.compile(r"\bworker\b.*\s-n\s+(?P<name>[^@\s]+)@%h")
@@ -42,8 +41,15 @@ def answering(redis_url: str, nodes: dict[str, str]) -> set[str]:
     return {name for name, node in nodes.items() if node in alive}
 
 
-def listens(port: int) -> bool:
-    """Tell whether something takes connections on that port of loopback."""
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex((HOST, port)) == 0
+def listens(pid: int, port: int) -> bool:
+    """Tell whether a process of ours, or one that it began, takes connections on that port; another's do not count."""
+    try:
+        process = psutil.Process(pid)
+        return any(_has_port(one, port) for one in (process, *process.children(recursive=True)))
+    except psutil.Error:
+        return False  # it is gone
+
+
+def _has_port(process: psutil.Process, port: int) -> bool:
+    found = process.net_connections(kind="tcp")
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in found)

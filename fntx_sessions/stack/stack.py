@@ -134,6 +134,10 @@ class Stack:
         """Return name -> process (state, pid); empty when nothing runs."""
         return self.supervisor.processes()
 
+    def flower_listens(self, process: Process) -> bool:
+        """Tell whether our Flower, the process given, listens at the address that `addresses` names."""
+        return self._plan.flower_listens(process)
+
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> int:
         """Signal a process and its children, as a crash would; return its pid. Raises StackError when not running."""
         process = self.processes().get(name)
@@ -256,8 +260,7 @@ class Stack:
 
     def _all_take_work(self, pending: set[str]) -> bool:
         """Strike from `pending` what takes work by now; tell whether nothing is left."""
-        running = {process.name for process in self.processes().values() if process.state == "RUNNING"}
-        pending -= self._plan.ready(pending, running)
+        pending -= self._plan.ready(pending, self.processes())
         return not pending
 
     def _stuck(self, pending: set[str]) -> StackError:
