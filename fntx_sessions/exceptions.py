@@ -5,6 +5,7 @@
     FntxError
     ├── Retryable                the same call may work later; nothing was done
     │   ├── Unavailable          a store, the broker or a worker is out of reach
+    │   │   └── Unseen           when something was only looked at
     │   ├── Busy                 a row stayed locked longer than we wait
     │   ├── TooMuch              an agent reports more than is taken now
     │   └── OutcomeUnknown       sent, not answered in time: ask again under the same command id
@@ -40,6 +41,8 @@ _BY_ITSELF = frozenset({"finalization_complete", "exception"})
 _DOUBLED_STOP = re.compile(r"(?<=[^\s.])\.\.(?=\s|$)")
 _VERBS = {
     "health_check_failed": "suspend",
+    "finalization_complete": "close",
+    "exception": "fail",
     "create_checkpoint": "checkpoint",
     "prune_checkpoints": "prune",
     "accept_differences": "accept",
@@ -134,6 +137,12 @@ class Unavailable(Retryable):
 
     facts = ("what", "detail", "fix")
     sentence = "{what} is out of reach: {detail}. Nothing was changed. {fix}"
+
+
+class Unseen(Unavailable):
+    """A store was out of reach for a look: it says nothing of what was sent before, which may be done meanwhile."""
+
+    sentence = "{what} is out of reach: {detail}. Nothing new can be seen. {fix}"
 
 
 def way_out(detail: str, usual: str) -> str:

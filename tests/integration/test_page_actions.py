@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -11,8 +12,10 @@ import pytest
 from hosting import ANN, Hosting, S, T, make_hosting
 from pages_world import PASSWORD, Answer, Pages, Person, pages_running
 from running_desk import RunningDesk, frozen, quiet_desk
+from sqlalchemy import text
 from worker_process import wait_until
 
+from fntx_sessions.database.engine import transaction
 from fntx_sessions.lifecycle.people_arguments import ApprovalsQuery
 from fntx_sessions.lifecycle.reads.approvals import list_approvals
 
@@ -35,6 +38,7 @@ def worker(quiet_desk: RunningDesk) -> Iterator[object]:
 @pytest.fixture(scope="module")
 def pages(quiet_desk: RunningDesk, worker: object) -> Iterator[Pages]:
     short = {"FNTX_COMMAND_DEADLINE_S": "2", "FNTX_COMMAND_RESEND_S": "0.5", "FNTX_PAGES_ACT_WAIT_S": "5"}
+    short["FNTX_DB_LOCK_TIMEOUT_MS"] = "30000"  # so that a table that is locked is a Postgres that does not answer
     with pages_running(quiet_desk, **short) as found:
         yield found
 
@@ -284,6 +288,9 @@ def test_a_halt_is_seen_before_it_is_placed_and_ends_by_a_release(ann, pages, ho
     after = told(act(ann, f"/sessions/halts/{halt['halt_id']}/release", reason="it was a drill"))
     assert "is over, by ann" in after
     assert "1 sessions stay as they are" in after
+    after = told(act(pages.somebody("risk_manager", name="rita"), f"/sessions/halts/{halt['halt_id']}/release"))
+    assert "Refused: nothing was changed by it. It was over already" in after
+    assert "is over, by ann" in after
     assert hosting.row(session_id)["status"] == "paused"
 
 
@@ -303,6 +310,57 @@ def test_a_command_that_nobody_answers_is_asked_for_again_under_its_own_id(ann, 
         len(hosting.rows("SELECT 1 FROM transitions WHERE session_id = :id AND to_status = 'paused'", id=session_id))
         == 1
     )
+
+
+def test_while_postgres_is_silent_what_flower_knows_of_a_command_is_shown(ann, pages, hosting, worker):
+    """Never that nothing was changed: it is not known, how to ask again; once Postgres answers, it is done.
+
+    A form that was open before is still answered, with its own fields.
+    """
+    session_id = hosting.started()
+    pause, stop = path_of(session_id, "pause"), path_of(session_id, "stop")
+    form = fields(ann.get(pause)) | {"reason": "headlines"}
+    assert ann.get(stop).status == 200
+    with ThreadPoolExecutor(3) as threads, frozen(worker), transaction(hosting.desk.engine) as silent:
+        silent.execute(text("LOCK TABLE sessions, commands IN ACCESS EXCLUSIVE MODE"))
+        address = ann.post(pause, form).headers["Location"]
+        looks = [threads.submit(ann.get, path) for path in (address, stop, f"{pause}?command={uuid4()}")]
+        outcome, again, unknown = (look.result() for look in looks)
+    assert (outcome.status, again.status, unknown.status) == (200, 200, 200)
+    assert "Not known: nobody answered." in told(outcome)
+    assert "out of reach" in told(outcome)
+    assert "Nothing was changed" not in told(outcome)
+    assert 'form="again"' in outcome.text
+    assert "Flower itself does not know this command" in told(unknown)
+    assert 'name="policy"' in again.text
+    assert "out of reach" in told(again)
+    wait_until(lambda: "Done." in told(ann.get(address)), "the outcome is shown")
+    assert hosting.row(session_id)["status"] == "paused"
+
+
+def test_an_id_of_another_command_is_not_taken_for_done(ann, pages, hosting):
+    """Whoever sends another command under it is told that it was not done; so is whoever asks for its outcome."""
+    session_id, other = hosting.started(), hosting.started()
+    form = fields(ann.get(path_of(session_id, "pause"))) | {"reason": "lunch"}
+    assert "Done." in told(sent(ann, path_of(session_id, "pause"), form))
+
+    stopping = form | {"policy": "close"}
+    assert ann.post(path_of(session_id, "stop"), stopping).status == 400
+    for name, one in (("bob", session_id), ("carl", other)):
+        after = told(sent(pages.somebody("operator", name=name), path_of(one, "stop"), stopping))
+        assert "Refused: nothing was changed by it." in after
+        assert "that of another command" in after
+        assert hosting.row(one)["status"] in ("paused", "active")
+    assert ann.get(f"{path_of(session_id, 'stop')}?command={form['command_id']}").status == 400
+
+
+def test_a_version_that_is_no_number_is_said_so(ann, hosting):
+    """In an address it is refused by name; in a form nothing but the list of what others did goes without it."""
+    session_id = hosting.started()
+    address = path_of(session_id, "pause")
+    assert ann.get(f"{address}?command={uuid4()}&seen=%C2%B2").status == 400
+    form = fields(ann.get(address)) | {"reason": "lunch", "seen": "\u00b2"}
+    assert "Done." in told(sent(ann, address, form))
 
 
 def test_a_command_of_which_nothing_is_known_here_is_not_made_up(ann, hosting):

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.exceptions import InvalidArgument, Unavailable
 from fntx_sessions.monitoring.flower.act_ended import ended_deed
 from fntx_sessions.monitoring.flower.acting import Acting, Deed
 from fntx_sessions.monitoring.flower.logins import Logins
@@ -67,6 +67,21 @@ def test_the_same_form_is_the_same_deed(tmp_path):
         deed = acting.begin(ann, one)
         again = acting.begin(ann, Deed(one.command_id, one.task, one.arguments))
         assert again is deed
+        await deed.within(10)
+
+    play(tmp_path, scenario)
+
+
+def test_an_id_that_was_sent_is_no_other_commands(tmp_path):
+    """Another task, target or reason under it is refused, and nothing is sent."""
+
+    async def scenario(acting: Acting, ann: Viewer, _bob: Viewer) -> None:
+        one = pausing()
+        deed = acting.begin(ann, one)
+        for task, arguments in (("fntx.sessions.stop", one.arguments), (one.task, one.arguments | {"reason": "else"})):
+            with pytest.raises(InvalidArgument, match="sent before"):
+                acting.begin(ann, Deed(one.command_id, task, arguments))
+        assert acting.find(ann, one.command_id) is deed
         await deed.within(10)
 
     play(tmp_path, scenario)

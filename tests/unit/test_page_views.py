@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fntx_sessions.exceptions import NotFound, Unavailable
+from fntx_sessions.exceptions import NotFound, Unavailable, Unseen
 from fntx_sessions.monitoring.flower.views import Part, Parts, View, Views, difference
 from fntx_sessions.settings import Settings
 
@@ -61,10 +61,10 @@ def test_nothing_is_sent_of_what_stayed() -> None:
 
 
 def test_a_store_that_is_away_leaves_the_last_view(views: Views) -> None:
-    """With the time it was true and the problem, until it is back."""
+    """With the time it was true and the problem, in words that claim nothing of what was sent; until it is back."""
     first = get(views, "k", drawing("1"))
     kept = get(views, "k", failing(AWAY))
-    assert (kept.parts, kept.at, kept.problem) == (first.parts, first.at, str(AWAY))
+    assert (kept.parts, kept.at, kept.problem) == (first.parts, first.at, str(Unseen(*AWAY.args)))
     again = get(views, "k", drawing("2"))
     assert (again.parts["a"].html, again.problem) == ("2", None)
 
@@ -98,6 +98,37 @@ def test_a_look_that_hangs_is_not_waited_for_and_not_begun_twice(views: Views) -
 
     asyncio.run(scenario())
     assert len(begun) == 1
+
+
+def test_what_a_form_asks_for_is_bounded_and_kept(views: Views) -> None:
+    """One that hangs is given up, and begun once; where a store is known to be away, the last answer is not waited for.
+
+    What is exported is of now, or not at all.
+    """
+    gate, begun = threading.Event(), []
+    bounded = Views(Settings(pages_patience_s=0.05, db_statement_timeout_ms=50), views._threads)
+
+    def hang() -> str:
+        begun.append(1)
+        gate.wait(10)
+        return "late"
+
+    async def scenario() -> None:
+        assert await bounded.last("k", lambda: "1", away=False) == "1"
+        for _ in range(5):
+            with pytest.raises(Unseen):
+                await bounded.last("k", hang, away=False)
+            with pytest.raises(Unseen):
+                await bounded.once("csv", hang)
+        assert await bounded.last("k", hang, away=True) == "1"
+        with pytest.raises(Unseen):
+            await bounded.last("another", hang, away=True)
+        gate.set()
+        assert await bounded.last("k", hang, away=False) == "late"
+        assert await bounded.last("k", hang, away=True) == "late"
+
+    asyncio.run(scenario())
+    assert len(begun) == 3
 
 
 def test_many_who_ask_at_once_share_a_look(views: Views) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from fntx_sessions.caller.manager import as_id
 from fntx_sessions.cli import queries
-from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed, Unavailable
+from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed, Unavailable, verb
 from fntx_sessions.lifecycle.arguments import CheckpointArguments, ListArguments, PruneArguments
 from fntx_sessions.lifecycle.change import Ask
 from fntx_sessions.lifecycle.decisions import keeping, recovery
@@ -46,6 +46,13 @@ def test_a_wrong_field_is_told_without_the_words_of_a_library(wrong: dict[str, A
         parse(ListArguments, wrong)
     [name] = wrong
     assert str(refused.value).startswith(f"{name}: should ")
+
+
+@pytest.mark.parametrize("trigger", Trigger)
+def test_what_was_done_is_a_word(trigger: Trigger) -> None:
+    """Not a name of ours: audits and diagrams are read by people."""
+    assert "_" not in verb(trigger)
+    assert verb(trigger) != "exception"
 
 
 def test_a_sentence_has_one_full_stop() -> None:

@@ -98,6 +98,10 @@ class Act:
         """Return what became of it, as Postgres or the deed knows; runs in a thread."""
         raise NotImplementedError
 
+    def remembered(self, target: Target, deed: Deed) -> Ended:
+        """Return what became of it as the deed alone knows, where Postgres is not asked or does not answer."""
+        raise NotImplementedError
+
 
 def reason_of(form: Form) -> str:
     """Return the form's reason; raises InvalidArgument where it says nothing, or too much."""

@@ -11,7 +11,7 @@ from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.history import get_outcome
 from fntx_sessions.lifecycle.told import measures
-from fntx_sessions.monitoring.flower.act import Ended
+from fntx_sessions.monitoring.flower.act import Act, Ended, Target
 from fntx_sessions.monitoring.flower.acting import Deed
 from fntx_sessions.monitoring.flower.words import moment, short
 from fntx_sessions.schemas import Trigger
@@ -23,26 +23,55 @@ ORDER BY seq LIMIT 20
 """)
 
 
-def ended_outcome(desk: Desk, session_id: UUID, command_id: UUID, deed: Deed | None) -> Ended:
-    """Return what became of a command, by Postgres where it knows, else by who sent it."""
-    found = _stored(desk, session_id, command_id) or (deed.outcome if deed else None)
-    if found is not None:
-        return _of_outcome(found)
-    return ended_deed(deed)
+UNKNOWN = Ended(
+    "not known",
+    (
+        "Nobody here knows this command, and nothing of it was written: it did not happen, or it did not yet.",
+        "Look at the session itself before you ask anew.",
+    ),
+)
+# What can be said without Postgres of a command that this process did not send.
+UNSEEN = Ended(
+    "not known",
+    ("Flower itself does not know this command; what became of it is seen here once Postgres answers.",),
+)
+_OTHERS = Ended(
+    "refused",
+    ("Its id is that of another command, which stands as it was. What is asked for here was not done.",),
+)
 
 
-def _stored(desk: Desk, session_id: UUID, command_id: UUID) -> Outcome | None:
+class CommandAct(Act):
+    """An act on one session, whose outcome Postgres keeps under the command's id."""
+
+    def ended(self, desk: Desk, target: Target, command_id: UUID, deed: Deed | None) -> Ended:
+        """Return what became of it, by Postgres where it knows, else by who sent it."""
+        found = _stored(desk, command_id)
+        if found is not None:
+            return self._told(target, found)
+        return self.remembered(target, deed) if deed else UNKNOWN
+
+    def remembered(self, target: Target, deed: Deed) -> Ended:
+        """Return what became of it as far as who sent it knows."""
+        return self._told(target, deed.outcome) if deed.outcome else ended_deed(deed)
+
+    def answers(self, target: Target, found: Outcome) -> bool:
+        """Tell whether an outcome is one of this act on this target: an id may have been another command's."""
+        return found.session_id == target.session_id and found.trigger.value == self.action
+
+    def _told(self, target: Target, found: Outcome) -> Ended:
+        return _of_outcome(found) if self.answers(target, found) else _OTHERS
+
+
+def _stored(desk: Desk, command_id: UUID) -> Outcome | None:
     try:
-        return get_outcome(desk.engine, command_id, session_id)
+        return get_outcome(desk.engine, command_id)
     except NotFound:
         return None
 
 
-def ended_deed(deed: Deed | None) -> Ended:
+def ended_deed(deed: Deed) -> Ended:
     """Return what is known of a command that has no outcome: on its way, refused at the door, or not known."""
-    if deed is None:
-        told = "Nobody here knows this command, and nothing of it was written: it did not happen, or it did not yet."
-        return Ended("not known", (told, "Look at the session itself before you ask anew."))
     if deed.under_way:
         return Ended("under way", (f"Sent at {moment(deed.asked_at)} UTC. No worker has answered yet.",))
     return _of_problem(deed.problem)

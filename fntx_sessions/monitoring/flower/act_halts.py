@@ -10,7 +10,7 @@ from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.halted import in_scope
 from fntx_sessions.lifecycle.told import positions
 from fntx_sessions.monitoring.flower.act import Act, Ended, Form, Look, Target, reason_of
-from fntx_sessions.monitoring.flower.act_ended import ended_deed
+from fntx_sessions.monitoring.flower.act_ended import UNKNOWN, ended_deed
 from fntx_sessions.monitoring.flower.acting import Deed
 from fntx_sessions.monitoring.flower.who import Viewer
 from fntx_sessions.monitoring.flower.words import moment, short
@@ -70,8 +70,15 @@ class PlaceHalt(Act):
         found = _halt(desk, command_id)
         if found is not None:
             return Ended("done", (_stands(found),))
+        return self.remembered(target, deed) if deed else UNKNOWN
+
+    def remembered(self, target: Target, deed: Deed) -> Ended:
+        """Return what became of it; of one that may not have been sent, with what needs neither Redis nor workers."""
+        _ = target
+        if deed.result is not None:
+            return _placed(deed.result)
         ended = ended_deed(deed)
-        if deed is None or not ended.again:
+        if not ended.again:
             return ended
         straight = halt_command(deed.arguments["scope"], flatten=deed.arguments["flatten"])
         told = f"On the desk's machine, without Redis and workers: {straight}"
@@ -122,12 +129,19 @@ class ReleaseHalt(Act):
         return asked
 
     def ended(self, desk: Desk, target: Target, command_id: UUID, deed: Deed | None) -> Ended:
-        """Return what became of it."""
+        """Return what became of it; of a halt that is over, by whom, and whether that was this release."""
         _ = command_id
         if deed is not None and deed.result is not None:
-            return _released(deed.result)
+            return self.remembered(target, deed)
         halt = halt_rows.load(desk.engine, _subject(target))
-        return Ended("done", (_over(halt),)) if not halt.stands else ended_deed(deed)
+        if halt.stands:
+            return self.remembered(target, deed) if deed else UNKNOWN
+        return _is_over(halt, deed, ()) if deed else Ended("over", (_over(halt),))
+
+    def remembered(self, target: Target, deed: Deed) -> Ended:
+        """Return what became of it as far as who sent it knows."""
+        _ = target
+        return _released(deed, deed.result) if deed.result is not None else ended_deed(deed)
 
 
 def _subject(target: Target) -> UUID:
@@ -194,10 +208,18 @@ def _over(halt: Halt) -> str:
     )
 
 
-def _released(result: dict[str, Any]) -> Ended:
+def _released(deed: Deed, result: dict[str, Any]) -> Ended:
     halt, count = Halt.model_validate(result["halt"]), len(result["sessions"])
     told = f"{count} sessions stay as they are: a person resumes each." if count else "No session is held by it."
-    return Ended("done", (_over(halt), told))
+    return _is_over(halt, deed, (told,))
+
+
+def _is_over(halt: Halt, deed: Deed, told: tuple[str, ...]) -> Ended:
+    """Tell whose release ended a halt: asked for after somebody else's, it is answered with theirs."""
+    asked = parse(ReleaseArguments, deed.arguments)
+    if (halt.released_by, halt.release_reason) == (deed.by, asked.reason):
+        return Ended("done", (_over(halt), *told))
+    return Ended("refused", ("It was over already when this was asked for.", _over(halt), *told))
 
 
 PLACE, RELEASE = PlaceHalt(), ReleaseHalt()

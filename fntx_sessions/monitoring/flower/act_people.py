@@ -4,15 +4,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from fntx_sessions.exceptions import NotFound
-from fntx_sessions.lifecycle.change import Ask
+from fntx_sessions.lifecycle.change import Ask, Outcome
 from fntx_sessions.lifecycle.events_arguments import AcknowledgeArguments
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.people_arguments import ApprovalsQuery, DecisionArguments
 from fntx_sessions.lifecycle.reads.approvals import ApprovalRecord, list_approvals
 from fntx_sessions.lifecycle.rehearsing import rehearse
-from fntx_sessions.monitoring.flower.act import Act, Ended, Form, Look, Target, reason_of
-from fntx_sessions.monitoring.flower.act_ended import ended_outcome
-from fntx_sessions.monitoring.flower.acting import Deed
+from fntx_sessions.monitoring.flower.act import Form, Look, Target, reason_of
+from fntx_sessions.monitoring.flower.act_ended import CommandAct
 from fntx_sessions.monitoring.flower.who import Viewer
 from fntx_sessions.monitoring.flower.words import dollars, short
 from fntx_sessions.parsing import parse
@@ -21,7 +20,7 @@ from fntx_sessions.schemas import Trigger
 _MOST = 1000
 
 
-class Decide(Act):
+class Decide(CommandAct):
     """Approve or reject an opening that waits."""
 
     action = Trigger.DECIDE.value
@@ -69,12 +68,14 @@ class Decide(Act):
         parse(DecisionArguments, asked)
         return asked
 
-    def ended(self, desk: Desk, target: Target, command_id: UUID, deed: Deed | None) -> Ended:
-        """Return what became of it."""
-        return ended_outcome(desk, _both(target)[0], command_id, deed)
+    def answers(self, target: Target, found: Outcome) -> bool:
+        """Tell whether an outcome is of this approval, and this answer to it."""
+        told = found.extra.get("approval_id", str(target.subject)), found.extra.get("approval_state")
+        other = "rejected" if self.name == "approve" else "approved"
+        return super().answers(target, found) and told[0] == str(target.subject) and told[1] != other
 
 
-class Acknowledge(Act):
+class Acknowledge(CommandAct):
     """Say that somebody saw to an event, and what was done."""
 
     name = "ack"
@@ -110,9 +111,10 @@ class Acknowledge(Act):
         parse(AcknowledgeArguments, asked)
         return asked
 
-    def ended(self, desk: Desk, target: Target, command_id: UUID, deed: Deed | None) -> Ended:
-        """Return what became of it."""
-        return ended_outcome(desk, _both(target)[0], command_id, deed)
+    def answers(self, target: Target, found: Outcome) -> bool:
+        """Tell whether an outcome is of this event."""
+        about = found.extra.get("event_id", str(target.subject))
+        return super().answers(target, found) and about == str(target.subject)
 
 
 def _both(target: Target) -> tuple[UUID, UUID]:

@@ -14,9 +14,9 @@ from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.lifecycle.recovery.plan import create_recovery_plan
 from fntx_sessions.lifecycle.rehearsing import rehearse
 from fntx_sessions.monitoring.flower import act_words
-from fntx_sessions.monitoring.flower.act import Act, Ended, Form, Look, Target, reason_of
-from fntx_sessions.monitoring.flower.act_ended import ended_outcome
-from fntx_sessions.monitoring.flower.acting import Deed
+from fntx_sessions.monitoring.flower.act import Form, Look, Target, reason_of
+from fntx_sessions.monitoring.flower.act_ended import CommandAct
+from fntx_sessions.monitoring.flower.asking import whole
 from fntx_sessions.monitoring.flower.who import Viewer
 from fntx_sessions.monitoring.flower.words import short
 from fntx_sessions.parsing import parse
@@ -26,7 +26,7 @@ _CHECKPOINTS = 50
 Says = Callable[[act_words.Seen], list[str]]
 
 
-class SessionAct(Act):
+class SessionAct(CommandAct):
     """One command. says: what it will do; conditional: refused where the session moved on since it was shown.
 
     What ends risk is not conditional: it means the same whatever came between, and must not wait for another look.
@@ -82,10 +82,6 @@ class SessionAct(Act):
     def _own(self, form: Form) -> dict[str, Any]:
         _ = form
         return {}
-
-    def ended(self, desk: Desk, target: Target, command_id: UUID, deed: Deed | None) -> Ended:
-        """Return what became of it."""
-        return ended_outcome(desk, _session(target), command_id, deed)
 
 
 class Stop(SessionAct):
@@ -151,9 +147,10 @@ def _session(target: Target) -> UUID:
 
 
 def _whole(given: str) -> int:
-    if not (given.isascii() and given.isdigit()):
+    found = whole(given)
+    if found is None:
         raise InvalidArgument("version", f"{given[:40]!r} is no version", "Go back to the session, and begin anew.")
-    return int(given)
+    return found
 
 
 SESSION_ACTS: dict[str, SessionAct] = {

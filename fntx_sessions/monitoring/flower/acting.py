@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 
 from fntx_sessions.caller.caller import Caller
-from fntx_sessions.exceptions import FntxError, Retryable, StackError
+from fntx_sessions.exceptions import FntxError, InvalidArgument, Retryable, StackError
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.monitoring.flower.logins import Logins
 from fntx_sessions.monitoring.flower.who import Viewer
@@ -28,17 +28,25 @@ class Deed:
     """One command of one login. of_desk: answered with a result, not with an outcome that Postgres keeps.
 
     problem: what kept it from an answer; one that may be asked again is a Retryable. asked_at: when it was sent last.
+    about: what it acts on, as its page's address says; by: who sent it.
     """
 
     command_id: UUID
     task: str
     arguments: dict[str, Any] = field(repr=False)
     of_desk: bool = False
+    about: tuple[str, ...] = ()
+    by: str = ""
     outcome: Outcome | None = None
     result: dict[str, Any] | None = None
     problem: FntxError | None = None
     asked_at: datetime | None = None
     running: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def asks(self) -> tuple[Any, ...]:
+        """What makes it the same command as another under its id."""
+        return self.about, self.task, self.arguments
 
     @property
     def under_way(self) -> bool:
@@ -66,9 +74,14 @@ class Acting:
         self._closing: set[asyncio.Task[None]] = set()
 
     def begin(self, viewer: Viewer, deed: Deed) -> Deed:
-        """Send a command, and return at once; one that was sent before under its id is returned as it stands."""
+        """Send a command, and return at once; one that was sent before under its id is returned as it stands.
+
+        Raises InvalidArgument where something else was sent under its id: that is not what is asked for now.
+        """
         known = self.find(viewer, deed.command_id)
         if known is not None:
+            if known.asks != deed.asks:
+                raise InvalidArgument("command_id", "is of a command that was sent before", "Send this form again.")
             return known
         self._deeds[viewer.login, deed.command_id] = deed
         self._make_room()

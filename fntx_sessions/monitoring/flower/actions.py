@@ -1,6 +1,6 @@
 """The pages on which something is done: what will happen, a form, and what became of it."""
 
-import asyncio
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -13,11 +13,12 @@ from fntx_sessions.exceptions import InvalidArgument, NotFound, Rejected, Retrya
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.head import session_head
 from fntx_sessions.monitoring.flower.act import Act, Form, Target
-from fntx_sessions.monitoring.flower.act_ended import since_then
+from fntx_sessions.monitoring.flower.act_ended import UNSEEN, since_then
 from fntx_sessions.monitoring.flower.act_halts import PLACE, RELEASE
 from fntx_sessions.monitoring.flower.act_people import ACKNOWLEDGE, APPROVE, REJECT
 from fntx_sessions.monitoring.flower.act_session import SESSION_ACTS
 from fntx_sessions.monitoring.flower.acting import Deed
+from fntx_sessions.monitoring.flower.asking import number, whole
 from fntx_sessions.monitoring.flower.page import Asked, Draw, Page, PageHandler
 from fntx_sessions.monitoring.flower.views import Parts, View
 from fntx_sessions.monitoring.flower.who import Viewer
@@ -26,6 +27,7 @@ ID = r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
 _FIX = "Go back to the session, and begin anew."
 GRADES = {
     "done": "Done.",
+    "over": "It is over.",
     "refused": "Refused: nothing was changed by it.",
     "under way": "Under way.",
     "unknown": "Not known: nobody answered.",
@@ -64,10 +66,18 @@ class ActPage(Page):
         command_id, session_id = as_uuid(asked.get("command"), "command"), self.target.session_id
         found = self.act.ended(desk, self.target, command_id, self.deed)
         now = session_head(desk.engine, session_id) if session_id else None
-        seen = asked.get("seen")
-        since = since_then(desk, session_id, int(seen), command_id) if session_id and seen.isdigit() else []
-        facts = {"found": found, "now": now, "since_then": since, "command_id": command_id}
-        return {"act-ended": draw.part("act_ended.html", GRADES=GRADES, verb=verb, **facts)}
+        seen = number(asked, "seen")
+        since = since_then(desk, session_id, seen, command_id) if session_id and seen else []
+        return _end(draw, command_id=command_id, found=found, now=now, since_then=since)
+
+    def remembered(self, asked: Asked, draw: Draw) -> Parts:
+        """Draw what this process knows of the command, without asking a store."""
+        found = self.act.remembered(self.target, self.deed) if self.deed else UNSEEN
+        return _end(draw, command_id=as_uuid(asked.get("command"), "command"), found=found, now=None, since_then=[])
+
+
+def _end(draw: Draw, **facts: Any) -> Parts:
+    return {"act-ended": draw.part("act_ended.html", GRADES=GRADES, verb=verb, **facts)}
 
 
 class ActHandler(PageHandler):
@@ -101,7 +111,7 @@ class ActHandler(PageHandler):
             return
         await deed.within(self.site.settings.pages_act_wait_s)
         question = {"command": str(deed.command_id)}
-        if form.get("seen", "").isdigit():
+        if whole(form.get("seen", "")):
             question["seen"] = form["seen"]
         self.redirect(f"{self.link(*self.act.path(self.target))}?{urlencode(question)}", status=303)
 
@@ -120,9 +130,16 @@ class ActHandler(PageHandler):
     def _asked_about(self) -> Deed | None:
         command = self.get_query_argument("command", "")
         try:
-            return self.site.acting.find(self.viewer, as_uuid(command, "command")) if command else None
+            return self._known(as_uuid(command, "command")) if command else None
         except InvalidArgument as error:
             raise tornado.web.HTTPError(400, str(error).replace("%", "%%")) from None
+
+    def _known(self, command_id: UUID) -> Deed | None:
+        """Return this login's command of that id; raises InvalidArgument where that is of something else."""
+        found = self.site.acting.find(self.viewer, command_id)
+        if found is not None and found.about != self.act.path(self.target):
+            raise InvalidArgument("command", f"{command_id} is of something else that you sent", _FIX)
+        return found
 
     def _rights(self, viewer: Viewer) -> tuple[Any, ...]:
         """Keep what one person was shown from all others: it is of their own command, and as old as that."""
@@ -135,32 +152,45 @@ class ActHandler(PageHandler):
         command_id = as_uuid(form.get("command_id", ""), "command_id")
         acting = self.site.acting
         if form.get("again"):
-            found = acting.again(self.viewer, command_id)
+            found = acting.again(self.viewer, command_id) if self._known(command_id) else None
             if found is None:
                 raise InvalidArgument("command_id", "is of a command that is not known here any more", _FIX)
             return found
         arguments = self.act.arguments(self.target, form)
-        return acting.begin(self.viewer, Deed(command_id, self.act.task, arguments, of_desk=self.act.of_desk))
+        about, by = self.act.path(self.target), self.viewer.actor.name
+        return acting.begin(
+            self.viewer, Deed(command_id, self.act.task, arguments, of_desk=self.act.of_desk, about=about, by=by)
+        )
+
+    async def _view(self, asked: Asked) -> View:
+        """Return what is shown; of a command that was sent, without Postgres, what this process knows of it."""
+        try:
+            return await super()._view(asked)
+        except Retryable as error:
+            if not asked.get("command"):
+                raise
+            return View(self.page.remembered(asked, Draw(self)), datetime.now(UTC), str(error))
 
     async def _shown(self, asked: Asked, *, fault: str | None = None, form: Form | None = None) -> None:
         try:
             view = await self._view(asked)
-            fields = "" if asked.get("command") else await self._fields(asked, form or {})
+            fields = "" if asked.get("command") else await self._fields(asked, view, form or {})
         except Rejected as error:
             self.set_status(404 if isinstance(error, NotFound) else 400)
             self._show(asked, None, str(error))
         except Retryable as error:
             self.set_status(503)
-            self._show(asked, None, str(error))
+            self._show(asked, None, f"Nothing was sent. {fault} {error}" if fault else str(error))
         else:
             self._page(asked, view, fields, fault, form or {})
 
-    async def _fields(self, asked: Asked, form: Form) -> str:
-        """Return the form's own fields, drawn."""
-        site, act, draw = self.site, self.act, Draw(self)
+    async def _fields(self, asked: Asked, view: View, form: Form) -> str:
+        """Return the form's own fields, drawn; where a store is away, of what they were last."""
+        site, act = self.site, self.act
+        key = act.name, self.target, tuple(asked.arguments.items())
         look = partial(act.choices, site.desk, self.target, asked.arguments)
-        choices = await asyncio.get_running_loop().run_in_executor(site.threads, look)
-        return draw(act.fields_template, form=form, given=asked.arguments, **choices)
+        choices = await site.views.last(key, look, away=view.problem is not None)
+        return Draw(self)(act.fields_template, form=form, given=asked.arguments, **choices)
 
     def _page(self, asked: Asked, view: View, fields: str, fault: str | None, form: Form) -> None:
         parts = {name: part.html for name, part in view.parts.items()}

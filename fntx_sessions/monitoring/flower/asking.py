@@ -4,6 +4,12 @@ from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.monitoring.flower.page import Asked
 
 _MOST = 2**62
+_DIGITS = 19
+
+
+def whole(given: str) -> int | None:
+    """Return a whole number from 0 on, None for anything else: `isdigit` alone lets superscripts pass."""
+    return int(given) if given.isascii() and given.isdigit() and len(given) <= _DIGITS else None
 
 
 def number(asked: Asked, name: str, *, most: int = _MOST) -> int | None:
@@ -11,7 +17,7 @@ def number(asked: Asked, name: str, *, most: int = _MOST) -> int | None:
     given = asked.get(name)
     if not given:
         return None
-    found = int(given) if given.isascii() and given.isdigit() else 0
-    if not 1 <= found <= most:
+    found = whole(given)
+    if found is None or not 1 <= found <= most:
         raise InvalidArgument(name, f"{given[:50]!r} is no number from 1 to {most}", "Go there by the page's links.")
     return found

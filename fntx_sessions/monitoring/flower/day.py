@@ -1,6 +1,5 @@
 """The day: what a trade date came to over all sessions, and the same as CSV."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -112,9 +111,9 @@ class DayCsv(Guarded):
         if self.viewer.scope is not None:
             raise tornado.web.HTTPError(403, "Your token is good for some sessions alone.")
         asked = {name: self.get_argument(name)[:200] for name in self.request.query_arguments}
-        loop = asyncio.get_running_loop()
+        site, key = self.site, ("csv", *sorted(asked.items()))
         try:
-            name, text = await loop.run_in_executor(self.site.threads, lambda: export(self.site.desk.engine, asked))
+            name, text = await site.views.once(key, lambda: export(site.desk.engine, asked))
         except Rejected as error:
             raise tornado.web.HTTPError(400, str(error)) from None
         except Retryable as error:

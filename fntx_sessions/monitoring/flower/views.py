@@ -6,13 +6,16 @@ People who look at the same thing share one look at the stores, and one drawing 
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
-from fntx_sessions.exceptions import Retryable, Unavailable
+from fntx_sessions.exceptions import Busy, Retryable, Unavailable, Unseen
 from fntx_sessions.settings import Settings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ class Views:
     def __init__(self, settings: Settings, threads: Executor) -> None:
         self._settings, self._threads = settings, threads
         self._kept: OrderedDict[Hashable, View] = OrderedDict()
-        self._looking: dict[Hashable, asyncio.Task[View]] = {}
+        self._looking: dict[Hashable, asyncio.Task[Any]] = {}
+        self._found: OrderedDict[Hashable, Any] = OrderedDict()
 
     async def get(self, key: Hashable, draw: Callable[[], Parts]) -> View:
         """Return the view of `key`, drawn in a thread unless that was done a moment ago.
@@ -68,20 +72,61 @@ class Views:
         kept = self._kept.get(key)
         if kept and not kept.problem and time.monotonic() - kept.taken < self._settings.pages_refresh_s / 2:
             return kept
-        look = self._looking.get(key)
-        if look is None:
-            look = self._looking[key] = asyncio.ensure_future(self._look(key, draw))
-            look.add_done_callback(lambda done: self._forget(key, done))
-        # One who goes away does not take the others' look along, and one that hangs is not begun a second time.
-        await asyncio.wait([look], timeout=self._settings.pages_patience_s)
-        return look.result() if look.done() else self._problem(key, _silent(self._settings.pages_patience_s))
-
-    async def _look(self, key: Hashable, draw: Callable[[], Parts]) -> View:
         try:
-            parts = await asyncio.get_running_loop().run_in_executor(self._threads, draw)
+            found: View = await self._shared(key, lambda: self._draw(key, draw), self._settings.pages_patience_s)
         except Retryable as error:
             return self._problem(key, error)
+        return found
+
+    async def last(self, key: Hashable, look: Callable[[], T], *, away: bool) -> T:
+        """Return what a look in a thread finds; where a store is `away`, what it found last without asking again.
+
+        Raises what `look` raises, and Unseen.
+        """
+        if away and key in self._found:
+            found: T = self._found[key]
+            return found
+        patience_s = self._settings.pages_patience_s if away else self.slow_s
+        return await self._shared(("last", key), lambda: self._note(key, look), patience_s)
+
+    @property
+    def slow_s(self) -> float:
+        """How long a look may take that costs more than a page's: Postgres itself gives up a statement before."""
+        return self._settings.db_statement_timeout_ms / 1000 + self._settings.pages_patience_s
+
+    async def once(self, key: Hashable, look: Callable[[], T]) -> T:
+        """Return what a slow look in a thread finds, shared by those who ask while it is made.
+
+        Raises what `look` raises, and Unseen where it does not end within `slow_s`.
+        """
+        return await self._shared(("once", key), lambda: self._thread(look), self.slow_s)
+
+    async def _shared(self, key: Hashable, begin: Callable[[], Coroutine[Any, Any, T]], within_s: float) -> T:
+        look = self._looking.get(key)
+        if look is None:
+            look = self._looking[key] = asyncio.ensure_future(begin())
+            look.add_done_callback(lambda done: self._forget(key, done))
+        # One who goes away does not take the others' look along, and one that hangs is not begun a second time.
+        await asyncio.wait([look], timeout=within_s)
+        if not look.done():
+            raise _silent(within_s)
+        found: T = look.result()
+        return found
+
+    async def _draw(self, key: Hashable, draw: Callable[[], Parts]) -> View:
+        parts = await self._thread(draw)
         return self._keep(key, View(parts, datetime.now(UTC), None, time.monotonic()))
+
+    async def _note(self, key: Hashable, look: Callable[[], T]) -> T:
+        found = await self._thread(look)
+        self._put(self._found, key, found)
+        return found
+
+    async def _thread(self, look: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, look)
+        except Retryable as error:
+            raise unseen(error) from error
 
     def _problem(self, key: Hashable, error: Retryable) -> View:
         """Return the last view with the problem; raises it where there is none."""
@@ -90,21 +135,31 @@ class Views:
             raise error
         return self._keep(key, replace(kept, problem=str(error)))
 
-    def _forget(self, key: Hashable, look: "asyncio.Task[View]") -> None:
+    def _forget(self, key: Hashable, look: "asyncio.Task[Any]") -> None:
         self._looking.pop(key, None)
         # Whoever waited has it; where all have left, nobody asks.
         _ = look.cancelled() or look.exception()
 
     def _keep(self, key: Hashable, view: View) -> View:
-        self._kept[key] = view
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._settings.pages_views_kept:
-            self._kept.popitem(last=False)
+        self._put(self._kept, key, view)
         return view
 
+    def _put(self, kept: OrderedDict[Hashable, T], key: Hashable, found: T) -> None:
+        kept[key] = found
+        kept.move_to_end(key)
+        while len(kept) > self._settings.pages_views_kept:
+            kept.popitem(last=False)
 
-def _silent(waited_s: float) -> Unavailable:
-    return Unavailable("A store", f"no answer within {waited_s:g} s", "`fntx status` and `fntx doctor` say which.")
+
+def unseen(error: Retryable) -> Retryable:
+    """Return what kept somebody from looking, in words that say nothing of what was sent before."""
+    if isinstance(error, Busy):
+        return Unseen(error.args[0], f"it was busy for {error.args[1]} ms", "It is asked again.")
+    return Unseen(*error.args) if isinstance(error, Unavailable) else error
+
+
+def _silent(waited_s: float) -> Unseen:
+    return Unseen("A store", f"no answer within {waited_s:g} s", "`fntx status` and `fntx doctor` say which.")
 
 
 def difference(before: Parts, after: Parts) -> dict[str, str]:
