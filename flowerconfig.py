@@ -8,11 +8,11 @@ from fntx_sessions.monitoring.logs import configure_logging, redact_text
 from fntx_sessions.security.pages import flower_login
 from fntx_sessions.settings import get_settings
 from fntx_sessions.stack import adopt_local_stack
+from fntx_sessions.stack.flower_port import own_port
 
 # Started by hand beside `fntx up`, it is of that desk.
 adopt_local_stack()
 get_settings.cache_clear()
-from fntx_sessions.stack.flower_port import own_port
 
 address = "127.0.0.1"
 # Passwords are for those who only look; whoever acts logs in with a token of the desk.
