@@ -1,5 +1,6 @@
 """Halts as they are asked for and told of: scopes, arguments, and what a halt came to."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Literal, Self
 from uuid import UUID
@@ -32,6 +33,17 @@ class Scope(Model):
         if not name.strip():
             raise InvalidArgument("scope", f"{kind} of which name?", _FIX)
         return Scope(kind=kind, name=name.strip())
+
+    def among(self, sessions: Collection[str]) -> "Scope | None":
+        """Return it for somebody with a token for these sessions, one of them in full; None where it is not theirs.
+
+        None of `sessions`: the token is good for all, and any scope is as it was given.
+        """
+        if not sessions:
+            return self
+        asked = (self.name or "").lower().replace("-", "")
+        fit = [one for one in sessions if self.kind == "session" and one.replace("-", "").startswith(asked)]
+        return Scope(kind="session", name=fit[0]) if len(fit) == 1 else None
 
     def __str__(self) -> str:
         """Return it as it is written."""

@@ -52,8 +52,11 @@ def place(desk: Desk, actor: Actor, arguments: HaltArguments, halt_id: UUID) -> 
     Raises Forbidden, NotFound and InvalidArgument for its scope, CommandConflict where the id is another halt's, and
     Busy: then nothing was halted.
     """
-    scope = halt_rows.known(desk.engine, Scope.parse(arguments.scope))
-    authorize(actor, HALT, scope.name if scope.kind == "session" else None)
+    given = Scope.parse(arguments.scope)
+    wanted = given.among(actor.sessions) or given
+    # Before it is looked at: what there is, is not for those who may see some sessions alone.
+    authorize(actor, HALT, wanted.name if wanted.kind == "session" else None)
+    scope = halt_rows.known(desk.engine, wanted)
     own = {"halt_id": halt_id, "scope": scope.kind, "name": scope.name, "actor": actor.name}
     asked = own | arguments.model_dump(include={"reason", "flatten"})
     found, stood = _stored(desk, asked | {"lock_ms": desk.settings.halt_lock_timeout_ms})

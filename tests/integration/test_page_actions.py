@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from uuid import UUID, uuid4
 
 import pytest
@@ -207,6 +207,30 @@ def test_who_may_not_act_gets_no_form_and_no_command_through(pages, hosting, act
     assert pages.nobody().post(address, form).status == 403
     assert hosting.row(session_id)["status"] == "active"
     assert not hosting.rows("SELECT 1 FROM commands WHERE command_id = :id", id=form["command_id"])
+
+
+def test_a_token_for_some_sessions_learns_nothing_of_other_halts(ann, pages, hosting):
+    """Neither what is in scope, nor that there is such a scope, nor who halted it and why; of their own, all of it."""
+    mine, other = hosting.started(), hosting.started()
+    reason = "a reason that is not theirs"
+    for session_id in (mine, other):
+        act(ann, f"/sessions/halts/place?scope=session:{session_id}", reason=reason)
+    scoped = pages.somebody("operator", name="sid", sessions=(str(mine),))
+    for scope in ("all", "account:DU1", "account:nobody", "template:Manual Override", f"session:{other}"):
+        answer = scoped.get(f"/sessions/halts/place?scope={quote(scope)}")
+        assert answer.status == 200
+        page = told(answer)
+        assert "may not halt" in page
+        assert "Unfinished sessions" not in page
+        assert reason not in page
+    assert reason in told(scoped.get(f"/sessions/halts/place?scope=session:{mine}"))
+    assert "may not halt" not in told(scoped.get(f"/sessions/halts/place?scope=session:{str(mine)[:18]}"))
+
+    halts = hosting.rows("SELECT scope_name, halt_id FROM halts WHERE released_at IS NULL AND reason = :r", r=reason)
+    ended = {row["scope_name"]: f"/sessions/halts/place?command={row['halt_id']}" for row in halts}
+    assert reason in told(scoped.get(ended[str(mine)]))
+    assert reason not in told(scoped.get(ended[str(other)]))
+    assert reason in told(ann.get(ended[str(other)]))
 
 
 def test_only_a_risk_manager_accepts_and_releases(pages, hosting):

@@ -98,6 +98,11 @@ class Act:
         """Return what became of it, as Postgres or the deed knows; runs in a thread."""
         raise NotImplementedError
 
+    def may_see(self, desk: Desk, viewer: Viewer, command_id: UUID) -> bool:
+        """Tell whether a viewer may see what became of a command that is not known to be theirs; in a thread."""
+        _ = desk, viewer, command_id
+        return True
+
     def remembered(self, target: Target, deed: Deed) -> Ended:
         """Return what became of it as the deed alone knows, where Postgres is not asked or does not answer."""
         raise NotImplementedError

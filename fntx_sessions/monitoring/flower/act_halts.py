@@ -48,11 +48,22 @@ class PlaceHalt(Act):
         _ = target
         if not given.get("scope"):
             return Look(facts={"scope": None})
-        scope = halt_rows.known(desk.engine, Scope.parse(given["scope"]))
+        wanted = Scope.parse(given["scope"])
+        theirs = wanted.among(viewer.actor.sessions)
+        if theirs is None:  # what there is, is not for them
+            facts: dict[str, Any] = {"scope": str(wanted), "found": None, "standing": None}
+            return Look(refused=_forbidden(viewer, wanted), facts=facts)
+        scope = halt_rows.known(desk.engine, theirs)
         found = in_scope(desk.engine, scope.kind, scope.name)
         facts = {"scope": str(scope), "found": found, "standing": _standing(desk, scope)}
-        refused = _forbidden(viewer, scope)
-        return Look(() if refused else _happens(found), refused, facts=facts)
+        return Look(_happens(found), facts=facts)
+
+    def may_see(self, desk: Desk, viewer: Viewer, command_id: UUID) -> bool:
+        """Tell whether a halt that somebody placed is of what a viewer may see."""
+        found = _halt(desk, command_id)
+        if found is None:
+            return True
+        return Scope(kind=found.scope, name=found.scope_name).among(viewer.actor.sessions) is not None
 
     def arguments(self, target: Target, form: Form) -> dict[str, Any]:
         """Return the halt's arguments."""
@@ -149,9 +160,7 @@ def _subject(target: Target) -> UUID:
     return target.subject
 
 
-def _forbidden(viewer: Viewer, scope: Scope) -> str | None:
-    if viewer.scope is None or (scope.kind == "session" and viewer.sees(UUID(str(scope.name)))):
-        return None
+def _forbidden(viewer: Viewer, scope: Scope) -> str:
     needed = "a token whose scope holds all of it"
     return str(Forbidden(viewer.actor.name, viewer.actor.role_list(), f"halt {scope}", needed))
 

@@ -13,7 +13,7 @@ from fntx_sessions.exceptions import InvalidArgument, NotFound, Rejected, Retrya
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.head import session_head
 from fntx_sessions.monitoring.flower.act import Act, Form, Target
-from fntx_sessions.monitoring.flower.act_ended import UNSEEN, since_then
+from fntx_sessions.monitoring.flower.act_ended import UNKNOWN, UNSEEN, since_then
 from fntx_sessions.monitoring.flower.act_halts import PLACE, RELEASE
 from fntx_sessions.monitoring.flower.act_people import ACKNOWLEDGE, APPROVE, REJECT
 from fntx_sessions.monitoring.flower.act_session import SESSION_ACTS
@@ -64,7 +64,8 @@ class ActPage(Page):
 
     def _ended(self, desk: Desk, asked: Asked, draw: Draw) -> Parts:
         command_id, session_id = as_uuid(asked.get("command"), "command"), self.target.session_id
-        found = self.act.ended(desk, self.target, command_id, self.deed)
+        seen_by = self.deed is not None or self.act.may_see(desk, self.viewer, command_id)
+        found = self.act.ended(desk, self.target, command_id, self.deed) if seen_by else UNKNOWN
         now = session_head(desk.engine, session_id) if session_id else None
         seen = number(asked, "seen")
         since = since_then(desk, session_id, seen, command_id) if session_id and seen else []
