@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from chromium import browser, log_in, page
 from pages_world import Pages, pages_running
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from running_desk import RunningDesk, desk, quiet_desk
 from sqlalchemy import create_engine, text
 
@@ -86,6 +86,45 @@ def test_the_curve_is_drawn_with_its_marks_and_drawn_anew_when_something_happens
     expect(page.locator("#session-head .status")).to_have_text("active")
     expect(page.locator("#plot-marks")).to_be_visible()
     expect(page.locator(".diagram .node-here")).to_contain_text("active")
+
+
+def stretch(curve: Locator) -> tuple[str | None, str | None]:
+    return curve.get_attribute("data-from"), curve.get_attribute("data-until")
+
+
+def test_what_somebody_chose_to_see_and_reads_stays_while_samples_come_in(
+    page: Page, pages: Pages, session_id: UUID
+) -> None:
+    """The stretch, in both plots, and the point that is read, also in other colours; a double click shows all again."""
+    log_in(page, pages, "viewer", path=f"/sessions/{session_id}")
+    curve, net, readout = page.locator("[data-curve]"), page.locator("#plot-net"), page.locator("#plot-readout")
+    expect(net.locator("canvas")).to_have_count(1)
+    expect(page.get_by_label("Checkpoints")).to_be_checked()
+    whole = stretch(curve)
+    box = net.locator(".u-over").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 50, steps=3)
+    page.mouse.up()
+    expect(curve).not_to_have_attribute("data-until", str(whole[1]))
+    page.mouse.move(5, 5)
+    net.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    chosen, read = stretch(curve), readout.text_content()
+
+    before = curve.get_attribute("data-samples")
+    sampled(pages, session_id, datetime.now(UTC) + timedelta(minutes=5), 2)
+    expect(curve).not_to_have_attribute("data-samples", str(before))
+    assert (stretch(curve), readout.text_content()) == (chosen, read)
+    page.evaluate("document.documentElement.dataset.bsTheme = 'dark'")
+    expect(readout).to_have_text(str(read))
+    assert stretch(curve) == chosen
+    page.keyboard.press("ArrowLeft")
+    expect(readout).not_to_have_text(str(read))
+    page.mouse.dblclick(box["x"] + 100, box["y"] + 50)
+    expect(curve).to_have_attribute("data-from", str(whole[0]))
 
 
 def test_the_timeline_is_filtered_and_read_back(page: Page, pages: Pages, session_id: UUID) -> None:

@@ -10,8 +10,9 @@
   var net = document.getElementById("plot-net");
   var exposure = document.getElementById("plot-exposure");
   var SIGNS = { transition: "◆", trade: "▲", checkpoint: "■", alert: "!" };
-  var AGAIN_MS = 2000, NEAR_PX = 8, LANE_PX = 13, MARKS_TOLD = 3, ROWS_MOST = 200;
-  var curve = null, drawn = [], asked = 0, waiting = null, asking = false, mark = null;
+  var AGAIN_MS = 2000, NEAR_PX = 8, LANE_PX = 13, MARKS_TOLD = 3, ROWS_MOST = 200, FEW = 12;
+  // reading: the moment somebody reads, in seconds since 1970; null: nobody does.
+  var curve = null, drawn = [], reading = null, asked = 0, waiting = null, asking = false, mark = null;
 
   function color(name) { return getComputedStyle(plots).getPropertyValue(name).trim(); }
   function two(number) { return (number < 10 ? "0" : "") + number; }
@@ -72,13 +73,27 @@
 
   function read(u) {
     var index = u.cursor.idx;
-    if (index === null || index === undefined || curve.times[index] === undefined) { say(curve.times.length - 1, []); return; }
-    say(index, nearby(u, u.cursor.left));
+    var read = index !== null && index !== undefined && curve.times[index] !== undefined;
+    reading = read ? curve.times[index] : null;
+    if (read) { say(index, nearby(u, u.cursor.left)); } else { newest(); }
+  }
+
+  function newest() { say(curve.times.length - 1, []); }
+
+  // The point nearest to a moment.
+  function nearest(at) {
+    var found = 0;
+    curve.times.forEach(function (time, index) {
+      if (Math.abs(time - at) < Math.abs(curve.times[found] - at)) { found = index; }
+    });
+    return found;
   }
 
   function say(index, marks) {
     var told = marks.slice(0, MARKS_TOLD).map(function (one) { return SIGNS[one.kind] + " " + one.what; });
     if (marks.length > MARKS_TOLD) { told.push("and " + (marks.length - MARKS_TOLD) + " more"); }
+    // What nobody asked for is not read out.
+    readout.setAttribute("aria-live", reading === null ? "off" : "polite");
     readout.textContent = index < 0 ? " " : moment(curve.times[index]) + "  net " + dollars(curve.net[index]) + ", exposure " +
       dollars(curve.exposure[index]) + (told.length ? "  " + told.join("; ") : "");
   }
@@ -113,7 +128,10 @@
       cursor: { sync: { key: "session" }, y: false, drag: { x: true, y: false } },
       scales: { x: { time: true, range: reach } },
       series: [{}, series], axes: axes(color("--bs-border-color")),
-      hooks: { draw: [drawMarks], setCursor: element === net ? [read] : [] }
+      hooks: {
+        draw: [drawMarks], setCursor: element === net ? [read] : [],
+        setScale: element === net ? [function (u, key) { if (key === "x") { tellStretch(u.scales.x); } }] : []
+      }
     }, [curve.times, column], element);
     return chart;
   }
@@ -124,14 +142,56 @@
     return high > low ? [low, high] : [low - 1800, low + 1800];
   }
 
+  function tellStretch(stretch) {
+    plots.dataset.from = stretch.min;
+    plots.dataset.until = stretch.max;
+  }
+
+  function columns() { return [[curve.times, curve.net], [curve.times, curve.exposure]]; }
+
+  // The stretch somebody chose; null: all is shown.
+  function chosen() {
+    if (!drawn.length) { return null; }
+    var u = drawn[0], times = u.data[0], x = u.scales.x;
+    var all = times.length ? reach(u, times[0], times[times.length - 1]) : [x.min, x.max];
+    return x.min === all[0] && x.max === all[1] ? null : { min: x.min, max: x.max };
+  }
+
   function draw() {
+    var stretch = chosen(), at = reading;
     drawn.forEach(function (one) { one.destroy(); });
     drawn = [];
-    if (!curve || !curve.shown) { return; }
+    if (!curve) { return; }
+    if (!curve.shown) { newest(); return; }
     drawn = [
       plot(net, "Net P&L", color("--plot-net"), curve.net, false),
       plot(exposure, "Exposure", color("--plot-exposure"), curve.exposure, true)
     ];
+    if (stretch) { drawn.forEach(function (one) { one.setScale("x", stretch); }); }
+    reread(at);
+  }
+
+  // What came in is drawn; what somebody chose to see, and the point that is read, stay.
+  function fill() {
+    if (!drawn.length || !curve.shown) { draw(); return; }
+    var stretch = chosen(), at = reading;
+    columns().forEach(function (column, index) {
+      drawn[index].setData(column, !stretch);
+      if (stretch) { drawn[index].redraw(); }
+    });
+    reread(at);
+  }
+
+  function reread(at) {
+    // uPlot draws, and knows its scales, a moment later.
+    queueMicrotask(function () {
+      if (at !== null && drawn.length) { point(nearest(at)); } else { newest(); }
+    });
+  }
+
+  function point(index) {
+    var u = drawn[0];
+    u.setCursor({ left: u.valToPos(curve.times[index], "x"), top: 0 });
   }
 
   function tell() {
@@ -162,8 +222,14 @@
   function show() {
     tell();
     list();
-    draw();
-    say(curve.times.length - 1, []);
+    fill();
+  }
+
+  // Kinds that may be many are marked where they are few, until somebody chooses.
+  function choose() {
+    plots.querySelectorAll(".plot-kinds input[data-few]").forEach(function (box) {
+      box.checked = curve.marks.filter(function (one) { return one.kind === box.value; }).length <= FEW;
+    });
   }
 
   function ask() {
@@ -191,8 +257,9 @@
   }
 
   function put(found) {
-    var same = curve && JSON.stringify(curve) === JSON.stringify(found);
+    var same = curve && JSON.stringify(curve) === JSON.stringify(found), first = !curve;
     curve = found;
+    if (first) { choose(); }
     if (!same) { show(); }
     plots.dataset.samples = String(found.samples);
     plots.dataset.marks = String(found.marks.length);
@@ -202,10 +269,12 @@
     var by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!by || !drawn.length) { return; }
     event.preventDefault();
-    var u = drawn[0], last = curve.times.length - 1;
-    var at = u.cursor.idx === null || u.cursor.idx === undefined ? (by > 0 ? -1 : last + 1) : u.cursor.idx;
-    at = Math.min(Math.max(at + by, 0), last);
-    u.setCursor({ left: u.valToPos(curve.times[at], "x"), top: 0 });
+    var x = drawn[0].scales.x, inside = [];
+    curve.times.forEach(function (time, index) { if (time >= x.min && time <= x.max) { inside.push(index); } });
+    if (!inside.length) { return; }
+    var from = inside[0], until = inside[inside.length - 1];
+    var at = reading === null ? (by > 0 ? from - 1 : until + 1) : nearest(reading);
+    point(Math.min(Math.max(at + by, from), until));
   }
 
   net.addEventListener("keydown", step);
