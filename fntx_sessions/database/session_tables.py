@@ -193,6 +193,13 @@ events = Table(
     Index("ix_events_timestamp", "timestamp", postgresql_using="brin"),
     # Whoever acknowledges one names it alone.
     Index("ix_events_event_id", "event_id"),
+    # The newest alert of a session is asked for each second by who watches it.
+    Index(
+        "ix_events_alerts",
+        "session_id",
+        "timestamp",
+        postgresql_where=text("severity IN ('warning', 'error', 'critical')"),
+    ),
     Index("ix_events_to_do", "timestamp", postgresql_where=text("requires_action AND acknowledged_at IS NULL")),
     postgresql_partition_by="RANGE (timestamp)",
 )

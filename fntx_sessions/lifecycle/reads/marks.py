@@ -36,12 +36,14 @@ SELECT wall, clock FROM (
 """)
 _ANCHORS_MOST = 500
 
-_NEWEST = text("""
+_ALERTS = ", ".join(f"'{one.value}'" for one in list(Severity)[list(Severity).index(ALERTS_FROM) :])
+# The index of alerts is found by these very words.
+NEWEST = text(f"""
 SELECT concat_ws('.', s.version, (SELECT max(timestamp) FROM samples WHERE session_id = s.session_id),
   (SELECT count(*) FROM checkpoints WHERE session_id = s.session_id),
   (SELECT max(timestamp) FROM fills WHERE session_id = s.session_id),
   (SELECT max(timestamp) FROM agent_reports WHERE session_id = s.session_id AND kind = 'trade'),
-  (SELECT max(timestamp) FROM events WHERE session_id = s.session_id AND severity = ANY(:alerts))) AS newest
+  (SELECT max(timestamp) FROM events WHERE session_id = s.session_id AND severity IN ({_ALERTS}))) AS newest
 FROM sessions s WHERE s.session_id = :session_id
 """)
 
@@ -84,8 +86,7 @@ def get_marks(engine: Engine, session_id: UUID, each: int) -> SessionMarks:
 
 def newest_of(engine: Engine, session_id: UUID) -> str:
     """Return what differs from before where the curve or its marks do; raises NotFound."""
-    alerts = [severity.value for severity in list(Severity)[list(Severity).index(ALERTS_FROM) :]]
-    return str(one(engine, _NEWEST, session_id, alerts=alerts)["newest"])
+    return str(one(engine, NEWEST, session_id)["newest"])
 
 
 def _placing(engine: Engine, session_id: UUID) -> Callable[[datetime], datetime] | None:
