@@ -79,14 +79,49 @@ def test_links_are_kept_in_the_browser(page: Page, pages: Pages) -> None:
 
 
 def test_nothing_moves_while_figures_do(page: Page, pages: Pages) -> None:
-    """No layout shift from the first paint on, while rows are made and change."""
+    """Neither at the first paint nor where a row says more than before: a session that starts moves no other row."""
     session_id = made(pages)
-    log_in(page, pages, "viewer")
-    page.reload()
+    log_in(page, pages, "operator")
+    page.goto(f"{pages.url}/sessions?sort=created")
     page.evaluate(_WATCH_SHIFTS)
     pages.ask(lambda manager: manager.start_session(session_id, reason="open"))
     expect(row(page, session_id)).to_contain_text("active")
-    assert page.evaluate("window.shifted") < 0.1  # what browsers call good
+    expect(row(page, session_id).locator("meter")).not_to_have_count(0)
+    assert page.evaluate("window.shifted") < 0.001
+
+
+def test_rows_wait_while_somebody_is_among_them(page: Page, pages: Pages) -> None:
+    """What stands there changes in its place; what is new comes when the pointer leaves, or at a click."""
+    first = made(pages)
+    log_in(page, pages, "operator")
+    page.goto(f"{pages.url}/sessions?sort=created")
+    expect(row(page, first)).to_be_visible()
+    page.evaluate(_WATCH_SHIFTS)
+    row(page, first).hover()
+    row(page, first).hover(position={"x": 9, "y": 9})
+    second = made(pages)
+    expect(page.locator("#board-held")).to_contain_text("1 new")
+    expect(row(page, second)).to_have_count(0)
+    pages.ask(lambda manager: manager.start_session(first, reason="open"))
+    expect(row(page, first)).to_contain_text("active")
+    pages.ask(lambda manager: manager.start_session(second, reason="later"))
+    assert page.evaluate("window.shifted") < 0.001
+    page.mouse.move(2, 2)
+    expect(row(page, second)).to_contain_text("active")
+    expect(row(page, second)).to_contain_text("later")
+    expect(page.locator("#board-held")).not_to_be_visible()
+
+
+def test_every_column_is_in_sight_at_any_width(page: Page, pages: Pages) -> None:
+    """A table where it fits, cards where it does not: nothing that one may do is beyond an edge."""
+    session_id = made(pages)
+    log_in(page, pages, "operator")
+    for width in (800, 1000, 1150, 1300):
+        page.set_viewport_size({"width": width, "height": 800})
+        box = row(page, session_id).get_by_role("link", name="Start").bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= width
+        assert page.evaluate("(board => board.scrollWidth - board.clientWidth)(document.getElementById('board'))") <= 0
 
 
 _WATCH_SHIFTS = """() => {

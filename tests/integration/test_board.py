@@ -1,5 +1,6 @@
 """The board: which rows, in which order, with what in them, and how they are drawn."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -214,6 +215,34 @@ def test_an_address_that_asks_for_nothing_there_is_is_refused(world: BoardWorld)
     for asked in ({"stat": "active"}, {"page": "two"}, {"status": "open"}, {"rows": "5000"}, {"sort": "money"}):
         with pytest.raises(InvalidArgument):
             drawn(Board(), world.hosting.desk, **asked)
+
+
+def drawn_rows(world: BoardWorld, session_id: UUID) -> str:
+    return drawn(Board(), world.hosting.desk, text=str(session_id))["board-rows"].html
+
+
+def test_a_clock_of_its_own_is_not_counted_by_the_wall(world: BoardWorld) -> None:
+    """The rule's moment stands there as it is, of the session's clock; one that goes by the wall has it counted."""
+    rules = {"auto_stop_conditions": [{"condition": "market_close", "value": True}]}
+    session_id = world.made(config=rules)
+    world.hosting.run("UPDATE session_work SET clock_at = '2018-01-10 15:32+00' WHERE session_id = :id", id=session_id)
+    assert world.row(session_id).simulated
+    assert "at 2018-01-10 21:00:00 of its clock" in drawn_rows(world, session_id)
+    world.hosting.run(
+        "UPDATE sessions SET config = jsonb_set(config, '{feed}', '{\"kind\": \"published\"}') WHERE session_id = :id",
+        id=session_id,
+    )
+    assert "of its clock" not in drawn_rows(world, session_id)
+
+
+def test_every_sort_and_every_status_that_is_asked_for_is_shown_as_chosen(world: BoardWorld) -> None:
+    """Also those no column is of, and more than one status."""
+    for sort in SORTS:
+        chosen = "" if sort == "attention" else sort
+        form = drawn(Board(), world.hosting.desk, sort=sort)["board-filter"].html
+        assert f'<option value="{chosen}" selected>' in form
+    chips = drawn(Board(), world.hosting.desk, status="error,suspended")["board-counts"].html
+    assert re.findall(r'aria-current="true"\s+class="chip status-(\w+)"', chips) == ["suspended", "error"]
 
 
 def test_what_others_wrote_is_text(world: BoardWorld) -> None:

@@ -54,7 +54,8 @@ _PASSES = """(CAST(:session_type AS text) IS NULL OR s.session_type = :session_t
   AND (CAST(:ids AS uuid[]) IS NULL OR s.session_id = ANY(CAST(:ids AS uuid[])))
   AND (CAST(:search AS text) IS NULL OR strpos(lower(concat_ws(' ', s.session_id, s.template_name, s.account_id,
     s.session_type, s.status_actor, s.status_reason, s.requires_action, array_to_string(s.tags, ' '))), :search) > 0)
-  AND (:include_children OR s.session_type <> 'backtest' OR NOT EXISTS (SELECT 1 FROM backtest_units u WHERE u.session_id = s.session_id))"""
+  AND (:include_children OR s.session_type <> 'backtest' OR NOT EXISTS (
+    SELECT 1 FROM backtest_units u WHERE u.session_id = s.session_id))"""
 # Of closed sessions there may be any number: unless they are asked for, so many are counted and no more.
 CLOSED_COUNTED = 10_000
 

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.board import OPEN, BoardPage, BoardQuery, BoardRow, Limit, read_board
+from fntx_sessions.lifecycle.reads.board_sql import Sort
 from fntx_sessions.monitoring.flower.offers import halt_offers, offers
 from fntx_sessions.monitoring.flower.page import Asked, Draw, Page
 from fntx_sessions.monitoring.flower.views import Part, Parts
@@ -24,6 +25,12 @@ COLUMNS = (
     ("since", "Session"), ("status", "Status"), ("pnl", "P&L today"), ("drawdown", "Drawdown"), ("limit", "Limits"),
     ("", "Agents"), ("save", "Saved"), ("", "Next rule"),
 )  # fmt: skip
+# Each sort in words, also those that no column is of.
+_SORTED_BY: dict[Sort, str] = {
+    "attention": "who needs somebody", "status": "status", "since": "in its status since", "created": "created",
+    "type": "type", "template": "template", "account": "account", "pnl": "P&L today", "drawdown": "drawdown",
+    "limit": "limits", "save": "saved",
+}  # fmt: skip
 _ACTS = frozenset({"start", "resume", "pause", "stop", "recover"})
 _DOWN = frozenset({"since", "limit", "created"})
 
@@ -88,7 +95,8 @@ class Board(Page):
             ),
             "board-counts": draw.part("board_counts.html", chips=_chips(found, query), links=links),
             "board-filter": draw.part(
-                "board_filter.html", query=query, templates=found.templates, types=list(SessionType), asked=asked
+                "board_filter.html", query=query, templates=found.templates, types=list(SessionType), asked=asked,
+                sorts=_SORTED_BY,
             ),
             "board-head": draw.part(
                 "board_head.html", links=links, columns=[(key, words, order(query, key)) for key, words in COLUMNS]
@@ -104,14 +112,13 @@ def _chips(found: BoardPage, query: BoardQuery) -> list[dict[str, Any]]:
     every = [("", "Open", sum(counts[status] for status in OPEN), "")]
     every += [(status, status.capitalize(), counts[status], "") for status in SessionStatus]
     every += [("", "Needs somebody", found.needing, "1")]
-    shown = ",".join(query.status or ())
     return [
         {
             "status": name,
             "words": words,
             "count": f"{count:,}+" if name == SessionStatus.CLOSED and found.more_closed else f"{count:,}",
             "needs": needs,
-            "here": (name, bool(needs)) == (shown, query.needs_attention),
+            "here": query.needs_attention if needs else name in (query.status or ("",) * (not query.needs_attention)),
         }
         for name, words, count, needs in every
     ]

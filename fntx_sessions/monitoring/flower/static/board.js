@@ -69,3 +69,83 @@
   show();
   region.classList.add("ready");
 }());
+
+// The order of the rows, while somebody is among them: rows change where they stand, and which rows there are waits.
+(function () {
+  "use strict";
+
+  var region = document.getElementById("board");
+  var told = document.getElementById("board-held");
+  var show = document.getElementById("board-held-show");
+  // So long after the last movement or key somebody is still at it.
+  var AT_IT_MS = 15000;
+  // The rows as they are to be; null: as they are.
+  var held = null, until = 0, timer = null, putting = false;
+
+  function parsed(html) {
+    var template = document.createElement("template");
+    template.innerHTML = html;
+    return template.content.firstElementChild;
+  }
+
+  function ids(body) { return Array.from(body.children).map(function (row) { return row.id; }).join(" "); }
+
+  function put(parts) {
+    putting = true;
+    document.dispatchEvent(new CustomEvent("fntx:put", { detail: parts }));
+    putting = false;
+  }
+
+  function release() {
+    window.clearTimeout(timer);
+    until = 0;
+    var body = held;
+    hold(null);
+    if (body) { put({ "board-rows": body.outerHTML }); }
+  }
+
+  function hold(body) {
+    held = body;
+    told.classList.toggle("waits", Boolean(body));
+    if (!body) { return; }
+    var here = document.getElementById("board-rows");
+    var fresh = Array.from(body.children).filter(function (row) { return !document.getElementById(row.id); }).length;
+    var gone = Array.from(here.children).filter(function (row) { return !body.querySelector("#" + CSS.escape(row.id)); }).length;
+    var words = [fresh ? fresh + " new" : "", gone ? gone + " gone" : ""].filter(Boolean).join(", ");
+    told.firstElementChild.textContent = "Rows wait while you are among them: " + (words || "another order") + ".";
+  }
+
+  function stay() {
+    until = Date.now() + AT_IT_MS;
+    window.clearTimeout(timer);
+    timer = window.setTimeout(release, AT_IT_MS);
+  }
+
+  // All rows came, as which there are or their order is another one: each that stands already changes in its place.
+  function keep(body) {
+    var parts = {};
+    Array.from(body.children).forEach(function (row) {
+      if (document.getElementById(row.id)) { parts[row.id] = row.outerHTML; }
+    });
+    hold(body);
+    put(parts);
+  }
+
+  document.addEventListener("fntx:arriving", function (event) {
+    if (putting) { return; }
+    var found = parsed(event.detail.html);
+    if (event.detail.id !== "board-rows") {
+      var kept = held && held.querySelector("#" + CSS.escape(event.detail.id));
+      if (kept) { kept.replaceWith(found); }
+    } else if (Date.now() < until && ids(found) !== ids(document.getElementById("board-rows"))) {
+      event.preventDefault();
+      keep(found);
+    } else {
+      hold(null);
+    }
+  });
+  ["pointermove", "pointerdown", "keydown", "focusin"].forEach(function (name) { region.addEventListener(name, stay); });
+  region.addEventListener("pointerleave", release);
+  region.addEventListener("focusout", function (event) { if (!region.contains(event.relatedTarget)) { release(); } });
+  show.addEventListener("click", release);
+}());

@@ -54,7 +54,9 @@
   function put(parts) {
     Object.keys(parts).forEach(function (id) {
       var element = document.getElementById(id);
-      if (element) {
+      var arriving = new CustomEvent("fntx:arriving", { cancelable: true, detail: { id: id, html: parts[id] } });
+      // A page's own script may keep back what would move under somebody's hand.
+      if (document.dispatchEvent(arriving) && element) {
         Idiomorph.morph(element, parts[id], { morphStyle: "outerHTML", ignoreActiveValue: true, callbacks: KEPT });
       }
     });
@@ -88,6 +90,9 @@
     if (source) { source.close(); }
     source = null;
   }
+
+  // What was kept back is put in place like all else.
+  document.addEventListener("fntx:put", function (event) { put(event.detail); });
 
   tellAll();
   window.setInterval(tellAll, 1000);
