@@ -9,10 +9,13 @@ from uuid import UUID, uuid4
 import pytest
 from drawing import drawn
 from hosting import Hosting, make_hosting, shared
+from sqlalchemy import text
 from tornado.escape import xhtml_unescape
 
 from fntx_sessions.exceptions import InvalidArgument, NotFound
-from fntx_sessions.lifecycle.reads.marks import between
+from fntx_sessions.lifecycle.change import Ask
+from fntx_sessions.lifecycle.decisions.keeping import finish_checkpoint
+from fntx_sessions.lifecycle.reads.marks import NEWEST, between
 from fntx_sessions.monitoring.flower import curve
 from fntx_sessions.monitoring.flower.diagram import PLACES, diagram, taken, ways
 from fntx_sessions.monitoring.flower.overview import Overview
@@ -22,6 +25,7 @@ from fntx_sessions.monitoring.flower.views import difference
 from fntx_sessions.monitoring.flower.who import Viewer
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.state.checkpoints import create_checkpoint
 
 SCRIPT = "<script>alert(1)</script>"
 S = SessionStatus
@@ -103,6 +107,44 @@ def test_the_overview_shows_what_is_held_and_what_it_made(house: Hosting, holder
     assert f'<td class="num">{held.quantity}</td>' in parts["holdings"].html
     assert "Deepest drawdown" in parts["facts"].html
     assert "<meter" in parts["facts"].html
+
+
+def test_the_overview_has_the_measures_that_metrics_has(house: Hosting, holder: UUID) -> None:
+    """And what is left of the day's limits; its path is told from its end, and not numbered from there."""
+    parts = drawn(Overview(), house.desk, holder)
+    for name in ("Active, paused", "Checkpoints", "Most memory, calls of an API"):
+        assert f"<dt>{name}</dt>" in parts["facts"].html
+    assert re.search(r"<dt>Left today</dt><dd>\$[\d,.]+ to the loss limit, \d+ contracts</dd>", parts["facts"].html)
+    assert "<ol" not in parts["path"].html
+
+
+def test_the_newest_alert_is_found_without_reading_all_else_that_happened(house: Hosting) -> None:
+    """Whoever watches a session asks each second: there is an index of alerts alone, and the question fits it."""
+    session_id = house.create()
+    with house.desk.engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        found = connection.execute(text(f"EXPLAIN {NEWEST.text}"), {"session_id": session_id}).scalars().all()
+    # A partition's index has the name that Postgres gives it.
+    assert re.search(r"events\S*_session_id_timestamp_idx", "\n".join(found))
+
+
+def test_two_clocks_are_told_where_there_are_two(house: Hosting, holder: UUID) -> None:
+    """On a simulated day the timeline's order is not that in which things happened, and says so."""
+    assert "Two clocks" in drawn(Timeline(), house.desk, holder)["entries"].html
+    published = house.started(config={"feed": {"kind": "published"}})
+    assert "Two clocks" not in drawn(Timeline(), house.desk, published)["entries"].html
+
+
+def test_why_a_checkpoint_was_made_is_said_in_its_event(house: Hosting) -> None:
+    """A reason is as good as a note."""
+    session_id, desk = house.started(), house.desk
+    house.save(session_id)
+    made = create_checkpoint(desk.engine, desk.redis, desk.settings, session_id, "manual", note="noon")
+    asked = Ask(Trigger.CHECKPOINT, session_id, Actor("ann", frozenset({"operator"})), reason="before the close")
+    for checkpoint, why in ((made, "noon"), (made.model_copy(update={"note": None}), "before the close")):
+        [change] = finish_checkpoint(checkpoint)({}, asked)
+        assert change.events[0]["description"].startswith(f"manual checkpoint by ann: {why}")
+    assert any(": noon" in row for row in rows(house, session_id, checkpoint="on"))
 
 
 def test_a_session_that_is_not_there_is_said_so(house: Hosting) -> None:

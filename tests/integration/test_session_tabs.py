@@ -182,6 +182,18 @@ def test_the_last_decisions_are_listed_with_what_they_looked_at(hosting):
     assert len(drawn(Rules(), hosting.desk, session_id, decisions="1")["rules-decisions"].children) == 1
 
 
+def test_a_decision_that_kept_less_is_still_shown(hosting):
+    """What was stored of a condition may be less than what is stored today: a dash, never an error."""
+    session_id = ruled(hosting, pause=STOP[:1])
+    hosting.step()
+    hosting.run(
+        "UPDATE rule_decisions SET truths = CAST(:truths AS jsonb) WHERE session_id = :id", id=session_id,
+        truths='{"stop": [{"path": "stop.0", "condition": "vix_above", "limit": 30, "children": []}]}',
+    )  # fmt: skip
+    shown = rows_of(whole(drawn(Rules(), hosting.desk, session_id))["rules-decisions"])[0]
+    assert "stop.0 vix_above unknown" in shown
+
+
 # Checkpoints
 
 

@@ -23,7 +23,7 @@ stepping AS (
     AND x ->> 'pid' = w.step_claimed_by AND w.step_claimed_until > now()
   GROUP BY 1
 )
-SELECT w.session_id, now() AS now, w.status, w.session_type, s.version, w.epoch,
+SELECT w.session_id, now() AS now, w.status, s.session_type, s.version, w.epoch,
   {_age("s.status_since")} AS in_status_s,
   (SELECT coalesce(jsonb_agg(jsonb_build_object('agent', g.agent, 'hosted', g.hosted, 'required', g.required,
     'ready', g.ready_at IS NOT NULL) ORDER BY g.agent), '[]') FROM session_agents g

@@ -39,11 +39,12 @@ def finish_checkpoint(made: SessionCheckpoint) -> Decision:
     told = made.model_dump(mode="json", include=named)
 
     def decide(_row: Row, ask: Ask) -> list[Change]:
+        why = made.note or ask.reason or "nobody said why"
         event = {
             "event_type": "checkpoint_created",
             "event_category": "state",
             "severity": "info",
-            "description": f"{made.checkpoint_type} checkpoint by {ask.actor.name}: {made.note or 'no note'}",
+            "description": f"{made.checkpoint_type} checkpoint by {ask.actor.name}: {why}",
             "data": {"checkpoint_id": str(made.checkpoint_id), "command_id": str(ask.command_id)},
         }
         return [Change(extra=told, events=(event,))]

@@ -10,6 +10,7 @@ from fntx_sessions.lifecycle.reads.rows import COLUMNS, Row, one
 _HEAD = text(f"""
 SELECT {COLUMNS}, s.tags, w.last_saved_at, w.next_save_at, k.shredded_at, a.rows_dropped_at AS archived_at,
   {UNATTENDED} AS unattended,
+  coalesce(s.started_at IS NOT NULL AND w.hosted AND s.config #>> '{{feed,kind}}' <> 'published', false) AS simulated,
   (SELECT count(*) FROM approvals p WHERE p.session_id = s.session_id AND p.state = 'waiting')
     AS approvals_waiting,
   (SELECT coalesce(jsonb_agg(to_jsonb(h) ORDER BY h.created_at), '[]') FROM (
@@ -26,6 +27,7 @@ def session_head(engine: Engine, session_id: UUID) -> Row:
     """Return a session's row with when it was saved last, approvals that wait, and halts that bind it.
 
     shredded_at, archived_at: since when what belonged to it is erased, or read from its archive alone; None: it is
-    not. unattended: since when nobody steps it, None where that is as it should be. Raises NotFound.
+    not. simulated: it goes by a clock of its own. unattended: since when nobody steps it, None where that is as it
+    should be. Raises NotFound.
     """
     return one(engine, _HEAD, session_id)

@@ -93,7 +93,8 @@ def _dollars(amount: float) -> str:
 
 
 def _checkpoint(data: Data) -> str:
-    return f"{data['checkpoint_type']}, epoch {data['epoch']} revision {data['revision']}, {data['size_bytes']:,} bytes"
+    told = f"{data['checkpoint_type']}, epoch {data['epoch']} revision {data['revision']}, {data['size_bytes']:,} bytes"
+    return told + (f": {data['note']}" if data["note"] else "")
 
 
 def _decision(data: Data) -> str:

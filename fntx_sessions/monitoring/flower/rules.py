@@ -15,6 +15,8 @@ from fntx_sessions.monitoring.flower.words import NONE, plain
 
 Json = dict[str, Any]
 _DECISIONS, _DECISIONS_MOST = 10, 1000
+# What a stored decision need not have kept of a condition.
+_NOT_KEPT: Json = {"value": None, "limit": None, "age_s": None, "holds": None, "met": False, "since": None, "why": ""}
 _SAID = {True: "true", False: "false", None: "unknown"}
 
 
@@ -46,10 +48,11 @@ def _flat(truths: Sequence[Json], depth: int) -> Iterator[tuple[Json, int]]:
     """Return conditions with those inside them, each with how deep it stands."""
     for truth in truths:
         yield truth, depth
-        yield from _flat(truth["children"], depth + 1)
+        yield from _flat(truth.get("children", ()), depth + 1)
 
 
 def _condition(truth: Json, depth: int) -> Json:
+    truth = _NOT_KEPT | truth
     return {
         "path": truth["path"],
         "depth": min(depth, 4),

@@ -36,7 +36,7 @@ class Timeline(SessionPage):
     def body(self, desk: Desk, asked: Asked, draw: Draw, head: Row) -> Parts:
         """Draw a page of entries; raises InvalidArgument for a filter that is none."""
         query = _query(asked, head["session_id"], desk.settings.pages_timeline_rows)
-        return {"entries": _entries(desk, asked, draw, query)}
+        return {"entries": _entries(desk, asked, draw, query, simulated=head["simulated"])}
 
 
 def _query(asked: Asked, session_id: UUID, limit: int) -> HistoryQuery:
@@ -50,11 +50,17 @@ def _query(asked: Asked, session_id: UUID, limit: int) -> HistoryQuery:
     )
 
 
-def _entries(desk: Desk, asked: Asked, draw: Draw, query: HistoryQuery) -> Part:
+def _entries(desk: Desk, asked: Asked, draw: Draw, query: HistoryQuery, *, simulated: bool) -> Part:
     found = get_history(desk.engine, query)
     shown = [_entry(asked, query.session_id, one) for one in found.entries]
     older = urlencode({**_filters(asked), "after": found.after}) if found.after else None
-    facts = {"entries": shown, "older": older, "newest": urlencode(_filters(asked)), "first": query.after is None}
+    facts = {
+        "entries": shown,
+        "older": older,
+        "newest": urlencode(_filters(asked)),
+        "first": query.after is None,
+        "simulated": simulated,
+    }
     return table(draw, "timeline_entries.html", [one["row"] for one in shown], **facts)
 
 

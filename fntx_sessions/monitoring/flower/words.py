@@ -45,6 +45,14 @@ def number(value: Any, unit: str = "") -> str:
     return f"{digits} {unit}" if unit else digits
 
 
+def minutes(seconds: Any) -> str:
+    """Return how long something was, in whole minutes; a dash for none."""
+    if seconds is None:
+        return NONE
+    hours, left = divmod(int(seconds // 60), 60)
+    return f"{hours:,} h {left} min" if hours else f"{left} min"
+
+
 def moment(value: Any) -> str:
     """Return a time in UTC to the second; a dash for none."""
     at = _time(value)
@@ -110,5 +118,19 @@ SOME, HIGH = 0.5, 0.8
 _WHOLE = 100  # from here on a measure's fractions tell nothing
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (ago, dollars, money, moment, number, percent, plain, severity, share_bar, short, since, status)
+    for function in (
+        ago,
+        dollars,
+        minutes,
+        money,
+        moment,
+        number,
+        percent,
+        plain,
+        severity,
+        share_bar,
+        short,
+        since,
+        status,
+    )
 }
