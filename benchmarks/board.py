@@ -55,7 +55,7 @@ INSERT INTO sessions (session_id, session_type, status, version, epoch, account_
   FROM made, sessions s WHERE s.session_id = '{like}';
 INSERT INTO session_work (session_id, status, epoch, session_type, save_interval_s, checkpoint_interval_s,
     step_interval_s, hosted, last_saved_at, next_save_at, measures)
-  SELECT id, status, 1, 'regular_hours', 5, 900, 1, true, now(), now() + interval '1 day', jsonb_build_object(
+  SELECT id, status, 1, 'regular', 5, 900, 1, true, now(), now() + interval '1 day', jsonb_build_object(
     'at', now(), 'stored_at', now() + interval '1 day', 'daily_pnl', (n % 700 - 400)::text, 'loss_limit', '1000.00',
     'latched', false, 'peak', '120.50', 'drawdown', (-(n % 500))::text, 'position_count', n % 4, 'error_rate', 0.01,
     'decision_latency_ms', 12.5, 'net_pnl', (n % 700 - 400)::text, 'memory_mb', 210.5, 'marks', '{{}}'::jsonb)
@@ -71,7 +71,8 @@ INSERT INTO checkpoints (checkpoint_id, session_id, epoch, revision, timestamp, 
 INSERT INTO rule_decisions (session_id, seq, status, why, truths)
   SELECT id, k, status, 'goes on: daily loss $12.00 < $1,000.00', jsonb_build_object('stop', jsonb_build_array(
     jsonb_build_object('path', 'stop.0', 'condition', 'daily_loss_exceeded', 'value', 12, 'limit', 1000, 'holds', false,
-      'met', false, 'children', '[]'::jsonb))) FROM made, generate_series(1, 5) AS k;
+      'met', false, 'since', NULL, 'age_s', 0.5, 'why', 'daily loss $12.00 < $1,000.00', 'children', '[]'::jsonb)))
+  FROM made, generate_series(1, 5) AS k;
 INSERT INTO session_health (session_id, grade) SELECT id, CASE n % 50 WHEN 7 THEN 'degraded' ELSE 'ok' END FROM made;
 SET session_replication_role = origin;
 DROP TABLE made;
