@@ -3,12 +3,13 @@
 import asyncio
 import re
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from chromium import browser, page
 from pages_world import Person
@@ -132,16 +133,27 @@ def pause(page: Page, site: str, session: str) -> None:
     expect(page.locator(f"#row-{session}")).to_contain_text("lunch <b>break</b>")
 
 
+@contextmanager
+def frozen(stack: Stack, name: str) -> Iterator[None]:
+    """Hold a store still, with all processes of its own: none answers, none goes away."""
+    first = psutil.Process(stack.processes()[name].pid)
+    everyone = [first, *first.children(recursive=True)]
+    for one in everyone:
+        one.suspend()
+    try:
+        yield
+    finally:
+        for one in everyone:
+            one.resume()
+
+
 def lose_redis(page: Page, stack: Stack, home: str, session: str) -> None:
     """Pages stand; a command is told not to have been sent, or not to be known; the next one is done."""
-    stack.kill("valkey", signal.SIGSTOP)
-    try:
+    with frozen(stack, "valkey"):
         page.goto(home)
         expect(page.locator("main")).to_contain_text("paused")
         act(page, session, "checkpoint", "Checkpoint", "before the afternoon")
         expect(page.locator("main")).to_contain_text(re.compile("Redis|not known|unknown", re.IGNORECASE))
-    finally:
-        stack.kill("valkey", signal.SIGCONT)
     page.goto(home)
     act(page, session, "resume", "Resume", "after lunch")
     expect(page.locator("#act-ended")).to_contain_text("active")
@@ -151,13 +163,10 @@ def lose_postgres(page: Page, stack: Stack, site: str, session: str) -> None:
     """The board shows what it knew last and how old that is, and goes on without a reload."""
     page.goto(f"{site}/sessions")
     expect(page.locator(f"#row-{session}")).to_contain_text("active")
-    stack.kill("postgres", signal.SIGSTOP)
-    try:
+    with frozen(stack, "postgres"):
         expect(page.locator("#trouble")).to_contain_text("no answer")
         expect(page.locator("#trouble")).to_contain_text(re.compile(r"Shown as it was \d+ s ago"))
         expect(page.locator(f"#row-{session}")).to_contain_text("active")
-    finally:
-        stack.kill("postgres", signal.SIGCONT)
     expect(page.locator("#trouble")).to_be_hidden()
 
 
