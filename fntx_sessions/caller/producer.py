@@ -12,7 +12,9 @@ from uuid import UUID
 
 from celery import Celery
 from kombu import Exchange, Queue
-from kombu.exceptions import OperationalError
+from kombu.connection import ConnectionPool
+from kombu.exceptions import LimitExceeded, OperationalError
+from kombu.pools import ProducerPool
 from redis import exceptions as foreign
 
 from fntx_sessions import traces
@@ -31,6 +33,7 @@ _PATIENCE_S = 2.0
 # What says that a message cannot have reached the queue; anything else may have been delivered and then failed.
 _NOT_SENT = (
     ConnectionRefusedError, FileNotFoundError, socket.gaierror, foreign.AuthenticationError, foreign.ResponseError,
+    LimitExceeded,
 )  # fmt: skip
 
 
@@ -67,30 +70,48 @@ class Producer:
         self._token = token
         self._app = Celery("fntx-caller", set_as_current=False, broker=_kombu_url(url), backend="disabled://")
         self._app.conf.update(_configuration(settings))
-        self._pool = self._app.amqp.producer_pool  # made here, where no other thread can make a second one
+        # Not the app's: that is kombu's of the whole process, and so is its limit, which others count on.
+        self._connections = _Connections(self._app.connection_for_write(), limit=THREADS)
+        self._producers = ProducerPool(self._connections, limit=THREADS)
 
     def send(self, message: Message) -> NotSent | None:
         """Send a message once, within a bounded time; returns why it may not have been sent, None when it was."""
         token = self._token or current_token(self._settings)
         try:
-            self._app.send_task(
-                message.task,
-                kwargs=message.arguments,
-                task_id=str(message.task_id),
-                queue=message.queue,
-                headers=message.headers(token),
-                add_to_parent=False,
-                retry=True,
-                # Once more at once: a pooled connection may have died while nobody used it.
-                retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0},
-            )
-        except (OperationalError, foreign.RedisError, OSError) as error:
+            with self._producers.acquire(block=True, timeout=_PATIENCE_S) as producer:
+                self._put(message, message.headers(token), producer)
+        except (OperationalError, LimitExceeded, foreign.RedisError, OSError) as error:
             return NotSent(_problem(error), _is_certain(error))
         return None
 
+    def _put(self, message: Message, headers: dict[str, str], producer: Any) -> None:
+        self._app.send_task(
+            message.task,
+            kwargs=message.arguments,
+            task_id=str(message.task_id),
+            queue=message.queue,
+            headers=headers,
+            producer=producer,
+            add_to_parent=False,
+            retry=True,
+            # Once more at once: a pooled connection may have died while nobody used it.
+            retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0},
+        )
+
     def close(self) -> None:
         """Close the connections."""
+        self._connections.force_close_all()
         self._app.close()
+
+
+class _Connections(ConnectionPool):
+    """Connections of one producer, each closed for good with it: kombu's own way changes the process's timeouts."""
+
+    def collect_resource(self, resource: Any, socket_timeout: float | None = None) -> None:
+        """Close a connection; what is not made yet is none."""
+        _ = socket_timeout
+        if not callable(resource):
+            self.close_resource(resource)
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:
@@ -101,8 +122,6 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_queues": queues,
         "task_default_queue": COMMANDS,
         "task_create_missing_queues": False,
-        "broker_pool_limit": THREADS,
-        "broker_pool_acquire_timeout": _PATIENCE_S,
         "broker_transport_options": {
             "socket_timeout": min(settings.redis_socket_timeout_s, _PATIENCE_S),
             "socket_connect_timeout": min(settings.redis_connect_timeout_s, _PATIENCE_S),

@@ -6,6 +6,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from celery import Celery
+from kombu import pools
 
 from fntx_sessions.exceptions import InvalidArgument, Unavailable
 from fntx_sessions.monitoring.flower.act_ended import ended_deed
@@ -55,6 +57,54 @@ def test_where_redis_is_away_it_is_said_at_once_that_nothing_was_done(tmp_path):
         assert acting.again(ann, deed.command_id) is deed
         assert deed.running is not first
         await deed.within(10)
+
+    play(tmp_path, scenario)
+
+
+def test_what_flower_itself_fails_at_is_asked_again_and_never_called_refused(tmp_path, monkeypatch):
+    """Whether it was sent is not known then; the same form again is the same deed."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError
+
+    async def scenario(acting: Acting, ann: Viewer, _bob: Viewer) -> None:
+        monkeypatch.setattr("fntx_sessions.monitoring.flower.acting.Caller", broken)
+        deed = acting.begin(ann, pausing())
+        await deed.within(10)
+        found = ended_deed(acting.begin(ann, deed))
+        assert (found.grade, found.again, deed.may_be_asked_again) == ("unknown", True, True)
+        monkeypatch.undo()
+        acting.again(ann, deed.command_id)
+        await deed.within(10)
+        assert ended_deed(deed).grade == "not done"
+
+    play(tmp_path, scenario)
+
+
+def test_a_deed_that_nothing_is_known_of_may_be_asked_again(tmp_path):
+    """What was cut short has neither outcome nor problem: it was not refused."""
+
+    async def scenario(acting: Acting, ann: Viewer, _bob: Viewer) -> None:
+        deed = acting.begin(ann, pausing())
+        assert deed.running
+        deed.running.cancel()
+        await deed.within(10)
+        found = ended_deed(deed)
+        assert (found.grade, found.again, deed.may_be_asked_again) == ("unknown", True, True)
+
+    play(tmp_path, scenario)
+
+
+def test_a_first_command_is_sent_while_the_process_uses_its_own_pool(tmp_path):
+    """Flower's own connections, and how many it may have, are its own."""
+
+    async def scenario(acting: Acting, ann: Viewer, _bob: Viewer) -> None:
+        before = pools.get_limit()
+        with Celery("flowers", set_as_current=False, broker="redis://127.0.0.1:1/0").pool.acquire():
+            deed = acting.begin(ann, pausing())
+            await deed.within(10)
+            assert ended_deed(deed).grade == "not done"
+        assert pools.get_limit() == before
 
     play(tmp_path, scenario)
 

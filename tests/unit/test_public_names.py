@@ -48,13 +48,14 @@ def test_an_import_loads_no_more_than_it_needs(statement: str, absent: list[str]
 
 
 def test_a_manager_does_not_become_the_current_celery_app() -> None:
-    """A service with an app of its own keeps it."""
+    """A service with an app of its own keeps it, and its connections, which may be in use."""
     check = (
-        "from celery import Celery, current_app; mine = Celery('mine'); "
+        "from celery import Celery, current_app; mine = Celery('mine', broker='redis://127.0.0.1:1/0'); "
+        "used = mine.pool.acquire(); limit = mine.pool.limit; "
         "from fntx_sessions import SessionLifecycleManager, Settings; "
         "from fntx_sessions.caller.producer import Producer; "
         "Producer(Settings(home='/nonexistent'), 'redis://127.0.0.1:1/0'); "
-        "assert current_app._get_current_object() is mine"
+        "assert current_app._get_current_object() is mine; assert mine.pool.limit == limit"
     )
     subprocess.run([sys.executable, "-c", check], check=True)
 

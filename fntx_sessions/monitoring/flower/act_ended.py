@@ -78,9 +78,9 @@ def ended_deed(deed: Deed) -> Ended:
 
 
 def _of_problem(problem: FntxError | None) -> Ended:
-    if isinstance(problem, OutcomeUnknown):
+    if problem is None or isinstance(problem, OutcomeUnknown):
         told = "Nobody answered: it may have been done, or may be yet. Ask again: however often, it acts once."
-        return Ended("unknown", (told, str(problem)), again=True)
+        return Ended("unknown", (told, str(problem)) if problem else (told,), again=True)
     if isinstance(problem, Retryable):
         told = "Nothing was done. You may ask again: however often, it acts once."
         return Ended("not done", (str(problem), told), again=True)

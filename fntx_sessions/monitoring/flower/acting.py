@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 
 from fntx_sessions.caller.caller import Caller
-from fntx_sessions.exceptions import FntxError, InvalidArgument, Retryable, StackError
+from fntx_sessions.exceptions import FntxError, InvalidArgument, OutcomeUnknown, Retryable
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.monitoring.flower.logins import Logins
 from fntx_sessions.monitoring.flower.who import Viewer
@@ -56,7 +56,8 @@ class Deed:
     @property
     def may_be_asked_again(self) -> bool:
         """Tell whether asking again, under the same id, may find out more."""
-        return not self.under_way and isinstance(self.problem, Retryable)
+        unanswered = self.outcome is None and self.result is None and self.problem is None
+        return not self.under_way and (unanswered or isinstance(self.problem, Retryable))
 
     async def within(self, seconds: float) -> None:
         """Return when it has ended, or after so many seconds."""
@@ -84,8 +85,8 @@ class Acting:
                 raise InvalidArgument("command_id", "is of a command that was sent before", "Send this form again.")
             return known
         self._deeds[viewer.login, deed.command_id] = deed
-        self._make_room()
         self._send(viewer, deed)
+        self._make_room()
         return deed
 
     def again(self, viewer: Viewer, command_id: UUID) -> Deed | None:
@@ -117,7 +118,7 @@ class Acting:
 
     def _send(self, viewer: Viewer, deed: Deed) -> None:
         deed.problem, deed.asked_at = None, datetime.now(UTC)
-        deed.running = asyncio.ensure_future(self._run(self._caller(viewer), viewer, deed))
+        deed.running = asyncio.ensure_future(self._run(viewer, deed))
 
     def _caller(self, viewer: Viewer) -> Caller:
         for login in [one for one in self._callers if self._logins.viewer(one) is None]:
@@ -126,19 +127,26 @@ class Acting:
             self._callers[viewer.login] = Caller(self._settings, viewer.token)
         return self._callers[viewer.login]
 
-    async def _run(self, caller: Caller, viewer: Viewer, deed: Deed) -> None:
+    async def _run(self, viewer: Viewer, deed: Deed) -> None:
         told = {"task": deed.task, "command_id": str(deed.command_id), "actor": viewer.actor.name}
         try:
+            caller = self._caller(viewer)
             await caller.check()  # so that who acts is told at once where nothing can be sent
             await _ask(caller, deed)
         except FntxError as error:
             deed.problem = error
         except Exception:
             log.exception("page_command_failed", **told)
-            deed.problem = StackError("the command could not be sent", "Flower's log says why.")
+            deed.problem = _unknown(deed)
         else:
             deed.problem = None
         log.info("page_command", **told, problem=type(deed.problem).__name__ if deed.problem else None)
+
+
+def _unknown(deed: Deed) -> OutcomeUnknown:
+    """Return what is known where Flower itself failed at it: it may have been sent before that."""
+    waited_s = (datetime.now(UTC) - deed.asked_at).total_seconds() if deed.asked_at else 0.0
+    return OutcomeUnknown(str(deed.command_id), deed.task, round(waited_s, 1))
 
 
 async def _ask(caller: Caller, deed: Deed) -> None:
