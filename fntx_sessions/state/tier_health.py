@@ -2,7 +2,7 @@
 
 Thirty lines of our own: what a library's circuit breaker has beside them (thresholds, listeners, storage of its own)
 would have to be switched off (ADR 0033). Each process knows for itself; what changes goes to the log once, and into
-`tier_states` for `fntx status`, as soon as Postgres takes it.
+`tier_states` for `fntx status`, as soon as Postgres takes it; what stays up is told again every ten minutes.
 """
 
 import os
@@ -27,6 +27,8 @@ MEMORY, REDIS, POSTGRES, COLD = "memory", "redis", "postgres", "cold"
 # Apart from reading: a full Redis, or a replica, takes no copies and goes on answering.
 REDIS_WRITES = "redis writes"
 _FIX = "It is tried again by itself; `fntx status` says since when."
+# What stays up is told again so often: else nobody could tell it from what nobody asks any more.
+_TOLD_AGAIN_S = 600.0
 _log = structlog.get_logger(__name__)
 
 # `since` is when it came to be so, as the first who found out saw it.
@@ -43,13 +45,14 @@ ON CONFLICT (host, tier) DO UPDATE SET up = excluded.up, problem = excluded.prob
 
 @dataclass(slots=True)
 class TierState:
-    """How a tier was found last. problem: empty when up. retry_at: monotonic seconds."""
+    """How a tier was found last. problem: empty when up. retry_at, tell_at: monotonic seconds."""
 
     tier: str
     up: bool
     problem: str = ""
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     retry_at: float = 0.0
+    tell_at: float = field(default_factory=lambda: monotonic() + _TOLD_AGAIN_S)
 
     @property
     def outage(self) -> str:
@@ -93,8 +96,9 @@ class TierHealth:
                     self._say(tier, problem)
                 known = self._states[tier] = TierState(tier, not problem)
                 self._untold.add(tier)
-            elif problem:
-                self._untold.add(tier)  # again: that it was tried just now, and is down still
+            elif problem or monotonic() >= known.tell_at:
+                self._untold.add(tier)  # again: that it was tried just now, and is as it was
+                known.tell_at = monotonic() + _TOLD_AGAIN_S
             known.problem, known.retry_at = problem, monotonic() + self._retry_s
 
     def states(self) -> list[TierState]:

@@ -60,6 +60,32 @@ def test_the_page_says_how_far_behind_the_desk_is(hosting, collector):
     assert found[("fntx_alerts", "disk", "warning")] == 1
 
 
+def test_a_worker_that_was_started_again_is_lost_no_more(hosting, collector):
+    """A host is one start of a worker's node; of another node's loss nothing is hidden."""
+    lease = (
+        "INSERT INTO hosts (host_id, queues, pid, node, lease_until) VALUES (:id, 'agents', 1, :node, now() + :left)"
+    )
+    for host, left in (("agents@a:1", "-1 min"), ("agents@a:2", "1 min"), ("agents@b:1", "-1 min")):
+        hosting.run(lease.replace(":left", f"interval '{left}'"), id=host, node=host[7])
+    found = page(collector)
+    assert found[("fntx_hosts", "agents", "lost")] == 1
+    assert found[("fntx_hosts", "agents", "live")] == 1
+
+
+def test_how_a_tier_was_found_is_shown_as_long_as_somebody_may_know(hosting, collector):
+    """A day where the host's workers live; of a machine that is no more, as of a container made anew, not for long."""
+    hosting.run(
+        "INSERT INTO hosts (host_id, queues, pid, node, lease_until)"
+        " VALUES ('agents@here:1', 'agents', 1, 'here', now() + interval '1 min')"
+    )
+    hosting.run(
+        "INSERT INTO tier_states (host, tier, up, since, seen_at) SELECT host, 'cold', false, now(), now() - age FROM"
+        " (VALUES ('here', interval '2 h'), ('gone', interval '2 h'), ('cli', interval '1 min')) t(host, age)"
+    )
+    shown = {labels[0] for name, *labels in page(collector) if name == "fntx_tier_up"}
+    assert shown == {"here", "cli"}
+
+
 def test_postgres_is_asked_once_in_a_few_seconds(hosting, collector, monkeypatch):
     """However often the page is shown."""
     asked = []

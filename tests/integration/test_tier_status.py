@@ -1,6 +1,7 @@
 """What `fntx status` and `fntx doctor` say of the tiers: what the hosts found, since when, and how fresh that is."""
 
 import platform
+from time import monotonic
 
 import pytest
 from state_world import make_world
@@ -75,6 +76,21 @@ def test_a_finding_nobody_renews_is_called_old(world, health):
     health.tell(world.engine)
     world.run("UPDATE tier_states SET seen_at = now() - :s * interval '1 second'", s=SILENT_S + 1)
     assert "has ended" in next(diagnose_tiers(found(world).tiers)).fix
+
+
+def test_a_tier_that_stays_up_is_told_again(world, health, monkeypatch):
+    """Every ten minutes, where it is asked; not at each answer."""
+    health.note(REDIS)
+    health.tell(world.engine)
+    age = "UPDATE tier_states SET seen_at = now() - interval '1 day'"
+    world.run(age)
+    health.note(REDIS)
+    health.tell(world.engine)
+    assert found(world).tiers[0].seen_s > SILENT_S
+    monkeypatch.setattr("fntx_sessions.state.tier_health.monotonic", lambda: monotonic() + 601)
+    health.note(REDIS)
+    health.tell(world.engine)
+    assert found(world).tiers[0].seen_s < SILENT_S
 
 
 def test_a_process_that_starts_puts_an_old_finding_right(world, health):

@@ -9,6 +9,7 @@ from typing import Any
 import promql_parser as promql
 import pytest
 import yaml
+from promql_world import Scrape, evaluate
 
 from fntx_sessions.figures import FIGURES
 from fntx_sessions.monitoring.figures.gauges import GAUGES
@@ -86,6 +87,47 @@ def test_an_alert_is_one_that_prometheus_takes_and_that_can_fire(rule):
         for place in _PLACE.findall(text):
             named = re.match(r"labels\.(\w+)", place)
             assert place.split(" ")[0] == "value" or (named and named[1] in labels), place
+
+
+def hosts(**queues: str) -> Scrape:
+    return {"fntx_hosts": [({"queues": name, "state": state}, 1) for name, state in queues.items()]}
+
+
+def sessions(status: str) -> Scrape:
+    return {"fntx_sessions": [({"status": status, "type": "regular"}, 1)]}
+
+
+def counted(name: str, value: float, **labels: str) -> Scrape:
+    return {name: [({**labels, "worker": "sweeps@h"}, value)]}
+
+
+@pytest.mark.parametrize(
+    ("alert", "now", "before", "calls"),
+    [
+        # The take-over pauses its sessions at the very scrape that shows the worker lost.
+        ("FntxNoAgentsWorker", hosts(agents="lost", commands="live") | sessions("paused"), {}, True),
+        ("FntxNoAgentsWorker", sessions("closing"), {}, True),
+        ("FntxNoAgentsWorker", hosts(commands="live") | sessions("closed"), {}, False),
+        ("FntxNoAgentsWorker", hosts(**{"agents,sweeps": "live"}) | sessions("active"), {}, False),
+        ("FntxWorkerLost", hosts(agents="lost"), {}, True),
+        ("FntxWorkerLost", hosts(agents="live"), {}, False),
+        ("FntxPostgresAway", {"fntx_desk_readable": [({}, 0)]}, {}, True),
+        ("FntxPostgresAway", {"fntx_desk_readable": [({}, 1)]}, {}, False),
+        *[
+            (alert, counted(name, after, outcome=outcome), counted(name, 0, outcome=outcome), after > 0)
+            for alert, name, outcome in [
+                ("FntxRecoveriesFail", "fntx_recoveries_total", "failed"),
+                ("FntxSavesFail", "fntx_saves_total", "failed"),
+                ("FntxSavesIntoBackups", "fntx_saves_total", "backed_up"),
+            ]
+            for after in (0, 1)
+        ],
+    ],
+)  # fmt: skip
+def test_an_alert_calls_in_its_situation_and_not_beside_it(alert, now, before, calls):
+    """Evaluated over what the desk shows as it happens, not only parsed."""
+    (expression,) = [rule["expr"] for rule in RULES if rule["alert"] == alert]
+    assert bool(evaluate(expression, now, before)) is calls
 
 
 def test_what_an_alert_says_to_run_is_there():

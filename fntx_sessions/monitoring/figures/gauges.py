@@ -41,8 +41,14 @@ EVENTS = Gauge("fntx_events_unacknowledged", "Events that ask for somebody, and 
 HALTS = Gauge("fntx_halts", "Halts that stand", ("scope",))
 ALERTS = Gauge("fntx_alerts", "Alerts that stand", ("name", "severity"))
 AGENTS = Gauge("fntx_agents", "Agents of sessions not closed", ("kind", "state"))
-HOSTS = Gauge("fntx_hosts", "Workers by their leases; lost ones for an hour", ("queues", "state"))
-TIER_UP = Gauge("fntx_tier_up", "1 where a host reached the tier when it last told, within a day", ("host", "tier"))
+HOSTS = Gauge(
+    "fntx_hosts", "Workers by their leases; lost ones for an hour, unless their node lives again", ("queues", "state")
+)
+TIER_UP = Gauge(
+    "fntx_tier_up",
+    "1 where a host reached the tier when it last told: within a day where its workers live, else within the half hour",
+    ("host", "tier"),
+)
 BEAT_LAG = Gauge("fntx_beat_lag_seconds", "Since beat sent the newest message that ran")
 SWEEP_LAG = Gauge("fntx_sweep_lag_seconds", "How far a sweep is behind its interval", ("sweep",))
 SWEEP_TOOK = Gauge("fntx_sweep_took_seconds", "How long a run of late took", ("sweep",))

@@ -14,11 +14,18 @@ def _counted(name: str, keys: str, source: str) -> str:
 
 
 # Of long ago, so that what is over stays out of the figures: a host that is gone for good, a tier nobody asks any more.
-_HOSTS = """(SELECT queues, CASE WHEN lease_until < now() THEN 'lost' ELSE 'live' END AS state FROM hosts
-  WHERE NOT "left" AND lease_until > now() - interval '1 hour') h"""
+# A host is a worker's node and its start: one whose node lives again was started again, and is lost no more.
+_HOSTS = """(SELECT queues, CASE WHEN lease_until < now() THEN 'lost' ELSE 'live' END AS state FROM hosts h
+  WHERE NOT "left" AND (lease_until >= now() OR lease_until > now() - interval '1 hour' AND NOT EXISTS (
+    SELECT FROM hosts again WHERE again.lease_until >= now() AND NOT again."left"
+      AND split_part(again.host_id, ':', 1) = split_part(h.host_id, ':', 1)))) h"""
 _AGENTS = """(SELECT CASE WHEN a.hosted THEN 'hosted' ELSE 'remote' END AS kind,
     CASE WHEN a.ready_at IS NOT NULL THEN 'ready' ELSE 'awaited' END AS state
   FROM session_agents a JOIN session_work w USING (session_id) WHERE w.status <> 'closed') a"""
+# What processes of a machine without workers found, or of a container that is no more, is soon old.
+_TIERS = """tier_states t WHERE seen_at > now() - CASE WHEN EXISTS (
+    SELECT FROM hosts h WHERE h.node = t.host AND h.lease_until >= now() AND NOT h."left")
+  THEN interval '1 day' ELSE interval '30 minutes' END"""
 _HEALTH = "session_health h JOIN session_work w USING (session_id) WHERE w.status <> 'closed'"
 
 DESK = text(f"""
@@ -27,8 +34,7 @@ SELECT {_counted("sessions", "status; session_type", "sessions")},
   {_counted("agents", "kind; state", _AGENTS)},
   {_counted("health", "grade", _HEALTH)},
   {_counted("halts", "scope", "halts WHERE released_at IS NULL")},
-  (SELECT coalesce(jsonb_agg(jsonb_build_array(host, tier, CAST(up AS int))), '[]') FROM tier_states
-    WHERE seen_at > now() - interval '1 day') AS tiers,
+  (SELECT coalesce(jsonb_agg(jsonb_build_array(host, tier, CAST(up AS int))), '[]') FROM {_TIERS}) AS tiers,
   (SELECT count(*) FROM outbox) AS outbox,
   (SELECT coalesce(max({_SECONDS.format("now() - relay_due_at")}), 0) FROM session_work
     WHERE relay_due_at IS NOT NULL) AS outbox_oldest_s,
