@@ -1,5 +1,6 @@
 """One session in a browser: its pages clicked through, its curve drawn and asked for anew, its timeline filtered."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -70,7 +71,9 @@ def test_the_curve_is_drawn_with_its_marks_and_drawn_anew_when_something_happens
     """Both plots are there, point by point to be read by keyboard; a new sample comes in without reload."""
     log_in(page, pages, "admin", path=f"/sessions/{session_id}")
     curve = page.locator("[data-curve]")
-    expect(curve).to_have_attribute("data-samples", str(SAMPLES))
+    expect(curve).to_have_attribute("data-samples", re.compile(r"\d"))
+    before = int(curve.get_attribute("data-samples") or 0)
+    assert before >= SAMPLES
     expect(page.locator("#plot-net canvas")).to_have_count(1)
     expect(page.locator("#plot-exposure canvas")).to_have_count(1)
     page.locator("#plot-net").focus()
@@ -82,7 +85,7 @@ def test_the_curve_is_drawn_with_its_marks_and_drawn_anew_when_something_happens
     sampled(pages, session_id, datetime.now(UTC), 1)
     pages.ask(lambda manager: manager.resume_session(session_id))
 
-    expect(curve).to_have_attribute("data-samples", str(SAMPLES + 1))
+    expect(curve).to_have_attribute("data-samples", str(before + 1))
     expect(page.locator("#session-head .status")).to_have_text("active")
     expect(page.locator("#plot-marks")).to_be_visible()
     expect(page.locator(".diagram .node-here")).to_contain_text("active")
