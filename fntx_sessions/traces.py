@@ -6,10 +6,12 @@ text of W3C's `traceparent`: in a message's headers, in the outbox, in an event 
 names of tasks and counts: no reason, no name of a person, nothing that somebody wrote.
 """
 
+import re
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, Protocol
 
 HEADER = "traceparent"
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 Kind = Literal["internal", "client", "consumer", "producer"]
 
 
@@ -45,12 +47,17 @@ def span(name: str, kind: Kind = "internal", parent: object = None, **facts: Any
     """
     if _Tracing.by is None:
         return _NOTHING
-    return _Tracing.by.span(name, kind, parent if isinstance(parent, str) else None, facts)
+    return _Tracing.by.span(name, kind, _known(parent), facts)
 
 
 def part_of(name: str, kind: Kind, parent: object, **facts: Any) -> AbstractContextManager[None]:
     """Return a span as `span` does, where it belongs to a trace; one of its own is not begun."""
-    return span(name, kind, parent, **facts) if parent is not None or current() is not None else _NOTHING
+    return span(name, kind, parent, **facts) if _known(parent) or current() else _NOTHING
+
+
+def _known(parent: object) -> str | None:
+    """Return `parent` if it is a `traceparent`."""
+    return parent if isinstance(parent, str) and _TRACEPARENT.fullmatch(parent) else None
 
 
 def current() -> str | None:

@@ -16,8 +16,9 @@ wire format.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any, TypeVar
+from uuid import UUID
 
 import structlog
 from celery import Task
@@ -132,6 +133,7 @@ def _register(
 def _command(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Answer:
     def act() -> Answer:
         actor = task.caller()
+        spans.enter_context(_traced(task))
         call = handler.parse(args, kwargs, task.request.id or "", get_settings().command_max_argument_bytes)
         structlog.contextvars.bind_contextvars(command_id=str(call.command_id))
         traces.note(command_id=call.command_id)
@@ -139,7 +141,7 @@ def _command(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: di
         _note_answer(answer)
         return answer
 
-    with counted(task.name, figures.COMMANDS, figures.COMMAND_SECONDS) as end, _traced(task):
+    with counted(task.name, figures.COMMANDS, figures.COMMAND_SECONDS) as end, ExitStack() as spans:
         return end(_answered(task, kwargs, act))
 
 
@@ -155,18 +157,29 @@ def _note_answer(answer: Answer) -> None:
 def _query(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Answer:
     def act() -> Answer:
         actor = task.caller()
+        spans.enter_context(_traced(task, beginning=False))
         call = handler.parse(args, kwargs, task.request.id or "", get_settings().command_max_argument_bytes)
         authorize(actor, VIEW, call.session_id)
         return {"state": "done", "result": handler.run(actor, call), "error": None}
 
-    with counted(task.name, figures.QUERIES, figures.QUERY_SECONDS) as end, _traced(task, beginning=False):
+    with counted(task.name, figures.QUERIES, figures.QUERY_SECONDS) as end, ExitStack() as spans:
         return end(_answered(task, kwargs, act))
 
 
 def _traced(task: FntxTask, *, beginning: bool = True) -> AbstractContextManager[None]:
-    """Return the span of a task, in its sender's trace; beginning: where the sender has none, in one of its own."""
+    """Return the span of a task, in its sender's trace; beginning: where the sender has none, in one of its own.
+
+    Only for those whose token was verified: nobody else writes into anybody's traces.
+    """
     parent = (task.request.headers or {}).get(traces.HEADER)
-    return (traces.span if beginning else traces.part_of)(task.name, "consumer", parent, task_id=task.request.id)
+    return (traces.span if beginning else traces.part_of)(task.name, "consumer", parent, task_id=_own_id(task))
+
+
+def _own_id(task: FntxTask) -> str | None:
+    """Return a message's id as Celery makes them; None: it is some text of its sender's."""
+    with suppress(ValueError):
+        return str(UUID(str(task.request.id)))
+    return None
 
 
 def _sweep(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -177,8 +190,10 @@ def _sweep(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict
         with counted_sweep(task.name.removeprefix(PREFIX)):
             return handler.run(system_actor(host_id()), call)
     except Unauthenticated as error:
+        figures.REFUSALS.note(1, type(error).__name__)
         denials.count(str(error))
     except Rejected as error:
+        figures.REFUSALS.note(1, type(error).__name__)
         log.warning("sweep_refused", error=str(error))
     except Retryable as error:
         log.warning("sweep_skipped", error=str(error))  # beat sends the next one soon

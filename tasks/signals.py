@@ -45,6 +45,9 @@ def host_id() -> str:
 @signals.setup_logging.connect
 def _set_up_logging(**_: Any) -> None:
     configure_logging(get_settings())
+    from tasks.refused_messages import hide_refused_messages  # noqa: PLC0415 -- only workers have a consumer
+
+    hide_refused_messages()
 
 
 @signals.worker_init.connect
@@ -83,6 +86,11 @@ def _fit_broker_options(instance: Any, conf: Any, **_: Any) -> None:
         from fntx_sessions.agents.registry import warm_up  # noqa: PLC0415
 
         warm_up()
+    if not routes.CALENDARLESS.issuperset(queues.consume_from):
+        from fntx_sessions.trading.calendars import load_calendars  # noqa: PLC0415
+
+        # Before the pool forks: no time limit runs yet, and the children share it.
+        load_calendars()
 
 
 @signals.worker_process_init.connect

@@ -27,7 +27,10 @@ class Denials:
                 return
             number, self._since_last_line = self._since_last_line, 0
             self._next_line_at = time.monotonic() + self._quiet_s
-        structlog.get_logger(__name__).warning("callers_unverified", number=number, last=detail)
+        self._say(number, detail)
+
+    def _say(self, number: int, last: str) -> None:
+        structlog.get_logger(__name__).warning("callers_unverified", number=number, last=last)
 
 
 denials = Denials()

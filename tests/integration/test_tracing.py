@@ -125,8 +125,9 @@ def test_nothing_is_traced_unless_asked_for(collector: Collector) -> None:
 def test_a_question_begins_no_trace_of_its_own(collector: Collector) -> None:
     """What is asked again and again is part of a trace where there is one, and else of none."""
     start_tracing(Settings(tracing=True))
-    with traces.part_of("look", "consumer", None):
-        assert traces.current() is None
+    for none in (None, "", "a", ["a"], 7, "00-" + "0" * 32 + "-" + "1" * 16 + "-01"):
+        with traces.part_of("look", "consumer", none):
+            assert traces.current() is None
     with traces.span("outer"), traces.part_of("look", "consumer", None):
         assert traces.current() is not None
     end_tracing()

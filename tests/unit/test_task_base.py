@@ -1,12 +1,15 @@
 """The base of all tasks: every end of a task is an answer its caller can read."""
 
 import json
+import logging
 from uuid import UUID, uuid4
 
 import pytest
 import structlog
 from celery.backends.base import DisabledBackend
+from celery.worker.consumer import consumer
 
+from fntx_sessions import figures
 from fntx_sessions.exceptions import Busy, IntegrityError, Unavailable
 from fntx_sessions.schemas import Model
 from fntx_sessions.security.actor import Actor
@@ -14,7 +17,7 @@ from fntx_sessions.security.denials import Denials
 from fntx_sessions.security.local import ensure_local_keys
 from fntx_sessions.security.tokens import issue
 from fntx_sessions.settings import Settings, get_settings
-from tasks import base
+from tasks import base, refused_messages
 from tasks.celery import app
 from tasks.handlers import Handler
 from tasks.signals import TOKEN_HEADER
@@ -172,6 +175,31 @@ def test_a_sweep_that_cannot_run_now_is_skipped_and_a_broken_one_fails(run, home
     assert app.tasks["fntx.unit.failing"].apply(headers={TOKEN_HEADER: token}).failed()
 
 
+@pytest.mark.parametrize("name", ["fntx.unit.command", "fntx.unit.query", "fntx.unit.sweep"])
+def test_what_nobody_signed_is_counted_whatever_it_asks_for_and_begins_no_trace(home, monkeypatch, name):
+    """Sweeps too; who can send messages fills no collector, and names nothing in a trace."""
+    counted, spans = [], []
+    monkeypatch.setattr(
+        figures.REFUSALS.__class__, "note", lambda self, _, *labels: counted.append((self.name, labels))
+    )
+    monkeypatch.setattr("fntx_sessions.traces.span", lambda *given, **facts: spans.append((given, facts)))
+    app.tasks[name].apply(headers={TOKEN_HEADER: "no token"}, throw=False)
+    assert counted.count(("fntx_refusals", ("Unauthenticated",))) == 1
+    assert spans == []
+
+
+def test_a_span_names_a_message_only_by_an_id_that_celery_makes(run, monkeypatch):
+    """An id is whatever its sender wrote; what is no UUID stays out of traces."""
+    spans = []
+    span = base.traces.span
+    monkeypatch.setattr(
+        "fntx_sessions.traces.span", lambda *given, **facts: spans.append(facts) or span(*given, **facts)
+    )
+    for task_id in (whole := str(uuid4()), "my password is hunter2"):
+        run("fntx.unit.command", session_id=str(uuid4()), command_id=str(uuid4()), task_id=task_id)
+    assert [facts["task_id"] for facts in spans] == [whole, None]
+
+
 def test_only_what_is_waited_for_is_stored_and_sweeps_are_quiet():
     """Commands and queries keep a result; sweeps keep none and send no events, which would drown all others."""
     of = app.tasks
@@ -195,3 +223,36 @@ def test_floods_of_forged_callers_are_one_line(caplog):
             denials.count("no token")
     assert denials.total == 1000
     assert [line["event"] for line in lines] == ["callers_unverified"]
+
+
+@pytest.mark.parametrize(
+    ("template", "args", "task"),
+    [
+        (
+            consumer.UNKNOWN_TASK_ERROR,
+            (KeyError("x"), "BODY hunter2", {"task": "nosuch\x1b" * 99, "id": "1"}, {}),
+            "nosuch",
+        ),
+        (consumer.INVALID_TASK_ERROR, (ValueError("hunter2"), "BODY hunter2"), None),
+        (consumer.UNKNOWN_FORMAT, ("BODY hunter2",), None),
+        (consumer.MESSAGE_DECODE_ERROR, (ValueError("hunter2"), "t", "e", "hunter2", "BODY hunter2"), None),
+    ],
+)
+def test_of_a_message_that_is_no_task_the_log_says_little(template, args, task):
+    """Neither its body nor its headers, however many come: one line in a while, its task's name cut; each counted."""
+    with structlog.testing.capture_logs() as lines, pytest.MonkeyPatch.context() as patch:
+        counted, handled = [], []
+        patch.setattr(refused_messages, "denials", refused_messages.RefusedMessages(3600))
+        patch.setattr(type(figures.REFUSALS), "note", lambda _, *noted: counted.append(noted))
+        refused_messages.hide_refused_messages()
+        logger = logging.getLogger(consumer.logger.name)
+        patch.setattr(logger, "callHandlers", handled.append)
+        for _ in range(5):
+            logger.error(template, *args)
+        logger.warning("consumer: Connection to broker lost.")
+    assert [one.getMessage() for one in handled] == ["consumer: Connection to broker lost."]
+    assert [line["event"] for line in lines] == ["messages_refused"]
+    assert "hunter2" not in str(lines)
+    assert len(str(lines)) < 400
+    assert task is None or task in lines[0]["last"]
+    assert counted == [(1, "UnknownMessage")] * 5
