@@ -10,6 +10,8 @@ UNNAMED = "celery"
 QUEUES = (COMMANDS, QUERIES, AGENTS, SWEEPS, CHECKPOINTS, MAINTENANCE, UNNAMED)
 # Their tasks may run for minutes: a worker that reads one of them waits long before a message is given to another.
 SLOW_QUEUES = frozenset({CHECKPOINTS, MAINTENANCE})
+# Their tasks ask for no trade date.
+CALENDARLESS = frozenset({CHECKPOINTS, MAINTENANCE})
 
 # What asks nothing but questions, by the group of its name; None: all of the group.
 _QUESTIONS: dict[str, frozenset[str] | None] = {

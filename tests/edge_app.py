@@ -1,6 +1,7 @@
 """The real app with tasks of the tests: what is tried is the edge, not the desk behind it. `celery -A edge_app`."""
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,12 @@ def echo(actor: Actor, command_id: UUID, arguments: Echo) -> dict[str, Any]:
 def look(arguments: Echo) -> Echo:
     """Answer with the arguments."""
     return arguments
+
+
+@query("fntx.tests.loaded")
+def loaded(arguments: Echo) -> Echo:
+    """Answer whether this process has loaded the module that the reason names."""
+    return arguments.model_copy(update={"reason": "loaded" if arguments.reason in sys.modules else "not loaded"})
 
 
 @sweep("fntx.tests.sweep")

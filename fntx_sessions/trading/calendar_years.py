@@ -1,11 +1,14 @@
 """A year of an exchange as a plain table of UTC times, from `pandas_market_calendars`.
 
-pandas is imported when a year is first asked for, and nothing of it is kept. What the library gets wrong is mended
-here, by name: docs/decisions/0076-clocks-calendars-limits.md.
+pandas is imported when a year is first asked for, or by `load_library`, and nothing of it is kept. What the library
+gets wrong is mended here, by name: docs/decisions/0076-clocks-calendars-limits.md.
 """
 
+import importlib
+import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
@@ -25,6 +28,7 @@ _NYSE = dict.fromkeys(
 )
 # The library's own calendar of Hong Kong forgets the half days that its mirror of the ISO code knows.
 _LIBRARY_NAMES = {**_NYSE, "HKEX": "XHKG"}
+_LIBRARY = "pandas_market_calendars"
 _YEARS = range(1990, 2101)
 _PROBED = 2024
 _FIX = "Use an exchange's code as in ISO 10383, for example XNYS; `fntx calendar --names` lists them."
@@ -95,21 +99,35 @@ def zone_of(name: str) -> ZoneInfo:
 
 def calendar_names() -> list[str]:
     """Return every name a calendar may be asked for by, sorted."""
-    import pandas_market_calendars  # noqa: PLC0415 - a second and 36 MB that a worker without calendars is spared
+    return sorted({*load_library().get_calendar_names(), *_LIBRARY_NAMES})
 
-    return sorted({*pandas_market_calendars.get_calendar_names(), *_LIBRARY_NAMES})
+
+@lru_cache(maxsize=1)
+def load_library() -> Any:
+    """Return `pandas_market_calendars`: a second or two and 36 MB that a process without calendars is spared.
+
+    Imported in a thread, because a task's time limit is raised in the main one: an import that it ended half-way would
+    leave packages behind that no later import mends.
+    """
+    loading = threading.Thread(target=_import_library, name="fntx-calendars", daemon=True)
+    loading.start()
+    loading.join()
+    return importlib.import_module(_LIBRARY)
+
+
+def _import_library() -> None:
+    with suppress(Exception):  # whoever waits imports it once more, and is told
+        importlib.import_module(_LIBRARY)
 
 
 @lru_cache(maxsize=32)
 def _library(name: str) -> Any:
-    import pandas_market_calendars  # noqa: PLC0415 - as above
-
     names = calendar_names()
     if name not in names:
         raise InvalidArgument("calendar", f"{name!r} is not a known exchange calendar", _nearest(name, names))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it keeps times that an exchange gave up, which `_break` passes over
-        return pandas_market_calendars.get_calendar(_LIBRARY_NAMES.get(name, name))
+        return load_library().get_calendar(_LIBRARY_NAMES.get(name, name))
 
 
 def _nearest(name: str, names: list[str]) -> str:

@@ -4,14 +4,14 @@ The stock session comes from `pandas_market_calendars`. Options trade 15 minutes
 long as the exchange everywhere else; why: docs/decisions/0011-calendar-library.md and 0076.
 """
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.trading.calendar_years import Hours, calendar_names, year_of, zone_of
 
-__all__ = ["Calendar", "Hours", "calendar_names", "get_calendar"]
+__all__ = ["Calendar", "Hours", "calendar_names", "get_calendar", "load_calendars"]
 _FAR_DAYS = 40  # no exchange of the library stays shut longer
 _DAY = timedelta(days=1)
 
@@ -136,6 +136,11 @@ class Calendar:
             if self.is_trading_day(candidate):
                 return candidate
         raise InvalidArgument("date", f"{day} is more than {_FAR_DAYS} days from trading", "Use a nearer date.")
+
+
+def load_calendars() -> None:
+    """Load what tells days, and this year's of the default exchange: a second or two that no time limit may end."""
+    get_calendar().trade_date(datetime.now(UTC))
 
 
 @lru_cache(maxsize=16)

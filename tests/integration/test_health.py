@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from billiard import pool
 from health_world import REMOTE, aged, checks, grade, remote, report, stands_still, swept
 from hosting import SYSTEM, Hosting, S, T, failing, make_hosting, shared
 from sqlalchemy import event
@@ -291,6 +292,19 @@ def test_a_calendar_that_cannot_be_read_fails(hosting, monkeypatch):
     found = checks(hosting, session_id)["calendar"]
     assert (found["grade"], "its table is gone" in found["reason"]) == ("failed", True)
     assert swept(hosting).suspended.done == []
+
+
+def test_a_sweep_whose_time_is_up_says_nothing_of_the_calendar(hosting, monkeypatch):
+    """The limit ends the sweep, as it is meant to; no session is called failed for it."""
+    session_id = hosted(hosting)
+
+    def slow(_name: str) -> object:
+        pool.soft_timeout_sighandler(None, None)
+        raise AssertionError
+
+    monkeypatch.setattr("fntx_sessions.automation.health.facts.get_calendar", slow)
+    with pytest.raises(pool.SoftTimeLimitExceeded):
+        checks(hosting, session_id)
 
 
 def test_the_published_market_is_judged_while_options_trade(hosting, monkeypatch):

@@ -177,7 +177,10 @@ def test_a_worker_without_keys_says_so(tmp_path):
 
 
 def test_strangers_with_only_celery_are_served_by_name(home, redis_url, tmp_path):
-    """By name, in JSON, with a header, even without naming a queue; refusals come back typed."""
+    """By name, in JSON, with a header, even without naming a queue; refusals come back typed.
+
+    The first task of a pool's process finds the calendar loaded: no time limit is spent on it.
+    """
     environment = {"FNTX_HOME": str(home.home), "FNTX_REDIS_URL": redis_url}
     stranger = raw_app(redis_url)
 
@@ -191,6 +194,8 @@ def test_strangers_with_only_celery_are_served_by_name(home, redis_url, tmp_path
     session_id = str(uuid4())
     with worker(environment, tmp_path / "worker.log", "-Q", "commands,queries", "-c", "1", "-n", "t@%h"):
         token = current_token(home)
+        first = ask("fntx.tests.loaded", token, "queries", session_id=session_id, reason="pandas_market_calendars")
+        assert first[0]["result"]["reason"] == "loaded"
         answer, task_id = ask("fntx.tests.echo", token, session_id=session_id)
         assert answer == {"state": "done", "error": None, "actor": "admin", "command_id": task_id}
         assert ask("fntx.tests.echo", process_token(home), "commands", session_id=session_id)[0]["actor"] == "system"

@@ -1,5 +1,7 @@
 """Calendars against what the exchanges published: holidays, half days, late opens, lunch, daylight saving, midnight."""
 
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
@@ -229,6 +231,36 @@ def test_a_bad_name_gets_close_matches(name, message):
 def test_names_are_listed_and_hold_the_iso_codes():
     """What may be written into a config is listed, codes of SPY's own exchanges among it."""
     assert {"XNYS", "ARCX", "XNAS", "XLON", "XTKS", "CMES"} <= set(calendar_names())
+
+
+_INTERRUPTED = """
+import os, signal, sys
+from fntx_sessions.trading.calendars import get_calendar
+
+class TimeIsUp(Exception): ...
+
+def struck(*_):
+    raise TimeIsUp
+
+class Strikes:
+    def find_spec(self, name, *_):
+        if name == "toolz.recipes":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+signal.signal(signal.SIGUSR1, struck)
+sys.meta_path.insert(0, Strikes())
+try:
+    get_calendar()
+except TimeIsUp:
+    print(get_calendar().zone)
+"""
+
+
+def test_a_time_limit_in_the_first_load_is_told_and_leaves_nothing_broken():
+    """A process whose first question of a calendar took too long answers the next."""
+    found = subprocess.run([sys.executable, "-c", _INTERRUPTED], capture_output=True, text=True, check=True)
+    assert found.stdout == "America/New_York\n"
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from fntx_sessions.agents.claims import HUNG
+from fntx_sessions.agents.interrupts import interrupt_in
 from fntx_sessions.automation.health.facts_sql import READ
 from fntx_sessions.database.engine import rows, statements
 from fntx_sessions.exceptions import FntxError, Unavailable
@@ -244,5 +245,7 @@ def _calendar(row: dict[str, Any]) -> tuple[str | None, bool]:
         return None, get_calendar(row["calendar"]).options_open(now)
     except FntxError as error:
         return str(error), False
-    except Exception as error:  # noqa: BLE001 - the library's own trouble is what this looks for
+    except Exception as error:
+        if interrupt_in(error):  # the sweep's time is up, which says nothing of the calendar
+            raise
         return f"{type(error).__name__}: {error}", False

@@ -1,7 +1,6 @@
 """What the pages of one Flower process share: settings, stores, logins, and the views they keep."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import cached_property
 
 from sqlalchemy import Engine
@@ -15,7 +14,7 @@ from fntx_sessions.monitoring.flower.streams import Streams
 from fntx_sessions.monitoring.flower.views import Views
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.redis_client import build_redis
-from fntx_sessions.trading.calendars import get_calendar
+from fntx_sessions.trading.calendars import load_calendars
 
 _START = "Start the stack with `fntx up`, or set FNTX_DATABASE_URL and FNTX_REDIS_URL to servers that run."
 # Calls of Redis, one after the other, in one drawing.
@@ -33,7 +32,7 @@ class Site:
         self.acting = Acting(settings, self.logins)
         self.streams = Streams(settings)
         # A year of trading days takes seconds to work out: not those of who asks first.
-        self.threads.submit(_warm)
+        self.threads.submit(load_calendars)
 
     @cached_property
     def desk(self) -> Desk:
@@ -50,7 +49,3 @@ class Site:
             raise Unavailable("Postgres", "no address is configured", _START)
         small = self.settings.model_copy(update={"db_pool_size": self.settings.pages_threads})
         return build_engine(self.settings.database_url.get_secret_value(), small, application="fntx pages")
-
-
-def _warm() -> None:
-    get_calendar().trade_date(datetime.now(UTC))
