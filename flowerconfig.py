@@ -2,13 +2,17 @@
 
 from typing import Any
 
-from fntx_sessions.monitoring.figures.showing import show_desk
-from fntx_sessions.monitoring.flower.install import AUTH, install
 from fntx_sessions.monitoring.logs import configure_logging, redact_text
-from fntx_sessions.security.pages import flower_login
 from fntx_sessions.settings import get_settings
-from fntx_sessions.stack import adopt_local_stack
-from fntx_sessions.stack.flower_port import own_port
+
+# As everywhere: nothing secret in a line, not in a traceback either. Before imports that log.
+configure_logging(get_settings())
+
+from fntx_sessions.monitoring.figures.showing import show_desk  # noqa: E402
+from fntx_sessions.monitoring.flower.install import AUTH, install  # noqa: E402
+from fntx_sessions.security.pages import flower_login  # noqa: E402
+from fntx_sessions.stack import adopt_local_stack  # noqa: E402
+from fntx_sessions.stack.flower_port import own_port  # noqa: E402
 
 # Started by hand beside `fntx up`, it is of that desk.
 adopt_local_stack()
@@ -18,8 +22,6 @@ address = "127.0.0.1"
 # Passwords are for those who only look; whoever acts logs in with a token of the desk.
 basic_auth = flower_login(get_settings())
 auth = AUTH
-# As everywhere: nothing secret in a line, not in a traceback either.
-configure_logging(get_settings())
 install(get_settings())
 # Flower's own controls stay shut: commands go through the Sessions pages and `fntx`, in the name of who asks.
 read_only = True

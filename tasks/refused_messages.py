@@ -15,10 +15,10 @@ from fntx_sessions.printable import printable
 from fntx_sessions.security.denials import Denials
 
 _KINDS = {
-    consumer.UNKNOWN_TASK_ERROR: "no such task",
-    consumer.INVALID_TASK_ERROR: "no message of a task",
-    consumer.UNKNOWN_FORMAT: "no message of Celery",
-    consumer.MESSAGE_DECODE_ERROR: "cannot be decoded",
+    consumer.UNKNOWN_TASK_ERROR: "no such task",  # type: ignore[attr-defined]
+    consumer.INVALID_TASK_ERROR: "no message of a task",  # type: ignore[attr-defined]
+    consumer.UNKNOWN_FORMAT: "no message of Celery",  # type: ignore[attr-defined]
+    consumer.MESSAGE_DECODE_ERROR: "cannot be decoded",  # type: ignore[attr-defined]  # not in the stubs
 }
 _NAME_CHARACTERS = 80
 
@@ -35,7 +35,7 @@ denials = RefusedMessages()
 
 def hide_refused_messages() -> None:
     """Have Celery's lines of such messages counted and replaced from now on; a second call does nothing."""
-    consumer.logger.addFilter(_count_instead)
+    consumer.logger.addFilter(_count_instead)  # type: ignore[attr-defined]  # not in the stubs
 
 
 def _count_instead(record: logging.LogRecord) -> bool:

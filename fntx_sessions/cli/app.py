@@ -38,6 +38,7 @@ from fntx_sessions.cli import (
 from fntx_sessions.cli.asking import hang_up
 from fntx_sessions.cli.exits import Exit, code_of, sentence
 from fntx_sessions.exceptions import FntxError
+from fntx_sessions.settings import Settings
 
 HELP = """Trading sessions: start, watch, stop and recover them.
 
@@ -84,7 +85,20 @@ for group in (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `fntx` and exit with its code; an error is one sentence on stderr, never a traceback."""
+    _log_to_stderr()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _log_to_stderr() -> None:
+    """Keep stdout to results: what is done in this process logs as everywhere, warnings only unless asked for more."""
+    from fntx_sessions.monitoring.logs import configure_logging  # noqa: PLC0415 -- an own process's alone
+
+    try:
+        settings = Settings()
+    except FntxError:  # whoever needs them says so
+        return
+    asked = {} if "log_level" in settings.model_fields_set else {"log_level": "WARNING"}
+    configure_logging(settings.model_copy(update=asked))
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -13,20 +13,26 @@ from fntx_sessions import traces
 from fntx_sessions.printable import printable
 from fntx_sessions.settings import Settings
 
-_HIDDEN_WORD = r"(?:token|ticket|secret|password|passwd|authorization|api_?key|private_?key|credential)"
+# Short words only where they are words: `auth` hides, `author` does not. Ids of tokens are for the audit.
+_HIDDEN_WORD = (
+    r"(?:token(?!_id\b)|ticket|secret|password|passwd|passphrase|authorization|api_?key|private_?key|access_?key"
+    r"|credential|(?<![a-z])(?:pass|pwd|dsn|auth|jwt|bearer|cookie)(?![a-z]))"
+)
 _SECRET_KEY = re.compile(_HIDDEN_WORD, re.IGNORECASE)
-# Ids of tokens are for the audit: they open nothing.
-_PUBLIC_KEYS = frozenset({"token_id"})
-# user:password@ in a URL, and anything shaped like a JWT, wherever a library writes it.
-_URL_PASSWORD = re.compile(r"(?P<start>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+@", re.IGNORECASE)
+# user:password@ in a URL (a password may hold @ and /), a pair of name and value, and anything shaped like a JWT,
+# wherever a library writes it. All that repeats here ends somewhere: texts are as long as a forger likes.
+_URL_PASSWORD = re.compile(r"(?P<start>://[^\s:/@]{0,200}+:)[^\s'\"]{1,500}@")
 _PAIR = re.compile(
-    rf"""(?P<start>['"]?[\w-]*{_HIDDEN_WORD}[\w-]*['"]?\s*[:=]\s*)(?P<quote>['"]).*?(?P=quote)""",
-    re.IGNORECASE,
+    rf"""(?P<start>{_HIDDEN_WORD}[\w-]{{0,40}}+[\\'"]{{0,4}}+\s{{0,4}}+[:=]\s{{0,4}}+(?:(?:bearer|basic)\s{{1,4}})?)"""
+    r"""(?!\*\*\*)(?P<value>'(?:[^'\\]|\\.)*+'?|"(?:[^"\\]|\\.)*+"?|\\+['"][^'"\\]*+|[\[({][^\])}]*+[\])}]?|[^\s'",;&)}\]]++)""",
+    re.IGNORECASE | re.DOTALL,
 )
 _JWT = re.compile(r"\beyJ[\w-]{10,}\.[\w-]+\.[\w-]*")
 HIDDEN = "***"
 # Where redaction stops looking: deeper values are hidden whole.
 _DEPTH = 6
+# Longer texts lose their middle: a traceback says most at its end, a message of anybody's is of any length.
+_HEAD, _TAIL = 4000, 8000
 
 # They repeat at INFO what our own lines say, for every task.
 _QUIET = (
@@ -35,21 +41,13 @@ _QUIET = (
     "celery.worker.request",
     "celery.worker.strategy",
     "kombu",
-    "alembic.runtime.plugins",
+    "alembic",
 )
 
 
 def configure_logging(settings: Settings) -> None:
     """Send structlog and stdlib logging to stderr in one form; calling it again replaces the earlier set-up."""
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        _name_trace,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
+    shared = _shared()
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -65,27 +63,47 @@ def configure_logging(settings: Settings) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def _shared() -> list[Processor]:
+    """Return what every line goes through, ours and the libraries'."""
+    return [
+        structlog.contextvars.merge_contextvars,
+        _name_trace,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+
+
 def redact(value: Any, depth: int = _DEPTH) -> Any:
     """Return `value` with what looks secret by its key or its shape replaced by ``***``; the original is untouched."""
     if isinstance(value, str):
-        return _JWT.sub(HIDDEN, _URL_PASSWORD.sub(rf"\g<start>{HIDDEN}@", value))
-    if depth == 0 and isinstance(value, Mapping | list | tuple):
+        return _JWT.sub(HIDDEN, _PAIR.sub(_hidden_pair, _URL_PASSWORD.sub(rf"\g<start>{HIDDEN}@", value)))
+    if isinstance(value, bytes | bytearray):
+        return redact(value.decode(errors="backslashreplace"))
+    if depth == 0 and isinstance(value, Mapping | list | tuple | set | frozenset):
         return HIDDEN
     if isinstance(value, Mapping):
         return {key: HIDDEN if is_secret(key) else redact(item, depth - 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | set | frozenset):
         return [redact(item, depth - 1) for item in value]
     return value
 
 
 def redact_text(text: str) -> str:
     """Return the repr of arguments, as a stranger's Celery wrote it, without the values of fields that look secret."""
-    return str(redact(_PAIR.sub(rf"\g<start>'{HIDDEN}'", text)))
+    return str(redact(text))
+
+
+def _hidden_pair(found: re.Match[str]) -> str:
+    quote = found["value"][0] if found["value"][0] in "'\"" else ""
+    return f"{found['start']}{quote}{HIDDEN}{quote}"
 
 
 def is_secret(key: object) -> bool:
     """Tell whether a field of this name holds something that must not be seen."""
-    return isinstance(key, str) and key not in _PUBLIC_KEYS and _SECRET_KEY.search(key) is not None
+    return isinstance(key, str) and _SECRET_KEY.search(key) is not None
 
 
 def _name_trace(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
@@ -101,17 +119,25 @@ def _redact_event(_logger: object, _method: str, event: MutableMapping[str, Any]
 
 def _printable_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     # JSON escapes what a terminal would obey; here it would clear the screen that somebody watches.
-    return {key: _shown(value) for key, value in event.items()}
+    return {printable(key): _shown(value) for key, value in event.items()}
 
 
 def _shown(value: Any) -> Any:
     if isinstance(value, str):
         return printable(value)
-    return value if value is None or isinstance(value, bool | int | float) else printable(repr(value))
+    return value if value is None or isinstance(value, bool | int | float) else printable(redact(repr(value)))
 
 
 def _field(key: str, value: Any) -> Any:
-    return HIDDEN if is_secret(key) else redact(value)
+    return HIDDEN if is_secret(key) else redact(_cut(value) if isinstance(value, str) else value)
+
+
+def _cut(text: str) -> str:
+    """Return a text without its middle, where it is long; what follows begins with a line, so that no pair is torn."""
+    if len(text) <= _HEAD + _TAIL:
+        return text
+    head, tail = text[:_HEAD], text[-_TAIL:].partition("\n")[2]
+    return f"{head} ... {len(text) - len(head) - len(tail)} characters left out ...\n{tail}"
 
 
 def _formatter(settings: Settings, shared: list[Processor]) -> logging.Formatter:
@@ -119,7 +145,7 @@ def _formatter(settings: Settings, shared: list[Processor]) -> logging.Formatter
     if people:
         last: list[Processor] = [_printable_event, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     else:
-        last = [structlog.processors.JSONRenderer(default=str)]
+        last = [structlog.processors.JSONRenderer(default=lambda value: redact(str(value)))]
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[

@@ -4,10 +4,12 @@ What leads to a collector never holds up trading: spans wait in a bounded queue,
 go out is dropped. A service that has set up OpenTelemetry itself keeps its own provider, and our spans go through that.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanKind, TracerProvider
 
 _log = structlog.get_logger(__name__)
-_FLUSH_MS = 1000
-_EXPORT_S = 2
+# One try to send, and all that the end of a process waits for.
+_EXPORT_S = 1
+_SAY_AGAIN_S = 60.0
+_PROBLEM_CHARACTERS = 200
 _NAME = "fntx-sessions"
 
 
@@ -62,6 +66,21 @@ class OtelTracer:
         get_current_span().set_attributes(_attributes(facts))
 
 
+class _NotSent(logging.Handler):
+    """Takes what the library says of a collector that is away, a line or two a batch, and says it once a minute."""
+
+    _quiet_until = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say that spans were dropped, unless it was said a moment ago."""
+        if record.levelno >= logging.WARNING and monotonic() >= self._quiet_until:
+            self._quiet_until = monotonic() + _SAY_AGAIN_S
+            _log.warning("traces_not_sent", problem=record.getMessage()[:_PROBLEM_CHARACTERS])
+
+
+_LIBRARY = logging.getLogger("opentelemetry")
+
+
 class _Process:
     """What traces in which process: a forked child begins anew."""
 
@@ -86,8 +105,9 @@ def end_tracing() -> None:
     provider, _Process.own, _Process.pid = _Process.own, None, None
     traces.trace_with(None)
     if provider is not None:
-        provider.force_flush(_FLUSH_MS)
         provider.shutdown()
+        _LIBRARY.handlers[:] = [one for one in _LIBRARY.handlers if not isinstance(one, _NotSent)]
+        _LIBRARY.propagate = True
 
 
 def _provider() -> "TracerProvider":
@@ -104,6 +124,7 @@ def _provider() -> "TracerProvider":
     named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": _NAME}
     _Process.own = TracerProvider(resource=Resource.create(named), shutdown_on_exit=True)
     _Process.own.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=_EXPORT_S)))
+    _LIBRARY.handlers[:], _LIBRARY.propagate = [_NotSent()], False
     return _Process.own  # type: ignore[no-any-return]
 
 

@@ -1,12 +1,12 @@
 """Traces: client, task, transaction and follow-up in one, over processes; nothing where nobody asked for them."""
 
-import logging
 import threading
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import structlog
 from agent_world import PLANNER
 from hosting import T, make_hosting
 from otlp import Collector, Span, collecting
@@ -16,7 +16,7 @@ from worker_process import wait_until
 from fntx_sessions import AgentClient, traces
 from fntx_sessions.agent_client.joined import AgentEvent
 from fntx_sessions.exceptions import Rejected
-from fntx_sessions.monitoring.tracing import end_tracing, start_tracing
+from fntx_sessions.monitoring.tracing import _Process, end_tracing, start_tracing
 from fntx_sessions.settings import Settings
 
 __all__ = ["quiet_desk"]
@@ -137,13 +137,18 @@ def test_a_question_begins_no_trace_of_its_own(collector: Collector) -> None:
 def test_a_collector_that_is_away_holds_up_nobody(
     collector: Collector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Spans that cannot be sent are dropped; the work is done, and the end is not waited for long."""
+    """Spans that cannot be sent are dropped, and that is said once a minute; the end is not waited for long."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     start_tracing(Settings(tracing=True))
-    with caplog.at_level(logging.CRITICAL), traces.span("work"):
-        done = True
-    end_tracing()
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):
+            with traces.span("work"):
+                done = True
+            _Process.own.force_flush()
+        end_tracing()
     assert done
+    assert [line["event"] for line in lines] == ["traces_not_sent"]
+    assert not caplog.records, "the library says nothing beside it"
     assert collector.requests == []
 
 

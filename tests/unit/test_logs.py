@@ -7,10 +7,12 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from timeit import repeat
 
 import pytest
 import structlog
 
+from fntx_sessions.cli import app
 from fntx_sessions.monitoring.logs import configure_logging, is_secret, redact, redact_text
 from fntx_sessions.settings import Settings
 
@@ -86,6 +88,75 @@ def test_arguments_another_celery_described_are_cleaned(text):
     assert "hunter2" not in redact_text(text)
 
 
+@pytest.mark.parametrize(
+    ("value", "left"),
+    [
+        ("redis://u:hunter2@ssW@h/0", "redis://u:***@h/0"),
+        ("redis://:hunter2/b@h", "redis://:***@h"),
+        ("password=hunter2 host=x", "password=*** host=x"),
+        ("https://h/x?password=hunter2&api_key=hunter2&n=1", "https://h/x?password=***&api_key=***&n=1"),
+        ("Authorization: Bearer hunter2", "Authorization: Bearer ***"),
+        ("token: hunter2, n: 1", "token: ***, n: 1"),
+        ('{\\"password\\": \\"hunter2\\"}', None),
+        ("{'tokens': ['hunter2', 'hunter2'], 'n': 1}", "{'tokens': ***, 'n': 1}"),
+        ({"pass": "hunter2", "db_pwd": "hunter2", "dsn": "hunter2", "auth": "hunter2", "bearer": "hunter2"}, None),
+        ({"access_key": "hunter2", "passphrase": "hunter2", "jwt": "hunter2", "cookie": "hunter2"}, None),
+        ({"a": {"password=hunter2"}, "b": b"password=hunter2", "c": frozenset([("password=hunter2",)])}, None),
+        ({"author": "ann", "passed": 3, "token_id": "abc"}, {"author": "ann", "passed": 3, "token_id": "abc"}),
+        ("token_id=abc took 3 s at http://h:80/x", "token_id=abc took 3 s at http://h:80/x"),
+    ],
+)
+def test_secrets_are_found_in_all_forms_they_are_written_in(value, left):
+    """URLs, libpq's pairs, queries, headers, JSON within JSON, bytes and sets; words beside them stay."""
+    found = redact(value)
+    assert "hunter2" not in str(found)
+    assert left is None or found == left
+
+
+@pytest.mark.parametrize(
+    "piece", ["a", "token", "token=", "://:", "token='", "auth: bearer ", "[", "token=[", "eyJ", "\\"]
+)
+def test_redaction_takes_its_time_whatever_somebody_wrote(piece):
+    """Twice as long a text takes about twice as long: no text is found that holds a worker up."""
+    small, large = (min(repeat(lambda n=n: redact(piece * n), number=1, repeat=3)) for n in (2_000, 32_000))
+    assert large < 60 * small + 0.2
+
+
+def test_a_long_line_is_cut_in_its_middle(logged):
+    """A message of a megabyte is no megabyte of log; its beginning, its end and their length are told."""
+    structlog.get_logger("x").info("failed", problem="begin " + "x\n" * 500_000 + "end")
+    text = logged()[0]["problem"]
+    assert text.startswith("begin x")
+    assert text.endswith("x\nend")
+    assert "characters left out" in text
+    assert len(text) < 15_000
+
+
+def test_what_an_object_says_of_itself_is_cleaned_too(logged):
+    """Also where the renderer asks it only at the end."""
+    structlog.get_logger("x").info("failed", problem=OSError("password=hunter2"), deep=[OSError("token: hunter2")])
+    assert "hunter2" not in json.dumps(logged())
+
+
+def test_the_command_line_logs_to_stderr_in_the_form_asked_for(logged, monkeypatch, capsys):
+    """Results alone are on stdout: `--json` parses, whatever is done in this process; warnings only."""
+    assert logged() == []
+    log = structlog.get_logger("x")
+    monkeypatch.setenv("FNTX_LOG_FORMAT", "json")
+
+    def run(_arguments: list[str]) -> int:
+        log.info("made")
+        log.warning("late", token="hunter2")
+        return 0
+
+    monkeypatch.setattr(app, "run", run)
+    with pytest.raises(SystemExit):
+        app.main(["x"])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [(line["event"], line["token"]) for line in map(json.loads, err.splitlines())] == [("late", "***")]
+
+
 def test_nesting_ends_somewhere():
     """A structure made to be deep costs little and shows nothing."""
     deep = value = {}
@@ -133,7 +204,9 @@ def test_a_terminal_is_told_nothing_that_it_would_obey(logged):
     handler = logging.getLogger().handlers[0]
     configure_logging(Settings(log_format="console"))
     logging.getLogger().handlers[0].setStream(written := io.StringIO())
-    structlog.get_logger("x").warning("refused", why="\x1b[2Jgone\u202e", deep={"a": "\x1b[1m"}, n=1)
+    structlog.get_logger("x").warning(
+        "refused", why="\x1b[2Jgone\u202e", deep={"a": "\x1b[1m"}, n=1, **{"\x1b[2Jname": 1}
+    )
     logging.getLogger("y").warning("at %s", "\x1b]0;title\x07")
     text = re.sub(r"\x1b\[\d*m", "", written.getvalue())
     assert "\x1b" not in text
