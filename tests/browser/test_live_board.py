@@ -47,6 +47,24 @@ def test_the_board_is_live(page: Page, pages: Pages) -> None:
     expect(page.locator("#board-counts [href*=active]")).to_contain_text(re.compile("Active [1-9]"))
 
 
+def test_a_page_whose_login_ended_leads_back_in_and_goes_on_by_itself(page: Page, pages: Pages) -> None:
+    """It says so, however often it asks, and is live again once one has logged in, in whichever tab."""
+    log_in(page, pages, "viewer", path="/sessions?status=error")
+    expect(page.locator("#trouble")).to_be_hidden()
+    other = page.context.new_page()
+    other.goto(pages.url + "/logout")
+    with page.expect_response(lambda answer: answer.request.resource_type == "eventsource") as asked:
+        expect(page.locator("#trouble")).to_contain_text("Your login has ended: log in again.")
+    assert asked.value.status == 200
+    log_in(other, pages, "viewer")
+    expect(page.locator("#trouble")).to_be_hidden()
+    other.goto(pages.url + "/logout")
+    page.get_by_role("link", name="Log in again").click()
+    page.get_by_label("Your token").fill(pages.token("viewer"))
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(pages.url + "/sessions?status=error")
+
+
 def test_filters_search_and_sorting_are_addresses(page: Page, pages: Pages) -> None:
     """By keyboard alone; what is asked for can be sent to somebody else."""
     first, second = made(pages), made(pages)

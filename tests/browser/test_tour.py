@@ -171,11 +171,12 @@ def lose_postgres(page: Page, stack: Stack, site: str, session: str) -> None:
 
 
 def lose_flower(page: Page, stack: Stack, site: str) -> None:
-    """The page says so by itself; when Flower is back, one logs in again."""
+    """The page says so by itself; when Flower is back, it says that one logs in again, and leads there."""
+    page.goto(f"{site}/sessions")
     stack.kill("flower")
     expect(page.locator("#trouble")).to_contain_text("Flower does not answer")
     wait_until(lambda: _listens(site), "Flower is back")
-    page.goto(f"{site}/sessions")
+    page.get_by_role("link", name="Log in again").click()
     log_in(page, stack)
 
 

@@ -158,6 +158,15 @@ def test_what_is_live_by_a_token_in_a_header_ends_with_the_token(pages):
     assert '"over":true' in answer.text
 
 
+def test_an_open_page_is_told_that_its_login_has_ended(pages):
+    """Where Flower began anew it knows nobody; a stream that is sent to the login's form would look like silence."""
+    for path in ("/sessions", "/sessions/halts/place"):
+        answer = pages.nobody().get(path, Accept="text/event-stream")
+        assert answer.status == 200
+        assert '"over":true' in answer.text
+        assert pages.nobody().get(path).status == 302
+
+
 def test_a_token_for_some_sessions_shows_nothing_else(pages):
     """Not Flower's pages, where every session's tasks are, nor another session's."""
     mine, other = str(uuid4()), str(uuid4())

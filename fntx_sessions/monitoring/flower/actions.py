@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import tornado.web
 from tornado.web import url
 
-from fntx_sessions.exceptions import InvalidArgument, NotFound, Rejected, Retryable, verb
+from fntx_sessions.exceptions import InvalidArgument, Rejected, Retryable, verb
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.head import session_head
 from fntx_sessions.monitoring.flower.act import Act, Form, Target
@@ -94,7 +94,7 @@ class ActHandler(PageHandler):
     async def get(self, *ids: str) -> None:
         """Show what will happen, with a form; or, with `command`, what became of it."""
         asked = self._begun(*ids)
-        if "text/event-stream" in self.request.headers.get("Accept", ""):
+        if self.streams:
             await self._stream(asked)
         else:
             await self._shown(asked)
@@ -176,12 +176,8 @@ class ActHandler(PageHandler):
         try:
             view = await self._view(asked)
             fields = "" if asked.get("command") else await self._fields(asked, view, form or {})
-        except Rejected as error:
-            self.set_status(404 if isinstance(error, NotFound) else 400)
-            self._show(asked, None, str(error))
-        except Retryable as error:
-            self.set_status(503)
-            self._show(asked, None, f"Nothing was sent. {fault} {error}" if fault else str(error))
+        except (Rejected, Retryable) as error:
+            self._nothing(asked, error, f"Nothing was sent. {fault}" if fault else "")
         else:
             self._page(asked, view, fields, fault, form or {})
 

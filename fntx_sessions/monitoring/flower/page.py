@@ -15,7 +15,7 @@ import structlog
 import tornado.web
 from tornado.iostream import StreamClosedError
 
-from fntx_sessions.exceptions import NotFound, Rejected, Retryable
+from fntx_sessions.exceptions import FntxError, NotFound, Rejected, Retryable
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.monitoring.flower.guarded import Guarded
 from fntx_sessions.monitoring.flower.login import still_in
@@ -25,6 +25,7 @@ from fntx_sessions.monitoring.flower.who import Viewer
 log = structlog.get_logger(__name__)
 # A line without meaning, so that neither side nor a proxy between takes silence for the end.
 _SILENCE_S = 15.0
+_LOGIN_ENDED: dict[str, Any] = {"parts": {}, "problem": "Your login has ended: log in again.", "at": None, "over": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +88,37 @@ class PageHandler(Guarded):
         """Take the page, by the rule's arguments."""
         self.page = page
 
+    @property
+    def streams(self) -> bool:
+        """Tell whether what changes is asked for, by a page that is there already."""
+        return "text/event-stream" in self.request.headers.get("Accept", "")
+
+    def prepare(self) -> None:
+        """Tell a page that is open without a login: sent to the form, as others are, it would take it for silence."""
+        super().prepare()
+        if self.streams and self.current_user is None:
+            self._begin_stream()
+            self.finish(_event(_LOGIN_ENDED))
+
     @tornado.web.authenticated
     async def get(self, session_id: str | None = None) -> None:
         """Show it, or stream what changes."""
         asked = self._asked(session_id)
-        if "text/event-stream" in self.request.headers.get("Accept", ""):
+        if self.streams:
             await self._stream(asked)
             return
         try:
             view = await self._view(asked)
-        except Rejected as error:
-            self.set_status(404 if isinstance(error, NotFound) else 400)
-            self._show(asked, None, str(error))
-        except Retryable as error:
-            self.set_status(503)
-            self._show(asked, None, str(error))
+        except (Rejected, Retryable) as error:
+            self._nothing(asked, error)
         else:
             self._show(asked, view, view.problem)
+
+    def _nothing(self, asked: Asked, error: FntxError, told: str = "") -> None:
+        """Say why there is nothing to show, with the status that says the same; told: what comes before it."""
+        away = isinstance(error, Retryable)
+        self.set_status(503 if away else 404 if isinstance(error, NotFound) else 400)
+        self._show(asked, None, f"{told} {error}" if away and told else str(error))
 
     def _show(self, asked: Asked, view: View | None, problem: str | None) -> None:
         parts = {name: part.html for name, part in view.parts.items()} if view else {}
@@ -134,13 +149,16 @@ class PageHandler(Guarded):
         if not site.streams.begin(asked.viewer):
             raise tornado.web.HTTPError(503, "Too many live pages: load this one again now and then.")
         try:
-            self.set_header("Content-Type", "text/event-stream")
-            self.set_header("X-Accel-Buffering", "no")
+            self._begin_stream()
             await self._tell_changes(asked)
         except StreamClosedError:
             pass  # they have left
         finally:
             site.streams.end(asked.viewer)
+
+    def _begin_stream(self) -> None:
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("X-Accel-Buffering", "no")
 
     async def _tell_changes(self, asked: Asked) -> None:
         shown: Parts = {}
@@ -155,7 +173,7 @@ class PageHandler(Guarded):
                 await self._tell({"parts": changed, "problem": problem, "at": at})
             await asyncio.sleep(pause_s)
             quiet_s += pause_s
-        await self._tell({"parts": {}, "problem": "Your login has ended: log in again.", "at": None, "over": True})
+        await self._tell(_LOGIN_ENDED)
 
     _told: str | None = ""
 
@@ -172,5 +190,9 @@ class PageHandler(Guarded):
         return view, view.problem
 
     async def _tell(self, news: dict[str, Any]) -> None:
-        self.write(b"data: " + orjson.dumps(news) + b"\n\n")
+        self.write(_event(news))
         await self.flush()
+
+
+def _event(news: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(news) + b"\n\n"

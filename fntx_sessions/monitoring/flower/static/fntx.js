@@ -6,6 +6,7 @@
   var trouble = document.getElementById("trouble");
   var what = document.getElementById("trouble-what");
   var age = document.getElementById("trouble-age");
+  var login = document.getElementById("trouble-login");
   var source = null;
   var shownAt = body.dataset.at ? new Date(body.dataset.at) : null;
   var AGAIN_MS = 3000;
@@ -33,10 +34,13 @@
     document.querySelectorAll("time.ago, time.since").forEach(tell);
   }
 
-  function say(problem) {
+  // loggedOut: the way back in is shown too, which leads here again.
+  function say(problem, loggedOut) {
     trouble.hidden = !problem;
+    login.hidden = !loggedOut;
     if (!problem) { return; }
-    what.textContent = problem;
+    // Said again it would be read aloud again.
+    if (what.textContent !== problem) { what.textContent = problem; }
     age.textContent = "";
     if (shownAt) {
       age.append("Shown as it was ");
@@ -73,17 +77,20 @@
       var news = JSON.parse(message.data);
       if (news.at) { shownAt = new Date(news.at); }
       put(news.parts);
-      say(news.problem);
-      if (news.over) { stop(); }
+      say(news.problem, news.over);
+      // Whoever logs in, here or in another tab, finds this page live again.
+      if (news.over) { again(); }
     };
     source.onerror = function () {
       say("Flower does not answer; this page asks again by itself.");
       // A browser gives up for good where it was answered with an error.
-      if (source && source.readyState === EventSource.CLOSED) {
-        stop();
-        window.setTimeout(follow, AGAIN_MS);
-      }
+      if (source && source.readyState === EventSource.CLOSED) { again(); }
     };
+  }
+
+  function again() {
+    stop();
+    window.setTimeout(follow, AGAIN_MS);
   }
 
   function stop() {
@@ -94,6 +101,7 @@
   // What was kept back is put in place like all else.
   document.addEventListener("fntx:put", function (event) { put(event.detail); });
 
+  login.href += "?next=" + encodeURIComponent(window.location.pathname + window.location.search);
   tellAll();
   window.setInterval(tellAll, 1000);
   if ("live" in body.dataset) {
