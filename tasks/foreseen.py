@@ -13,13 +13,25 @@ _PEOPLE = ("approve", "reject", "ack")
 
 
 class ForeseeArguments(Model):
-    """foresee: which command, on which session. subject: the approval or the event it is about."""
+    """foresee: which command, on which session.
+
+    subject: the approval or the event it is about. close_positions, leave_positions_with: a stop's policy.
+    """
 
     session_id: UUID
     action: Literal[
         "start", "pause", "resume", "suspend", "stop", "recover", "checkpoint", "accept", "approve", "reject", "ack"
     ]  # fmt: skip
     subject: UUID | None = None
+    close_positions: bool | None = None
+    leave_positions_with: str | None = None
+
+    def form(self) -> dict[str, str]:
+        """Return the policy as the pages' form has it; nothing where the session's own stands."""
+        if self.close_positions is None:
+            return {}
+        heir = self.leave_positions_with or ""
+        return {"policy": "close" if self.close_positions else "leave", "leave_positions_with": heir}
 
 
 @query("fntx.sessions.foresee")
@@ -38,5 +50,5 @@ def foresee(actor: Actor, arguments: ForeseeArguments) -> dict[str, Any]:
         raise InvalidArgument("subject", "is missing", "Name the approval, or the event, it is about.")
     acts = {**SESSION_ACTS, **dict(zip(_PEOPLE, (APPROVE, REJECT, ACKNOWLEDGE), strict=True))}
     target = Target(arguments.session_id, arguments.subject)
-    look = acts[arguments.action].look(desk(), Viewer(actor), target, {})
+    look = acts[arguments.action].look(desk(), Viewer(actor), target, arguments.form())
     return {"happens": look.happens, "refused": look.refused, "expected_version": look.version, "version": look.seen}

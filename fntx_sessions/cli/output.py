@@ -1,5 +1,6 @@
 """What commands print: tables for people, the same facts as JSON for machines, complaints on stderr."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -47,8 +48,12 @@ class _Console(Console):
 
 
 def console() -> Console:
-    """Return where results go; made anew, so that it follows whatever stdout is now. A pipe gets long lines."""
-    return _Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    """Return where results go; made anew, so that it follows whatever stdout is now.
+
+    A pipe gets long lines, unless COLUMNS says how long.
+    """
+    own = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return _Console(highlight=False, width=None if own else PIPE_WIDTH)
 
 
 def errors() -> Console:

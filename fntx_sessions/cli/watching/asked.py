@@ -6,7 +6,7 @@ from typing import Any, get_args
 from fntx_sessions.lifecycle.reads.board_sql import Sort
 
 SORTS: tuple[str, ...] = get_args(Sort)
-HINT = "words, status:paused, type:paper_trading, template:NAME, account:NAME, or ! for what needs somebody"
+HINT = "words, status:paused, type:, template:, account:, ! for who needs somebody"
 _NAMES = {"type": "session_type", "template": "template_name", "account": "account_id"}
 
 

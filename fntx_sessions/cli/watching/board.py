@@ -1,9 +1,7 @@
 """The live board: a row a session, those that need somebody first; filter, order, pages, and keys that act on a row."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
-from uuid import UUID
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -12,10 +10,11 @@ from textual.events import Resize
 from textual.widgets import DataTable, Footer, Input, Static
 
 from fntx_sessions.cli.output import age, plain
-from fntx_sessions.cli.watching.acting import ACT_BINDINGS, ActingScreen
+from fntx_sessions.cli.watching.acting import ActingScreen, at_once
 from fntx_sessions.cli.watching.asked import HINT, Asked
 from fntx_sessions.cli.watching.columns import Draw, cell, fitting
 from fntx_sessions.cli.watching.desk import Desk
+from fntx_sessions.cli.watching.names import Names
 from fntx_sessions.cli.watching.plain import WANTED_IN_EVERY_STATUS, told
 from fntx_sessions.cli.watching.session import SessionScreen
 
@@ -29,8 +28,7 @@ class Board(ActingScreen):
     """The board."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *ACT_BINDINGS,
-        ("slash", "filter", "Filter"),
+        at_once("slash", "filter", "Filter"),
         Binding("o", "sort", "Sort", show=False),
         Binding("O", "reverse", "Sort the other way", show=False),
         Binding("n", "page(1)", "Next page", show=False),
@@ -38,24 +36,27 @@ class Board(ActingScreen):
         Binding("escape", "clear", "Show all", show=False),
     ]
 
-    def __init__(self, desk: Desk, wanted: Sequence[UUID], every_s: float) -> None:
-        super().__init__(desk, every_s)
+    def __init__(self, desk: Desk, names: Names, every_s: float) -> None:
+        super().__init__(desk, names, every_s)
         self.asked = Asked()
         self.page: Row | None = None
-        self._wanted = {"session_ids": [str(one) for one in wanted], **WANTED_IN_EVERY_STATUS} if wanted else {}
         self._columns: dict[str, Draw] = {}
 
     def compose(self) -> ComposeResult:
         """Lay it out."""
         yield DataTable(cursor_type="row", cell_padding=_PADDING)
         yield Static(id="about")
-        yield Input(id="filter", placeholder=HINT)
+        field = Input(id="filter", placeholder=HINT)
+        field.display = False
+        yield field
         yield Static("looking...", id="state")
         yield Footer(show_command_palette=False)
 
     async def look(self) -> Row:
         """Ask for the page that is shown."""
-        found: Row = await self.desk.query("sessions.board", self._wanted | self.asked.arguments() | {"limit": PAGE})
+        ids = [str(one) for one in await self.names.ids(self.desk.query)]
+        wanted = {"session_ids": ids, **WANTED_IN_EVERY_STATUS} if ids else {}
+        found: Row = await self.desk.query("sessions.board", wanted | self.asked.arguments() | {"limit": PAGE})
         return found
 
     def draw(self, found: Row) -> None:
@@ -99,26 +100,28 @@ class Board(ActingScreen):
 
     def on_data_table_row_selected(self, _event: DataTable.RowSelected) -> None:
         """Open its session."""
-        if self.row is not None:
-            self.app.push_screen(SessionScreen(self.desk, UUID(self.row["session_id"]), self.every_s))
+        if self.row is not None and self.is_current:
+            named = Names([self.row["session_id"]])
+            self.app.push_screen(SessionScreen(self.desk, named, self.every_s, opened=True))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Filter by what was typed."""
         self._ask(Asked(event.value.strip(), self.asked.sort, self.asked.reverse))
-        event.input.remove_class("shown")
-        self.grid.focus()
+        event.input.display = False
+        self.set_focus(self.grid)
 
     def action_filter(self) -> None:
         """Let a filter be typed."""
         field = self.query_one("#filter", Input)
-        field.add_class("shown").focus()
+        field.display = True
+        self.set_focus(field)
 
     def action_clear(self) -> None:
         """Show all again."""
         field = self.query_one("#filter", Input)
         field.value = ""
-        field.remove_class("shown")
-        self.grid.focus()
+        field.display = False
+        self.set_focus(self.grid)
         self._ask(replace(self.asked, filter="", page=1))
 
     def action_sort(self) -> None:

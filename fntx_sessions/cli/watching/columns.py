@@ -20,7 +20,7 @@ _NEAR, _SOME = 0.8, 0.5
 def fitting(rows: list[Row], width: int) -> dict[str, Draw]:
     """Return the columns that fit side by side, the most needed first to come in, in their usual order.
 
-    Nothing is cut: a column that would not fit whole is left out.
+    No amount is cut: a column that would not fit is left out. Long words end in an ellipsis.
     """
     left, chosen = width, set()
     for name in _BY_NEED:
@@ -34,6 +34,10 @@ def fitting(rows: list[Row], width: int) -> dict[str, Draw]:
 def cell(markup: str) -> Text:
     """Return what a column draws as text; all that came from elsewhere was escaped."""
     return Text.from_markup(markup)
+
+
+def _short(text: str, most: int) -> str:
+    return plain(text if len(text) <= most else f"{text[: most - 1]}…")
 
 
 def _width(name: str, rows: list[Row]) -> int:
@@ -50,7 +54,7 @@ def limit(row: Row) -> str:
     style = "red" if share >= _NEAR else "yellow" if share >= _SOME else "green"
     old = "?" if row["figures_old"] else ""
     fired = " fired" if nearest["fired"] else ""
-    return f"[{style}]{'█' * full}{'░' * (_BAR - full)}[/{style}] {share:.0%}{old} {plain(nearest['name'])[:4]}{fired}"
+    return f"[{style}]{'█' * full}{'░' * (_BAR - full)}[/{style}] {share:.0%}{old} {plain(nearest['name'][:4])}{fired}"
 
 
 def to_do(row: Row) -> str:
@@ -82,7 +86,7 @@ def _checkpoint(row: Row) -> str:
 
 
 def _next(row: Row) -> str:
-    return plain(row["next_rule"]["what"])[:_LONGEST] if row["next_rule"]["action"] else output.NONE
+    return _short(row["next_rule"]["what"], _LONGEST) if row["next_rule"]["action"] else output.NONE
 
 
 def _known(value: Any) -> str:
@@ -92,7 +96,7 @@ def _known(value: Any) -> str:
 _COLUMNS: dict[str, Draw] = {
     "id": lambda row: row["session_id"][: output.SHORT_ID],
     "type": output.kind,
-    "template": lambda row: plain(row["template_name"])[:20],
+    "template": lambda row: _short(row["template_name"], 20),
     "status": lambda row: status(row["status"]),
     "for": lambda row: age(row["status_since"]),
     "today": lambda row: money(row["pnl_today"]),

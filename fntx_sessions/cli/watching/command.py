@@ -11,8 +11,9 @@ import typer
 from fntx_sessions.cli import output
 from fntx_sessions.cli.asking import line
 from fntx_sessions.cli.exits import sentence
+from fntx_sessions.cli.watching.names import Names
 from fntx_sessions.cli.watching.plain import picture
-from fntx_sessions.exceptions import Retryable
+from fntx_sessions.exceptions import FntxError, Rejected
 
 
 def register(app: typer.Typer) -> None:
@@ -29,28 +30,35 @@ def watch(
 
     Without ids: all that are not closed. With one id: that session whole. In a pipe: a table at every look.
     """
-    wanted = [line().session_id(one) for one in ids or []]
+    given, names, settings = ids or [], Names(ids or []), line().settings
     if once:
-        output.console().print(picture(wanted))
+        output.console().print(picture([line().session_id(one) for one in given]))
     elif _at_a_terminal():
         # Slow to import, and only a terminal needs it.
         from fntx_sessions.cli.watching.app import Watch  # noqa: PLC0415
         from fntx_sessions.cli.watching.desk import Desk  # noqa: PLC0415
 
-        Watch(Desk(line().settings), wanted, every_s).run()
+        ended = Watch(Desk(settings), names, every_s).run()
+        if ended is not None:
+            raise ended
     else:
-        _over_and_over(wanted, every_s)
+        _over_and_over(given, every_s)
 
 
 def _at_a_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def _over_and_over(wanted: list[UUID], every_s: float) -> None:
+def _over_and_over(given: list[str], every_s: float) -> None:
+    """Print a picture at every look; what is refused would be refused again, all else may be cured."""
+    wanted: list[UUID] = []
     while True:
         try:
+            wanted = wanted or [line().session_id(one) for one in given]
             output.console().print(picture(wanted))
-        except Retryable as error:
+        except Rejected:
+            raise
+        except FntxError as error:
             output.complain(f"{sentence(error)} (still trying)")
         sys.stdout.flush()
         time.sleep(every_s)

@@ -10,7 +10,8 @@ from textual.widgets import Static
 
 from fntx_sessions.cli.exits import sentence
 from fntx_sessions.cli.watching.desk import Desk
-from fntx_sessions.exceptions import FntxError
+from fntx_sessions.cli.watching.names import Names
+from fntx_sessions.exceptions import FntxError, Rejected
 from fntx_sessions.printable import printable
 
 # Older than so many seconds is said to be old.
@@ -20,9 +21,9 @@ OLD_S = 5
 class LookingScreen(Screen[None]):
     """Asks with `look`, shows with `draw`, goes on whatever comes; what it showed last stays, with its age."""
 
-    def __init__(self, desk: Desk, every_s: float) -> None:
+    def __init__(self, desk: Desk, names: Names, every_s: float) -> None:
         super().__init__()
-        self.desk, self.every_s = desk, every_s
+        self.desk, self.names, self.every_s = desk, names, every_s
         self.seen_at: datetime | None = None
         self.trouble: FntxError | None = None
         self._soon = asyncio.Event()
@@ -38,6 +39,10 @@ class LookingScreen(Screen[None]):
     def told(self) -> str:
         """Return what is said of what is shown."""
         raise NotImplementedError
+
+    def ended(self, error: FntxError) -> None:
+        """End the program: no second look would see more."""
+        self.app.exit(error)
 
     def on_mount(self) -> None:
         """Begin to look."""
@@ -60,7 +65,8 @@ class LookingScreen(Screen[None]):
             return Text(f"{seen}  {self.told()}" if self.seen_at else "looking...")
         why = sentence(self.trouble) if self.trouble else "no answer"
         old = f"what is shown is {age_s:.0f} s old, of {seen}" if age_s is not None else seen
-        return Text(f"NOT LIVE: {old}. {printable(why)} (still trying)", style="bold red")
+        trying = "" if isinstance(self.trouble, Rejected) else " (still trying)"
+        return Text(f"NOT LIVE: {old}. {printable(why)}{trying}", style="bold red")
 
     async def _over_and_over(self) -> None:
         while True:
@@ -76,6 +82,9 @@ class LookingScreen(Screen[None]):
             found = await self.look()
         except FntxError as error:
             self.trouble = error
+            if self.names.ends(error):
+                self.ended(error)
+                return
         else:
             self.trouble, self.seen_at = None, datetime.now(UTC)
             if self._stands():

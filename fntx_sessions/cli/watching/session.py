@@ -2,7 +2,6 @@
 
 import asyncio
 from typing import Any, ClassVar
-from uuid import UUID
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -10,8 +9,10 @@ from textual.containers import VerticalScroll
 from textual.widgets import Footer, Static
 
 from fntx_sessions.cli.curves import POINTS, WIDTH
-from fntx_sessions.cli.watching.acting import ACT_BINDINGS, ActingScreen
+from fntx_sessions.cli.exits import sentence
+from fntx_sessions.cli.watching.acting import ActingScreen
 from fntx_sessions.cli.watching.desk import Desk
+from fntx_sessions.cli.watching.names import Names
 from fntx_sessions.cli.watching.whole import whole
 from fntx_sessions.exceptions import FntxError
 
@@ -23,20 +24,20 @@ _AMOUNTS = 60
 
 
 class SessionScreen(ActingScreen):
-    """A session, by its id."""
+    """The one session that is named; opened: from the board, where it is left to."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*ACT_BINDINGS, ("escape", "leave", "Board")]
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "leave", "Board")]
 
-    def __init__(self, desk: Desk, session_id: UUID, every_s: float) -> None:
-        super().__init__(desk, every_s)
-        self.session_id = session_id
+    def __init__(self, desk: Desk, names: Names, every_s: float, *, opened: bool = False) -> None:
+        super().__init__(desk, names, every_s)
+        self._opened = opened
         self._looks = 0
         self._curve: Row | None = None
 
     @property
-    def row(self) -> Row:
-        """What keys act on."""
-        return {"session_id": str(self.session_id)}
+    def row(self) -> Row | None:
+        """What keys act on; None: it was named in short, and the desk has not said yet which it is."""
+        return {"session_id": str(self.names.known[0])} if self.names.known else None
 
     def compose(self) -> ComposeResult:
         """Lay it out."""
@@ -47,7 +48,7 @@ class SessionScreen(ActingScreen):
 
     async def look(self) -> Row:
         """Ask for the session, for what of it waits for a word, and now and then for its curve."""
-        asked = {"session_id": str(self.session_id)}
+        asked = {"session_id": str((await self.names.ids(self.desk.query))[0])}
         session, approvals = await asyncio.gather(
             self.desk.query("sessions.get", asked), self.desk.query("approvals.list", asked | {"limit": 100})
         )
@@ -61,11 +62,20 @@ class SessionScreen(ActingScreen):
 
     def told(self) -> str:
         """Say whose it is."""
-        return f"session {self.session_id}"
+        return f"session {self.names.known[0]}"
 
     def action_leave(self) -> None:
         """Go back to the board."""
-        self.dismiss()
+        if self.is_current:
+            self.dismiss()
+
+    def ended(self, error: FntxError) -> None:
+        """End it; where it was opened from the board, go back there."""
+        if not self._opened:
+            super().ended(error)
+        elif self.is_current:
+            self.notify(sentence(error), severity="error", markup=False)
+            self.dismiss()
 
     async def _follow_curve(self, asked: Row) -> None:
         """Ask for the curve at every few looks; the last one stands where it cannot be had."""

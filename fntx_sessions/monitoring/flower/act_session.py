@@ -52,9 +52,10 @@ class SessionAct(CommandAct):
     def look(self, desk: Desk, viewer: Viewer, target: Target, given: Form) -> Look:
         """Rehearse the command, and say what it will do."""
         session_id = _session(target)
-        found = rehearse(desk.engine, self._ask(viewer, session_id, given))
+        ask = self._ask(viewer, session_id, given)
+        found = rehearse(desk.engine, ask)
         session = get_session(*desk.parts(), session_id)
-        seen = act_words.Seen(found, session)
+        seen = act_words.Seen(found, session, chosen=bool(ask.arguments))
         told = [*self._says(seen), act_words.withdrawn(found.last), *found.last.warnings] if not found.refused else []
         return Look(
             tuple(filter(None, told)),
@@ -65,11 +66,12 @@ class SessionAct(CommandAct):
         )
 
     def _ask(self, viewer: Viewer, session_id: UUID, given: Form) -> Ask:
-        own: dict[str, Any] = {}
-        if self._trigger is Trigger.RECOVER:
-            # Which one, the form asks: here it is enough that one will be named.
-            own = {"checkpoint_id": given.get("checkpoint_id") or str(session_id)}
-        return Ask(self._trigger, session_id, viewer.actor, "seen", uuid4(), own)
+        return Ask(self._trigger, session_id, viewer.actor, "seen", uuid4(), self._rehearsed(session_id, given))
+
+    def _rehearsed(self, session_id: UUID, given: Form) -> dict[str, Any]:
+        """Return the command's own arguments as far as they are chosen, to rehearse it with."""
+        _ = session_id, given
+        return {}
 
     def arguments(self, target: Target, form: Form) -> dict[str, Any]:
         """Return the command's arguments, validated as the worker will."""
@@ -85,7 +87,7 @@ class SessionAct(CommandAct):
 
 
 class Stop(SessionAct):
-    """A stop, with its policy."""
+    """A stop, with its policy: the one that is chosen, or the session's own."""
 
     fields_template = "act_stop_fields.html"
 
@@ -94,6 +96,13 @@ class Stop(SessionAct):
         _ = given
         config = session_head(desk.engine, _session(target))["config"]
         return {"close": bool(config["close_positions_on_stop"]), "heir": config["leave_positions_with"] or ""}
+
+    def _rehearsed(self, session_id: UUID, given: Form) -> dict[str, Any]:
+        _ = session_id
+        if given.get("policy") not in ("close", "leave"):
+            return {}
+        heir = given.get("leave_positions_with", "").strip() or None
+        return {"close_positions": given["policy"] == "close", "leave_positions_with": heir}
 
     def _own(self, form: Form) -> dict[str, Any]:
         policy = form.get("policy")
@@ -125,6 +134,10 @@ class Recover(SessionAct):
         except FntxError as error:
             plan, problem = None, str(error)
         return {"plan": plan, "plan_problem": problem, "checkpoints": kept, "must_name": must_name}
+
+    def _rehearsed(self, session_id: UUID, given: Form) -> dict[str, Any]:
+        # Which one, the form asks: here it is enough that one will be named.
+        return {"checkpoint_id": given.get("checkpoint_id") or str(session_id)}
 
     def _own(self, form: Form) -> dict[str, Any]:
         given = {name: form.get(name, "").strip() for name in ("checkpoint_id", "accept_identity")}

@@ -9,7 +9,7 @@ from fntx_sessions.lifecycle.change import Change, Row
 from fntx_sessions.lifecycle.rehearsing import Rehearsal
 from fntx_sessions.lifecycle.told import positions as positions_told
 from fntx_sessions.lifecycle.told import sentence
-from fntx_sessions.monitoring.flower.words import dollars, moment
+from fntx_sessions.monitoring.flower.words import dollars
 from fntx_sessions.schemas import Position, TradingSession
 from fntx_sessions.trading.calendars import get_calendar
 from fntx_sessions.trading.orders import SHARES_PER_CONTRACT
@@ -19,10 +19,17 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What sentences are made of: what would be decided, and the session as it is."""
+    """What sentences are made of: what would be decided, the session as it is; chosen: by whom asks, not by it."""
 
     rehearsal: Rehearsal
     session: TradingSession
+    chosen: bool = False
+
+    @property
+    def policy(self) -> dict[str, Any]:
+        """What a stop does with positions: close_positions, leave_positions_with."""
+        decided: dict[str, Any] = self.rehearsal.last.fields["pending"]
+        return decided
 
     @property
     def row(self) -> Row:
@@ -87,19 +94,25 @@ def _limits(row: Row) -> str:
 
 
 def stop(seen: Seen) -> list[str]:
-    """Say what a stop does, under either policy."""
-    config = seen.row["config"]
-    heir = config["leave_positions_with"] or "nobody who is named"
-    usual = "closes them" if config["close_positions_on_stop"] else f"leaves them to {heir}"
+    """Say what a stop does, under the policy that is chosen, else the session's own."""
+    config, close = seen.row["config"], bool(seen.policy["close_positions"])
     return [
         "It becomes closing: openings are cancelled and none is placed.",
-        "It is closed, for good, once its books match the policy you choose and its last checkpoint is verified.",
+        "It is closed, for good, once its books match the policy and its last checkpoint is verified.",
         in_flight(seen, "They are cancelled, or filled, first.", ""),
-        f"{positions(seen)} Unless you choose otherwise, this session's own policy {usual}.",
-        closing_cost(seen),
-        _hours(seen),
+        f"{positions(seen)} {_policy(seen)}",
+        closing_cost(seen) if close else "",
+        _hours(seen) if close else "",
         f"It raises the alarm if that takes longer than {config['stop_deadline_s']:g} s of option hours.",
     ]
+
+
+def _policy(seen: Seen) -> str:
+    heir = seen.policy["leave_positions_with"] or "nobody who is named"
+    what = "closes them" if seen.policy["close_positions"] else f"leaves them to {heir}"
+    if seen.chosen:
+        return f"As you chose, the stop {what}."
+    return f"Unless you choose otherwise, this session's own policy {what}."
 
 
 def _hours(seen: Seen) -> str:
@@ -200,11 +213,3 @@ def withdrawn(change: Change) -> str:
     told = [f"{approvals} waiting approval{'s' if approvals > 1 else ''}"] * bool(approvals)
     told += [f"{orders} opening{'s' if orders > 1 else ''} by hand"] * bool(orders)
     return f"It withdraws {' and '.join(told)}." if told else ""
-
-
-def who_set(row: Any) -> str:
-    """Say who set the status that a session has, when and why."""
-    return (
-        f"It is {row['status']} since {moment(row['status_since'])} UTC, by {row['status_actor']}: "
-        f"{row['status_reason'] or 'no reason given'}."
-    )
