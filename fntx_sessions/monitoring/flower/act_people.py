@@ -15,13 +15,35 @@ from fntx_sessions.monitoring.flower.act_ended import CommandAct
 from fntx_sessions.monitoring.flower.who import Viewer
 from fntx_sessions.monitoring.flower.words import dollars, short
 from fntx_sessions.parsing import parse
-from fntx_sessions.schemas import Trigger
+from fntx_sessions.schemas import Model, Trigger
 
 _MOST = 1000
 
 
-class Decide(CommandAct):
+class AboutOne(CommandAct):
+    """An act on one approval or event of a session. model: its arguments; named: the id's; why: the reason's."""
+
+    model: type[Model]
+    named: str
+    why: str = "reason"
+
+    def arguments(self, target: Target, form: Form) -> dict[str, Any]:
+        """Return the arguments: which one, of which session, and why."""
+        session_id, subject = _both(target)
+        asked = {self.named: str(subject), "session_id": str(session_id), self.why: reason_of(form)}
+        parse(self.model, asked)
+        return asked
+
+    def answers(self, target: Target, found: Outcome) -> bool:
+        """Tell whether an outcome is of this one."""
+        about = found.extra.get(self.named, str(target.subject))
+        return super().answers(target, found) and about == str(target.subject)
+
+
+class Decide(AboutOne):
     """Approve or reject an opening that waits."""
+
+    model, named = DecisionArguments, "approval_id"
 
     action = Trigger.DECIDE.value
     facts_template = "act_approval_facts.html"
@@ -61,23 +83,16 @@ class Decide(CommandAct):
             told.append(f"{dollars(record.remaining_after_usd)} of the account's loss limit would be left.")
         return tuple(told)
 
-    def arguments(self, target: Target, form: Form) -> dict[str, Any]:
-        """Return the decision's arguments."""
-        session_id, approval_id = _both(target)
-        asked = {"approval_id": str(approval_id), "session_id": str(session_id), "reason": reason_of(form)}
-        parse(DecisionArguments, asked)
-        return asked
-
     def answers(self, target: Target, found: Outcome) -> bool:
         """Tell whether an outcome is of this approval, and this answer to it."""
-        told = found.extra.get("approval_id", str(target.subject)), found.extra.get("approval_state")
         other = "rejected" if self.name == "approve" else "approved"
-        return super().answers(target, found) and told[0] == str(target.subject) and told[1] != other
+        return super().answers(target, found) and found.extra.get("approval_state") != other
 
 
-class Acknowledge(CommandAct):
-    """Say that somebody saw to an event, and what was done."""
+class Acknowledge(AboutOne):
+    """Say that somebody saw to an event, and what was done: that is its reason."""
 
+    model, named, why = AcknowledgeArguments, "event_id", "action_taken"
     name = "ack"
     label = "Acknowledge"
     action = Trigger.ACKNOWLEDGE.value
@@ -103,18 +118,6 @@ class Acknowledge(CommandAct):
         told = ("It is kept, with your name, that you saw to it, and what you did. Once: the first word stands.",)
         refused = str(found.refused) if found.refused else None
         return Look(() if refused else told, refused, facts={"event": found.row["event"]}, seen=found.row["version"])
-
-    def arguments(self, target: Target, form: Form) -> dict[str, Any]:
-        """Return the acknowledgement's arguments: what was done is its reason."""
-        session_id, event_id = _both(target)
-        asked = {"event_id": str(event_id), "session_id": str(session_id), "action_taken": reason_of(form)}
-        parse(AcknowledgeArguments, asked)
-        return asked
-
-    def answers(self, target: Target, found: Outcome) -> bool:
-        """Tell whether an outcome is of this event."""
-        about = found.extra.get("event_id", str(target.subject))
-        return super().answers(target, found) and about == str(target.subject)
 
 
 def _both(target: Target) -> tuple[UUID, UUID]:

@@ -90,22 +90,28 @@ def _row(entry: RosterEntry, looked: Looked, saved: dict[str, dict[str, Any]]) -
     vitals = facts.vitals if facts else None
     said = saved.get(entry.agent) or _of_vitals(vitals)
     grade, why = _condition(entry, facts, looked)
-    return {
+    return _reported(said) | {
         "entry": entry,
         "grade": grade,
         "why": why,
         "beat_at": vitals.beat_at if vitals else None,
-        "status": said["status"],
-        "latency": _amount(said["latency_ms"], "ms"),
         "cpu": _amount(facts.cpu_ms if facts else None, "ms"),
-        "errors": _count(said["errors"]),
         "failures": _count(facts.failures if facts else None),
-        "memory": _amount(said["memory_mb"], "MB"),
         "state": _amount(vitals.size_bytes / 1e3 if vitals and vitals.size_bytes else None, "kB"),
-        "actions": _count(said["actions"]),
-        "decisions": _count(said["decisions"]),
         "inbox": _inbox(entry),
         "refused": _refused(entry, facts),
+    }
+
+
+def _reported(said: dict[str, Any]) -> dict[str, Any]:
+    """Return what an agent says of itself."""
+    return {
+        "status": said["status"],
+        "latency": _amount(said["latency_ms"], "ms"),
+        "errors": _count(said["errors"]),
+        "memory": _amount(said["memory_mb"], "MB"),
+        "actions": _count(said["actions"]),
+        "decisions": _count(said["decisions"]),
     }
 
 
