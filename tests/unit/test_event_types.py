@@ -15,6 +15,7 @@ from fntx_sessions.schemas import Severity
 CODE = Path(__file__).parents[2] / "fntx_sessions"
 # Functions whose first words are an event's type: those of the modules that only tell events through them.
 _TELLERS = {"emit": 0, "event_of": 0, "_event": 0, "StateEvent": 1}
+_FACTS = ("severity", "requires_action")
 _TELLING = ("lifecycle/decisions", "automation/rules/telling.py", "agents", "state", "automation", "lifecycle")
 _SQL = re.compile(r"'([a-z]+_[a-z_]+)', '([a-z]+)', (?:'(info|warning|error|critical)'|severity)")
 
@@ -41,6 +42,11 @@ def told() -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def _of(node: ast.AST, names: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr) and isinstance(node.right, ast.Dict):
+        # An event that a function makes, with more facts laid over it.
+        more = {key.value: _value(value, names) for key, value in zip(node.right.keys, node.right.values, strict=True)
+                if isinstance(key, ast.Constant)}  # fmt: skip
+        yield from ((name, facts | more) for name, facts in _of(node.left, names))
     if isinstance(node, ast.Dict):
         facts = {key.value: _value(value, names) for key, value in zip(node.keys, node.values, strict=True)
                  if isinstance(key, ast.Constant)}  # fmt: skip
@@ -52,7 +58,8 @@ def _of(node: ast.AST, names: dict[str, Any]) -> Iterator[tuple[str, dict[str, A
         if place is not None and len(node.args) > place:
             name, *more = [_value(one, names) for one in node.args[place:]]
             if isinstance(name, str):
-                yield name, {"event_category": more[0]} if called == "emit" else {}
+                facts = {"event_category": more[0]} if called == "emit" else {}
+                yield name, facts | {one.arg: _value(one.value, names) for one in node.keywords if one.arg in _FACTS}
 
 
 def _value(node: ast.AST, names: dict[str, Any]) -> Any:

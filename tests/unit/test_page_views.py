@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fntx_sessions.exceptions import NotFound, Unavailable, Unseen
+from fntx_sessions.monitoring.flower import views as kept_views
 from fntx_sessions.monitoring.flower.views import Part, Parts, View, Views, difference
 from fntx_sessions.settings import Settings
 
@@ -15,7 +16,8 @@ AWAY = Unavailable("Postgres", "it is away", "Start it.")
 
 
 @pytest.fixture
-def views() -> Iterator[Views]:
+def views(monkeypatch: pytest.MonkeyPatch) -> Iterator[Views]:
+    monkeypatch.setattr(kept_views, "_REST", 0.0)
     with ThreadPoolExecutor(4) as threads:
         yield Views(Settings(pages_refresh_s=1e-6, pages_patience_s=0.1, pages_views_kept=2), threads)
 
@@ -157,3 +159,25 @@ def test_the_longest_unseen_view_makes_room(views: Views) -> None:
     with pytest.raises(Unavailable):
         get(views, "a", failing(AWAY))
     assert get(views, "c", failing(AWAY)).problem
+
+
+def test_what_takes_long_to_draw_is_drawn_seldom(views: Views, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Live pages with a costly question leave the threads to others."""
+    monkeypatch.setattr(kept_views, "_REST", 1e6)
+    assert get(views, "k", drawing("1")).parts["a"].html == "1"
+    assert get(views, "k", drawing("2")).parts["a"].html == "1"
+
+
+def test_a_page_apart_is_drawn_while_all_other_threads_hang(views: Views) -> None:
+    """Health stands whatever the others wait for."""
+    gate = threading.Event()
+
+    async def scenario(threads: ThreadPoolExecutor) -> None:
+        hanging = [asyncio.ensure_future(views.get(key, lambda: {"a": Part(str(gate.wait(30)))})) for key in "abcd"]
+        await asyncio.sleep(0)
+        assert (await views.get("health", drawing("up"), threads)).parts["a"].html == "up"
+        gate.set()
+        await asyncio.gather(*hanging, return_exceptions=True)
+
+    with ThreadPoolExecutor(1) as threads:
+        asyncio.run(scenario(threads))

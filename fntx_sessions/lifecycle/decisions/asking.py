@@ -29,10 +29,8 @@ def ask_approval(row: Row, ask: Ask) -> list[Change]:
         "expires_at": row["now"] + timedelta(seconds=asked.get("expires_s") or row["config"]["approval_expires_s"]),
     }
     told = {name: approval[name] for name in ("approval_id", "trade_id", "agent", "expires_at", "risk")}
-    event = event_of("approval_requested", "info", asked["description"], told) | {
-        "requires_action": True,
-        "source_agent": asked["agent"],
-    }
+    # It asks for nothing by itself: approvals are counted and shown as such, and end with their session.
+    event = event_of("approval_requested", "info", asked["description"], told) | {"source_agent": asked["agent"]}
     return [
         Change(
             asked=Asked(approvals=(approval,)),

@@ -26,6 +26,7 @@ class Health(Page):
     template = "health.html"
     tab = "health"
     whole_desk = True
+    apart = True
 
     def __init__(self, looks: Looks | None = None) -> None:
         self._looks = looks or Looks()

@@ -68,6 +68,8 @@ class Page:
     tab: ClassVar[str] = "sessions"
     # Whether it shows more than sessions: not for those who may see some sessions alone.
     whole_desk: ClassVar[bool] = False
+    # Whether it is drawn in threads of its own, which no store that hangs can fill.
+    apart: ClassVar[bool] = False
 
     def title(self, asked: Asked) -> str:
         """Return the page's title."""
@@ -138,7 +140,8 @@ class PageHandler(Guarded):
     async def _view(self, asked: Asked) -> View:
         site, page, draw = self.site, self.page, Draw(self)
         key = (type(page).__name__, asked.session_id, tuple(asked.arguments.items()), *self._rights(asked.viewer))
-        return await site.views.get(key, lambda: page.draw(site.desk, asked, draw))
+        threads = site.threads_apart if page.apart else None
+        return await site.views.get(key, lambda: page.draw(site.desk, asked, draw), threads)
 
     def _rights(self, viewer: Viewer) -> tuple[Any, ...]:
         """Return what a drawing depends on besides the question: those who may do the same share one."""

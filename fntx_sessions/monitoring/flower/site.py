@@ -28,6 +28,7 @@ class Site:
         self.settings = settings
         self.logins = Logins(settings)
         self.threads = ThreadPoolExecutor(settings.pages_threads, thread_name_prefix="fntx-pages")
+        self.threads_apart = ThreadPoolExecutor(2, thread_name_prefix="fntx-pages-apart")
         self.views = Views(settings, self.threads)
         self.acting = Acting(settings, self.logins)
         self.streams = Streams(settings)

@@ -17,6 +17,9 @@ from fntx_sessions.settings import Settings
 
 T = TypeVar("T")
 
+# How long a drawing stands, as a multiple of what it took.
+_REST = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -52,6 +55,7 @@ class View:
     at: datetime
     problem: str | None = None
     taken: float = 0.0
+    cost_s: float = 0.0
 
 
 class Views:
@@ -63,17 +67,20 @@ class Views:
         self._looking: dict[Hashable, asyncio.Task[Any]] = {}
         self._found: OrderedDict[Hashable, Any] = OrderedDict()
 
-    async def get(self, key: Hashable, draw: Callable[[], Parts]) -> View:
-        """Return the view of `key`, drawn in a thread unless that was done a moment ago.
+    async def get(self, key: Hashable, draw: Callable[[], Parts], threads: Executor | None = None) -> View:
+        """Return the view of `key`, drawn in a thread (of all pages' or `threads`) unless that was done a moment ago.
 
+        A moment is longer for what takes long to draw, so that nobody's question takes a thread for itself.
         Where a store is away, or gives no answer within `pages_patience_s`: the last one, with the problem. Raises what
         `draw` raises; of a Retryable, only where there is no earlier view.
         """
         kept = self._kept.get(key)
-        if kept and not kept.problem and time.monotonic() - kept.taken < self._settings.pages_refresh_s / 2:
+        if kept and not kept.problem and time.monotonic() - kept.taken < self._moment_s(kept):
             return kept
         try:
-            found: View = await self._shared(key, lambda: self._draw(key, draw), self._settings.pages_patience_s)
+            found: View = await self._shared(
+                key, lambda: self._draw(key, draw, threads), self._settings.pages_patience_s
+            )
         except Retryable as error:
             return self._problem(key, error)
         return found
@@ -113,18 +120,23 @@ class Views:
         found: T = look.result()
         return found
 
-    async def _draw(self, key: Hashable, draw: Callable[[], Parts]) -> View:
-        parts = await self._thread(draw)
-        return self._keep(key, View(parts, datetime.now(UTC), None, time.monotonic()))
+    def _moment_s(self, view: View) -> float:
+        return max(self._settings.pages_refresh_s / 2, _REST * view.cost_s)
+
+    async def _draw(self, key: Hashable, draw: Callable[[], Parts], threads: Executor | None) -> View:
+        began = time.monotonic()
+        parts = await self._thread(draw, threads)
+        now = time.monotonic()
+        return self._keep(key, View(parts, datetime.now(UTC), None, now, now - began))
 
     async def _note(self, key: Hashable, look: Callable[[], T]) -> T:
         found = await self._thread(look)
         self._put(self._found, key, found)
         return found
 
-    async def _thread(self, look: Callable[[], T]) -> T:
+    async def _thread(self, look: Callable[[], T], threads: Executor | None = None) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, look)
+            return await asyncio.get_running_loop().run_in_executor(threads or self._threads, look)
         except Retryable as error:
             raise unseen(error) from error
 
@@ -159,7 +171,8 @@ def unseen(error: Retryable) -> Retryable:
 
 
 def _silent(waited_s: float) -> Unseen:
-    return Unseen("A store", f"no answer within {waited_s:g} s", "`fntx status` and `fntx doctor` say which.")
+    detail = f"no answer within {waited_s:g} s: a store hangs, or the question costs more than that"
+    return Unseen("This page", detail, "Health shows how the stores are; a narrower question costs less.")
 
 
 def difference(before: Parts, after: Parts) -> dict[str, str]:
