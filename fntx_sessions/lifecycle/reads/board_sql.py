@@ -92,6 +92,13 @@ _HALTS = """(SELECT coalesce(jsonb_agg(jsonb_build_object('halt_id', x.halt_id, 
   x.scope_name, 'reason', x.reason, 'actor', x.actor, 'created_at', x.created_at, 'flatten', x.flatten)
   ORDER BY x.created_at), '[]') FROM halts x WHERE x.released_at IS NULL)"""
 
+_SHOWN = f"""SELECT a.*, {_HALTS} AS standing, clock_timestamp() AS now,
+  (SELECT coalesce(array_agg(template_name ORDER BY template_name), '{{}}') FROM templates) AS templates, d.* FROM (
+  SELECT coalesce(jsonb_object_agg(status, sessions), '{{}}') AS counts,
+    coalesce(jsonb_object_agg(status, needing), '{{}}') AS needing
+  FROM counted) a
+LEFT JOIN ({_ROWS}) d ON true ORDER BY d.place"""
+
 
 def _statement(key: str, direction: str) -> TextClause:
     return text(f"""
@@ -112,13 +119,7 @@ WITH matching AS MATERIALIZED (
     WHERE status = ANY(CAST(:status AS text[])) AND (NOT :needs_attention OR rank <= {NEEDS})
     ORDER BY key {direction} NULLS LAST, rank, status_since DESC, session_id LIMIT :limit OFFSET :offset) ranked
 )
-SELECT a.*, {_HALTS} AS standing, clock_timestamp() AS now,
-  (SELECT coalesce(array_agg(template_name ORDER BY template_name), '{{}}') FROM templates) AS templates, d.* FROM (
-  SELECT coalesce(jsonb_object_agg(status, sessions), '{{}}') AS counts,
-    coalesce(jsonb_object_agg(status, needing), '{{}}') AS needing
-  FROM counted) a
-LEFT JOIN ({_ROWS}) d ON true ORDER BY d.place
-""")
+{_SHOWN}""")
 
 
 # By what is sorted, and whether the other way round.
