@@ -26,7 +26,7 @@ _AMOUNTS = 60
 class SessionScreen(ActingScreen):
     """The one session that is named; opened: from the board, where it is left to."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [("escape", "leave", "Board")]
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "leave", "Back")]
 
     def __init__(self, desk: Desk, names: Names, every_s: float, *, opened: bool = False) -> None:
         super().__init__(desk, names, every_s)
