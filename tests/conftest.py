@@ -52,11 +52,18 @@ class DatabaseServer:
     def database(self, template: str = "template1") -> Iterator[str]:
         """Create a database from `template`, yield its name, drop it with whoever is still connected."""
         name = f"fntx_test_{os.getpid()}_{next(_numbers)}"
-        self._run(SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(template)))
+        self._run(
+            SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(Identifier(name), Identifier(template))
+        )
         try:
             yield name
         finally:
             self._run(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+    def quicken(self) -> None:
+        """Let it wait for no disk: thousands of databases are made and dropped in a run."""
+        for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
+            self._run(SQL(statement))
 
     def _run(self, statement) -> None:
         found = psycopg2.connect(
@@ -98,7 +105,10 @@ def postgres_server(servers_folder: Folder) -> Iterator[DatabaseServer]:
     log = servers_folder.logs / "postgres.log"
     with running(server.start(log)) as process:
         server.wait_ready(log, lambda: process.poll() is None)
-        yield DatabaseServer(server.url("postgres"))
+        found = DatabaseServer(server.url("postgres"))
+        # What a killed process wrote is there without it; only a machine that goes down would lose anything.
+        found.quicken()
+        yield found
 
 
 @pytest.fixture(scope="session")

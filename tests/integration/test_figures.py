@@ -44,6 +44,8 @@ class World:
     worker: int
     ports: list[int]
     session_id: UUID
+    # What was shown before any test did more.
+    first: Samples
 
     def page(self, **headers: str) -> Samples:
         """Return what Flower shows, by the samples' names."""
@@ -52,7 +54,11 @@ class World:
         return samples(answer.text)
 
     def total(self, figure: str, /, **labels: str) -> float:
-        return sum(value for found, value in self.page().get(figure, []) if labels.items() <= found.items())
+        return total(self.page(), figure, **labels)
+
+
+def total(page: Samples, figure: str, /, **labels: str) -> float:
+    return sum(value for found, value in page.get(figure, []) if labels.items() <= found.items())
 
 
 def samples(text: str) -> Samples:
@@ -96,7 +102,8 @@ def world(quiet_desk: RunningDesk) -> Iterator[World]:
         with ThreadPoolExecutor() as threads:
             first, _, pages = threads.map(stack.enter_context, begin)
         session_id = live(quiet_desk, hosting)
-        yield World(pages, hosting, first.pid, [port, port + 1], session_id)
+        shown = samples(pages.nobody().get("/metrics").text)
+        yield World(pages, hosting, first.pid, [port, port + 1], session_id, shown)
 
 
 def live(desk: RunningDesk, hosting: Hosting) -> UUID:
@@ -152,21 +159,25 @@ def test_every_figure_there_is_is_shown_with_its_labels(world):
 def test_what_happened_once_is_counted_once(world):
     """Whichever process did it; a histogram counts what its counter does."""
     task = {"task": "fntx.sessions.start"}
-    assert world.total("fntx_commands_total", outcome="done", **task) == 1
-    assert world.total("fntx_commands_total", outcome="refused", **task) == 1
-    assert world.total("fntx_command_seconds_count", **task) == 2
-    assert world.total("fntx_refusals_total", error="IllegalTransition") == 1
-    assert world.total("fntx_transitions_total", trigger="create_session", to_status="initializing") == 1
-    assert world.total("fntx_transitions_total", trigger="start_session", from_status="initializing") == 1
-    assert world.total("fntx_transitions_total", trigger="pause_session", to_status="paused") == 1
-    assert world.total("fntx_rules_fired_total", action="pause", result="done") == 1
-    assert world.total("fntx_recoveries_total", outcome="done") == 1
-    assert world.total("fntx_recovery_rto_seconds_count") == world.total("fntx_recovery_rpo_seconds_count") == 1
-    assert world.total("fntx_saves_total", outcome="saved") >= 1
-    assert world.total("fntx_save_bytes_total") > 0
-    assert world.total("fntx_checkpoint_bytes_total") > 0
-    assert world.total("fntx_agent_steps_total", outcome="failed") == 0
-    assert world.total("fntx_sweeps_total", sweep="health", outcome="done") == 1
+    assert total(world.first, "fntx_commands_total", outcome="done", **task) == 1
+    assert total(world.first, "fntx_commands_total", outcome="refused", **task) == 1
+    assert total(world.first, "fntx_command_seconds_count", **task) == 2
+    assert total(world.first, "fntx_refusals_total", error="IllegalTransition") == 1
+    assert total(world.first, "fntx_transitions_total", trigger="create_session", to_status="initializing") == 1
+    assert total(world.first, "fntx_transitions_total", trigger="start_session", from_status="initializing") == 1
+    assert total(world.first, "fntx_transitions_total", trigger="pause_session", to_status="paused") == 1
+    assert total(world.first, "fntx_rules_fired_total", action="pause", result="done") == 1
+    assert total(world.first, "fntx_recoveries_total", outcome="done") == 1
+    assert (
+        total(world.first, "fntx_recovery_rto_seconds_count")
+        == total(world.first, "fntx_recovery_rpo_seconds_count")
+        == 1
+    )
+    assert total(world.first, "fntx_saves_total", outcome="saved") >= 1
+    assert total(world.first, "fntx_save_bytes_total") > 0
+    assert total(world.first, "fntx_checkpoint_bytes_total") > 0
+    assert total(world.first, "fntx_agent_steps_total", outcome="failed") == 0
+    assert total(world.first, "fntx_sweeps_total", sweep="health", outcome="done") == 1
 
 
 def test_failures_are_shown_before_the_first_of_them(world):
