@@ -284,7 +284,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "pages_patience_s": "how long a page waits for the stores before it shows what it knew last",
         "pages_day_s": "pause between looks of the page of the day at its figures, which all who watch it share",
         "pages_threads": "looks of the pages at the stores at the same time",
-        "pages_act_wait_s": "how long a page that sent a command waits for its outcome before it shows that it is under way",
+        "pages_act_wait_s": "how long a page that sent a command waits for its outcome before it says: under way",
         "pages_deeds_kept": "commands sent from the pages of which it is kept how to ask again",
         "pages_streams_max": "live pages at once; one more is told to ask now and then. Those who look without a token "
         "have half of them",
@@ -295,7 +295,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "pages_plot_points": "points of a curve; a longer one is thinned, its extremes kept",
         "pages_plot_marks": "marks of each kind on a curve, the newest; the timeline has them all",
         "pages_plot_pause_s": "samples of a curve that lie further apart are not joined by a line",
-        "pages_look_kept_s": "how long a costly look that a page made is shown, such as a recovery plan, before the next",
+        "pages_look_kept_s": "how long a costly look of a page, such as a recovery plan, is shown before the next",
         "metrics_port": "where workers show their figures to Prometheus, on loopback: each takes the next free port "
         "from this one on; 0: nowhere but on Flower's `/metrics`",
         "metrics_session_labels": "label figures with session ids; on a desk of many sessions that is many series",
