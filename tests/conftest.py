@@ -81,6 +81,13 @@ class DatabaseServer:
             found.close()
 
 
+@pytest.fixture(autouse=True)
+def _no_width_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no terminal's size, which libraries leave in the environment, decide how wide a test's output is."""
+    for size in ("COLUMNS", "LINES"):
+        monkeypatch.delenv(size, raising=False)
+
+
 @pytest.fixture(scope="session")
 def servers_folder() -> Iterator[Folder]:
     """A short-named data folder that is gone after the run."""
