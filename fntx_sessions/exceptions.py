@@ -20,6 +20,7 @@
     │   ├── StaleEpoch           the writer was superseded; it must rejoin
     │   ├── NotJoined            an agent that has not joined, or that Redis has forgotten; it must join
     │   ├── Superseded           another process joined as the same agent; only the newest may speak
+    │   ├── SessionClosed        the session is over: nobody joins it any more
     │   ├── FellBehind           events were let go of before this agent read them; it must join again
     │   ├── OrderRefused         the order gate said no
     │   ├── TooLarge             more than this process takes into memory at once
@@ -257,6 +258,13 @@ class NotJoined(Rejected):
 
     facts = ("session_id", "agent", "detail")
     sentence = "{agent} has not joined session {session_id}: {detail}. Join it, then report again."
+
+
+class SessionClosed(Rejected):
+    """The session is over; nothing was written."""
+
+    facts = ("session_id",)
+    sentence = "session {session_id} is closed. Join one that is not."
 
 
 class Superseded(Rejected):

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import redis
 from gcs_server import GcsServer, gcs_server_running
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 from psycopg2.sql import SQL, Identifier
+from scratch import scratch_home
 from sqlalchemy import make_url
 
 from fntx_sessions.settings import Settings
@@ -91,7 +91,7 @@ def _no_width_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def servers_folder() -> Iterator[Folder]:
     """A short-named data folder that is gone after the run."""
-    home = Path(tempfile.mkdtemp(prefix="fntx-", dir="/tmp"))  # pytest's own is too long for a socket's address
+    home = scratch_home()
     home.chmod(0o711 if os.geteuid() == 0 else 0o700)
     folder = Folder(home)
     folder.prepare()

@@ -4,10 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from scratch import scratch_home
 
 from fntx_sessions.database.engine import migrate
 from fntx_sessions.stack.folder import Folder
@@ -46,7 +47,7 @@ class OwnPostgres:
 @contextmanager
 def own_server() -> Iterator[OwnPostgres]:
     """Yield one that runs and has our schema, in a folder that is gone afterwards."""
-    home = Path(tempfile.mkdtemp(prefix="fntx-", dir="/tmp"))
+    home = scratch_home()
     home.chmod(0o711 if os.geteuid() == 0 else 0o700)
     own = OwnPostgres(home)
     try:

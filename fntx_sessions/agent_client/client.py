@@ -110,7 +110,7 @@ class AgentClient:
         """Join the session, or join it again, and return how it is; whoever was this agent before may speak no more.
 
         ready False: a start waits for this agent until it says `ready`. Raises Forbidden, Unauthenticated, NotFound
-        (the roster does not name it), InvalidArgument (the desk hosts it; the session is closed), OutcomeUnknown.
+        (the roster does not name it), InvalidArgument (the desk hosts it), SessionClosed, OutcomeUnknown.
         """
         # Chosen here, so that a joining that is sent again stays one.
         ticket = secrets.token_hex(24)

@@ -4,11 +4,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fntx_sessions import traces
 from fntx_sessions.agent_client.joined import AgentEvent, Joined
-from fntx_sessions.exceptions import FellBehind, NotJoined, Retryable, StaleEpoch
+from fntx_sessions.exceptions import FellBehind, NotJoined, Retryable, SessionClosed, StaleEpoch
 from fntx_sessions.schemas import SessionStatus
 
 if TYPE_CHECKING:
@@ -82,19 +83,36 @@ class Loop:
         return False
 
     def _join(self) -> None:
-        joined = self._client.join()
+        try:
+            joined = self._client.join()
+        except SessionClosed:
+            if self._client.joined is None:
+                raise
+            self._hear_the_rest()
+            return
         self._must_join, self._stale = False, None
         if self._on_joined is not None:
             self._on_joined(joined)
 
+    def _hear_the_rest(self) -> None:
+        with suppress(FellBehind):  # what was let go of cannot be had by joining any more
+            while self._hear(0.0):
+                pass
+        self._ended = True
+
     def _listen(self) -> None:
-        for event in self._client.events(self._wait_s()):
+        self._hear(self._wait_s())
+        self._check_stale()
+
+    def _hear(self, wait_s: float) -> bool:
+        events = self._client.events(wait_s)
+        for event in events:
             facts = {"session_id": self._client.session_id, "agent": self._client.agent, "event": event.event}
             with traces.part_of("agent_event", "consumer", event.trace, **facts):
                 self._on_event(event)
             self._client.ack(event)
             self._ended = self._ended or event.payload.get("to_status") == SessionStatus.CLOSED
-        self._check_stale()
+        return bool(events)
 
     def _work(self) -> None:
         if self._on_tick is not None and time.monotonic() >= self._next_tick:

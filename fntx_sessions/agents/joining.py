@@ -16,7 +16,7 @@ from sqlalchemy import text
 from fntx_sessions.automation.pending import finish_session
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.database.hosting import TRADED_ELSEWHERE
-from fntx_sessions.exceptions import FntxError, InvalidArgument, NotFound
+from fntx_sessions.exceptions import FntxError, InvalidArgument, NotFound, SessionClosed
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import Model, SessionStatus
 from fntx_sessions.security.actor import Actor, system_actor
@@ -103,14 +103,14 @@ def join(desk: Desk, actor: Actor, arguments: JoinArguments) -> dict[str, Any]:
     """Let an agent of another service in; return its ticket, the session as it stands, and how to report.
 
     An older ticket of the same agent is no good from now on. Raises Forbidden, NotFound (no such session, or not on its
-    roster), InvalidArgument (hosted by the desk, or the session is closed) and Unavailable.
+    roster), InvalidArgument (hosted by the desk), SessionClosed and Unavailable.
     """
     found = _invited(desk, actor, arguments)
     if found["hosted"]:
         fix = "The desk steps it itself; take another name, and name that one in config.agents."
         raise InvalidArgument("agent", f"{arguments.agent} is hosted by the desk", fix)
     if found["status"] == SessionStatus.CLOSED:
-        raise InvalidArgument("session_id", f"session {arguments.session_id} is closed", "Join one that is not.")
+        raise SessionClosed(arguments.session_id)
     ticket = arguments.ticket or secrets.token_hex(_TICKET_BYTES)
     opened = _enter(desk, actor, arguments, ticket, found["epoch"])
     if arguments.ready:

@@ -16,7 +16,7 @@ from fntx_sessions.stack.folder import Folder, write_private
 
 CALL_TIMEOUT_S = 10.0
 # What supervisord answers when the process was running, or stopped, already.
-ALREADY_STARTED, NOT_RUNNING = 60, 70
+SPAWN_ERROR, ALREADY_STARTED, NOT_RUNNING = 50, 60, 70
 UP = {"RUNNING"}
 # Nothing but a person, or a new start, brings it back.
 GIVEN_UP = {"STOPPED", "STOPPING", "FATAL", "UNKNOWN"}
@@ -82,8 +82,12 @@ class Supervisor:
         return {}
 
     def start(self, process: Process) -> None:
-        """Ask for a start; returns before it is up, and is content when it runs already."""
-        self._tolerant("startProcess", process, ALREADY_STARTED)
+        """Ask for a start; returns before it is up.
+
+        Content when it runs already, and when it ended at once: the supervisor tries that one again, and its state
+        tells.
+        """
+        self._tolerant("startProcess", process, ALREADY_STARTED, SPAWN_ERROR)
 
     def stop(self, process: Process) -> None:
         """Stop it and wait for its end (bounded by CALL_TIMEOUT_S, after which it is still being stopped)."""
@@ -119,11 +123,11 @@ class Supervisor:
     def _record(self) -> Path:
         return self.folder.home / "supervisord.json"
 
-    def _tolerant(self, method: str, process: Process, accepted: int, *, wait: bool = False) -> None:
+    def _tolerant(self, method: str, process: Process, *accepted: int, wait: bool = False) -> None:
         try:
             self._call(method, f"{process.group}:{process.name}", wait)
         except xmlrpc.client.Fault as fault:
-            if fault.faultCode != accepted:
+            if fault.faultCode not in accepted:
                 raise
 
     def _call(self, method: str, *arguments: Any) -> Any:

@@ -21,6 +21,7 @@ from fntx_sessions.exceptions import (
     NotJoined,
     OutcomeUnknown,
     Retryable,
+    SessionClosed,
     StaleEpoch,
     Superseded,
     TooMuch,
@@ -403,6 +404,29 @@ def test_from_an_event_loop_nothing_blocks(agent_desk):
     asyncio.run(scenario())
     pausing.join()
     assert agent_desk.records(session_id) == [("decision", "d1")]
+
+
+def test_a_run_that_would_join_a_closed_session_hears_the_rest_and_ends(agent_desk):
+    """It took part until the session was closed; who never was in it is refused."""
+    session_id = agent_desk.session()
+    with agent_desk.client(session_id) as client:
+        client.join()
+        for trigger in (T.START, T.STOP):
+            agent_desk.do(trigger, session_id)
+        agent_desk.hosting.finish()
+        seen: list[str] = []
+
+        def told(event: Any) -> None:
+            seen.append(event.event)
+            if len(seen) == 1:
+                raise NotJoined(str(session_id), client.agent, "Redis forgot it")
+
+        client.run(told)
+        first, *rest = seen
+        assert names_of_life(rest) == ["session_created", "session_started", "session_stopped", "session_closed"]
+        assert rest[0] == first  # it was not acknowledged, so it comes again
+    with agent_desk.client(session_id) as late, pytest.raises(SessionClosed, match="is closed"):
+        late.run(told)
 
 
 def test_a_run_goes_through_a_life_and_mends_what_it_can(agent_desk):

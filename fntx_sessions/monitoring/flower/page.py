@@ -141,7 +141,7 @@ class PageHandler(Guarded):
         site, page, draw = self.site, self.page, Draw(self)
         key = (type(page).__name__, asked.session_id, tuple(asked.arguments.items()), *self._rights(asked.viewer))
         threads = site.threads_apart if page.apart else None
-        return await site.views.get(key, lambda: page.draw(site.desk, asked, draw), threads)
+        return await site.views.get(key, lambda: page.draw(site.desk, asked, draw), live=self.streams, threads=threads)
 
     def _rights(self, viewer: Viewer) -> tuple[Any, ...]:
         """Return what a drawing depends on besides the question: those who may do the same share one."""
@@ -165,20 +165,19 @@ class PageHandler(Guarded):
 
     async def _tell_changes(self, asked: Asked) -> None:
         shown: Parts = {}
+        told: str | None = ""  # as no problem reads: the first look is told whatever it finds
         quiet_s, pause_s = 0.0, self.site.settings.pages_refresh_s
-        while self.site.settings and still_in(self):
+        while still_in(self):
             view, problem = await self._look(asked)
             changed = difference(shown, view.parts) if view else {}
             shown = view.parts if view else shown
-            if changed or problem != self._told or quiet_s >= _SILENCE_S:
-                self._told, quiet_s = problem, 0.0
+            if changed or problem != told or quiet_s >= _SILENCE_S:
+                told, quiet_s = problem, 0.0
                 at = view.at.isoformat() if view else None
                 await self._tell({"parts": changed, "problem": problem, "at": at})
             await asyncio.sleep(pause_s)
             quiet_s += pause_s
         await self._tell(_LOGIN_ENDED)
-
-    _told: str | None = ""
 
     async def _look(self, asked: Asked) -> tuple[View | None, str | None]:
         try:

@@ -17,7 +17,7 @@ from fntx_sessions.settings import Settings
 
 T = TypeVar("T")
 
-# How long a drawing stands, as a multiple of what it took.
+# How long a drawing is good enough for a live page, as a multiple of what it took.
 _REST = 2.0
 
 
@@ -67,15 +67,18 @@ class Views:
         self._looking: dict[Hashable, asyncio.Task[Any]] = {}
         self._found: OrderedDict[Hashable, Any] = OrderedDict()
 
-    async def get(self, key: Hashable, draw: Callable[[], Parts], threads: Executor | None = None) -> View:
+    async def get(
+        self, key: Hashable, draw: Callable[[], Parts], *, live: bool = False, threads: Executor | None = None
+    ) -> View:
         """Return the view of `key`, drawn in a thread (of all pages' or `threads`) unless that was done a moment ago.
 
-        A moment is longer for what takes long to draw, so that nobody's question takes a thread for itself.
-        Where a store is away, or gives no answer within `pages_patience_s`: the last one, with the problem. Raises what
-        `draw` raises; of a Retryable, only where there is no earlier view.
+        For a `live` page, which asks again and again, a moment is longer where drawing takes long, so that no costly
+        question takes a thread for itself; whoever loads a page sees what is. Where a store is away, or gives no answer
+        within `pages_patience_s`: the last one, with the problem. Raises what `draw` raises; of a
+        Retryable, only where there is no earlier view.
         """
         kept = self._kept.get(key)
-        if kept and not kept.problem and time.monotonic() - kept.taken < self._moment_s(kept):
+        if kept and not kept.problem and time.monotonic() - kept.taken < self._moment_s(kept, live=live):
             return kept
         try:
             found: View = await self._shared(
@@ -120,8 +123,8 @@ class Views:
         found: T = look.result()
         return found
 
-    def _moment_s(self, view: View) -> float:
-        return max(self._settings.pages_refresh_s / 2, _REST * view.cost_s)
+    def _moment_s(self, view: View, *, live: bool) -> float:
+        return max(self._settings.pages_refresh_s / 2, _REST * view.cost_s if live else 0.0)
 
     async def _draw(self, key: Hashable, draw: Callable[[], Parts], threads: Executor | None) -> View:
         began = time.monotonic()
