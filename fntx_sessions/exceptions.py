@@ -27,6 +27,7 @@
     │   ├── Shredded             the session's key was destroyed on purpose: nothing of it can be read again
     │   ├── Unauthenticated      no token, or one that cannot be verified
     │   └── Forbidden            verified, but not allowed
+    ├── NeedsSecond              allowed, but this takes two people: it waits for the second
     └── Fatal                    a person has to look
         ├── IntegrityError       bytes that do not match their checksum, or a broken chain
         └── StackError           the embedded stack cannot run like this
@@ -124,6 +125,17 @@ class Rejected(FntxError):
 
     family = "rejected"
     exit_code = 3
+
+
+class NeedsSecond(FntxError):
+    """What is asked takes two people; nothing was done, and the second one's consent does it."""
+
+    family = "waiting"
+    facts = ("action", "asked_by", "needed")
+    sentence = (
+        "{action} takes two people, and {asked_by} is the first. "
+        "Have somebody else with the role {needed} look at `fntx confirmations` and confirm."
+    )
 
 
 class Fatal(FntxError):

@@ -2,14 +2,21 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fntx_sessions.exceptions import InvalidArgument
 
+
+def _words(value: Any) -> Any:
+    """Return what stands between commas."""
+    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 _URL_KINDS = {
     "database_url": ("postgresql",),
     "maintenance_database_url": ("postgresql",),
@@ -49,6 +56,29 @@ class Settings(BaseSettings):
     token_public_key_file: Path | None = None
     token_private_key_file: Path | None = None
     system_token_ttl_s: int = Field(default=300, gt=0)
+    system_public_key_file: Path | None = None
+    system_private_key_file: Path | None = None
+    token_ttl_s: int = Field(default=3600, gt=0)
+    token_max_ttl_s: int = Field(default=31 * 86_400, gt=0)
+    token_revocations_refresh_s: float = Field(default=5.0, gt=0)
+    four_eyes: Words = ()
+    four_eyes_ttl_s: float = Field(default=3600.0, gt=0)
+
+    # What is done is written down, and where its chains ended is told elsewhere.
+    audit_anchor_interval_s: float = Field(default=900.0, gt=0)
+    audit_denials_per_minute: int = Field(default=60, ge=1)
+    refused_callers_flush_s: float = Field(default=10.0, gt=0)
+    refused_callers_keep_s: int = Field(default=30 * 86_400, ge=60)
+
+    # What is read before anybody is verified.
+    message_max_bytes: int = Field(default=1_000_000, ge=10_000)
+    json_max_depth: int = Field(default=64, ge=8)
+    message_key_file: Path | None = None
+    message_cert_file: Path | None = None
+    message_certs_dir: Path | None = None
+
+    # What agents may know: sealed, and handed out when they are stepped.
+    credential_max_bytes: int = Field(default=16_384, ge=64)
 
     # Postgres.
     db_pool_size: int = Field(default=2, ge=1)

@@ -36,6 +36,31 @@ GROUPS: dict[str, dict[str, str]] = {
         "token_public_key_file": "PEM file of the keys that verify tokens; unset: `keys/public.pem` of the data folder",
         "token_private_key_file": "PEM file of the key that signs; unset: `keys/signing.pem` of the data folder",
         "system_token_ttl_s": "life of the tokens that workers and beat sign for themselves",
+        "system_public_key_file": "PEM file of the keys that verify the system's own tokens; unset: "
+        "`keys/system-public.pem` of the data folder",
+        "system_private_key_file": "PEM file of the key that workers and beat sign with; unset: `keys/system.pem` "
+        "of the data folder",
+        "token_ttl_s": "life of a token that is issued without one",
+        "token_max_ttl_s": "longest life of a token; longer ones are refused, whoever signed them",
+        "token_revocations_refresh_s": "how soon a process sees that a token was revoked",
+        "four_eyes": "actions that take two people, by their names in the table of roles, with commas between",
+        "four_eyes_ttl_s": "how long such an action waits for the second person",
+    },
+    "Audit": {
+        "audit_anchor_interval_s": "how often the ends of all chains are written to the cold store",
+        "audit_denials_per_minute": "refusals of one verified caller that are audited row by row; others are counted",
+        "refused_callers_flush_s": "how often a process writes down how many callers nobody could verify",
+        "refused_callers_keep_s": "how long those numbers are kept",
+    },
+    "Messages": {
+        "message_max_bytes": "largest message that is parsed at all; above `command_max_argument_bytes`",
+        "json_max_depth": "how deep a message may be nested",
+        "message_key_file": "PEM file of the key that signs Celery's messages; unset: they are not signed",
+        "message_cert_file": "PEM file of its certificate",
+        "message_certs_dir": "folder of the certificates whose messages are accepted, `*.pem`",
+    },
+    "Credentials": {
+        "credential_max_bytes": "largest credential",
     },
     "Postgres": {
         "db_pool_size": "connections a process keeps; as many more for a moment",

@@ -31,6 +31,7 @@ from fntx_sessions.database.engine import get_engine
 from fntx_sessions.exceptions import Fatal, Rejected, Retryable, Unauthenticated, Unavailable
 from fntx_sessions.security.actor import Actor, system_actor
 from fntx_sessions.security.denials import denials
+from fntx_sessions.security.origin import set_origin
 from fntx_sessions.security.roles import SWEEP, VIEW, authorize
 from fntx_sessions.security.tokens import verify
 from fntx_sessions.settings import get_settings
@@ -78,6 +79,7 @@ class FntxTask(Task):  # type: ignore[type-arg]  # generic in the stubs only
         """Return who sent this message; raises Unauthenticated."""
         actor = verify((self.request.headers or {}).get(TOKEN_HEADER))
         structlog.contextvars.bind_contextvars(actor=actor.name)
+        set_origin(host_id(), self.name)
         return actor
 
 

@@ -147,6 +147,14 @@ audit = Table(
     Column("version_before", BigInteger),
     Column("version_after", BigInteger),
     Column("host", Text, nullable=False, server_default=""),
+    # What it was about where that is no session: a template, a halt, a token, a credential.
+    Column("target", Text),
+    Column("task", Text),
+    Column("token_id", Text),
+    # Who agreed, where an action takes two people.
+    Column("confirmed_by", Text),
+    # The key of the chain; None: a row from before chains had one.
+    Column("key_id", Text),
     Column("previous", LargeBinary),
     Column("hash", LargeBinary, nullable=False),
     PrimaryKeyConstraint("session_id", "seq"),

@@ -275,7 +275,7 @@ def _insert(
             "now": now,
             "reason": ask.reason,
             "roles": ask.actor.role_list(),
-            "host": ask.actor.host,
+            **{name: entry[name] for name in ("host", "task", "token_id", "confirmed_by")},
             "audit_head": chain_hash(None, entry),
             "transition_id": uuid4(),
             "warnings": to_json(list(warnings)),

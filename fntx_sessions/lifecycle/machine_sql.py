@@ -80,12 +80,14 @@ LOOK_EVENT = text(LOOK.text.replace(OPEN_ONES, _ONE_EVENT))
 
 _AUDIT = """
   INSERT INTO audit (session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, args_hash,
-    version_before, version_after, host, previous, hash)
+    version_before, version_after, host, target, task, token_id, confirmed_by, key_id, previous, hash)
   SELECT session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, decode(args_hash, 'hex'),
-    version_before, version_after, host, decode(previous, 'hex'), decode(hash, 'hex')
+    version_before, version_after, host, target, task, token_id, confirmed_by, key_id, decode(previous, 'hex'),
+    decode(hash, 'hex')
   FROM jsonb_to_recordset(CAST(:audit AS jsonb)) AS r(session_id uuid, seq bigint, timestamp timestamptz, actor text,
     roles text, action text, outcome text, reason text, command_id uuid, args_hash text, version_before bigint,
-    version_after bigint, host text, previous text, hash text)
+    version_after bigint, host text, target text, task text, token_id text, confirmed_by text, key_id text,
+    previous text, hash text)
 """.strip()
 
 WRITE = text(f"""

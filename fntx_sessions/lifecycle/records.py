@@ -9,6 +9,7 @@ from fntx_sessions.lifecycle.change import Ask, Change, Outcome, Row
 from fntx_sessions.lifecycle.people import Asked
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.audit import chain_hash
+from fntx_sessions.security.origin import origin
 from fntx_sessions.state.payloads import APPROVAL, ARGUMENTS, DESK, HAND_ORDER, OUTCOME, Payloads, sealable
 
 
@@ -84,6 +85,7 @@ def audit_entry(
     row: Row, ask: Ask, outcome: str, args_hash: bytes | None, version_before: int | None
 ) -> dict[str, Any]:
     """Return the audit row of a command, with the very columns and types that are stored and hashed."""
+    where = origin()
     return {
         "session_id": ask.session_id,
         "seq": row["audit_seq"],
@@ -97,7 +99,11 @@ def audit_entry(
         "args_hash": args_hash,
         "version_before": version_before,
         "version_after": row["version"],
-        "host": ask.actor.host,
+        "host": ask.actor.host or where.host,
+        "target": None,
+        "task": where.task,
+        "token_id": ask.actor.token_id or None,
+        "confirmed_by": ask.actor.confirmed_by or None,
     }
 
 

@@ -8,7 +8,8 @@ class Actor:
     """A verified caller.
 
     name: the token's subject. host: where a system actor runs. token_id: the token's id, for the audit.
-    sessions: the session ids the token is good for; empty means all.
+    sessions, templates, tags: what the token is good for, sessions by id, by template or by tag; all empty: everything.
+    confirmed_by: who agreed to what they ask, where that takes two people.
     """
 
     name: str
@@ -16,6 +17,9 @@ class Actor:
     host: str = ""
     token_id: str = ""
     sessions: frozenset[str] = frozenset()
+    templates: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
+    confirmed_by: str = ""
 
     def role_list(self) -> str:
         """Return the roles as one sorted, comma-separated string: the form the audit stores."""

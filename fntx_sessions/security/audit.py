@@ -9,6 +9,8 @@ import orjson
 
 # What the chain itself adds to a row, and so cannot cover as content.
 _CHAIN_FIELDS = frozenset({"previous", "hash"})
+# Columns that earlier rows lack: no content where they are empty.
+_LATER = frozenset({"target", "task", "token_id", "confirmed_by", "key_id"})
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
@@ -18,7 +20,9 @@ def chain_hash(previous: bytes | None, row: Mapping[str, Any]) -> bytes:
     Two rows of the same facts hash alike however their times are zoned and whatever buffer type holds their bytes,
     so that what Postgres gives back hashes like what was written.
     """
-    content = {key: value for key, value in row.items() if key not in _CHAIN_FIELDS}
+    content = {
+        key: value for key, value in row.items() if key not in _CHAIN_FIELDS and not (value is None and key in _LATER)
+    }
     # A first row has no predecessor: 32 zero bytes keep the length of the prefix, and so the parse, unambiguous.
     prefix = bytes(previous) if previous is not None else bytes(32)
     return hashlib.sha256(prefix + orjson.dumps(content, default=_plain, option=_OPTIONS)).digest()

@@ -1,0 +1,80 @@
+"""The desk's own audit chain: what is done, or refused, about no one session."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, text
+
+from fntx_sessions.database.engine import transaction
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.audit import chain_hash
+from fntx_sessions.security.origin import origin
+
+# The session id of its rows.
+DESK = UUID(int=0)
+_REASON_CHARACTERS = 2000
+
+_HEAD = text("SELECT seq, head, clock_timestamp() AS now FROM desk_chain FOR UPDATE")
+_WRITE = text("""
+WITH a AS (
+  INSERT INTO audit (session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, args_hash,
+    version_before, version_after, host, target, task, token_id, confirmed_by, key_id, previous, hash)
+  VALUES (:session_id, :seq, :timestamp, :actor, :roles, :action, :outcome, :reason, :command_id, :args_hash,
+    :version_before, :version_after, :host, :target, :task, :token_id, :confirmed_by, :key_id, :previous, :hash)
+)
+UPDATE desk_chain SET seq = :seq, head = :hash
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What somebody did or wanted to: target names what it was about; outcome is done, refused, failed or pending."""
+
+    action: str
+    outcome: str
+    target: str | None = None
+    reason: str = ""
+    command_id: UUID | None = None
+    args_hash: bytes | None = None
+    version_before: int | None = None
+    version_after: int | None = None
+
+
+def record(engine: Engine, actor: Actor, deed: Deed) -> None:
+    """Write one row of the desk's chain in a transaction of its own; raises Busy and Unavailable."""
+    with transaction(engine) as connection:
+        record_in(connection, actor, deed)
+
+
+def record_in(connection: Connection, actor: Actor, deed: Deed) -> None:
+    """Write one row of the desk's chain within the caller's transaction: late in it, as it locks the chain's end."""
+    head = connection.execute(_HEAD).mappings().one()
+    previous = None if head["head"] is None else bytes(head["head"])
+    entry = _entry(actor, deed, head["seq"] + 1, head["now"])
+    connection.execute(_WRITE, entry | {"previous": previous, "hash": chain_hash(previous, entry)})
+
+
+def _entry(actor: Actor, deed: Deed, seq: int, now: datetime) -> dict[str, Any]:
+    where = origin()
+    return {
+        "session_id": DESK,
+        "seq": seq,
+        "timestamp": now,
+        "actor": actor.name,
+        "roles": actor.role_list(),
+        "action": deed.action,
+        "outcome": deed.outcome,
+        "reason": deed.reason[:_REASON_CHARACTERS],
+        "command_id": deed.command_id,
+        "args_hash": deed.args_hash,
+        "version_before": deed.version_before,
+        "version_after": deed.version_after,
+        "host": actor.host or where.host,
+        "target": deed.target,
+        "task": where.task,
+        "token_id": actor.token_id or None,
+        "confirmed_by": actor.confirmed_by or None,
+        "key_id": None,
+    }

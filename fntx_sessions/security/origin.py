@@ -1,0 +1,26 @@
+"""Where an action is done: the host and the task, for the audit."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The host that does it, and the task it is done in; None: in none, but by a command beside the stores."""
+
+    host: str = ""
+    task: str | None = None
+
+
+_NOWHERE = Origin()
+_origin: ContextVar[Origin] = ContextVar("origin", default=_NOWHERE)
+
+
+def origin() -> Origin:
+    """Return where this context acts."""
+    return _origin.get()
+
+
+def set_origin(host: str, task: str | None) -> None:
+    """Note where this context acts, until it is noted anew."""
+    _origin.set(Origin(host, task))
