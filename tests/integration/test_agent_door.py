@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from fntx_sessions.agents import joining
 from fntx_sessions.agents.joining import AgentArguments, JoinArguments
 from fntx_sessions.agents.roster import RosterArguments, list_agents
-from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound, PreconditionFailed
+from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound, PreconditionFailed, SessionClosed
 from fntx_sessions.lifecycle import execute, machine
 from fntx_sessions.lifecycle.arguments import ForkArguments
 from fntx_sessions.security.actor import Actor
@@ -63,7 +63,7 @@ def test_only_who_is_invited_and_may_report_joins(hosting):
         joining.join(hosting.desk, Actor("x", frozenset({"agent"}), sessions=frozenset({str(uuid4())})), asked)
     hosting.do(T.STOP, session_id)
     hosting.finish()
-    with pytest.raises(InvalidArgument, match="is closed"):
+    with pytest.raises(SessionClosed, match="is closed"):
         joined(hosting, session_id)
     assert (
         hosting.rows("SELECT * FROM session_agents WHERE joined_at IS NOT NULL AND session_id = :id", id=session_id)

@@ -246,9 +246,9 @@ def test_a_long_path_moves_the_sockets_only(home: Path, procfile: Path) -> None:
 
 def test_a_half_dead_supervisor_is_named(stack: Stack, home: Path, procfile: Path, monkeypatch) -> None:
     """A supervisor that lives but does not answer holds the folder; the error names its process."""
+    stack.up()
     monkeypatch.setattr("fntx_sessions.stack.stack.SUPERVISOR_ANSWERS_S", 0.5)
     monkeypatch.setattr("fntx_sessions.stack.control.CALL_TIMEOUT_S", 0.5)
-    stack.up()
     supervisor = stack.supervisor.process()
     assert supervisor is not None
     supervisor.suspend()
