@@ -25,6 +25,7 @@
     │   ├── OrderRefused         the order gate said no
     │   ├── TooLarge             more than this process takes into memory at once
     │   ├── Shredded             the session's key was destroyed on purpose: nothing of it can be read again
+    │   ├── NotConfirmed         it took two people, and the second said no, or nothing in time
     │   ├── Unauthenticated      no token, or one that cannot be verified
     │   └── Forbidden            verified, but not allowed
     ├── NeedsSecond              allowed, but this takes two people: it waits for the second
@@ -131,11 +132,12 @@ class NeedsSecond(FntxError):
     """What is asked takes two people; nothing was done, and the second one's consent does it."""
 
     family = "waiting"
-    facts = ("action", "asked_by", "needed")
+    facts = ("action", "asked_by", "needed", "command_id", "expires_at")
     sentence = (
-        "{action} takes two people, and {asked_by} is the first. "
-        "Have somebody else with the role {needed} look at `fntx confirmations` and confirm."
+        "{action} takes two people, and {asked_by} is the first: it waits as {command_id} until {expires_at}. "
+        "Have somebody else with the role {needed} run `fntx confirmations confirm {command_id}`."
     )
+    exit_code = 7
 
 
 class Fatal(FntxError):
@@ -321,6 +323,13 @@ class Shredded(Rejected):
 
     facts = ("session_id", "shredded_at")
     sentence = "session {session_id} was shredded at {shredded_at}: nothing of its state can be read or kept any more."
+
+
+class NotConfirmed(Rejected):
+    """It took two people, and the second one said no, or nothing in time; nothing was done."""
+
+    facts = ("action", "command_id", "detail")
+    sentence = "{action} was not done: {detail}. Ask anew, under another command id than {command_id}, where it stands."
 
 
 class Unauthenticated(Rejected):

@@ -15,6 +15,7 @@ from fntx_sessions.cli import (
     bulk,
     calendars,
     checkpoints,
+    confirmations,
     demo,
     events,
     flower,
@@ -43,7 +44,7 @@ from fntx_sessions.settings import Settings
 HELP = """Trading sessions: start, watch, stop and recover them.
 
 Exit codes: 0 done, 1 unexpected, 2 usage or an invalid argument, 3 refused, 4 not found, 5 unavailable or outcome
-unknown, 6 looked at and not healthy. With several ids, the worst of them.
+unknown, 6 looked at and not healthy, 7 waits for a second person. With several ids, the worst of them.
 """
 
 app = typer.Typer(
@@ -66,6 +67,7 @@ for group in (
     templates,
     agents,
     approvals,
+    confirmations,
     orders,
     rules,
     backtest,

@@ -15,13 +15,14 @@ class Exit(IntEnum):
     NOT_FOUND = 4
     UNAVAILABLE = 5
     UNHEALTHY = 6
+    WAITING = 7
     INTERRUPTED = 130
 
 
 # Of several ids, the worst counts: what nobody foresaw, then what is not known, then what was refused.
 _BY_WEIGHT = (
-    Exit.DONE, Exit.UNHEALTHY, Exit.REFUSED, Exit.USAGE, Exit.NOT_FOUND, Exit.UNAVAILABLE, Exit.INTERRUPTED,
-    Exit.UNEXPECTED,
+    Exit.DONE, Exit.UNHEALTHY, Exit.WAITING, Exit.REFUSED, Exit.USAGE, Exit.NOT_FOUND, Exit.UNAVAILABLE,
+    Exit.INTERRUPTED, Exit.UNEXPECTED,
 )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ PUBLISH_MARKET = "publish_market"
 REMEMBER = "remember"
 SPEAK_FOR_AGENTS = "speak_for_agents"
 SPEAK_AS_DESK = "speak_as_desk"
+CREDENTIALS = "credentials"
 
 _DESK = frozenset({OPERATOR, ADMIN})
 _SAFETY = _DESK | {RISK_MANAGER}
@@ -81,6 +82,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     # Whose name is not their own: people's for any agent; the desk's is its own, and this machine's administrator's.
     SPEAK_FOR_AGENTS: _DESK | {SYSTEM},
     SPEAK_AS_DESK: frozenset({ADMIN, SYSTEM}),
+    # What agents trade with: whoever puts another in its place moves the orders to another account.
+    CREDENTIALS: frozenset({RISK_MANAGER, ADMIN}),
 }
 
 

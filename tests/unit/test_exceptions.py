@@ -5,9 +5,9 @@ import json
 import pytest
 from celery import Celery
 
-from fntx_sessions.exceptions import ERRORS, Fatal, FntxError, Rejected, Retryable
+from fntx_sessions.exceptions import ERRORS, Fatal, FntxError, NeedsSecond, Rejected, Retryable
 
-FAMILIES = {"retryable": Retryable, "rejected": Rejected, "fatal": Fatal}
+FAMILIES = {"retryable": Retryable, "rejected": Rejected, "waiting": NeedsSecond, "fatal": Fatal}
 backend = Celery(backend="cache+memory://", set_as_current=False).backend
 
 
