@@ -18,6 +18,7 @@ from fntx_sessions.lifecycle.people import Approval, HandOrder, Warrant
 from fntx_sessions.memory.slices import MemorySlice
 from fntx_sessions.memory.store import Kept
 from fntx_sessions.schemas import Severity
+from fntx_sessions.security.known_secrets import hide_in
 from fntx_sessions.state.parts import GUARD
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.clock import WALL
@@ -101,7 +102,7 @@ class HostedDesk:
 
     def request_approval(self, request: OrderRequest, reference: Decimal | None, reasons: dict[str, Any]) -> str | None:
         """Store the approval at once, whatever becomes of the rest of the step."""
-        return ask_person(self.desk, self.runtime, self.agent, request, reference, reasons)
+        return ask_person(self.desk, self.runtime, self.agent, request, reference, hide_in(reasons))
 
     def settle(self, what: Approval | HandOrder, state: str, result: str) -> None:
         """Settle it at once, whatever becomes of the rest of the step."""

@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID
 
+from pydantic import SecretStr
+
 from fntx_sessions.lifecycle.people import Approval, HandOrder, People, Warrant, needs_approval
 from fntx_sessions.memory.slices import MemorySlice
 from fntx_sessions.schemas import (
@@ -117,7 +119,8 @@ class StepContext:
     board: quotes at `now`; None, with `tick`, where no market data has ever come. flatten: the session is to end
     flat (CLOSING, by the stop's policy). people: what waits for a person, or comes from one. peak and drawdown: the
     equity curve's, from the samples of earlier steps, so that they are continuous across a recovery. agent: whose turn
-    it is.
+    it is. credentials: what the session's agents may know, by name, as it is set now; to be read in each step, and kept
+    nowhere.
     """
 
     session_id: UUID
@@ -142,6 +145,7 @@ class StepContext:
     drawdown: Decimal = ZERO
     agent: str = ""
     outputs: Outputs = field(default_factory=Outputs)
+    credentials: Mapping[str, SecretStr] = field(default_factory=dict)
     _money: tuple[int, Money] | None = None
 
     @property

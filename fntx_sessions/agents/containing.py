@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fntx_sessions.agents.base import State
+from fntx_sessions.security.known_secrets import InUse
 
 _STATM = Path("/proc/self/statm")
 _DATA_PAGES = 5  # which figure of it: pages of data and stack, what RLIMIT_DATA counts
@@ -49,5 +50,14 @@ def checked_size(part: bytes, most: int) -> bytes:
     """Return an agent's part; raises ValueError where it is larger than may be kept."""
     if len(part) > most:
         msg = f"its state takes {len(part)} bytes, {most} are allowed (FNTX_MAX_PART_BYTES)"
+        raise ValueError(msg)
+    return part
+
+
+def checked_secrets(part: bytes, use: InUse) -> bytes:
+    """Return what an agent wants kept; raises ValueError where one of its credentials stands in it."""
+    name = use.found_in(part)
+    if name is not None:
+        msg = f"it holds the credential {name}: keep what that was used for, and ask for it again in each step"
         raise ValueError(msg)
     return part

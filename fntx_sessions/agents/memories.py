@@ -10,6 +10,7 @@ from fntx_sessions.memory.slices import MemorySlice
 from fntx_sessions.memory.store import Kept, checked, insert, rows_of
 from fntx_sessions.memory.systems import OWN
 from fntx_sessions.memory.waiting import make_due
+from fntx_sessions.security.known_secrets import holds_any
 from fntx_sessions.settings import Settings
 
 # What one batch of steps may leave of one session: a day of a backtest is one, and memory is no log.
@@ -28,6 +29,8 @@ def noted(
     if memory.session_id not in (None, session_id):
         raise InvalidArgument("session_id", "is another session's", "Leave it out: an agent remembers of its own.")
     checked(memory.content, settings)
+    if holds_any(memory.model_dump_json().encode()):
+        raise InvalidArgument("memory", "holds a credential", "Remember what it was used for.")
     own = memory.model_copy(update={"session_id": session_id})
     waits = settings.memory != OWN
     return Kept(uuid4(), agent, own, settings.memory_keep_s, epoch=epoch, waits=waits)

@@ -12,22 +12,24 @@ from fntx_sessions import figures
 from fntx_sessions.agents.actions import HostedDesk, Requests
 from fntx_sessions.agents.base import StepContext
 from fntx_sessions.agents.claims import HUNG
-from fntx_sessions.agents.containing import bounded_memory, checked_answer, checked_size
+from fntx_sessions.agents.containing import bounded_memory, checked_answer, checked_secrets, checked_size
 from fntx_sessions.agents.interrupts import interrupt_in
 from fntx_sessions.agents.measures import exposure_of, measures_of
 from fntx_sessions.agents.note import own_note
 from fntx_sessions.agents.registry import get_agent
 from fntx_sessions.agents.runtime import Runtime, Slot, account_view, hear_people
 from fntx_sessions.agents.saying import Said, problem_of
-from fntx_sessions.agents.views import resident_mb, session_parts, slot_report, state_bytes
+from fntx_sessions.agents.views import market_bytes, resident_mb, session_parts, slot_report, state_bytes
 from fntx_sessions.automation.rules.hosted import judge_bar
 from fntx_sessions.automation.rules.judgement import Judged, Kept
 from fntx_sessions.automation.rules.moments import market_facts
 from fntx_sessions.exceptions import Retryable, StaleEpoch
 from fntx_sessions.lifecycle import orders
+from fntx_sessions.lifecycle.credentials import Opener
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.memory.store import Kept as KeptMemory
 from fntx_sessions.schemas import Hold, SessionStatus, SessionType
+from fntx_sessions.security.known_secrets import InUse, in_use
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.parts import GUARD
 from fntx_sessions.testing import failpoint
@@ -109,7 +111,9 @@ def _bar(desk: Desk, runtime: Runtime, done: Slice) -> None:
         hosted.board = Board(tick, runtime.rules, stressed=runtime.book.stressed)
         _begin(desk, runtime, hosted.board)
     context = _context(runtime, tick, hosted)
-    attempted, failed = _step_agents(runtime, context, hosted, desk.settings)
+    with in_use() as use:
+        context.credentials = Opener(desk.engine, desk.settings, runtime.session_id, use)
+        attempted, failed = _step_agents(runtime, context, hosted, use)
     attempted, failed = attempted + hosted.calls, failed + hosted.calls_failed
     _collect(runtime, context, done, {"attempted": attempted, "failed": failed})
     _measure(desk, context, done, attempted, failed)
@@ -161,11 +165,12 @@ def _context(runtime: Runtime, tick: MarketTick | None, hosted: HostedDesk) -> S
     )
 
 
-def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk, settings: Settings) -> tuple[int, int]:
+def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk, use: InUse) -> tuple[int, int]:
     """Step each agent; one that fails harms nobody else, one that takes too long is noted.
 
     Returns (attempted, failed).
     """
+    settings = hosted.desk.settings
     slots = [slot for slot in runtime.stepped.values() if not slot.quarantined]
     failed = 0
     for slot in slots:
@@ -173,7 +178,7 @@ def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk, set
         own_note().write(str(runtime.session_id), slot.name)
         began, spent = time.perf_counter(), time.process_time()
         try:
-            _step_agent(slot, context, settings)
+            _step_agent(slot, context, settings, use)
         except (StaleEpoch, Retryable):
             raise
         except BaseException as error:  # noqa: BLE001 - an agent may raise any; what comes from outside is raised on
@@ -192,11 +197,14 @@ def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk, set
     return len(slots), failed
 
 
-def _step_agent(slot: Slot, context: StepContext, settings: Settings) -> None:
+def _step_agent(slot: Slot, context: StepContext, settings: Settings, use: InUse) -> None:
     """Step one agent; where its step or what it returns is at fault, its memory is what it was before."""
     try:
         state = checked_answer(get_agent(slot.name.removeprefix(GUARD)).step(slot.state, context))
-        slot.keep(state, checked_size(state_bytes(state), settings.max_part_bytes))
+        kept = checked_secrets(checked_size(state_bytes(state), settings.max_part_bytes), use)
+        if use.any:
+            checked_secrets(market_bytes(context), use)
+        slot.keep(state, kept)
     except BaseException:
         slot.go_back()
         raise

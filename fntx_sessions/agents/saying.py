@@ -9,6 +9,7 @@ import orjson
 
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.schemas import Severity
+from fntx_sessions.security.known_secrets import hide, hide_in
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.payloads import sealable
 
@@ -19,8 +20,8 @@ _REPLACED = "\ufffd"
 
 
 def storable(said: object, most: int = TEXT_CHARACTERS) -> str:
-    """Return text as it can be stored and sent: no NUL, no half of a character, `most` characters."""
-    return _UNSTORABLE.sub(_REPLACED, str(said)[:most])
+    """Return text as it can be stored and sent: no credential, no NUL, no half of a character, `most` characters."""
+    return _UNSTORABLE.sub(_REPLACED, hide(str(said))[:most])
 
 
 def problem_of(error: BaseException) -> str:
@@ -63,5 +64,5 @@ class Said:
         if self.size > settings.hosted_events_max_bytes:
             problem = f"bring more than {settings.hosted_events_max_bytes} bytes (FNTX_HOSTED_EVENTS_MAX_BYTES)"
             raise InvalidArgument("events", problem, "Tell what matters, and where the rest is.")
-        kept: dict[str, Any] = orjson.loads(found)
+        kept: dict[str, Any] = hide_in(orjson.loads(found))
         return kept

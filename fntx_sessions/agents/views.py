@@ -38,11 +38,16 @@ def state_bytes(state: State) -> bytes:
     return orjson.dumps(state, default=_plain)
 
 
+def market_bytes(context: StepContext) -> bytes:
+    """Return what the step's agents say of the market, as JSON."""
+    return orjson.dumps(context.outputs.market, default=_plain)
+
+
 def session_parts(runtime: Runtime, context: StepContext) -> dict[str, bytes]:
     """Return the parts a step leaves beside its agents' own: the market, and the money view if known and ours."""
     parts: dict[str, bytes] = {}
     if context.outputs.market is not None:
-        parts[MARKET] = orjson.dumps(context.outputs.market, default=_plain)
+        parts[MARKET] = market_bytes(context)
     if context.board is not None and not runtime.traded_elsewhere:
         enabled = runtime.status is SessionStatus.ACTIVE
         money = trading_state(runtime.book, context.money(), runtime.risk, runtime.account, trading_enabled=enabled)

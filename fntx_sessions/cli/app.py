@@ -16,6 +16,7 @@ from fntx_sessions.cli import (
     calendars,
     checkpoints,
     confirmations,
+    credentials,
     demo,
     events,
     flower,
@@ -80,6 +81,7 @@ for group in (
     memory,
     archive,
     keys,
+    credentials,
     shred,
 ):
     group.register(app)

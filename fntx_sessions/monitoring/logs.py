@@ -11,6 +11,7 @@ from structlog.typing import Processor
 
 from fntx_sessions import traces
 from fntx_sessions.printable import printable
+from fntx_sessions.security.known_secrets import hide
 from fntx_sessions.settings import Settings
 
 # Short words only where they are words: `auth` hides, `author` does not. Ids of tokens are for the audit.
@@ -79,7 +80,7 @@ def _shared() -> list[Processor]:
 def redact(value: Any, depth: int = _DEPTH) -> Any:
     """Return `value` with what looks secret by its key or its shape replaced by ``***``; the original is untouched."""
     if isinstance(value, str):
-        return _JWT.sub(HIDDEN, _PAIR.sub(_hidden_pair, _URL_PASSWORD.sub(rf"\g<start>{HIDDEN}@", value)))
+        return _JWT.sub(HIDDEN, _PAIR.sub(_hidden_pair, _URL_PASSWORD.sub(rf"\g<start>{HIDDEN}@", hide(value))))
     if isinstance(value, bytes | bytearray):
         return redact(value.decode(errors="backslashreplace"))
     if depth == 0 and isinstance(value, Mapping | list | tuple | set | frozenset):

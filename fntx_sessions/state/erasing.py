@@ -38,6 +38,7 @@ _TABLES = (
     "snapshot_parts", "saves", "checkpoints", "parts", "invalid_states", "recovery_runs", "order_intents", "outbox",
     "session_agents", "agent_reports", "paper_orders", "paper_fills", "paper_rolls", "archive_segments", "archives",
     "rule_states", "rule_decisions", "session_health", "approvals", "manual_orders", "memories",
+    "credentials",
 )  # fmt: skip
 _DELETES = [text(f"DELETE FROM {table} WHERE session_id = :session_id") for table in _TABLES]
 _DELETES.append(text("DELETE FROM paper_positions WHERE session_id = :session_id AND quantity = 0"))

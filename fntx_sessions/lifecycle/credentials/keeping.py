@@ -1,0 +1,161 @@
+"""Setting, rotating, removing and listing credentials: done and written into the desk's audit chain together."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from psycopg2 import Binary
+from sqlalchemy import Engine, text
+
+from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound, Rejected
+from fntx_sessions.lifecycle import desk_audit
+from fntx_sessions.lifecycle.credentials.holders import Holder, check_open
+from fntx_sessions.lifecycle.credentials.values import checked_name, checked_value
+from fntx_sessions.lifecycle.desk_audit import Deed
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.roles import CREDENTIALS, VIEW, authorize
+from fntx_sessions.settings import Settings
+from fntx_sessions.state.codec import Codec
+from fntx_sessions.state.data_keys import DataKeys
+from fntx_sessions.testing import failpoint
+
+SET, ROTATE, REMOVE = "set_credential", "rotate_credential", "remove_credential"
+
+_SEEN = text("""
+SELECT version, sealed IS NOT NULL AS kept FROM credentials
+WHERE name = :name AND (session_id = :session_id OR template_name = :template_name)
+""")
+_NEW = text("""
+INSERT INTO credentials (credential_id, session_id, template_name, name, sealed, version, set_by)
+VALUES (:credential_id, :session_id, :template_name, :name, :sealed, :version, :actor)
+ON CONFLICT DO NOTHING
+""")
+# Only over the version that was seen: of two who change it at once, the second is told.
+_NEXT = text("""
+UPDATE credentials SET sealed = :sealed, version = :version, set_by = :actor, set_at = now()
+WHERE name = :name AND (session_id = :session_id OR template_name = :template_name) AND version = :seen
+  AND (sealed IS NOT NULL) = :kept
+""")
+_LIST = text("""
+SELECT session_id, template_name, name, version, set_by, set_at, created_at FROM credentials
+WHERE sealed IS NOT NULL AND (session_id = :session_id OR template_name = :template_name OR :everything)
+ORDER BY session_id NULLS FIRST, template_name, name
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What somebody asks for."""
+
+    action: str
+    actor: Actor
+    holder: Holder
+    name: str
+
+    @property
+    def target(self) -> str:
+        """How the audit names what it is about."""
+        return f"credential {self.name} of {self.holder}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """How a credential stood when it was looked at; version 0: there never was one of that name."""
+
+    version: int
+    kept: bool
+
+
+def set_credential(
+    engine: Engine, settings: Settings, actor: Actor, holder: Holder, name: str, value: str
+) -> dict[str, Any]:
+    """Keep a new credential and return what may be told of it.
+
+    Raises Forbidden (which is audited), InvalidArgument (a bad name or value, or one of that name is there already),
+    NotFound, SessionClosed, Shredded and Unavailable.
+    """
+    change = _Change(SET, actor, holder, checked_name(name))
+    _authorize(engine, change)
+    seen = _seen(engine, change)
+    if seen.kept:
+        raise InvalidArgument("name", f"{name} of {holder} is set already", "Use `fntx credentials rotate`.")
+    return _keep(engine, settings, change, value, seen)
+
+
+def rotate_credential(
+    engine: Engine, settings: Settings, actor: Actor, holder: Holder, name: str, value: str
+) -> dict[str, Any]:
+    """Put a new value in a credential's place, one version on; raises as `set_credential`, NotFound: it is not set."""
+    change = _Change(ROTATE, actor, holder, checked_name(name))
+    _authorize(engine, change)
+    return _keep(engine, settings, change, value, _there(engine, change))
+
+
+def remove_credential(engine: Engine, actor: Actor, holder: Holder, name: str) -> dict[str, Any]:
+    """Take a credential away, its sealed value with it; raises Forbidden, InvalidArgument, NotFound and Unavailable."""
+    change = _Change(REMOVE, actor, holder, checked_name(name))
+    _authorize(engine, change)
+    seen = _there(engine, change)
+    return _write(engine, change, None, seen.version, seen)
+
+
+def list_credentials(engine: Engine, actor: Actor, holder: Holder | None = None) -> list[dict[str, Any]]:
+    """Return what may be told of credentials, of all holders for None: holder, name, version, by whom and when.
+
+    Raises Forbidden and Unavailable.
+    """
+    authorize(actor, VIEW, holder.session_id if holder else None)
+    bound = holder.bound() if holder else {"session_id": None, "template_name": None}
+    with transaction(engine) as connection:
+        return rows(connection.execute(_LIST, bound | {"everything": holder is None}))
+
+
+def _authorize(engine: Engine, change: _Change) -> None:
+    try:
+        authorize(change.actor, CREDENTIALS, change.holder.session_id)
+    except Forbidden as error:
+        desk_audit.record(engine, change.actor, Deed(change.action, "refused", change.target, str(error)))
+        raise
+
+
+def _seen(engine: Engine, change: _Change) -> _Seen:
+    with transaction(engine) as connection:
+        found = connection.execute(_SEEN, change.holder.bound() | {"name": change.name}).one_or_none()
+    return _Seen(0, kept=False) if found is None else _Seen(found.version, found.kept)
+
+
+def _there(engine: Engine, change: _Change) -> _Seen:
+    seen = _seen(engine, change)
+    if not seen.kept:
+        raise NotFound("credential", f"{change.name} of {change.holder}", "See `fntx credentials ls`.")
+    return seen
+
+
+def _keep(engine: Engine, settings: Settings, change: _Change, value: str, seen: _Seen) -> dict[str, Any]:
+    checked = checked_value(value, settings.credential_max_bytes)
+    check_open(engine, change.holder)
+    version = seen.version + 1
+    codec = Codec(DataKeys(engine, settings))
+    return _write(
+        engine, change, codec.encode(checked.encode(), change.holder.label(change.name, version)), version, seen
+    )
+
+
+def _write(engine: Engine, change: _Change, sealed: bytes | None, version: int, seen: _Seen) -> dict[str, Any]:
+    bound = change.holder.bound() | {
+        "credential_id": uuid4(),
+        "name": change.name,
+        "sealed": None if sealed is None else Binary(sealed),
+        "version": version,
+        "actor": change.actor.name,
+        "seen": seen.version,
+        "kept": seen.kept,
+    }
+    deed = Deed(change.action, "done", change.target, version_before=seen.version or None, version_after=version)
+    with transaction(engine) as connection:
+        if connection.execute(_NEXT if seen.version else _NEW, bound).rowcount != 1:
+            raise Rejected(f"{change.target} was changed by somebody else just now. Look again, then decide.")
+        failpoint("credential.written")
+        desk_audit.record_in(connection, change.actor, deed)
+    return change.holder.bound() | {"name": change.name, "version": version, "removed": sealed is None}

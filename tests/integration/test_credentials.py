@@ -1,0 +1,345 @@
+"""Credentials: sealed for a session or a template, known to agents while they step, told to nobody."""
+
+import io
+import json
+import logging
+import pickle
+import sys
+from collections.abc import Iterator
+from unittest import mock
+
+import pytest
+from hosting import FEED, Hosting, S, T, make_hosting, shared
+from knowing_agents import NAME, fingerprint, known_with_ours
+from sqlalchemy import text
+
+from fntx_sessions.agents import registry
+from fntx_sessions.cli.app import run
+from fntx_sessions.cli.exits import Exit
+from fntx_sessions.database.engine import get_engine
+from fntx_sessions.exceptions import (
+    Forbidden,
+    IntegrityError,
+    InvalidArgument,
+    NotFound,
+    Rejected,
+    SessionClosed,
+)
+from fntx_sessions.lifecycle import credentials
+from fntx_sessions.lifecycle.credentials import Holder
+from fntx_sessions.monitoring.logs import configure_logging
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.known_secrets import hide, in_use
+from fntx_sessions.settings import get_settings
+from fntx_sessions.state.live import LiveState
+from fntx_sessions.state.parts import agent_part
+
+RITA = Actor("rita", frozenset({"risk_manager"}))
+OLIVER = Actor("oliver", frozenset({"operator"}))
+TABLES = text("""
+SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+  AND NOT relispartition
+""")
+FIRST, SECOND = "first-canary-5a1e", 'second "canary"\nof two lines, quoted'
+
+
+@pytest.fixture
+def desk(tmp_path, module_database_url, redis_url) -> Iterator[Hosting]:
+    registry.get_agent.cache_clear()
+    with (
+        mock.patch.object(registry, "_found", return_value=known_with_ours()),
+        make_hosting(shared(tmp_path, module_database_url, redis_url)) as made,
+    ):
+        yield made
+    registry.get_agent.cache_clear()
+
+
+@pytest.fixture
+def line(desk, monkeypatch, capsys):
+    """The command line over the same stores: returns exit code, stdout and stderr of a command given some stdin."""
+    for name, value in {
+        "FNTX_HOME": str(desk.desk.settings.home),
+        "FNTX_DATABASE_URL": desk.desk.settings.database_url.get_secret_value(),
+        "FNTX_AUTH_MODE": "open",
+    }.items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    get_engine.cache_clear()
+
+    def ask(*arguments, stdin=""):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode(errors="surrogateescape"))))
+        capsys.readouterr()
+        return run(["credentials", *arguments]), *capsys.readouterr()
+
+    yield ask
+    get_engine().dispose()
+    get_engine.cache_clear()
+    get_settings.cache_clear()
+
+
+def keep(desk, holder, value=FIRST, name=NAME, actor=RITA):
+    return credentials.set_credential(desk.desk.engine, desk.desk.settings, actor, holder, name, value)
+
+
+def rotate(desk, holder, value=SECOND, actor=RITA):
+    return credentials.rotate_credential(desk.desk.engine, desk.desk.settings, actor, holder, NAME, value)
+
+
+def known(desk, session_id):
+    found = credentials.credentials_of(desk.desk.engine, desk.desk.settings, session_id)
+    return {name: (one.version, one.value.get_secret_value()) for name, one in found.items()}
+
+
+def with_agents(desk, *names) -> Holder:
+    """Start a session with agents that know; return what holds its credentials."""
+    agents = ["EnvironmentWatcherAgent", *names, "EvaluatorAgent"]
+    return Holder(desk.started(config={"agents": agents, "feed": FEED | {"step_s": 10}}))
+
+
+def memory(desk, holder, agent):
+    [cut] = LiveState(desk.desk.redis, desk.desk.settings).read([holder.session_id])
+    return json.loads(cut.parts[agent_part(agent)])["internal_state"]
+
+
+def deeds(desk, holder):
+    rows = desk.rows("SELECT actor, action, outcome, version_after FROM audit WHERE target = :target ORDER BY seq",
+                     target=f"credential {NAME} of {holder}")  # fmt: skip
+    return [tuple(row.values()) for row in rows]
+
+
+def everything(desk) -> bytes:
+    """Return all that Postgres and Redis hold, as bytes."""
+    with desk.desk.engine.begin() as connection:
+        tables = connection.execute(TABLES).scalars().all()
+        found = [str(connection.execute(text(f"SELECT * FROM {table}")).all()).encode() for table in tables]
+    client = desk.desk.redis
+    return b"".join(found + [client.dump(key) or b"" for key in client.scan_iter(count=1000)])
+
+
+def test_a_credential_is_set_rotated_and_removed(desk):
+    """Each change is one version on, seen at once, and written with its outcome into the desk's chain; no value is."""
+    holder = Holder(desk.create())
+    assert keep(desk, holder)["version"] == 1
+    assert known(desk, holder.session_id) == {NAME: (1, FIRST)}
+    assert rotate(desk, holder)["version"] == 2
+    assert known(desk, holder.session_id) == {NAME: (2, SECOND)}
+    credentials.remove_credential(desk.desk.engine, RITA, holder, NAME)
+    assert known(desk, holder.session_id) == {}
+    assert keep(desk, holder)["version"] == 3, "a version never comes twice"
+    assert deeds(desk, holder) == [
+        ("rita", "set_credential", "done", 1),
+        ("rita", "rotate_credential", "done", 2),
+        ("rita", "remove_credential", "done", 2),
+        ("rita", "set_credential", "done", 3),
+    ]
+    assert FIRST.encode() not in everything(desk)
+
+
+def test_a_template_s_credential_is_every_session_s_unless_it_has_its_own(desk):
+    """Of two of one name the session's counts; another template's are nobody's here."""
+    one, other = desk.create(), desk.create()
+    template = Holder(template_name=desk.row(one)["template_name"])
+    names = [row["template_name"] for row in desk.rows("SELECT template_name FROM templates ORDER BY 1")]
+    other_template = next(name for name in names if name != template.template_name)
+    keep(desk, template, "the template's")
+    keep(desk, Holder(template_name=other_template), "of another template", "elsewhere")
+    keep(desk, Holder(one), "its own value")
+    assert known(desk, one) == {NAME: (1, "its own value")}
+    assert known(desk, other) == {NAME: (1, "the template's")}
+    for name, holder in ((NAME, template), ("elsewhere", Holder(template_name=other_template))):
+        credentials.remove_credential(desk.desk.engine, RITA, holder, name)
+
+
+def test_who_may_not_is_refused_and_written_down(desk):
+    """An operator sees that it is there and changes nothing; the refusal is in the desk's chain."""
+    holder = Holder(desk.create())
+    with pytest.raises(Forbidden):
+        keep(desk, holder, actor=OLIVER)
+    keep(desk, holder)
+    for refused in (lambda: rotate(desk, holder, actor=OLIVER),
+                    lambda: credentials.remove_credential(desk.desk.engine, OLIVER, holder, NAME)):  # fmt: skip
+        with pytest.raises(Forbidden):
+            refused()
+    assert known(desk, holder.session_id) == {NAME: (1, FIRST)}
+    [row] = credentials.list_credentials(desk.desk.engine, OLIVER, holder)
+    assert (row["name"], row["version"], row["set_by"]) == (NAME, 1, "rita")
+    assert [deed[:3] for deed in deeds(desk, holder)] == [
+        ("oliver", "set_credential", "refused"),
+        ("rita", "set_credential", "done"),
+        ("oliver", "rotate_credential", "refused"),
+        ("oliver", "remove_credential", "refused"),
+    ]
+
+
+def test_what_makes_no_sense_is_refused(desk):
+    """No holder or two, a bad name, no value or too much, twice the same, none to rotate, a session that is over."""
+    session_id = desk.create()
+    holder = Holder(session_id)
+    for given in ({}, {"session_id": session_id, "template_name": "t"}):
+        with pytest.raises(InvalidArgument):
+            Holder(**given)
+    for name in ("", "1st", "a/b", "a\x00b", "n\u00e4me", "x" * 101, "key\n"):
+        with pytest.raises(InvalidArgument, match="name"):
+            keep(desk, holder, name=name)
+    for value in ("", " \n", "nul\x00", "x" * 16_385, "half\ud800"):
+        with pytest.raises(InvalidArgument, match="value"):
+            keep(desk, holder, value)
+    with pytest.raises(NotFound):
+        rotate(desk, holder)
+    keep(desk, holder)
+    with pytest.raises(InvalidArgument, match="rotate"):
+        keep(desk, holder)
+    with pytest.raises(NotFound):
+        keep(desk, Holder(template_name="no such template"))
+    desk.do(T.STOP, session_id)
+    desk.finish()
+    with pytest.raises(SessionClosed):
+        rotate(desk, holder)
+    credentials.remove_credential(desk.desk.engine, RITA, holder, NAME)
+
+
+def test_of_two_who_rotate_at_once_one_is_told(desk):
+    """The second writes nothing over what the first set."""
+    holder = Holder(desk.create())
+    keep(desk, holder)
+
+    def meanwhile(_name):
+        failing.stop()
+        rotate(desk, holder, "the quicker one")
+
+    failing = mock.patch("fntx_sessions.lifecycle.credentials.keeping.check_open", side_effect=lambda *_: meanwhile(""))
+    failing.start()
+    with pytest.raises(Rejected, match="just now"):
+        rotate(desk, holder)
+    assert known(desk, holder.session_id) == {NAME: (2, "the quicker one")}
+
+
+@pytest.mark.parametrize("change", ["SET name = 'another'", "SET version = 7", "SET session_id = :other"])
+def test_a_sealed_value_opens_as_what_it_was_sealed_as(desk, change):
+    """Whoever moves it to another name, version or session in Postgres gets nothing."""
+    holder, other = Holder(desk.create()), desk.create()
+    keep(desk, holder)
+    desk.run(f"UPDATE credentials {change} WHERE session_id = :id", id=holder.session_id,
+             **({"other": other} if ":other" in change else {}))  # fmt: skip
+    with pytest.raises(IntegrityError):
+        known(desk, other if ":other" in change else holder.session_id)
+
+
+def test_an_agent_knows_them_while_it_steps(desk):
+    """Rotated, the next step has the new value; nothing it is shown by accident holds one."""
+    holder = with_agents(desk, "Knows", "NeverLooks")
+    keep(desk, holder)
+    desk.step()
+    rotate(desk, holder)
+    desk.step()
+    credentials.remove_credential(desk.desk.engine, RITA, holder, NAME)
+    desk.step()
+    state = memory(desk, holder, "Knows")
+    assert state["known"] == [{NAME: fingerprint(FIRST)}, {NAME: fingerprint(SECOND)}, {}]
+    assert memory(desk, holder, "NeverLooks") == {"steps": 3}
+    assert FIRST not in json.dumps(state)
+    assert state["shown"][0] == f"<credentials of session {holder.session_id}, values hidden>"
+
+
+def test_they_are_read_by_those_who_ask_alone(desk):
+    """A session whose agents never look costs no question, and opens nothing."""
+    holder = with_agents(desk, "NeverLooks")
+    keep(desk, holder)
+    with mock.patch("fntx_sessions.lifecycle.credentials.opening.credentials_of") as opened:
+        desk.step()
+    opened.assert_not_called()
+
+
+@pytest.mark.parametrize("agent", ["Keeps", "Raises", "Emits", "Remembers"])
+def test_an_agent_that_tells_one_by_mistake_tells_nobody(desk, agent):
+    """Kept in state or memory it is refused, in errors, events and reasons hidden: no store has it."""
+    holder = with_agents(desk, agent)
+    value = f"told-by-mistake-{agent}-77"
+    keep(desk, holder, value)
+    desk.step()
+    desk.save(holder.session_id)
+    row = desk.row(holder.session_id)
+    if agent == "Emits":
+        [event] = desk.events(holder.session_id, "connected")
+        assert event["description"] == "connected with ***"
+        assert event["data"]["headers"] == ["***"]
+        assert (row["status"], row["status_reason"]) == (S.PAUSED, "the broker refuses ***")
+    else:
+        [event] = desk.events(holder.session_id, "agent_failed")
+        told = {"Keeps": f"credential {NAME}", "Raises": "for key ***", "Remembers": "holds a credential"}
+        assert told[agent] in event["description"]
+        assert row["agent_failures"] == {agent: 1}
+        assert memory(desk, holder, agent) == {}
+    assert value.encode() not in everything(desk)
+
+
+def test_logs_hide_what_is_in_use(desk, capsys):
+    """A library's line and a traceback lose the value, however its lines are broken or quoted."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    configure_logging(desk.desk.settings)
+    try:
+        with in_use() as use:
+            use.add(NAME, SECOND)
+            use.add("short", "abc")
+            logging.getLogger("their.broker").warning("key %r", SECOND)
+            try:
+                raise LookupError(SECOND)  # noqa: TRY301 -- as an agent does
+            except LookupError:
+                logging.getLogger("their.broker").exception("abc failed")
+    finally:
+        root.handlers[:], root.level = before, level
+    told = capsys.readouterr().err
+    assert "two lines" not in told
+    assert "abc failed" in told, "what is too short to be told from words is left alone"
+    assert hide(SECOND) == SECOND, "forgotten with its use"
+
+
+def test_they_cannot_be_stored_by_accident(desk):
+    """The mapping is neither pickled nor JSON; one that is not there is named with those that are."""
+    session_id = desk.create()
+    keep(desk, Holder(session_id))
+    with in_use() as use:
+        opener = credentials.Opener(desk.desk.engine, desk.desk.settings, session_id, use)
+        with pytest.raises(TypeError):
+            pickle.dumps(opener)
+        with pytest.raises(TypeError):
+            json.dumps(opener)
+        with pytest.raises(KeyError, match=f"no credential 'other'; there are: {NAME}"):
+            opener["other"]
+        assert list(opener) == [NAME]
+        assert FIRST not in repr(opener) + repr(opener[NAME]) + f"{opener[NAME]}"
+
+
+def test_on_the_command_line(desk, line):
+    """Values come from stdin, versions and holders are shown, no value ever."""
+    session_id = str(desk.create())
+    for command, stdin in (("set", FIRST + "\n"), ("rotate", SECOND)):
+        code, out, err = line(command, NAME, "--session", session_id, stdin=stdin)
+        assert code == Exit.DONE, err
+        assert FIRST not in out + err
+    assert known(desk, Holder(session_id).session_id) == {NAME: (2, SECOND)}
+    code, out, err = line("ls", "--session", session_id, "--json")
+    [row] = json.loads(out)
+    assert (row["name"], row["version"], row["session_id"], row["set_by"]) == (NAME, 2, session_id, "anonymous")
+    assert set(row) == {"session_id", "template_name", "name", "version", "set_by", "set_at", "created_at"}
+    assert line("rm", NAME, "--session", session_id)[0] == Exit.DONE
+    assert line("rm", NAME, "--session", session_id)[0] == Exit.NOT_FOUND
+    assert json.loads(line("ls", "--session", session_id, "--json")[1]) == []
+
+
+def test_the_command_line_refuses(desk, line):
+    """A value in the arguments, no holder, bytes that are no text, too much: with a sentence that quotes no value."""
+    session_id = str(desk.create())
+    for arguments, stdin, code in (
+        ((NAME, FIRST, "--session", session_id), "", Exit.USAGE),
+        ((NAME,), FIRST, Exit.USAGE),
+        ((NAME, "--session", session_id), "\udcff\udcfe", Exit.USAGE),
+        ((NAME, "--session", session_id), FIRST * 5000, Exit.USAGE),
+        ((f"{FIRST}/x", "--session", session_id), FIRST, Exit.USAGE),
+        ((NAME, "--template", "no such"), FIRST, Exit.NOT_FOUND),
+    ):
+        found, out, err = line("set", *arguments, stdin=stdin)
+        assert (found, out) == (code, "")
+        assert FIRST not in err.replace(f"'{FIRST}'", "") or FIRST in arguments
+    assert known(desk, Holder(session_id).session_id) == {}
