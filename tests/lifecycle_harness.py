@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from owning import do
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import build_engine
@@ -14,8 +15,9 @@ from fntx_sessions.lifecycle.change import Ask, Decision, Outcome, Row
 from fntx_sessions.lifecycle.reads.history import get_outcome
 from fntx_sessions.schemas import SessionStatus, SessionType, Trigger
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.audit import verify_chain
-from fntx_sessions.settings import Settings
+from fntx_sessions.security.chain_check import verify_chain
+from fntx_sessions.settings import Settings, get_settings
+from fntx_sessions.state.chain_key import ChainKeys
 
 S, T = SessionStatus, Trigger
 ANN = Actor("ann", frozenset({"operator", "risk_manager"}))
@@ -98,8 +100,7 @@ class World:
 
     def execute(self, sql: str, **bound: Any) -> None:
         """Run a statement and commit."""
-        with self.engine.begin() as connection:
-            connection.execute(text(sql), bound)
+        do(self.engine, sql, bound)
 
     def transitions(self, session_id: UUID) -> list[Row]:
         return self.rows("SELECT * FROM transitions WHERE session_id = :id ORDER BY version", id=session_id)
@@ -128,7 +129,7 @@ def check_session(world: World, session_id: UUID) -> None:
     """Check what must hold of a session at any time, from what is stored alone."""
     row = world.row(session_id)
     audit = world.audit(session_id)
-    assert verify_chain(audit, head=row["audit_head"]) == []
+    assert verify_chain(audit, ChainKeys(world.engine, get_settings()).rows, head=row["audit_head"]) == []
     assert row["audit_seq"] == len(audit)
     _check_path(world.transitions(session_id), row)
     _check_commands(world, session_id, audit)

@@ -14,8 +14,10 @@ from fntx_sessions.cli import backtest, output
 from fntx_sessions.cli.asking import line
 from fntx_sessions.cli.demo_checks import Checks
 from fntx_sessions.database.engine import get_engine, rows, transaction
-from fntx_sessions.security.audit import verify_chain
+from fntx_sessions.security.chain_check import verify_chain
+from fntx_sessions.settings import get_settings
 from fntx_sessions.stack import Stack
+from fntx_sessions.state.chain_key import ChainKeys
 
 Session = dict[str, Any]
 WORKER = "worker_agents"
@@ -171,10 +173,12 @@ def _verify(stack: Stack, checks: Checks) -> int:
     with checks.step("the audit chain of every session verifies"), transaction(get_engine()) as connection:
         # Heads and rows of one moment: a command may commit between the two questions.
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        heads = rows(connection.execute(_HEADS))
+        heads, keys = rows(connection.execute(_HEADS)), ChainKeys(get_engine(), get_settings())
         for head in heads:
             chain = rows(connection.execute(_AUDIT, {"session_id": head["session_id"]}))
-            checks.equal(f"problems of {head['session_id']}", verify_chain(chain, head=head["audit_head"]), [])
+            checks.equal(
+                f"problems of {head['session_id']}", verify_chain(chain, keys.rows, head=head["audit_head"]), []
+            )
     with checks.step("Flower answers"):
         address = f"{stack.addresses().flower}healthcheck"
         checks.until("an answer", lambda: _answers(address), bool, 20)

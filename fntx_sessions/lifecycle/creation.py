@@ -22,8 +22,9 @@ from fntx_sessions.lifecycle.machine import committing, door, transaction_span
 from fntx_sessions.lifecycle.records import audit_entry, to_json
 from fntx_sessions.parsing import parse
 from fntx_sessions.schemas import AgentName, Model, SessionStatus, SessionTemplate, SessionType
-from fntx_sessions.security.audit import chain_hash
+from fntx_sessions.security.audit import args_hash, chain_hash
 from fntx_sessions.settings import Settings
+from fntx_sessions.state.chain_key import ChainKey, chain_key
 from fntx_sessions.state.payloads import ARGUMENTS, DESK, OUTCOME, Payloads
 from fntx_sessions.testing import failpoint
 from fntx_sessions.trading.brokers import check_broker
@@ -152,27 +153,23 @@ def create(engine: Engine, settings: Settings, ask: Ask, planned: Plan) -> Outco
 
 def answered(engine: Engine, ask: Ask) -> Outcome | None:
     """Return the outcome of a creation that was asked before under this id; None: it is a fresh one."""
-    bound = _claim_values(ask, args_hash := _args_hash(ask)) | {"account_id": "", "parent": None}
+    bound = _claim_values(ask, hashed := args_hash(ask.canonical())) | {"account_id": "", "parent": None}
     with door(engine) as connection:
         claimed = dict(connection.execute(CLAIM, bound).mappings().one())
-        found = _repeated(claimed, ask, args_hash, Payloads(engine))
+        found = _repeated(claimed, ask, hashed, Payloads(engine))
         connection.exec_driver_sql("ROLLBACK")
     return found
 
 
-def _args_hash(ask: Ask) -> bytes:
-    return chain_hash(None, {"ask": ask.canonical().decode()})
-
-
 def _create_once(engine: Engine, settings: Settings, ask: Ask, planned: Plan) -> Outcome:
-    args_hash = _args_hash(ask)
+    hashed, chain = args_hash(ask.canonical()), chain_key(engine)
     broker = planned.config["broker"] or settings.broker
     account_id = planned.config["account"] or f"paper:{ask.session_id}"
-    bound = _claim_values(ask, args_hash) | {"account_id": account_id, "parent": planned.parent_session_id}
+    bound = _claim_values(ask, hashed) | {"account_id": account_id, "parent": planned.parent_session_id}
     payloads = Payloads(engine)
     with transaction_span(ask), door(engine) as connection:
         claimed = dict(connection.execute(CLAIM, bound).mappings().one())
-        repeated = _repeated(claimed, ask, args_hash, payloads)
+        repeated = _repeated(claimed, ask, hashed, payloads)
         if repeated is not None:
             connection.exec_driver_sql("ROLLBACK")
             return repeated
@@ -181,23 +178,23 @@ def _create_once(engine: Engine, settings: Settings, ask: Ask, planned: Plan) ->
             return _refuse(connection, ask, error, payloads)
         warnings = _warnings(planned, claimed, account_id, broker)
         bound |= claimed | {"broker": broker}
-        return _insert(connection, settings, ask, planned, bound, warnings, payloads)
+        return _insert(connection, settings, ask, planned, bound, warnings, payloads, chain)
 
 
-def _claim_values(ask: Ask, args_hash: bytes) -> dict[str, Any]:
+def _claim_values(ask: Ask, hashed: bytes) -> dict[str, Any]:
     return {
         "command_id": ask.command_id,
         "session_id": ask.session_id,
         "trigger": ask.trigger.value,
         "actor": ask.actor.name,
-        "args_hash": args_hash,
+        "args_hash": hashed,
     }
 
 
-def _repeated(claimed: Row, ask: Ask, args_hash: bytes, payloads: Payloads) -> Outcome | None:
+def _repeated(claimed: Row, ask: Ask, hashed: bytes, payloads: Payloads) -> Outcome | None:
     if claimed["state"] == "running":
         return None
-    if bytes(claimed["args_hash"]) != args_hash:
+    if bytes(claimed["args_hash"]) != hashed:
         conflict = CommandConflict(str(ask.command_id), claimed["trigger"])
         return Outcome(ask.command_id, ask.session_id, ask.trigger, "refused", error=conflict.to_dict())
     return Outcome.from_dict(payloads.open(ask.session_id, OUTCOME, ask.command_id, claimed["outcome"]), repeated=True)
@@ -261,12 +258,13 @@ def _insert(
     bound: Row,
     warnings: tuple[str, ...],
     payloads: Payloads,
+    chain: ChainKey,
 ) -> Outcome:
     now: datetime = bound["now"]
     outcome = Outcome(
         ask.command_id, ask.session_id, ask.trigger, "done", SessionStatus.INITIALIZING, 1, 0, now, warnings
     )
-    entry = audit_entry({"audit_seq": 1, "now": now, "version": 1}, ask, "done", bound["args_hash"], None)
+    entry = audit_entry({"audit_seq": 1, "now": now, "version": 1}, ask, "done", bound["args_hash"], None, chain.key_id)
     values = (
         bound
         | _settings_values(planned)
@@ -275,8 +273,8 @@ def _insert(
             "now": now,
             "reason": ask.reason,
             "roles": ask.actor.role_list(),
-            **{name: entry[name] for name in ("host", "task", "token_id", "confirmed_by")},
-            "audit_head": chain_hash(None, entry),
+            **{name: entry[name] for name in ("host", "task", "token_id", "confirmed_by", "key_id")},
+            "audit_head": chain_hash(None, entry, chain.rows),
             "transition_id": uuid4(),
             "warnings": to_json(list(warnings)),
             "events": to_json(_events(warnings)),

@@ -40,9 +40,9 @@ INSERT INTO transitions (transition_id, session_id, timestamp, to_status, trigge
 VALUES (:transition_id, :session_id, :now, 'initializing', :trigger, :actor, :reason, 1, 0, :command_id,
   CAST(:warnings AS jsonb), '{"settings_valid": true, "account_known_or_new": true}');
 INSERT INTO audit (session_id, seq, timestamp, actor, roles, action, outcome, reason, command_id, args_hash,
-  version_after, host, task, token_id, confirmed_by, hash)
+  version_after, host, task, token_id, confirmed_by, key_id, hash)
 VALUES (:session_id, 1, :now, :actor, :roles, :trigger, 'done', :reason, :command_id, :args_hash, 1, :host, :task,
-  :token_id, :confirmed_by, :audit_head);
+  :token_id, :confirmed_by, :key_id, :audit_head);
 INSERT INTO events (event_id, session_id, timestamp, event_type, event_category, severity, description)
 SELECT gen_random_uuid(), :session_id, :now, event_type, event_category, severity, description
 FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS r(event_type text, event_category text, severity text,

@@ -11,6 +11,7 @@ from fntx_sessions.database.engine import transaction
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.audit import chain_hash
 from fntx_sessions.security.origin import origin
+from fntx_sessions.state.chain_key import chain_key
 
 # The session id of its rows.
 DESK = UUID(int=0)
@@ -50,13 +51,14 @@ def record(engine: Engine, actor: Actor, deed: Deed) -> None:
 
 def record_in(connection: Connection, actor: Actor, deed: Deed) -> None:
     """Write one row of the desk's chain within the caller's transaction: late in it, as it locks the chain's end."""
+    key = chain_key(connection.engine)
     head = connection.execute(_HEAD).mappings().one()
     previous = None if head["head"] is None else bytes(head["head"])
-    entry = _entry(actor, deed, head["seq"] + 1, head["now"])
-    connection.execute(_WRITE, entry | {"previous": previous, "hash": chain_hash(previous, entry)})
+    entry = _entry(actor, deed, head["seq"] + 1, head["now"], key.key_id)
+    connection.execute(_WRITE, entry | {"previous": previous, "hash": chain_hash(previous, entry, key.rows)})
 
 
-def _entry(actor: Actor, deed: Deed, seq: int, now: datetime) -> dict[str, Any]:
+def _entry(actor: Actor, deed: Deed, seq: int, now: datetime, key_id: str) -> dict[str, Any]:
     where = origin()
     return {
         "session_id": DESK,
@@ -76,5 +78,5 @@ def _entry(actor: Actor, deed: Deed, seq: int, now: datetime) -> dict[str, Any]:
         "task": where.task,
         "token_id": actor.token_id or None,
         "confirmed_by": actor.confirmed_by or None,
-        "key_id": None,
+        "key_id": key_id,
     }

@@ -60,8 +60,9 @@ from fntx_sessions.lifecycle.records import (
 )
 from fntx_sessions.lifecycle.withdrawing import ABOUT_PEOPLE, with_withdrawals
 from fntx_sessions.schemas import SessionStatus, Trigger
-from fntx_sessions.security.audit import chain_hash
+from fntx_sessions.security.audit import args_hash
 from fntx_sessions.settings import get_settings
+from fntx_sessions.state.chain_key import chain_key
 from fntx_sessions.state.payloads import ARGUMENTS, DESK, OUTCOME, Payloads
 from fntx_sessions.testing import failpoint
 
@@ -118,18 +119,17 @@ def run(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool = False, 
 
 
 def _run_once(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool, relaying: bool) -> Outcome:
-    args_hash = chain_hash(None, {"ask": ask.canonical().decode()})
-    payloads = Payloads(engine)
+    hashed, chain, payloads = args_hash(ask.canonical()), chain_key(engine), Payloads(engine)
     with transaction_span(ask), door(engine) as connection:
-        row = _lock(connection, ask, args_hash)
+        row = _lock(connection, ask, hashed)
         payloads.learn(row)
         # Nobody else can claim it before we commit: rows come to the outbox under the session's lock alone.
         row["claimed"] = [] if relaying and row["relay_free"] else None
-        repeated = _repeated(row, ask, args_hash, payloads, finishing=finishing)
+        repeated = _repeated(row, ask, hashed, payloads, finishing=finishing)
         if repeated is not None:
             connection.exec_driver_sql("ROLLBACK")
             return repeated
-        return _decide_and_write(connection, row, ask, decide, Sealing(payloads, ask, row, args_hash))
+        return _decide_and_write(connection, row, ask, decide, Sealing(payloads, ask, row, hashed, chain))
 
 
 def transaction_span(ask: Ask) -> AbstractContextManager[None]:
@@ -137,13 +137,13 @@ def transaction_span(ask: Ask) -> AbstractContextManager[None]:
     return traces.span("transaction", trigger=ask.trigger, command_id=ask.command_id, session_id=ask.session_id)
 
 
-def _lock(connection: Connection, ask: Ask, args_hash: bytes) -> Row:
+def _lock(connection: Connection, ask: Ask, hashed: bytes) -> Row:
     bound = {
         "command_id": ask.command_id,
         "session_id": ask.session_id,
         "trigger": ask.trigger.value,
         "actor": ask.actor.name,
-        "args_hash": args_hash,
+        "args_hash": hashed,
         "expected_version": ask.expected_version,
         "begins": ask.trigger in ORDERED,
         "event_id": ask.arguments.get("event_id"),
@@ -163,12 +163,12 @@ def _lock_for(trigger: Trigger) -> Prepared:
     return SEND_LOCK_ASKED if trigger in ABOUT_PEOPLE else SEND_LOCK
 
 
-def _repeated(row: Row, ask: Ask, args_hash: bytes, payloads: Payloads, *, finishing: bool) -> Outcome | None:
+def _repeated(row: Row, ask: Ask, hashed: bytes, payloads: Payloads, *, finishing: bool) -> Outcome | None:
     """Return the stored outcome of a command that was here before, or None for a fresh one."""
     state = row["command_state"]
     if state == "running":
         return None
-    if bytes(row["command_args_hash"]) != args_hash and not (finishing and _is_taken_up(row, ask, payloads)):
+    if bytes(row["command_args_hash"]) != hashed and not (finishing and _is_taken_up(row, ask, payloads)):
         conflict = CommandConflict(str(ask.command_id), row["command_trigger"])
         return Outcome(ask.command_id, ask.session_id, ask.trigger, "refused", error=conflict.to_dict())
     if finishing and state == "pending":
@@ -251,10 +251,10 @@ def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: 
     if row["claimed"] is not None:
         row["claimed"] += [{"session_id": ask.session_id, "version": row["version"], **entry} for entry in outbox]
     outcome = outcome_of(row, ask, change)
-    entries = [audit(row, before, ask, change.state, sealing.args_hash)]
+    entries = [audit(row, before, ask, change.state, sealing.args_hash, sealing.chain)]
     overtaken = _overtaken(before, row, ask)
     if overtaken is not None:
-        entries.append(audit_overtaken(row, ask, overtaken))
+        entries.append(audit_overtaken(row, ask, overtaken, sealing.chain))
     bound = session_values(row) | {
         "command_id": ask.command_id,
         "command_state": change.state,
@@ -345,7 +345,7 @@ def _refuse(connection: Connection, row: Row, ask: Ask, error: Rejected, sealing
         at=row["now"],
         error=error.to_dict(),
     )
-    entries = [] if row["session_id"] is None else [audit(row, row, ask, "refused", sealing.args_hash)]
+    entries = [] if row["session_id"] is None else [audit(row, row, ask, "refused", sealing.args_hash, sealing.chain)]
     bound = {
         "command_id": ask.command_id,
         "session_id": ask.session_id,
@@ -366,7 +366,7 @@ def rehearse(engine: Engine, ask: Ask, decide: Decision) -> Rejected | None:
     Raises Busy and Unavailable.
     """
     with door(engine) as connection:
-        row = _lock(connection, ask, chain_hash(None, {"ask": ask.canonical().decode()}))
+        row = _lock(connection, ask, args_hash(ask.canonical()))
         try:
             check(row, ask)
             for change in decide(row, ask):

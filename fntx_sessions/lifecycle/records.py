@@ -10,6 +10,7 @@ from fntx_sessions.lifecycle.people import Asked
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.audit import chain_hash
 from fntx_sessions.security.origin import origin
+from fntx_sessions.state.chain_key import ChainKey
 from fntx_sessions.state.payloads import APPROVAL, ARGUMENTS, DESK, HAND_ORDER, OUTCOME, Payloads, sealable
 
 
@@ -65,24 +66,24 @@ def transition_of(before: Row, row: Row, ask: Ask, change: Change) -> list[dict[
     ]
 
 
-def audit(row: Row, before: Row, ask: Ask, outcome: str, args_hash: bytes | None) -> dict[str, Any]:
+def audit(row: Row, before: Row, ask: Ask, outcome: str, args_hash: bytes | None, key: ChainKey) -> dict[str, Any]:
     """Return the next link of the session's audit chain, and move the chain's head on the row."""
     row["audit_seq"] += 1
-    entry = audit_entry(row, ask, outcome, args_hash, before["version"])
+    entry = audit_entry(row, ask, outcome, args_hash, before["version"], key.key_id)
     previous = None if row["audit_head"] is None else bytes(row["audit_head"])
-    row["audit_head"] = chain_hash(previous, entry)
+    row["audit_head"] = chain_hash(previous, entry, key.rows)
     return entry | {"previous": previous, "hash": row["audit_head"]}
 
 
-def audit_overtaken(row: Row, ask: Ask, overtaken: Outcome) -> dict[str, Any]:
+def audit_overtaken(row: Row, ask: Ask, overtaken: Outcome, key: ChainKey) -> dict[str, Any]:
     """Return the link that says that a command which waited is refused, because this one came first."""
     reason = f"overtaken by {ask.trigger.value} {ask.command_id}"
     waited = Ask(overtaken.trigger, ask.session_id, ask.actor, reason, overtaken.command_id)
-    return audit(row, row, waited, "refused", None)
+    return audit(row, row, waited, "refused", None, key)
 
 
 def audit_entry(
-    row: Row, ask: Ask, outcome: str, args_hash: bytes | None, version_before: int | None
+    row: Row, ask: Ask, outcome: str, args_hash: bytes | None, version_before: int | None, key_id: str
 ) -> dict[str, Any]:
     """Return the audit row of a command, with the very columns and types that are stored and hashed."""
     where = origin()
@@ -104,6 +105,7 @@ def audit_entry(
         "task": where.task,
         "token_id": ask.actor.token_id or None,
         "confirmed_by": ask.actor.confirmed_by or None,
+        "key_id": key_id,
     }
 
 
@@ -125,9 +127,10 @@ def events_of(row: Row, change: Change) -> list[dict[str, Any]]:
 class Sealing:
     """Seals what one command leaves behind: with its session's key, or the desk's where that is none or no more."""
 
-    def __init__(self, payloads: Payloads, ask: Ask, row: Row, args_hash: bytes) -> None:
+    def __init__(self, payloads: Payloads, ask: Ask, row: Row, args_hash: bytes, chain: ChainKey) -> None:
         self.payloads = payloads
         self.args_hash = args_hash
+        self.chain = chain
         self._ask = ask
         # The command that destroys a key must itself stay readable.
         kept = row["session_id"] is None or row["shredded_at"] is not None or ask.trigger is Trigger.SHRED

@@ -1,7 +1,12 @@
-"""The audit's chain: each row's hash covers its content and the hash before it. Pure; the machine writes the rows."""
+"""The audit's chain: each row's keyed hash covers its content and the hash before it. Pure; others write and read rows.
+
+Whoever lacks the key can neither write a chain anew nor mend one that was changed. Rows from before chains had a key
+name none and hash without one; `chain_check` says how far those are believed.
+"""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import hmac
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,54 +19,31 @@ _LATER = frozenset({"target", "task", "token_id", "confirmed_by", "key_id"})
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
-def chain_hash(previous: bytes | None, row: Mapping[str, Any]) -> bytes:
-    """Return the sha256 over `previous` and the row's content, `previous` and `hash` left out.
+def chain_hash(previous: bytes | None, row: Mapping[str, Any], key: bytes | None) -> bytes:
+    """Return the HMAC-SHA256 over `previous` and the row's content, `previous` and `hash` left out.
 
-    Two rows of the same facts hash alike however their times are zoned and whatever buffer type holds their bytes,
-    so that what Postgres gives back hashes like what was written.
+    key: the secret of the chain key that the row's `key_id` names; None for a row that names none, which has a plain
+    sha256. Two rows of the same facts hash alike however their times are zoned and whatever buffer type holds their
+    bytes, so that what Postgres gives back hashes like what was written.
     """
     content = {
-        key: value for key, value in row.items() if key not in _CHAIN_FIELDS and not (value is None and key in _LATER)
+        name: value
+        for name, value in row.items()
+        if name not in _CHAIN_FIELDS and not (value is None and name in _LATER)
     }
     # A first row has no predecessor: 32 zero bytes keep the length of the prefix, and so the parse, unambiguous.
     prefix = bytes(previous) if previous is not None else bytes(32)
-    return hashlib.sha256(prefix + orjson.dumps(content, default=_plain, option=_OPTIONS)).digest()
+    told = prefix + orjson.dumps(content, default=_plain, option=_OPTIONS)
+    return hashlib.sha256(told).digest() if key is None else hmac.digest(key, told, "sha256")
 
 
-def verify_chain(
-    rows: Iterable[Mapping[str, Any]], *, head: bytes | None = None, after: Mapping[str, Any] | None = None
-) -> list[str]:
-    """Return one sentence per problem of a session's rows, ordered by `seq`; empty when the chain holds.
+def args_hash(text: str | bytes) -> bytes:
+    """Return the sha256 by which a command's arguments are known again; unkeyed, and never to change.
 
-    `head` is the hash the session row holds: with it, rows cut off the end are seen too. `after`: the row before the
-    first, where these are not all; it is taken at its word.
+    The same id is asked again after an upgrade too: then its stored hash has to be this one.
     """
-    problems: list[str] = []
-    previous: bytes | None = None if after is None else bytes(after["hash"])
-    expected_seq = 1 if after is None else int(after["seq"]) + 1
-    for row in rows:
-        problems += _row_problems(row, previous, expected_seq)
-        previous = bytes(row["hash"])
-        expected_seq = int(row["seq"]) + 1
-    if head is not None and (previous is None or bytes(head) != previous):
-        problems.append(f"the chain ends at row {expected_seq - 1}, but the session's head is of another row")
-    return problems
-
-
-def _row_problems(row: Mapping[str, Any], previous: bytes | None, expected_seq: int) -> list[str]:
-    problems = []
-    seq = row["seq"]
-    if seq != expected_seq:
-        problems.append(f"row {seq} stands where row {expected_seq} should: rows were removed or reordered")
-    if not _same(row["previous"], previous):
-        problems.append(f"row {seq} does not follow the row before it")
-    if chain_hash(row["previous"], row) != bytes(row["hash"]):
-        problems.append(f"row {seq} was changed after it was written")
-    return problems
-
-
-def _same(stored: bytes | memoryview | None, expected: bytes | None) -> bool:
-    return (None if stored is None else bytes(stored)) == expected
+    plain = text if isinstance(text, str) else text.decode()
+    return hashlib.sha256(bytes(32) + orjson.dumps({"ask": plain})).digest()
 
 
 def _plain(value: Any) -> str:

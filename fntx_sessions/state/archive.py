@@ -26,6 +26,7 @@ from fntx_sessions.state.archive_check import check
 from fntx_sessions.state.archive_format import ARCHIVE, HEADER_ROOM_BYTES, Archive, Header, open_archive, too_large
 from fntx_sessions.state.archive_key import mend_cold_key
 from fntx_sessions.state.archive_rows import Due
+from fntx_sessions.state.chain_key import keep_chain_keys
 from fntx_sessions.state.cold_copies import Copy, keep
 from fntx_sessions.state.cold_keys import ensure_cold_key
 from fntx_sessions.state.event_rows import StateEvent, add_events
@@ -136,6 +137,7 @@ class Archiver:
             self._complete(session_id, known)
         built = self._builder.build(session_id)
         ensure_cold_key(self._engine, self._settings, self.store, session_id)
+        keep_chain_keys(self._engine, self._settings, self.store, session_id)
         moment = built.header.moment()
         copy = Copy(
             object_name(session_id), built.data, _metadata(built), moment, self._moment_of(session_id), replaces=True
@@ -178,7 +180,7 @@ class Archiver:
 
     def _checked(self, session_id: UUID, data: bytes) -> Archive:
         archive = open_archive(data, session_id, self._builder.codec)
-        check(archive, self._builder.codec, self._builder.packer)
+        check(archive, self._builder.codec, self._builder.packer, self._builder.keys.rows)
         return archive
 
     def _moment_of(self, session_id: UUID) -> Any:

@@ -33,6 +33,7 @@ from fntx_sessions.state.archive_format import (
     open_archive,
 )
 from fntx_sessions.state.archive_tables import TABLES, columns_of, copy_out
+from fntx_sessions.state.chain_key import ChainKeys
 from fntx_sessions.state.codec import Codec
 from fntx_sessions.state.data_keys import seal_of
 from fntx_sessions.state.objects.base import ObjectStore
@@ -76,6 +77,7 @@ class Builder:
         self._describe = describe
         self.codec = Codec(seal_of(settings, engine))
         self.packer = Packer.of(settings, engine)
+        self.keys = ChainKeys(engine, settings, store)
 
     def build(self, session_id: UUID) -> Built:
         """Return a session's archive, opened and found whole.
@@ -145,7 +147,9 @@ class Builder:
 
     def _assembled(self, writers: "Writers", header: Header, lost: list[str]) -> tuple[Header, bytes]:
         data = assemble(self.codec, header, writers.sealed())
-        damaged = inspect(open_archive(data, header.session_id, self.codec), self.codec, self.packer) + lost
+        damaged = (
+            inspect(open_archive(data, header.session_id, self.codec), self.codec, self.packer, self.keys.rows) + lost
+        )
         if damaged:
             header = msgspec.structs.replace(header, damaged=damaged)
             data = assemble(self.codec, header, writers.sealed())

@@ -1,6 +1,6 @@
 """Whether an archive is whole: every chunk opens, every count holds, the audit chain holds, every snapshot opens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -8,7 +8,7 @@ from sqlalchemy import Table
 
 from fntx_sessions.database import models as m
 from fntx_sessions.exceptions import IntegrityError
-from fntx_sessions.security.audit import verify_chain
+from fntx_sessions.security.chain_check import KeyOf, verify_chain
 from fntx_sessions.state import archive_states as states
 from fntx_sessions.state import archive_text
 from fntx_sessions.state.archive_format import TABLE, Archive, Section
@@ -19,7 +19,7 @@ from fntx_sessions.state.snapshot import PART, Packer
 AUDIT, PARTS, SNAPSHOTS, WEEKS, METRICS = "audit", "parts", "snapshots", "weeks", "metrics"
 
 
-def inspect(archive: Archive, codec: Codec, packer: Packer) -> list[str]:
+def inspect(archive: Archive, codec: Codec, packer: Packer, key_of: KeyOf) -> list[str]:
     """Open all of an archive; return the snapshots in it that are damaged, by id, `save` for the latest save.
 
     Raises IntegrityError for anything else that is not as its header says, and Shredded.
@@ -27,13 +27,13 @@ def inspect(archive: Archive, codec: Codec, packer: Packer) -> list[str]:
     for section in archive.header.sections:
         if section.name not in (PARTS, SNAPSHOTS, AUDIT):
             _count(archive, codec, section)
-    _check_audit(archive, codec)
+    _check_audit(archive, codec, key_of)
     return _damaged(archive, codec, packer)
 
 
-def check(archive: Archive, codec: Codec, packer: Packer) -> None:
+def check(archive: Archive, codec: Codec, packer: Packer, key_of: KeyOf) -> None:
     """Return when an archive is whole; raises IntegrityError that says what is wrong, and Shredded."""
-    damaged = inspect(archive, codec, packer)
+    damaged = inspect(archive, codec, packer, key_of)
     new = sorted(set(damaged) - set(archive.header.damaged))
     if new:
         raise IntegrityError(_told(archive), f"snapshots that opened when it was made do not now: {', '.join(new)}")
@@ -60,17 +60,16 @@ def _count(archive: Archive, codec: Codec, section: Section) -> None:
         raise IntegrityError(_told(archive), f"{found} of {section.rows} rows of {section.name}")
 
 
-def _check_audit(archive: Archive, codec: Codec) -> None:
+def _check_audit(archive: Archive, codec: Codec, key_of: KeyOf) -> None:
     [session] = rows_of(archive, codec, m.sessions)
-    found = list(rows_of(archive, codec, m.audit))
-    problems = problems_of_chain(found, session)
+    problems = problems_of_chain(rows_of(archive, codec, m.audit), session, key_of)
     if problems:
         raise IntegrityError(_told(archive), f"audit chain: {problems[0]}")
 
 
-def problems_of_chain(found: list[dict[str, Any]], session: dict[str, Any]) -> list[str]:
+def problems_of_chain(found: Iterable[dict[str, Any]], session: Mapping[str, Any], key_of: KeyOf) -> list[str]:
     """Return what is wrong with a session's audit rows, seen from its row."""
-    return verify_chain(found, head=session["audit_head"])
+    return verify_chain(found, key_of, head=session["audit_head"])
 
 
 def _damaged(archive: Archive, codec: Codec, packer: Packer) -> list[str]:

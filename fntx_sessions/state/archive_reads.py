@@ -14,6 +14,7 @@ from fntx_sessions.state.archive import NOT_THERE, PREFIX, Archiver, object_name
 from fntx_sessions.state.archive_check import check
 from fntx_sessions.state.archive_format import TABLE, open_archive
 from fntx_sessions.state.archive_key import cold_codec
+from fntx_sessions.state.chain_key import ChainKeys
 from fntx_sessions.state.objects.base import ObjectInfo, ObjectStore
 from fntx_sessions.state.snapshot import Packer
 
@@ -54,7 +55,8 @@ def verify(engine: Engine, settings: Settings, archiver: Archiver, session_id: U
     try:
         codec = cold_codec(engine, settings, archiver.store, session_id)
         archive = open_archive(data, session_id, codec)
-        check(archive, codec, Packer(codec, settings.inline_part_bytes, settings.max_part_bytes))
+        packer = Packer(codec, settings.inline_part_bytes, settings.max_part_bytes)
+        check(archive, codec, packer, ChainKeys(None, settings, archiver.store).rows)
     except IntegrityError:
         archive_rows.mark(engine, session_id, sound=False)
         raise

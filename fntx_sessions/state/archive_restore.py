@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, Table, text
 
 from fntx_sessions.database import models as m
+from fntx_sessions.database.engine import rows as dicts
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import IntegrityError, NotFound, PreconditionFailed
 from fntx_sessions.settings import Settings
@@ -21,9 +22,11 @@ from fntx_sessions.state import archive_tables as tables
 from fntx_sessions.state import archive_weeks
 from fntx_sessions.state.archive import Archiver, facts_of, object_name
 from fntx_sessions.state.archive_check import PARTS, SNAPSHOTS, WEEKS, metrics_of, problems_of_chain
+from fntx_sessions.state.archive_check import rows_of as archive_rows_of
 from fntx_sessions.state.archive_format import Archive
 from fntx_sessions.state.archive_key import have_key
 from fntx_sessions.state.archive_rows import NOTE_RESTORE
+from fntx_sessions.state.chain_key import ChainKeys, bring_chain_keys
 from fntx_sessions.state.codec import Codec
 from fntx_sessions.state.data_keys import seal_of
 from fntx_sessions.state.event_rows import StateEvent, add_events
@@ -87,6 +90,7 @@ class Restorer:
         self._asked_by = asked_by
         self._archiver = Archiver(engine, settings, store)
         self._codec = Codec(seal_of(settings, engine))
+        self._keys = ChainKeys(engine, settings, store)
 
     def restore(self, session_id: UUID, parents: int) -> list[Restored]:
         """Restore a session and up to `parents` missing parents of it; raises as `restore_session` does."""
@@ -97,6 +101,7 @@ class Restorer:
             raise NotFound("archive", str(session_id), fix)
         have_key(self._engine, self._settings, self._store, session_id)
         archive = self._archiver.open(session_id)
+        self._bring_chain_keys(archive)
         above = self._restored_parent(archive, parents)
         with self._transaction(session_id) as connection:
             rows = self._bring(connection, archive)
@@ -105,6 +110,12 @@ class Restorer:
             failpoint("restore.before_commit")
         failpoint("restore.committed")
         return [*above, Restored(session_id, rows, archive.header.damaged)]
+
+    def _bring_chain_keys(self, archive: Archive) -> None:
+        """Have the keys of another database's chains in this one: its rows are verified here from now on."""
+        rows = archive_rows_of(archive, self._codec, m.audit)
+        named = {str(row["key_id"]) for row in rows if row.get("key_id") is not None}
+        bring_chain_keys(self._engine, self._settings, self._store, named)
 
     def _is_whole(self, session_id: UUID) -> bool:
         with transaction(self._engine) as connection:
@@ -185,9 +196,9 @@ class Restorer:
             if missing > (lost if name in tables.WITH_BYTES else 0):
                 detail = f"{found[name]} of {expected} rows of {name} after restoring; nothing was changed"
                 raise IntegrityError(f"session {session_id}", detail)
-        rows = [dict(row) for row in connection.execute(_AUDIT, {"session_id": session_id}).mappings()]
+        rows = dicts(connection.execute(_AUDIT, {"session_id": session_id}))
         session = connection.execute(_SESSION, {"session_id": session_id}).mappings().one()
-        if problems := problems_of_chain(rows, dict(session)):
+        if problems := problems_of_chain(rows, dict(session), self._keys.rows):
             raise IntegrityError(f"session {session_id}", f"audit chain after restoring: {problems[0]}")
 
     def _note(self, connection: Connection, archive: Archive) -> None:

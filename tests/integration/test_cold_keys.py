@@ -10,6 +10,7 @@ from fntx_sessions.database.engine import build_engine
 from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.state import cold_key_sweep
 from fntx_sessions.state.cold_key_sweep import write_due
+from fntx_sessions.state.chain_key import chain_key, owner_of
 from fntx_sessions.state.data_keys import DataKeys, ensure_cold_key
 from fntx_sessions.state.objects.cold import open_cold
 from fntx_sessions.state.payloads import DESK
@@ -50,7 +51,8 @@ def test_a_running_sessions_key_is_in_the_cold_store_soon(desk):
     )
     assert key["after"].total_seconds() < 60
     sweep(desk)
-    assert objects(desk) == {str(session_id), str(DESK)}
+    chain = str(owner_of(chain_key(desk.engine).key_id))
+    assert objects(desk) == {str(session_id), str(DESK), chain}
     assert desk.rows(DUE) == []
     away = build_engine(NOWHERE, desk.settings)
     stranger = DataKeys(away, desk.settings)

@@ -19,11 +19,12 @@ from fntx_sessions.lifecycle.reads.metrics import get_metrics
 from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.audit import verify_chain
+from fntx_sessions.security.chain_check import verify_chain
 from fntx_sessions.stack.status import read_database
 from fntx_sessions.stack.unerased import diagnose_unerased
 from fntx_sessions.state import backups, container, erasing
 from fntx_sessions.state.archive import Archiver, archive_due
+from fntx_sessions.state.chain_key import ChainKeys
 from fntx_sessions.state.checkpoints import create_checkpoint, list_checkpoints
 from fntx_sessions.state.data_keys import DataKeys, ensure_cold_key
 from fntx_sessions.state.erasing import erase_due
@@ -173,7 +174,7 @@ def test_nothing_is_left_but_row_audit_and_the_accounts_days(desk):
     audit = desk.lifecycle.audit(session_id)
     assert (row["status"], row["status_reason"]) == ("closed", "shredded")
     assert (audit[-1]["action"], audit[-1]["actor"]) == ("shred_session", "ada")
-    assert verify_chain(audit, head=row["audit_head"]) == []
+    assert verify_chain(audit, ChainKeys(desk.engine, desk.settings).rows, head=row["audit_head"]) == []
     assert desk.rows("SELECT * FROM session_days WHERE session_id = :id", id=session_id) == days
 
 

@@ -8,7 +8,9 @@ from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.lifecycle.reads.rows import Row, of_session
-from fntx_sessions.security.audit import verify_chain
+from fntx_sessions.security.chain_check import KeyOf, verify_chain
+from fntx_sessions.settings import get_settings
+from fntx_sessions.state.chain_key import ChainKeys
 
 # Head and rows of one moment; one more than is shown, which those shown must follow.
 _PAGE = text("""
@@ -51,7 +53,7 @@ def audit_page(engine: Engine, session_id: UUID, limit: int, before: int | None)
     head = found[0]["audit_head"] if found and before is None else None
     plain = [{name: value for name, value in row.items() if name not in _HEADS} for row in found]
     shown, follows = plain[:limit], plain[limit] if len(plain) > limit else None
-    problems = verify_chain(reversed(shown), head=head, after=follows)
+    problems = verify_chain(reversed(shown), _keys(engine), head=head, after=follows)
     return AuditPage(shown, problems, shown[-1]["seq"] if follows else None)
 
 
@@ -60,12 +62,13 @@ def verify_whole(engine: Engine, session_id: UUID) -> Verified:
     with transaction(engine) as connection:
         head = connection.execute(_HEAD, {"session_id": session_id}).mappings().one()
     last: Row | None = None
+    key_of = _keys(engine)
     problems: list[str] = []
     while stretch := _stretch(engine, session_id, last, head["audit_seq"]):
-        problems += verify_chain(stretch, after=last)
+        problems += verify_chain(stretch, key_of, after=last)
         last = stretch[-1]
     if head["audit_head"] is not None and (last is None or bytes(last["hash"]) != bytes(head["audit_head"])):
-        problems.append(f"the chain ends at row {last['seq'] if last else 0}, but the session's head is of another row")
+        problems.append(f"the chain ends at row {last['seq'] if last else 0}, but its head is of another row")
     return Verified(head["audit_seq"], problems, head["now"])
 
 
@@ -75,3 +78,7 @@ def _stretch(engine: Engine, session_id: UUID, last: Row | None, until: int) -> 
     with transaction(engine) as connection:
         bound = {"session_id": session_id, "after": after, "limit": _AT_ONCE}
         return [row for row in rows(connection.execute(_STRETCH, bound)) if row["seq"] <= until]
+
+
+def _keys(engine: Engine) -> KeyOf:
+    return ChainKeys(engine, get_settings()).rows
