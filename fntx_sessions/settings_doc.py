@@ -51,6 +51,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "audit_denials_per_minute": "refusals of one verified caller that are audited row by row; others are counted",
         "refused_callers_flush_s": "how often a process writes down how many callers nobody could verify",
         "refused_callers_keep_s": "how long those numbers are kept",
+        "refused_answer_expires_s": "how long the answer to a caller nobody could verify waits for its caller",
     },
     "Messages": {
         "message_max_bytes": "largest message that is parsed at all; above `command_max_argument_bytes`",

@@ -28,10 +28,17 @@ from beat_schedule import PREFIX
 from fntx_sessions import figures, traces
 from fntx_sessions.automation.sweeps import note_end, sent_at
 from fntx_sessions.database.engine import get_engine
-from fntx_sessions.exceptions import Fatal, Rejected, Retryable, Unauthenticated, Unavailable
+from fntx_sessions.exceptions import (
+    Fatal,
+    Forbidden,
+    InvalidArgument,
+    Rejected,
+    Retryable,
+    Unauthenticated,
+    Unavailable,
+)
 from fntx_sessions.security.actor import Actor, system_actor
-from fntx_sessions.security.denials import denials
-from fntx_sessions.security.origin import set_origin
+from fntx_sessions.security.origin import asker, set_asker, set_origin
 from fntx_sessions.security.roles import SWEEP, VIEW, authorize
 from fntx_sessions.security.tokens import verify
 from fntx_sessions.settings import get_settings
@@ -39,6 +46,7 @@ from tasks import routes
 from tasks.celery import app
 from tasks.counting import counted, counted_sweep
 from tasks.handlers import Handler
+from tasks.refusing import answer_unverified, audit_refusal, count_unverified
 from tasks.sent_at import moment_of
 from tasks.signals import TOKEN_HEADER, host_id
 
@@ -51,10 +59,15 @@ RETRY_AFTER_S = (1, 1, 2)
 _LIMITS_S = {routes.SWEEPS: (20, 25), routes.CHECKPOINTS: (120, 180), routes.MAINTENANCE: (900, 1200)}
 
 
+# What Celery sends when a task ends, as its message says.
+_LINKS = ("callbacks", "errbacks", "chain", "chord")
+
+
 class FntxTask(Task):  # type: ignore[type-arg]  # generic in the stubs only
     """A task bounded in time whose child may die three times, not for ever."""
 
     abstract = True
+    Request = "tasks.requests:Request"
     max_retries = len(RETRY_AFTER_S)
     refused: Callable[[Answer], None] | None = None
     default_retry_delay = RETRY_AFTER_S[0]  # Celery's own is three minutes, and a lost child's task waits for it
@@ -75,11 +88,26 @@ class FntxTask(Task):  # type: ignore[type-arg]  # generic in the stubs only
             return settings.step_soft_limit_s, settings.step_time_limit_s
         return _LIMITS_S.get(queue) or (settings.command_soft_time_limit_s, settings.command_time_limit_s)
 
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Let no message say what this worker sends next: Celery would send it whoever asked, as the worker itself."""
+        _ = task_id, args, kwargs
+        request: Any = self.request
+        request.linked = any(getattr(request, link, None) for link in _LINKS)
+        for link in _LINKS:
+            setattr(request, link, None)
+        set_asker(None)
+
     def caller(self) -> Actor:
-        """Return who sent this message; raises Unauthenticated."""
+        """Return who sent this message; raises Unauthenticated, and InvalidArgument where it says what to send next."""
+        set_asker(None)
         actor = verify((self.request.headers or {}).get(TOKEN_HEADER))
         structlog.contextvars.bind_contextvars(actor=actor.name)
         set_origin(host_id(), self.name)
+        set_asker(actor)
+        if getattr(self.request, "linked", False):
+            raise InvalidArgument(
+                "link", "and chains and chords are not taken", "Send the next task when this is done."
+            )
         return actor
 
 
@@ -144,7 +172,14 @@ def _command(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: di
         return answer
 
     with counted(task.name, figures.COMMANDS, figures.COMMAND_SECONDS) as end, ExitStack() as spans:
-        return end(_answered(task, kwargs, act))
+        answer = end(_answered(task, kwargs, act))
+    return _handed_back(task, answer)
+
+
+def _handed_back(task: FntxTask, answer: Answer) -> Answer:
+    """Return the answer as Celery keeps it; one for a caller nobody verified is kept apart, see there."""
+    unverified = asker() is None and (answer.get("error") or {}).get("error") == Unauthenticated.__name__
+    return answer_unverified(task, answer) if unverified else answer
 
 
 def _note_answer(answer: Answer) -> None:
@@ -165,7 +200,8 @@ def _query(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict
         return {"state": "done", "result": handler.run(actor, call), "error": None}
 
     with counted(task.name, figures.QUERIES, figures.QUERY_SECONDS) as end, ExitStack() as spans:
-        return end(_answered(task, kwargs, act))
+        answer = end(_answered(task, kwargs, act))
+    return _handed_back(task, answer)
 
 
 def _traced(task: FntxTask, *, beginning: bool = True) -> AbstractContextManager[None]:
@@ -188,19 +224,34 @@ def _sweep(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict
     sent_at.set(moment_of(task.request.headers))
     try:
         authorize(task.caller(), SWEEP)
+    except Unauthenticated as error:
+        # Nothing else: whoever nobody knows makes no sweep's end, and no work for Postgres.
+        figures.REFUSALS.note(1, type(error).__name__)
+        count_unverified(error)
+    except Rejected as error:
+        _sweep_refused(task, kwargs, error)
+    else:
+        return _swept(task, handler, args, kwargs)
+
+
+def _swept(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    try:
         call = handler.parse(args, kwargs, task.request.id or "", get_settings().command_max_argument_bytes)
         with counted_sweep(task.name.removeprefix(PREFIX)):
             return handler.run(system_actor(host_id()), call)
-    except Unauthenticated as error:
-        figures.REFUSALS.note(1, type(error).__name__)
-        denials.count(str(error))
     except Rejected as error:
-        figures.REFUSALS.note(1, type(error).__name__)
-        log.warning("sweep_refused", error=str(error))
+        _sweep_refused(task, kwargs, error)
     except Retryable as error:
         log.warning("sweep_skipped", error=str(error))  # beat sends the next one soon
     finally:
         _note_end(task)
+
+
+def _sweep_refused(task: FntxTask, kwargs: dict[str, Any], error: Rejected) -> None:
+    figures.REFUSALS.note(1, type(error).__name__)
+    log.warning("sweep_refused", error=str(error))
+    if isinstance(error, Forbidden):
+        audit_refusal(task, error, "refused", kwargs)
 
 
 def _note_end(task: FntxTask) -> None:
@@ -225,20 +276,33 @@ def _answered(task: FntxTask, kwargs: dict[str, Any], act: Callable[[], Answer])
         return _again_or_unavailable(task, kwargs, error)
     except Fatal as error:
         log.exception("task_failed")
-        return _answer(task, kwargs, "error", error.to_dict())
-    except Exception:
+        return _failed(task, kwargs, error, error.to_dict())
+    except Exception as error:
         log.exception("task_failed")
-        return _answer(task, kwargs, "error", _internal_error(task))
+        told = _internal_error(task)
+        return _failed(task, kwargs, Fatal(f"{type(error).__name__}: {told['message']}"), told)
 
 
 def _refused(task: FntxTask, kwargs: dict[str, Any], error: Rejected) -> Answer:
-    if isinstance(error, Unauthenticated):
-        denials.count(str(error))
-    else:
-        log.info("task_refused", error=type(error).__name__, sentence=str(error))
+    if asker() is None and isinstance(error, Unauthenticated):
+        count_unverified(error)
+        return _answer(task, kwargs, "refused", error.to_dict())
+    log.info("task_refused", error=type(error).__name__, sentence=str(error))
+    if isinstance(error, Forbidden | Unauthenticated):
+        audit_refusal(task, error, "refused", kwargs)
     if task.refused is not None:
         task.refused(kwargs)
     return _answer(task, kwargs, "refused", error.to_dict())
+
+
+def _failed(task: FntxTask, kwargs: dict[str, Any], error: Fatal, told: dict[str, Any]) -> Answer:
+    """Answer what failed a caller; of a command it is audited: whoever asked for it did ask.
+
+    What may work later is not: nothing was done, and it is asked again under its id.
+    """
+    if routes.queue_for(task.name) != routes.QUERIES:
+        audit_refusal(task, error, "failed", kwargs)
+    return _answer(task, kwargs, "error", told)
 
 
 def _again_or_unavailable(task: FntxTask, kwargs: dict[str, Any], error: Retryable) -> Answer:

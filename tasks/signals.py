@@ -31,9 +31,11 @@ log = structlog.get_logger(__name__)
 
 
 class _Process:
-    """What this process is: only workers and beat speak for the system."""
+    """What this process is: beat alone speaks for the system.
 
-    speaks_for_system = False
+    Workers send nothing of their own. What Celery has them send, a retry or what a message links to, is its caller's.
+    """
+
     is_beat = False
 
 
@@ -54,7 +56,6 @@ def _set_up_logging(**_: Any) -> None:
 def _name_host(sender: Any, **_: Any) -> None:
     # Before the pool forks, so that all children are one host; new at every start, so that a dead one stays dead.
     os.environ[HOST_ID] = f"{sender.hostname}:{uuid4().hex[:8]}"
-    _Process.speaks_for_system = True
     _must_have_a_ring()
     from fntx_sessions.monitoring.figures import counting  # noqa: PLC0415
 
@@ -72,7 +73,7 @@ def _must_have_a_ring() -> None:
 
 @signals.beat_init.connect
 def _beat_speaks_for_system(**_: Any) -> None:
-    _Process.speaks_for_system = _Process.is_beat = True
+    _Process.is_beat = True
 
 
 @signals.celeryd_after_setup.connect
@@ -133,6 +134,14 @@ def _back_up(**_: Any) -> None:
         last_backup(desk())
 
 
+@signals.worker_process_shutdown.connect
+@signals.worker_shutdown.connect
+def _write_refusals_down(**_: Any) -> None:
+    from tasks.refusing import end_writing  # noqa: PLC0415
+
+    end_writing()
+
+
 @signals.worker_ready.connect
 def _start_lease(sender: Any, **_: Any) -> None:
     from fntx_sessions.automation.hosts import start_lease_renewal  # noqa: PLC0415
@@ -175,10 +184,9 @@ def _leave(**_: Any) -> None:
 
 @signals.before_task_publish.connect
 def _sign_and_hide(headers: dict[str, Any], body: Any, **_: Any) -> None:
-    """Sign what workers and beat send, and keep secrets out of what events and Flower show of arguments."""
+    """Sign what beat sends, and keep secrets out of what events and Flower show of arguments."""
     if _Process.is_beat:
         headers[SENT_AT_HEADER] = now_as_header()
-    if _Process.speaks_for_system and not headers.get(TOKEN_HEADER):
         token = process_token(host=host_id())
         if token is not None:
             headers[TOKEN_HEADER] = token

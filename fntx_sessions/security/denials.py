@@ -1,11 +1,16 @@
-"""Callers nobody can verify are counted, not written down one by one: forging a flood must not slow a stop."""
+"""Refusals are told in few lines and written down in few rows, however many come."""
 
+import hashlib
+import os
 import threading
 import time
 
 import structlog
+from redis import Redis
+from redis.exceptions import RedisError
 
 QUIET_S = 10.0
+_MINUTE_S = 60
 
 
 class Denials:
@@ -34,3 +39,70 @@ class Denials:
 
 
 denials = Denials()
+
+
+class Allowance:
+    """Which denials of a verified caller are audited row by row: so many a minute; the others are counted.
+
+    The desk's processes share the number in Redis. While that is away each has it to itself.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, as a forked child must: its parent's counts are its parent's."""
+        self._lock = threading.Lock()
+        self._taken: dict[tuple[int, str], int] = {}
+        self._beyond: dict[tuple[int, str], int] = {}
+
+    def take(self, name: str, most: int, redis: Redis | None) -> bool:
+        """Tell whether one more denial of `name` in this minute may have a row, and take it."""
+        minute = int(time.time()) // _MINUTE_S
+        with self._lock:
+            self._taken = {key: number for key, number in self._taken.items() if key[0] == minute}
+            taken = self._taken[minute, name] = self._taken.get((minute, name), 0) + 1
+        # Whoever is far beyond it costs no question.
+        return taken <= most and (redis is None or self._shared(redis, minute, name) <= most)
+
+    def count(self, name: str) -> None:
+        """Count a denial that gets no row."""
+        minute = int(time.time()) // _MINUTE_S
+        with self._lock:
+            self._beyond[minute, name] = self._beyond.get((minute, name), 0) + 1
+
+    def counted(self, *, whole: bool = False) -> dict[tuple[int, str], int]:
+        """Hand out what was counted by minute (since the epoch) and name, of minutes that are over; whole: of all."""
+        minute = int(time.time()) // _MINUTE_S
+        with self._lock:
+            found = {key: number for key, number in self._beyond.items() if whole or key[0] < minute}
+            for key in found:
+                del self._beyond[key]
+        return found
+
+    def give_back(self, counted: dict[tuple[int, str], int]) -> None:
+        """Take back what could not be written down."""
+        with self._lock:
+            for key, number in counted.items():
+                self._beyond[key] = self._beyond.get(key, 0) + number
+
+    @property
+    def waiting(self) -> bool:
+        """Tell whether anything is counted that was not handed out."""
+        return bool(self._beyond)
+
+    @staticmethod
+    def _shared(redis: Redis, minute: int, name: str) -> int:
+        # A name is whatever its issuer chose: its hash is as long as any other's.
+        key = f"fntx:denials:{minute}:{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        try:
+            with redis.pipeline(transaction=False) as together:
+                together.incr(key)
+                together.expire(key, 2 * _MINUTE_S)
+                return int(together.execute()[0])
+        except RedisError:
+            return 0
+
+
+allowance = Allowance()
+os.register_at_fork(after_in_child=allowance.forget)

@@ -1,7 +1,9 @@
-"""Where an action is done: the host and the task, for the audit."""
+"""Where an action is done, the host and the task, and who asked for it: for the audit."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+
+from fntx_sessions.security.actor import Actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +26,16 @@ def origin() -> Origin:
 def set_origin(host: str, task: str | None) -> None:
     """Note where this context acts, until it is noted anew."""
     _origin.set(Origin(host, task))
+
+
+_asker: ContextVar[Actor | None] = ContextVar("asker", default=None)
+
+
+def asker() -> Actor | None:
+    """Return whose message this context works at; None: nobody's that was verified."""
+    return _asker.get()
+
+
+def set_asker(actor: Actor | None) -> None:
+    """Note whose message this context works at; None: it is not verified yet."""
+    _asker.set(actor)
