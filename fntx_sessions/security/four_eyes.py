@@ -34,7 +34,11 @@ NEVER: dict[str, str] = {
     Trigger.ASK.value: _PROGRAMS,
     Trigger.ANSWER.value: _PROGRAMS,
     "keys": _BESIDE,
+    "credentials": _BESIDE,
+    "tokens": _BESIDE,
     "archive": _BESIDE,
+    "backtest": "it moves nobody's money",
+    Trigger.PIN.value: _SAFETY,
 }
 
 

@@ -27,7 +27,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fntx_sessions.exceptions import IntegrityError, InvalidArgument, StackError, Unavailable
 from fntx_sessions.pasting import pasted
-from fntx_sessions.security.keys import LocalKeys, create_private, file_version
+from fntx_sessions.security.keys import LocalKeys
+from fntx_sessions.security.private_files import create_private, file_version
 from fntx_sessions.settings import Settings
 
 FORMAT = 1

@@ -4,7 +4,7 @@ import secrets
 from pathlib import Path
 
 from fntx_sessions.exceptions import StackError
-from fntx_sessions.security.keys import create_private
+from fntx_sessions.security.private_files import create_private
 from fntx_sessions.settings import Settings
 
 USER = "fntx"

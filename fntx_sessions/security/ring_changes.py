@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from fntx_sessions.exceptions import InvalidArgument, StackError
 from fntx_sessions.security.keyring import KeyRing, RingKey, load_ring, ring_file
-from fntx_sessions.security.keys import write_private
+from fntx_sessions.security.private_files import write_private
 from fntx_sessions.settings import Settings
 
 _LOCKED = "Change the ring where FNTX_KEY_RING comes from; `fntx keys rotate` then wraps every data key anew."

@@ -1,13 +1,17 @@
 """Which role may do what: one table, looked up nowhere else."""
 
+from dataclasses import replace
 from uuid import UUID
 
-from fntx_sessions.exceptions import Forbidden
+from fntx_sessions.exceptions import Forbidden, NeedsSecond
 from fntx_sessions.schemas import Trigger
+from fntx_sessions.security import four_eyes
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.settings import get_settings
 
 VIEWER, AGENT, OPERATOR, RISK_MANAGER, ADMIN, SYSTEM = "viewer", "agent", "operator", "risk_manager", "admin", "system"
-ROLES = frozenset({VIEWER, AGENT, OPERATOR, RISK_MANAGER, ADMIN, SYSTEM})
+SERVICE = "service"  # another service of FNTX, which runs sessions and answers for nothing a person must answer for
+ROLES = frozenset({VIEWER, AGENT, SERVICE, OPERATOR, RISK_MANAGER, ADMIN, SYSTEM})
 
 VIEW = "view"
 REPORT = "report"
@@ -29,26 +33,29 @@ PUBLISH_MARKET = "publish_market"
 REMEMBER = "remember"
 SPEAK_FOR_AGENTS = "speak_for_agents"
 SPEAK_AS_DESK = "speak_as_desk"
+TOKENS = "tokens"
 CREDENTIALS = "credentials"
 
 _DESK = frozenset({OPERATOR, ADMIN})
 _SAFETY = _DESK | {RISK_MANAGER}
+_RUNNERS = _DESK | {SERVICE}
+_ALL = frozenset[str]()  # of a scope: none
 
 ALLOWED: dict[str, frozenset[str]] = {
     VIEW: ROLES,
     REPORT: frozenset({AGENT, ADMIN, SYSTEM}),
-    Trigger.CREATE: _DESK,
-    Trigger.START: _DESK | {SYSTEM},
+    Trigger.CREATE: _RUNNERS,
+    Trigger.START: _RUNNERS | {SYSTEM},
     # Whoever may end risk may do so from every desk: a pause, a suspension and a stop are never a question of rank.
-    Trigger.PAUSE: _SAFETY | {SYSTEM},
-    Trigger.SUSPEND: _SAFETY | {SYSTEM},
-    Trigger.STOP: _SAFETY | {SYSTEM},
-    Trigger.RESUME: _DESK | {SYSTEM},
-    Trigger.RECOVER: _DESK | {SYSTEM},
+    Trigger.PAUSE: _SAFETY | {SERVICE, SYSTEM},
+    Trigger.SUSPEND: _SAFETY | {SERVICE, SYSTEM},
+    Trigger.STOP: _SAFETY | {SERVICE, SYSTEM},
+    Trigger.RESUME: _RUNNERS | {SYSTEM},
+    Trigger.RECOVER: _SAFETY | {SYSTEM},
     Trigger.FINALIZE: frozenset({ADMIN, SYSTEM}),
     Trigger.FAIL: frozenset({ADMIN, SYSTEM}),
     Trigger.UPDATE: _SAFETY,
-    Trigger.CHECKPOINT: _SAFETY | {SYSTEM},
+    Trigger.CHECKPOINT: _SAFETY | {SERVICE, SYSTEM},
     Trigger.PIN: _SAFETY,
     Trigger.PRUNE: frozenset({ADMIN, SYSTEM}),
     Trigger.ACCEPT: frozenset({RISK_MANAGER, ADMIN}),
@@ -61,24 +68,26 @@ ALLOWED: dict[str, frozenset[str]] = {
     Trigger.ASK: frozenset({AGENT, ADMIN, SYSTEM}),
     Trigger.ANSWER: frozenset({AGENT, ADMIN, SYSTEM}),
     OPEN_BY_HAND: _DESK,
-    # Only people, and the two that only risk may do.
-    RECOVER_FROM_ERROR: _SAFETY,
+    # Only people, and of them those who answer for risk.
+    RECOVER_FROM_ERROR: frozenset({RISK_MANAGER, ADMIN}),
     RAISE_RISK_LIMIT: frozenset({RISK_MANAGER, ADMIN}),
     CLEAR_LATCH: frozenset({RISK_MANAGER, ADMIN}),
-    BACKTEST: _DESK,
+    BACKTEST: _RUNNERS,
     SWEEP: frozenset({ADMIN, SYSTEM}),
     # A fork that may trade live money; a fork for Paper is a creation like any other.
     FORK_LIVE: frozenset({RISK_MANAGER, ADMIN}),
     ARCHIVE: frozenset({ADMIN}),
     KEYS: frozenset({ADMIN}),
+    # Who is refused from now on, and who was given what.
+    TOKENS: frozenset({ADMIN}),
     HALT: _SAFETY,
     RELEASE_HALT: frozenset({RISK_MANAGER, ADMIN}),
     # Rules of a template; of a started session, taking a stop rule away or making it wider.
     EDIT_RULES: _SAFETY,
     LOOSEN_RULES: frozenset({RISK_MANAGER, ADMIN}),
     EDIT_TEMPLATE: _SAFETY,
-    PUBLISH_MARKET: _DESK | {AGENT, SYSTEM},
-    REMEMBER: _DESK | {AGENT, SYSTEM},
+    PUBLISH_MARKET: _RUNNERS | {AGENT, SYSTEM},
+    REMEMBER: _RUNNERS | {AGENT, SYSTEM},
     # Whose name is not their own: people's for any agent; the desk's is its own, and this machine's administrator's.
     SPEAK_FOR_AGENTS: _DESK | {SYSTEM},
     SPEAK_AS_DESK: frozenset({ADMIN, SYSTEM}),
@@ -88,17 +97,56 @@ ALLOWED: dict[str, frozenset[str]] = {
 
 
 def authorize(actor: Actor, action: str, session_id: UUID | str | None = None) -> None:
-    """Return when `actor` may do `action` on `session_id`; raises Forbidden otherwise.
+    """Return when `actor` may do `action` on `session_id` now; raises Forbidden otherwise.
 
-    An action that the table does not name is allowed to nobody. A token scoped to sessions may do nothing where no
-    session is named.
+    Raises NeedsSecond where they may, but it takes two people and nobody has confirmed. What the system does by itself
+    waits for nobody.
+    """
+    permit(actor, action, session_id)
+    if not takes_two(action) or SYSTEM in actor.roles:
+        return
+    needed = " or ".join(sorted(ALLOWED[action]))
+    if not actor.confirmed_by:
+        raise NeedsSecond(str(action), actor.name, needed, None, None)
+    if actor.confirmed_roles.isdisjoint(ALLOWED[action]):
+        confirmers = ",".join(sorted(actor.confirmed_roles))
+        raise Forbidden(actor.confirmed_by, confirmers, f"confirm {action}", needed)
+
+
+def if_confirmed(actor: Actor) -> Actor:
+    """Return a caller as they would be if somebody who may do everything had agreed: to look ahead with, not to act."""
+    return replace(actor, confirmed_by="somebody", confirmed_roles=ROLES)
+
+
+def takes_two(action: str) -> bool:
+    """Tell whether `four_eyes` names this action; raises InvalidArgument where it names what it may not."""
+    names = get_settings().four_eyes
+    return bool(names) and action in four_eyes.checked(names, frozenset(map(str, ALLOWED)))
+
+
+def permit(actor: Actor, action: str, session_id: UUID | str | None = None) -> None:
+    """Return when `actor` may do `action` on `session_id`, alone or as one of two; raises Forbidden otherwise.
+
+    An action that the table does not name is allowed to nobody. A token with a scope may do nothing where no session is
+    named; one scoped by template or tag, nothing on a session that was not looked up first: `scope.admitted`.
     """
     needed = ALLOWED.get(action, frozenset())
     if not may(actor, action):
         raise Forbidden(actor.name, actor.role_list(), str(action), " or ".join(sorted(needed)) or "nothing we give")
-    if actor.sessions and str(session_id) not in actor.sessions:
+    if not actor.reaches(session_id):
         asked = f"{action} session {session_id}" if session_id else f"{action} without naming a session"
         raise Forbidden(actor.name, actor.role_list(), asked, "a token whose scope holds that session")
+
+
+def authorize_creation(actor: Actor, action: str, template_name: str) -> None:
+    """Return when `actor` may do `action`, which makes a session of a template; raises as `authorize` does.
+
+    A token scoped to templates makes sessions of those; one scoped otherwise makes none.
+    """
+    if may(actor, action) and actor.scoped and template_name not in actor.templates:
+        asked = f"{action} of template {template_name}"
+        raise Forbidden(actor.name, actor.role_list(), asked, "a token whose scope holds that template")
+    authorize(replace(actor, sessions=_ALL, templates=_ALL, tags=_ALL), action)
 
 
 def may(actor: Actor, action: str) -> bool:

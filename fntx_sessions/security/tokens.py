@@ -1,8 +1,12 @@
-"""Signed tokens: who asks, with which roles, for how long. EdDSA and nothing else."""
+"""Signed tokens: who asks, with which roles, for how long, for what. EdDSA and nothing else."""
 
+import math
+import re
+import threading
 import time
-from collections.abc import Iterable
-from functools import lru_cache
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,10 +15,12 @@ import jwt
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from fntx_sessions.exceptions import Unauthenticated
-from fntx_sessions.security import keys
+from fntx_sessions.exceptions import StackError, Unauthenticated
+from fntx_sessions.security import key_files, keys, revocations, token_claims
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.roles import ROLES
+from fntx_sessions.security.private_files import file_version
+from fntx_sessions.security.roles import ROLES, SYSTEM
+from fntx_sessions.security.token_claims import EXPIRED, TOO_EARLY, Unsound, Verified
 from fntx_sessions.settings import Settings, get_settings
 
 ISSUER = "fntx-sessions"
@@ -22,142 +28,218 @@ AUDIENCE = "fntx-sessions"
 ALGORITHM = "EdDSA"
 MAX_TOKEN_CHARACTERS = 4096
 REQUIRED_CLAIMS = ["iss", "aud", "sub", "roles", "iat", "nbf", "exp", "jti"]
+# A flood of forged ones must not push out those that are good: each kind has a memory of its own.
+_REMEMBERED = 1024
 
 _ASK = "Get a new token from whoever issues them; on a local stack `fntx up` renews yours."
 _SEND = "Set FNTX_TOKEN, run on the machine of the stack, or send the header `fntx_token`."
 _CONFIGURE = "Set FNTX_TOKEN_PUBLIC_KEY_FILE where tasks run, or run `fntx up` once."
+_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*", re.ASCII)
 
 # What a refused token is told; anything PyJWT raises that is not here is "cannot be verified".
 _DETAILS: dict[type[Exception], str] = {
-    jwt.ExpiredSignatureError: "the token has expired",
-    jwt.ImmatureSignatureError: "the token is not valid yet; compare the clocks of the two machines",
+    jwt.ExpiredSignatureError: EXPIRED,
+    jwt.ImmatureSignatureError: TOO_EARLY,
     jwt.InvalidAudienceError: "the token was issued for another service",
     jwt.InvalidIssuerError: "the token was issued by somebody else",
     jwt.MissingRequiredClaimError: "the token lacks a claim",
     jwt.InvalidSignatureError: "the token's signature does not match",
     jwt.InvalidAlgorithmError: "the token is not signed with EdDSA",
 }
+# The moments are looked at each time, the rest once.
+_OPTIONS: Any = {"require": REQUIRED_CLAIMS, "verify_exp": False, "verify_nbf": False, "verify_iat": False}
 
 
 def issue(
-    settings: Settings, name: str, roles: Iterable[str], ttl_s: int, *, sessions: Iterable[str] = (), host: str = ""
+    settings: Settings,
+    name: str,
+    roles: Iterable[str],
+    ttl_s: int,
+    *,
+    sessions: Iterable[str] = (),
+    templates: Iterable[str] = (),
+    tags: Iterable[str] = (),
+    host: str = "",
+    args: str = "",
 ) -> str:
-    """Return a token for `name`, good for `ttl_s` seconds, on `sessions` only where some are given.
+    """Return a token for `name`, good for `ttl_s` seconds, where a scope is given on what is in any of it only.
 
-    Raises ValueError for an unknown role, Unauthenticated when this process holds no private key, StackError when
-    that key is not usable.
+    args: `binding.binding` of the one command it is good for. One with the role `system` is signed with the system's
+    key. Raises ValueError for an unknown role, a name that is none, a scope too wide or a life too long,
+    Unauthenticated when this process holds no private key, StackError when that key is not usable.
     """
-    if unknown := set(roles) - ROLES:
+    scope = {"session": sorted(sessions), "templates": sorted(templates), "tags": sorted(tags)}
+    own = {"sub": name, "roles": sorted(roles), "host": host, "args": args} | scope
+    if unknown := set(own["roles"]) - ROLES:
         msg = f"unknown roles {sorted(unknown)}; there are {sorted(ROLES)}"
         raise ValueError(msg)
+    claims = _moments(ttl_s) | {claim: value for claim, value in own.items() if value}
+    of_system = SYSTEM in own["roles"]
+    token_claims.refuse_untimely(token_claims.verified(claims, "", of_system=of_system), settings)
+    pair = keys.system_pair(settings) if of_system else keys.signing_pair(settings)
     try:
-        key = keys.load_private_key(keys.private_key_file(settings))
+        key = key_files.load_private_key(pair.private)
     except OSError as error:
         detail = f"this process holds no private key ({error.strerror})"
-        raise Unauthenticated(detail, "Set FNTX_TOKEN_PRIVATE_KEY_FILE, or run `fntx up` once.") from error
-    claims = _claims(name, roles, ttl_s) | {"session": sorted(sessions), "host": host}
-    return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": keys.key_id(key.public_key())})
+        fix = "Run `fntx up` once where the keys are; `fntx signing-keys list` shows which files are meant."
+        raise Unauthenticated(detail, fix) from error
+    headers = {"kid": key_files.key_id(key.public_key())}
+    token = jwt.encode(claims, key, algorithm=ALGORITHM, headers=headers)
+    if len(token) > MAX_TOKEN_CHARACTERS:
+        msg = f"a token of {len(token)} characters; {MAX_TOKEN_CHARACTERS} are taken: give it a smaller scope"
+        raise ValueError(msg)
+    return token
 
 
-def verify(token: object, settings: Settings | None = None) -> Actor:
+def verify(
+    token: object, settings: Settings | None = None, *, asked: Callable[[], str] | None = None, wait: bool = True
+) -> Actor:
     """Return who `token` speaks for; raises Unauthenticated saying what is wrong with it and what to do.
 
-    `token` comes off the wire: None, or anything. Under ``auth_mode=open`` a caller without a token is
+    `token` comes off the wire: None, or anything. asked: tells the `binding.binding` of what is asked with it; where it
+    is None, a token that is good for one command alone is refused. wait: look up what was revoked, where that is not
+    known freshly; without it `revocations.keep_fresh` does. Under ``auth_mode=open`` a caller without a token is
     `anonymous` with all roles, and the log says so once.
     """
     settings = settings or get_settings()
     if token is None:
         return _nobody(settings)
+    found = read(token, settings)
+    revocations.refuse_revoked(found.actor, settings, wait=wait)
+    if found.args and (asked is None or asked() != found.args):
+        raise Unauthenticated("the token is good for one other command alone", _ASK)
+    return found.actor
+
+
+def read(token: object, settings: Settings) -> Verified:
+    """Return what a token says that is one of ours and good now, revoked or not; raises Unauthenticated."""
     if not isinstance(token, str) or not token:
         raise Unauthenticated("the token is not a string", _SEND)
     if len(token) > MAX_TOKEN_CHARACTERS:
         raise Unauthenticated(f"the token has more than {MAX_TOKEN_CHARACTERS} characters", _ASK)
-    return _actor(_decode(token, settings))
+    if not _FORM.fullmatch(token):
+        raise Unauthenticated("it cannot be verified", _ASK)
+    found = _signed(token, settings)
+    try:
+        token_claims.refuse_untimely(found, settings)
+    except Unsound as error:
+        raise Unauthenticated(str(error), _ASK) from error
+    return found
 
 
 def expires_in_s(token: str, settings: Settings) -> float:
     """Return for how many seconds a token of ours is still good; 0 when it cannot be verified."""
     try:
-        return max(0.0, float(_decode(token, settings)["exp"]) - time.time())
+        return max(0.0, read(token, settings).ends_at - time.time())
     except Unauthenticated:
         return 0.0
 
 
-def _claims(name: str, roles: Iterable[str], ttl_s: int) -> dict[str, Any]:
-    now = int(time.time())
-    return {
-        "iss": ISSUER,
-        "aud": AUDIENCE,
-        "sub": name,
-        "roles": sorted(roles),
-        "iat": now,
-        "nbf": now,
-        "exp": now + ttl_s,
-        "jti": uuid4().hex,
-    }
+def _moments(ttl_s: int) -> dict[str, Any]:
+    # To the millisecond: who is issued a new token right after all theirs were revoked gets a good one.
+    now = math.floor(time.time() * 1000) / 1000
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "iat": now, "nbf": now}
+    return claims | {"exp": math.floor(now) + ttl_s, "jti": uuid4().hex}
 
 
-def _decode(token: str, settings: Settings) -> dict[str, Any]:
-    path = keys.public_key_file(settings)
-    try:
-        version = keys.file_version(path)
-    except OSError as error:
-        raise Unauthenticated(f"this process has no key to verify tokens ({error.strerror})", _CONFIGURE) from error
-    claims = _verified(token, path, version, settings.token_leeway_s)
-    if int(claims["exp"]) <= time.time() - settings.token_leeway_s:
-        raise Unauthenticated(_DETAILS[jwt.ExpiredSignatureError], _ASK)
-    return claims
+@dataclass(frozen=True, slots=True)
+class _KeyFile:
+    path: Path
+    version: tuple[int, int, int] | None
+
+    @staticmethod
+    def of(path: Path) -> "_KeyFile":
+        try:
+            return _KeyFile(path, file_version(path))
+        except OSError:
+            return _KeyFile(path, None)
+
+    def key(self, key_id: object) -> Ed25519PublicKey | None:
+        if self.version is None or not isinstance(key_id, str):
+            return None
+        found = key_files.load_public_keys(self.path).get(key_id)
+        return found.key if found else None
 
 
-@lru_cache(maxsize=1024)
-def _verified(token: str, path: Path, _version: tuple[int, int, int], leeway_s: int) -> dict[str, Any]:
-    """Return a token's claims. Remembered while its key file stays: all but its end holds for good once it was true.
+class _Memory:
+    """What was found out of so many tokens, the longest unseen forgotten first. For several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._good: OrderedDict[Any, Verified | str] = OrderedDict()
+        self._bad: OrderedDict[Any, Verified | str] = OrderedDict()
+
+    def get(self, key: Any) -> Verified | str | None:
+        with self._lock:
+            for kept in (self._good, self._bad):
+                if (found := kept.get(key)) is not None:
+                    kept.move_to_end(key)
+                    return found
+        return None
+
+    def keep(self, key: Any, found: Verified | str) -> None:
+        with self._lock:
+            kept = self._bad if isinstance(found, str) else self._good
+            kept[key] = found
+            if len(kept) > _REMEMBERED:
+                kept.popitem(last=False)
+
+
+_memory = _Memory()
+
+
+def _signed(token: str, settings: Settings) -> Verified:
+    """Return what a token says, whatever the time. Remembered while the key files stay: it holds for good.
 
     Callers send one token with many commands, and checking a signature costs as much as the rest of the edge.
     """
+    people = _KeyFile.of(keys.signing_pair(settings).public)
+    system = _KeyFile.of(keys.system_pair(settings).public)
+    if people.version is None and system.version is None:
+        raise Unauthenticated(f"this process has no key to verify tokens (no {people.path.name})", _CONFIGURE)
+    key = (token, people, system)
+    found = _memory.get(key)
+    if found is None:
+        found = _judged(token, people, system)
+        _memory.keep(key, found)
+    if isinstance(found, str):
+        raise Unauthenticated(found, _ASK)
+    return found
+
+
+def _judged(token: str, people: _KeyFile, system: _KeyFile) -> Verified | str:
+    """Return what a token says, or what is wrong with it; raises Unauthenticated where that is this process's keys."""
     try:
+        key_id, key, of_system = _verification_key(token, people, system)
         claims: dict[str, Any] = jwt.decode(
-            token,
-            _verification_key(token, path),
-            algorithms=[ALGORITHM],
-            audience=AUDIENCE,
-            issuer=ISSUER,
-            leeway=leeway_s,
-            options={"require": REQUIRED_CLAIMS},
+            token, key, algorithms=[ALGORITHM], audience=AUDIENCE, issuer=ISSUER, options=_OPTIONS
         )
+        token_claims.refuse_doubles(token)
+        return token_claims.verified(claims, key_id, of_system=of_system)
+    except Unsound as error:
+        return str(error)
+    except StackError as error:
+        raise Unauthenticated(f"this process's keys are not usable: {error.args[0]}", str(error.args[1])) from error
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
         # ValueError and RecursionError: bytes that are no JSON, or JSON nested to hurt the parser.
-        detail = next((text for kind, text in _DETAILS.items() if isinstance(error, kind)), "it cannot be verified")
-        raise Unauthenticated(detail, _ASK) from error
-    return claims
+        return next((text for kind, text in _DETAILS.items() if isinstance(error, kind)), "it cannot be verified")
 
 
-def _verification_key(token: str, path: Path) -> Ed25519PublicKey:
-    ring = keys.load_public_keys(path)
+def _verification_key(token: str, people: _KeyFile, system: _KeyFile) -> tuple[str, Ed25519PublicKey, bool]:
     header = jwt.get_unverified_header(token)
     if header.get("alg") != ALGORITHM:
-        raise Unauthenticated(_DETAILS[jwt.InvalidAlgorithmError], _ASK)
-    try:
-        return ring[header.get("kid", "")]
-    except (KeyError, TypeError):
-        raise Unauthenticated("the token is signed with a key this service does not know", _ASK) from None
+        raise Unsound(_DETAILS[jwt.InvalidAlgorithmError])
+    key_id = header.get("kid")
+    theirs, own = people.key(key_id), system.key(key_id)
+    if theirs is not None and own is not None:
+        told = f"key {key_id} stands for people and for the system: take it out of {people.path} or {system.path}"
+        raise Unsound(told)
+    if (key := theirs or own) is None:
+        raise Unsound(_UNKNOWN_KEY)
+    return str(key_id), key, own is not None
 
 
-def _actor(claims: dict[str, Any]) -> Actor:
-    roles, sessions = claims["roles"], claims.get("session") or []
-    if not _are_strings(roles) or not roles or not set(roles) <= ROLES or not _are_strings(sessions):
-        raise Unauthenticated("the token's roles or scope are not ones this service knows", _ASK)
-    return Actor(
-        name=claims["sub"],
-        roles=frozenset(roles),
-        host=str(claims.get("host") or ""),
-        token_id=claims["jti"],
-        sessions=frozenset(sessions),
-    )
-
-
-def _are_strings(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+_UNKNOWN_KEY = "the token is signed with a key this service does not know"
 
 
 def _nobody(settings: Settings) -> Actor:

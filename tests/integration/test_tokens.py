@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from worker_process import raw_app, worker
 
 from fntx_sessions.exceptions import Unauthenticated
-from fntx_sessions.security import keys
+from fntx_sessions.security import key_files, keys
 from fntx_sessions.security.local import current_token, ensure_local_keys, process_token
 from fntx_sessions.security.roles import ROLES
 from fntx_sessions.security.tokens import issue, verify
@@ -49,8 +49,8 @@ class Attacker:
 
     def __init__(self, settings: Settings) -> None:
         self.files = keys.LocalKeys.of(settings.home)
-        self._signing = keys.load_private_key(self.files.signing_file)
-        self.kid = keys.key_id(self._signing.public_key())
+        self._signing = key_files.load_private_key(self.files.signing_file)
+        self.kid = key_files.key_id(self._signing.public_key())
 
     def signed(self, header=None, **changes) -> str:
         """A token with the true key, as a mistaken issuer would make it."""

@@ -49,7 +49,7 @@ def test_the_embedded_stack_has_one_and_starts_at_once_agree(settings):
     ensure_local_keys(settings.home)
     assert ring_file(settings).read_bytes() == made
     assert {path.name for path in paths.pop().parent.iterdir()} == {
-        "ring.json", "signing.pem", "public.pem", "admin.token",
+        "ring.json", "signing.pem", "public.pem", "system.pem", "system-public.pem", "admin.token",
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fntx_sessions.exceptions import StackError
-from fntx_sessions.security import keys, local, pages
+from fntx_sessions.security import key_files, keys, local, pages
 from fntx_sessions.security.tokens import expires_in_s, issue, verify
 from fntx_sessions.settings import Settings
 
@@ -20,7 +20,9 @@ def test_what_opens_the_desk_is_this_users_alone(tmp_path):
     """Folder 0700, private key and administrator's token 0600; nothing else is left in the folder."""
     made = local.ensure_local_keys(tmp_path / "new" / "home")
     assert (mode(made.directory), mode(made.signing_file), mode(made.admin_token_file)) == (0o700, 0o600, 0o600)
-    assert {path.name for path in made.directory.iterdir()} == {"signing.pem", "public.pem", "admin.token"}
+    assert {path.name for path in made.directory.iterdir()} == {
+        "signing.pem", "public.pem", "system.pem", "system-public.pem", "admin.token",
+    }  # fmt: skip
 
 
 def test_a_second_start_keeps_key_and_token(tmp_path):
@@ -101,9 +103,9 @@ def test_the_callers_own_token_goes_before_the_homes(tmp_path):
 
 def test_a_key_id_is_that_of_the_key(tmp_path):
     """The public file names the key that signs."""
-    made = keys.ensure_key_pair(tmp_path)
-    signing = keys.load_private_key(made.signing_file)
-    assert list(keys.load_public_keys(made.public_file)) == [keys.key_id(signing.public_key())]
+    made = keys.ensure_key_pairs(tmp_path)
+    signing = key_files.load_private_key(made.signing_file)
+    assert list(key_files.load_public_keys(made.public_file)) == [key_files.key_id(signing.public_key())]
 
 
 def test_flower_always_has_a_login(tmp_path):

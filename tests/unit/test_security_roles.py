@@ -61,7 +61,8 @@ def test_the_refusal_names_who_and_what_is_needed():
     with pytest.raises(Forbidden) as refused:
         roles.authorize(Actor("eve", frozenset({"viewer", "agent"})), Trigger.START)
     assert (
-        str(refused.value) == "eve (roles agent,viewer) may not start_session: that needs admin or operator or system."
+        str(refused.value)
+        == "eve (roles agent,viewer) may not start_session: that needs admin or operator or service or system."
     )
 
 
