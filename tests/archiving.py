@@ -10,7 +10,7 @@ import orjson
 import redis
 from lifecycle_harness import S, T
 from lifecycle_harness import World as Lifecycle
-from sqlalchemy import text
+from owning import do
 
 from fntx_sessions.database.engine import build_engine
 from fntx_sessions.settings import Settings
@@ -118,8 +118,7 @@ class Desk:
 
     def run(self, statement: str, **values: object) -> None:
         """Run a statement and commit."""
-        with self.engine.begin() as connection:
-            connection.execute(text(statement), values)
+        do(self.engine, statement, values)
 
     def rows(self, statement: str, **values: object) -> list[dict[str, Any]]:
         """Return what a query finds."""

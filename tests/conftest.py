@@ -13,6 +13,7 @@ import psycopg2
 import pytest
 import redis
 from gcs_server import GcsServer, gcs_server_running
+from owning import DESK, as_owner, note_owner
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 from psycopg2.sql import SQL, Identifier
 from scratch import scratch_home
@@ -43,9 +44,14 @@ class DatabaseServer:
 
     def __init__(self, url: str) -> None:
         self._url = make_url(url)
+        note_owner(url)
 
     def url(self, database: str) -> str:
-        """Return the URL of one of its databases."""
+        """Return the URL of one of its databases for the house: its login may do what workers may, and no more."""
+        return self._url.set(database=database, username=DESK).render_as_string(hide_password=False)
+
+    def owner_url(self, database: str) -> str:
+        """Return the URL of one of its databases for the owner of its tables."""
         return self._url.set(database=database).render_as_string(hide_password=False)
 
     @contextmanager
@@ -143,9 +149,11 @@ def gcs_server(servers_folder: Folder) -> Iterator[GcsServer]:
 def database_template(postgres_server: DatabaseServer) -> Iterator[str]:
     """The name of a migrated database nobody is connected to: copy it, leave it alone."""
     from fntx_sessions.database.engine import migrate  # noqa: PLC0415 -- stack tests run without it
+    from fntx_sessions.database.logins import ensure_login  # noqa: PLC0415 -- as above
 
     with postgres_server.database() as name:
-        migrate(postgres_server.url(name))
+        migrate(postgres_server.owner_url(name))
+        ensure_login(postgres_server.owner_url(name), postgres_server.url(name))
         yield name
 
 
@@ -167,7 +175,7 @@ def module_database_url(postgres_server: DatabaseServer, database_template: str)
 def new_database(postgres_server: DatabaseServer) -> Iterator[Callable[[], str]]:
     """Call for the URL of one more database without any table."""
     with ExitStack() as made:
-        yield lambda: postgres_server.url(made.enter_context(postgres_server.database()))
+        yield lambda: postgres_server.owner_url(made.enter_context(postgres_server.database()))
 
 
 @pytest.fixture
@@ -180,7 +188,10 @@ def redis_url(valkey_server: str) -> str:
 @pytest.fixture
 def settings(tmp_path: Path, database_url: str, redis_url: str) -> Settings:
     """Settings over this test's database and Redis; commands need no token."""
-    return Settings(home=tmp_path, database_url=database_url, redis_url=redis_url, auth_mode="open")
+    return Settings(
+        home=tmp_path, database_url=database_url, maintenance_database_url=as_owner(database_url),
+        redis_url=redis_url, auth_mode="open",
+    )  # fmt: skip
 
 
 @contextmanager

@@ -3,11 +3,13 @@
 from datetime import UTC, datetime, time, timedelta
 from uuid import UUID
 
+from owning import owner_engine
 from state_world import World, make_world
 
 from fntx_sessions.database.history import RELATIONS
 from fntx_sessions.database.partitions import make_ahead, run
 from fntx_sessions.database.weeks import WEEK, Week, layouts, moment, monday, week_of
+from fntx_sessions.state.dropping import drop_due
 
 __all__ = ["World", "make_world"]
 _ADD = {
@@ -39,13 +41,25 @@ def begin(world: World, weeks: int) -> None:
     """Let the first week lie `weeks` back, as where the house has stood that long."""
     first = monday(datetime.now(UTC).date()) - weeks * WEEK
     for name in RELATIONS:
-        with world.engine.begin() as connection:
+        with owner_engine(world.engine) as owner, owner.begin() as connection:
             run(
                 connection,
                 f"ALTER TABLE {name} DETACH PARTITION {name}_past",
                 f"ALTER TABLE {name} ATTACH PARTITION {name}_past FOR VALUES FROM (MINVALUE) TO ({moment(first)})",
             )
-    make_ahead(world.engine, 1)
+    make(world, 1)
+
+
+def make(world: World, weeks: int) -> list[str]:
+    """Make the coming weeks as their owner; return the names made."""
+    with owner_engine(world.engine) as owner:
+        return make_ahead(owner, weeks)
+
+
+def drop(world: World, **changed: float) -> list[str]:
+    """Drop the weeks that are due as their owner, settings changed; return their names."""
+    with owner_engine(world.engine) as owner:
+        return drop_due(owner, world.settings.model_copy(update=changed))
 
 
 def forget_to_make(world: World) -> None:

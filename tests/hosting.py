@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from owning import as_owner, do
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
@@ -149,8 +150,7 @@ class Hosting:
             return [dict(row) for row in connection.execute(text(statement), values).mappings()]
 
     def run(self, statement: str, **values: Any) -> None:
-        with self.desk.engine.begin() as connection:
-            connection.execute(text(statement), values)
+        do(self.desk.engine, statement, values)
 
     def events(self, session_id: UUID, event_type: str) -> list[dict[str, Any]]:
         statement = "SELECT * FROM events WHERE session_id = :id AND event_type = :type ORDER BY timestamp"
@@ -178,7 +178,10 @@ class Hosting:
 
 def shared(home: Path, database_url: str, redis_url: str) -> Settings:
     """Settings over a database that a module's tests share, one after the other."""
-    return Settings(home=home, database_url=database_url, redis_url=redis_url, auth_mode="open")
+    return Settings(
+        home=home, database_url=database_url, maintenance_database_url=as_owner(database_url), redis_url=redis_url,
+        auth_mode="open",
+    )  # fmt: skip
 
 
 _REST = (

@@ -39,6 +39,8 @@ CREATE OR REPLACE FUNCTION desk_clock.now() RETURNS timestamptz LANGUAGE sql STA
   AS 'SELECT coalesce(at, pg_catalog.now()) FROM desk_clock.stands';
 CREATE OR REPLACE FUNCTION desk_clock.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
   AS 'SELECT coalesce(at, pg_catalog.clock_timestamp()) FROM desk_clock.stands';
+GRANT USAGE ON SCHEMA desk_clock TO PUBLIC;
+GRANT SELECT, UPDATE ON desk_clock.stands TO PUBLIC;
 DO $$ BEGIN
   EXECUTE format('ALTER DATABASE %I SET search_path = desk_clock, pg_catalog, public', current_database());
 END $$;

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import redis
 from conftest import DatabaseServer
+from owning import as_owner
 from worker_process import raw_app, wait_until, worker
 
 from fntx_sessions import SessionLifecycleManager
@@ -64,6 +65,7 @@ class RunningDesk:
         return {
             "FNTX_HOME": str(self.folder),
             "FNTX_DATABASE_URL": self.database_url,
+            "FNTX_MAINTENANCE_DATABASE_URL": as_owner(self.database_url),
             "FNTX_REDIS_URL": self.redis_url,
             "FNTX_AUTH_MODE": "open",
             "FNTX_KEY_RING": os.environ["FNTX_KEY_RING"],

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import orjson
 import psycopg2
 import redis
+from owning import do
 from sqlalchemy import Engine, event, text
 
 from fntx_sessions.database.engine import build_engine
@@ -64,13 +65,11 @@ class World:
 
     def run(self, statement: str, **values: object) -> None:
         """Run a statement."""
-        with self.engine.begin() as connection:
-            connection.execute(text(statement), values)
+        do(self.engine, statement, values)
 
     def rows(self, statement: str, **values: object) -> list[dict[str, object]]:
         """Return what a query finds."""
-        with self.engine.begin() as connection:
-            return [dict(row) for row in connection.execute(text(statement), values).mappings()]
+        return do(self.engine, statement, values)
 
 
 @contextmanager

@@ -87,3 +87,33 @@ def truncate_guard_sql(table: str, partition: str) -> str:
     """Return the statement that keeps an append-only table, or one partition of it, from being emptied."""
     return f"""CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON {partition}
 FOR EACH STATEMENT EXECUTE FUNCTION {HISTORY_GUARD_FUNCTION}('{table}')"""
+
+
+def forget_transitions_sql() -> list[str]:
+    """Return the statements that install the one way in which transitions go: those of an archived or shredded session.
+
+    It runs as the tables' owner, whoever calls it, for roles that may not delete from `transitions` themselves.
+    """
+    return [
+        """CREATE OR REPLACE FUNCTION fntx_forget_transitions(whose uuid) RETURNS bigint LANGUAGE plpgsql
+SECURITY DEFINER AS $$
+DECLARE gone bigint;
+BEGIN
+  IF NOT EXISTS (SELECT FROM session_keys k WHERE k.session_id = whose AND k.shredded_at IS NOT NULL)
+    AND NOT EXISTS (SELECT FROM archives a JOIN sessions s USING (session_id)
+      WHERE a.session_id = whose AND a.verified_at IS NOT NULL AND s.status = 'closed' AND NOT s.pinned) THEN
+    RAISE EXCEPTION 'transitions of session % stay: it is neither archived nor shredded', whose USING ERRCODE = 'FX002';
+  END IF;
+  PERFORM set_config('fntx.forget', whose::text, true);
+  DELETE FROM transitions WHERE session_id = whose;
+  GET DIAGNOSTICS gone = ROW_COUNT;
+  PERFORM set_config('fntx.forget', '', true);
+  RETURN gone;
+END $$""",
+        # Names are found where the tables are, and nowhere that a caller could put others before them.
+        """DO $$ BEGIN
+  EXECUTE format('ALTER FUNCTION fntx_forget_transitions(uuid) SET search_path = pg_catalog, %I, pg_temp',
+    current_schema());
+END $$""",
+        "REVOKE EXECUTE ON FUNCTION fntx_forget_transitions(uuid) FROM PUBLIC",
+    ]

@@ -22,18 +22,20 @@ FILLS = Relation("fills", ("timestamp", "fill_id"), measured=True)
 SAMPLES = Relation("samples", ("timestamp",), measured=True)
 RELATIONS = {relation.name: relation for relation in (EVENTS, TRANSITIONS, FILLS, SAMPLES)}
 
-# Transitions are append-only but for a transaction that names whose go: a session's id, or `*` for rows that move.
+# Transitions are append-only but for a transaction that names whose go: `*` for rows that move between partitions, by
+# their owner; one session's by a function that looks at what became of it.
 FORGET = text("SELECT set_config('fntx.forget', :whose, true)")
-_DELETES = {name: text(f"DELETE FROM {name} WHERE session_id = :session_id") for name in RELATIONS}
+_FORGET_TRANSITIONS = text("SELECT fntx_forget_transitions(CAST(:session_id AS uuid))")
+_DELETES = {
+    name: text(f"DELETE FROM {name} WHERE session_id = :session_id") for name in RELATIONS if name != TRANSITIONS.name
+}
 
 
 def delete_history(connection: Connection, session_id: UUID) -> dict[str, int]:
     """Delete a session's rows of every relation and week, simulated times included; return how many by relation.
 
-    For sessions whose archive is verified, or that are shredded. Nothing is checked here.
+    For sessions whose archive is verified, or that are shredded: of any other Postgres refuses to let transitions go.
     """
-    connection.execute(FORGET, {"whose": str(session_id)})
     bound = {"session_id": session_id}
-    gone = {name: connection.execute(statement, bound).rowcount for name, statement in _DELETES.items()}
-    connection.execute(FORGET, {"whose": ""})
-    return gone
+    gone = {TRANSITIONS.name: connection.execute(_FORGET_TRANSITIONS, bound).scalar_one()}
+    return gone | {name: connection.execute(statement, bound).rowcount for name, statement in _DELETES.items()}

@@ -13,9 +13,12 @@ from datetime import date
 from typing import TypeVar
 
 import structlog
+from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import ProgrammingError
 
 from fntx_sessions.database.engine import build_engine, transaction
+from fntx_sessions.database.granting import close
 from fntx_sessions.database.history import FORGET
 from fntx_sessions.database.weeks import Week, attach_sql, create_sql, layouts, move_sql
 from fntx_sessions.exceptions import Busy, Retryable, Unavailable
@@ -26,6 +29,7 @@ T = TypeVar("T")
 LOCK_TIMEOUT_MS = 300  # how long trading may have to queue behind a change of partitions that waits for its lock
 MOVE_TIMEOUT_MS = 1_500  # how long moving rows out of DEFAULT may hold up writers, who give up after 2 s
 _ATTEMPTS, _PAUSE_S = 3, 0.2
+_NOT_OWNER = "this user does not own the tables; set FNTX_MAINTENANCE_DATABASE_URL for the sweeps' worker"
 _TODAY = text("SELECT (now() AT TIME ZONE 'UTC')::date")
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtext('fntx_sessions.partitions'))")
 _BOUNDS = text("SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true)")
@@ -98,6 +102,11 @@ def patiently(partition: str, change: Callable[[], T]) -> T | None:
             return change()
         except Busy:
             time.sleep(_PAUSE_S)
+        except ProgrammingError as error:
+            if not isinstance(error.orig, InsufficientPrivilege):
+                raise
+            _log.warning("partition_not_changed", partition=partition, error=f"{_NOT_OWNER}: {error.orig}".strip())
+            return None
         except Retryable as error:
             _log.warning("partition_not_changed", partition=partition, error=str(error))
             return None
@@ -122,6 +131,7 @@ def _make(connection: Connection, relation: str, week: Week) -> int | None:
     if any(known.since == week.since for known in layouts(connection)[relation].weeks):
         return None
     run(connection, create_sql(relation, week))
+    close(connection, week.name)
     # Writers stand still from here to the commit, before they have chosen a partition: one that had chosen DEFAULT
     # would be refused once the row belongs elsewhere. Readers go on until the partition is attached.
     run(connection, f"LOCK TABLE ONLY {relation} IN SHARE ROW EXCLUSIVE MODE")

@@ -11,6 +11,7 @@ from fntx_sessions.stack.control import Supervisor
 from fntx_sessions.stack.folder import Folder
 
 DATABASE, REDIS, FLOWER = "FNTX_DATABASE_URL", "FNTX_REDIS_URL", "FNTX_FLOWER_PORT"
+MAINTENANCE = "FNTX_MAINTENANCE_DATABASE_URL"
 COLD, EMULATOR = "FNTX_COLD_URL", "STORAGE_EMULATOR_HOST"
 
 

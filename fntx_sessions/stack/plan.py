@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 
 from fntx_sessions.settings import Settings
-from fntx_sessions.stack.addresses import COLD, DATABASE, EMULATOR, FLOWER, REDIS, Addresses, masked
+from fntx_sessions.stack.addresses import COLD, DATABASE, EMULATOR, FLOWER, MAINTENANCE, REDIS, Addresses, masked
 from fntx_sessions.stack.control import Process
 from fntx_sessions.stack.folder import Folder
 from fntx_sessions.stack.orphans import MARK
-from fntx_sessions.stack.postgres import Postgres
+from fntx_sessions.stack.postgres import DESK, Postgres
 from fntx_sessions.stack.procfile import read_procfile
 from fntx_sessions.stack.readiness import answering, celery_nodes, listens
 from fntx_sessions.stack.supervision import Program, service_programs, stores_programs
@@ -63,7 +63,7 @@ class Plan:
         commands = {name: store.command() for name, store in self.stores().items()}
         return [
             *stores_programs(commands, identity.name if identity else None),
-            *service_programs(self.types, _service_directory()),
+            *service_programs(self.types, _service_directory(), self.owners()),
         ]
 
     def given(self) -> dict[str, str]:
@@ -75,12 +75,18 @@ class Plan:
         chosen: dict[str, str] = self.folder.read_state().get("environment", {})
         return {**self.given(), **chosen, "FNTX_HOME": str(self.folder.home)}
 
+    def owners(self) -> dict[str, str]:
+        """Return what only the process that makes and drops partitions is told: how to act as the tables' owner."""
+        url = self.environment().get(MAINTENANCE)
+        return {MAINTENANCE: url} if url else {}
+
     def children_environment(self) -> dict[str, str]:
-        """Return the whole environment of the supervisor and its children."""
+        """Return the environment of the supervisor and its children; what one child alone is told is not in it."""
         programs = str(Path(sys.executable).parent)
+        told = {**self._environ, **self.environment()}
+        told.pop(MAINTENANCE, None)
         return {
-            **self._environ,
-            **self.environment(),
+            **told,
             MARK: str(self.folder.home),
             "PATH": os.pathsep.join([programs, self._environ.get("PATH", os.defpath)]),
             "PYTHONUNBUFFERED": "1",
@@ -123,7 +129,8 @@ class Plan:
         if self._environ.get(EMULATOR):
             chosen[EMULATOR] = self._environ[EMULATOR]
         if self.postgres:
-            chosen[DATABASE] = self.postgres.url()
+            chosen[DATABASE] = self.postgres.url(user=DESK)
+            chosen[MAINTENANCE] = self.postgres.url()
         if self.valkey:
             chosen[REDIS] = self.valkey.url()
         if FLOWER_NAME in self.types:

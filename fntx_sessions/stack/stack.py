@@ -15,7 +15,7 @@ from typing import Self
 
 from fntx_sessions.exceptions import StackError
 from fntx_sessions.settings import Settings
-from fntx_sessions.stack.addresses import DATABASE, REDIS, Addresses
+from fntx_sessions.stack.addresses import DATABASE, MAINTENANCE, REDIS, Addresses
 from fntx_sessions.stack.control import GIVEN_UP, Process, Supervisor
 from fntx_sessions.stack.folder import explained, last_line, write_private
 from fntx_sessions.stack.orphans import find_orphans, stop_orphans
@@ -97,7 +97,7 @@ class Stack:
             raise StackError("FNTX_DATABASE_URL is not set", "Set it, or run `fntx up`, which migrates its own.")
         self.folder.prepare()
         self._check_given()
-        self._migrate(self.given()[DATABASE])
+        self._migrate(self.given())
         self._ensure_keys()
 
     def down(self) -> bool:
@@ -152,7 +152,9 @@ class Stack:
         from fntx_sessions.stack.status import read_database  # noqa: PLC0415 -- Alembic; imports this
 
         Settings()  # a variable that is wrong is named here, not in the log of a child
-        for variable, read in ((DATABASE, read_database), (REDIS, read_redis)):
+        # Of two addresses of one database the owner's is asked: the other's login may be made only now.
+        database = MAINTENANCE if self.given().get(MAINTENANCE) else DATABASE
+        for variable, read in ((database, read_database), (REDIS, read_redis)):
             url = self.given().get(variable)
             problem = read(url).error if url else None
             if problem:
@@ -203,7 +205,7 @@ class Stack:
 
     def _spawn_supervisor(self) -> None:
         with (self.folder.logs / "supervisord.err").open("ab") as output:
-            self._child = subprocess.Popen(
+            self._child = subprocess.Popen(  # noqa: S603 -- this Python, a module of ours
                 [sys.executable, "-m", "fntx_sessions.stack.supervise", "-c", str(self._configuration)],
                 cwd="/",
                 env=self._plan.children_environment(),
@@ -223,7 +225,7 @@ class Stack:
         ]
         if not waiting:
             return
-        self._migrate(self.environment()[DATABASE])
+        self._migrate(self.environment())
         self._ensure_keys()
         for process in sorted(waiting, key=lambda process: process.group == CLOCK):
             self._say(f"starting {process.name}")
@@ -245,13 +247,19 @@ class Stack:
         process = self.processes().get(name)
         return process is not None and process.state != "FATAL"
 
-    def _migrate(self, url: str) -> None:
+    def _migrate(self, addresses: Mapping[str, str]) -> None:
+        """Migrate as the owner, and make the login that the processes use where that is another."""
         from fntx_sessions.database.engine import migrate  # noqa: PLC0415 -- Alembic is slow to import
+        from fntx_sessions.database.logins import ensure_login, owning  # noqa: PLC0415 -- as above
         from fntx_sessions.database.partitions import make_ahead_at  # noqa: PLC0415 -- as above
 
         self._say("migrating the database")
-        migrate(url)
-        make_ahead_at(url, Settings())
+        house = addresses[DATABASE]
+        owner = addresses.get(MAINTENANCE) or house
+        with owning():
+            migrate(owner)
+        ensure_login(owner, house)
+        make_ahead_at(owner, Settings())
 
     def _ensure_keys(self) -> None:
         from fntx_sessions.security.local import ensure_local_keys  # noqa: PLC0415 -- as above

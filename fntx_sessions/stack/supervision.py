@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fntx_sessions.exceptions import StackError
@@ -15,6 +15,8 @@ PRIORITIES = {STORES: 10, WORK: 500, CLOCK: 900}
 STOP_WAIT_S = 60
 # Supervisord waits one second longer before every try: this many of them take half an hour, then `fntx doctor` says so.
 START_TRIES = 60
+# The queue of sweeps that change tables.
+_HOUSEKEEPING = "maintenance"
 # Celery and its tasks import for seconds, longer on a busy machine.
 # Who dies earlier than this has failed to start, and is tried again ever more slowly.
 CELERY_START_S = 20
@@ -31,6 +33,7 @@ class Program:
     user: str | None = None
     stop_signal: str = "TERM"
     start_s: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def section(self, folder: Folder) -> str:
         """Return its section of the configuration."""
@@ -38,6 +41,7 @@ class Program:
             "command": self.command,
             "directory": str(self.directory),
             "user": self.user,
+            "environment": ",".join(f'{name}="{_quotable(value)}"' for name, value in self.environment.items()) or None,
             # Workers start once the database is migrated: `fntx up` asks for that.
             "autostart": str(self.group == STORES).lower(),
             "autorestart": "true",
@@ -70,8 +74,8 @@ def stores_programs(commands: dict[str, list[str]], postgres_user: str | None) -
     ]
 
 
-def service_programs(types: dict[str, str], directory: Path) -> list[Program]:
-    """Return the programs of a Procfile's process types."""
+def service_programs(types: dict[str, str], directory: Path, owners: Mapping[str, str]) -> list[Program]:
+    """Return the programs of a Procfile's process types; `owners` is told to those alone that keep house."""
     return [
         Program(
             name=name,
@@ -79,6 +83,7 @@ def service_programs(types: dict[str, str], directory: Path) -> list[Program]:
             group=CLOCK if name == "beat" else WORK,
             directory=directory,
             start_s=CELERY_START_S if "celery" in command.split() else 1,
+            environment=owners if _HOUSEKEEPING in command else {},
         )
         for name, command in types.items()
     ]
@@ -117,6 +122,12 @@ def _group(name: str, programs: list[Program]) -> str:
 def _section(name: str, settings: Mapping[str, object]) -> str:
     lines = [f"{key}={_value(str(value))}" for key, value in settings.items() if value is not None]
     return "\n".join([f"[{name}]", *lines, ""])
+
+
+def _quotable(text: str) -> str:
+    if '"' in text:
+        raise StackError("the supervisor cannot be told an address with a quotation mark in it", "Encode it as %22.")
+    return text
 
 
 def _value(text: str) -> str:

@@ -5,10 +5,10 @@ import signal
 
 import pytest
 from history_world import add, begin, count, forget_to_make, history, make_world, week_at, weeks_back, weeks_of
+from history_world import drop as drop_as_owner
+from history_world import make as make_ahead_as_owner
 
 from fntx_sessions.database.history import RELATIONS
-from fntx_sessions.database.partitions import make_ahead
-from fntx_sessions.state.dropping import drop_due
 from fntx_sessions.state.objects.cold import open_cold
 from fntx_sessions.state.segment_rows import segments_of
 from fntx_sessions.state.segments import read, segment_due
@@ -39,7 +39,7 @@ def _run(place, act, settings):
 
 
 def make(world):
-    make_ahead(world.engine, 1)
+    make_ahead_as_owner(world, 1)
 
 
 def seal(world):
@@ -48,7 +48,7 @@ def seal(world):
 
 
 def drop(world):
-    drop_due(world.engine, world.settings)
+    drop_as_owner(world)
 
 
 @pytest.mark.parametrize("place", ["partition.moved", "partition.attached", "partition.committed"])

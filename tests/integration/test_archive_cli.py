@@ -7,6 +7,7 @@ import pytest
 from archiving import make_desk
 from history_world import add, begin, week_at, weeks_back
 from lifecycle_harness import S
+from owning import owner_engine
 
 from fntx_sessions.cli import asking, events, past, queries
 from fntx_sessions.cli.app import run
@@ -92,7 +93,8 @@ def long_lived(desk):
     add(desk, made, OLD, "events", "samples")
     settings = desk.settings.model_copy(update={"warm_keep_s": 7 * 86_400.0})
     assert segment_due(desk.engine, settings, desk.cold).segments == 2
-    drop_due(desk.engine, settings)
+    with owner_engine(desk.engine) as owner:
+        drop_due(owner, settings)
     return made
 
 

@@ -5,22 +5,33 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import pytest
-from history_world import add, begin, count, forget_to_make, history, week_at, weeks_back, weeks_of
+from history_world import add, begin, count, drop, forget_to_make, history, make, week_at, weeks_back, weeks_of
+from owning import owner_engine
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from state_world import make_world
 
-from fntx_sessions.database.engine import build_engine
 from fntx_sessions.database.history import RELATIONS, delete_history
 from fntx_sessions.database.partitions import maintenance, make_ahead
 from fntx_sessions.database.weeks import is_partition
 from fntx_sessions.state.dropping import drop_due
 
 NOW = datetime.now(UTC)
+_SHREDDED = """
+INSERT INTO session_keys (session_id, data_key_id, shredded_at) VALUES (:id, '', now())
+ON CONFLICT (session_id) DO UPDATE SET wrapped = NULL, shredded_at = now()
+"""
+_CLOSED = """
+SET LOCAL session_replication_role = replica;
+UPDATE sessions SET status = 'closed', ended_at = now(), pinned = :pinned WHERE session_id = :id
+"""
+_ARCHIVED = """
+INSERT INTO archives (session_id, object, checksum, size_bytes, contents, archived_at, verified_at)
+VALUES (:id, 'x', '', 0, '{}', now(), CASE WHEN :verified THEN now() END)
+"""
 
 
 @pytest.fixture
@@ -42,17 +53,17 @@ def test_a_new_database_has_this_week_and_the_next(world):
 
 def test_made_twice_they_are_there_once(world):
     """What is there is left alone."""
-    assert sorted(make_ahead(world.engine, 3)) == sorted(
+    assert sorted(make(world, 3)) == sorted(
         week_at(name, NOW + timedelta(days=7 * ahead)).name for name in RELATIONS for ahead in (2, 3)
     )
-    assert make_ahead(world.engine, 3) == []
+    assert make(world, 3) == []
     assert all(is_partition(week.name) for _, week in weeks_of(world))
 
 
 def test_two_makers_at_once_make_each_once(world):
     """Neither fails, and between them all is made."""
     with ThreadPoolExecutor(2) as pool:
-        made = [name for names in pool.map(lambda _: make_ahead(world.engine, 3), range(2)) for name in names]
+        made = [name for names in pool.map(lambda _: make(world, 3), range(2)) for name in names]
     assert sorted(made) == sorted(set(made))
     assert len(weeks_of(world)) == 4 * len(RELATIONS)
 
@@ -70,7 +81,7 @@ def test_rows_that_nobody_made_a_partition_for_are_kept_and_move_later(world):
         add(world, session_id, at)
     before = history(world, session_id)
     assert [count(world, f"{name}_default") for name in RELATIONS] == [4, 4, 4, 4]
-    make_ahead(world.engine, 1)
+    make(world, 1)
     assert history(world, session_id) == before
     for name in RELATIONS:
         assert [count(world, week_at(name, at).name) for at in moments[:3]] == [1, 1, 1]
@@ -117,8 +128,8 @@ def test_who_writes_meanwhile_is_not_refused_and_loses_nothing(world):
     with writing(world, session_id) as written:
         while count(world, "events_default") < 20:
             time.sleep(0.01)
-        made = make_ahead(world.engine, 3)
-        dropped = drop_due(world.engine, world.settings.model_copy(update={"warm_keep_s": 0.0}))
+        made = make(world, 3)
+        dropped = drop(world, warm_keep_s=0.0)
         so_far = len(written)
         while len(written) < so_far + 20:
             time.sleep(0.01)
@@ -132,11 +143,11 @@ def test_who_holds_a_lock_is_not_waited_for(world):
     """A transaction that reads history keeps its relation's partition from being made for now, and is not disturbed."""
     with world.engine.begin() as connection:
         connection.execute(text("SELECT count(*) FROM events"))
-        made = make_ahead(world.engine, 2)
+        made = make(world, 2)
         assert len(made) == len(RELATIONS) - 1
         assert not any(name.startswith("events") for name in made)
         connection.execute(text("SELECT count(*) FROM events"))
-    assert make_ahead(world.engine, 2) == [week_at("events", NOW + timedelta(days=14)).name]
+    assert make(world, 2) == [week_at("events", NOW + timedelta(days=14)).name]
 
 
 @pytest.mark.parametrize("verb", ["UPDATE {} SET reason = 'other'", "DELETE FROM {}", "TRUNCATE {}"])
@@ -144,7 +155,7 @@ def test_who_holds_a_lock_is_not_waited_for(world):
 def test_transitions_are_append_only_by_whatever_name(world, verb, of):
     """A partition is guarded like the whole, one made later too."""
     [session_id] = world.sessions(1, live=False)
-    make_ahead(world.engine, 2)
+    make(world, 2)
     ahead = NOW + timedelta(days=14)
     for at in (datetime(2018, 2, 5, tzinfo=UTC), ahead, NOW + timedelta(days=90)):
         add(world, session_id, at, "transitions")
@@ -159,43 +170,63 @@ def test_one_sessions_history_can_be_deleted_and_no_other(world):
         for at in (datetime(2018, 2, 5, tzinfo=UTC), NOW, NOW + timedelta(days=90)):
             add(world, session_id, at)
     kept = history(world, other)
+    world.run(_SHREDDED, id=one)
     with world.engine.begin() as connection:
         assert delete_history(connection, one) == dict.fromkeys(RELATIONS, 3)
     assert all(rows == [] for rows in history(world, one).values())
     assert history(world, other) == kept
-    with world.engine.begin() as connection:
+    with owner_engine(world.engine) as owner, owner.begin() as connection:
         delete_history(connection, one)
         with pytest.raises(DBAPIError, match="append-only"):
             connection.execute(text("DELETE FROM transitions WHERE session_id = :id"), {"id": other})
         connection.rollback()
 
 
+@pytest.mark.parametrize("state", ["going on", "closed", "archived and pinned", "archive not verified"])
+def test_transitions_of_a_session_that_is_nowhere_else_do_not_go(world, state):
+    """Whoever works for the house cannot make them go, and none of the rest goes either."""
+    [session_id] = world.sessions(1, live=False)
+    add(world, session_id, NOW)
+    if state != "going on":
+        world.run(_CLOSED, id=session_id, pinned=state == "archived and pinned")
+    if "archive" in state:
+        world.run(_ARCHIVED, id=session_id, verified=state != "archive not verified")
+    kept = history(world, session_id)
+    with pytest.raises(DBAPIError, match="neither archived nor shredded"), world.engine.begin() as connection:
+        delete_history(connection, session_id)
+    assert history(world, session_id) == kept
+
+
 def test_a_role_for_maintenance_makes_and_drops_what_the_house_may_not(world, settings):
     """The house's own role writes and reads but owns nothing; the maintenance role acts as the owner."""
     [session_id] = world.sessions(1, live=False)
     begin(world, 1)
-    names = {name: f"{name}_{uuid4().hex[:8]}" for name in ("house", "keeper")}
-    owner = world.rows("SELECT current_user AS me")[0]["me"]
-    world.run(f'CREATE ROLE {names["house"]} LOGIN; CREATE ROLE {names["keeper"]} LOGIN IN ROLE "{owner}"')
-    world.run(f'ALTER ROLE {names["keeper"]} SET role = "{owner}"')
-    world.run(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {names['house']}")
-    url = world.engine.url
-    told = settings.model_copy(update={"maintenance_database_url": _secret(url.set(username=names["keeper"]))})
-    house = build_engine(url.set(username=names["house"]).render_as_string(hide_password=False), settings)
+    told = settings.model_copy(update={"warm_keep_s": 0.0})
+    for statement in ("DROP TABLE events_default", "LOCK TABLE events_default", "SELECT * FROM events_default"):
+        with pytest.raises(DBAPIError, match=r"must be owner|permission denied"), world.engine.begin() as connection:
+            connection.execute(text(statement))
+    with maintenance(told, world.engine) as keeper:
+        assert len(make_ahead(keeper, 2)) == len(RELATIONS)
+        assert len(drop_due(keeper, told)) == len(RELATIONS)
+    add(world, session_id, NOW + timedelta(days=14))
+    assert len(history(world, session_id)["events"]) == 1
+
+
+def test_a_keeper_who_is_a_member_of_the_owner_makes_what_the_house_can_use(world, settings):
+    """A login of its own for maintenance needs no password of the owner's."""
+    owner, keeper = (
+        world.rows("SELECT tableowner AS me FROM pg_tables WHERE tablename = 'events'")[0]["me"],
+        "fntx_keeper",
+    )
+    world.run(f'DROP ROLE IF EXISTS {keeper}; CREATE ROLE {keeper} LOGIN IN ROLE "{owner}"')
+    world.run(f'ALTER ROLE {keeper} SET role = "{owner}"')
+    url = world.engine.url.set(username=keeper).render_as_string(hide_password=False)
     try:
-        with pytest.raises(DBAPIError, match="must be owner"), house.begin() as connection:
-            connection.execute(text("DROP TABLE events_default"))
-        with maintenance(told.model_copy(update={"warm_keep_s": 0.0}), house) as keeper:
-            assert len(make_ahead(keeper, 2)) == len(RELATIONS)
-            assert len(drop_due(keeper, told.model_copy(update={"warm_keep_s": 0.0}))) == len(RELATIONS)
-        mine = world.__class__(house, world.client, settings)
-        add(mine, session_id, NOW + timedelta(days=14))
-        assert len(history(mine, session_id)["events"]) == 1
+        with maintenance(
+            settings.model_copy(update={"maintenance_database_url": SecretStr(url)}), world.engine
+        ) as found:
+            assert len(make_ahead(found, 2)) == len(RELATIONS)
+        [session_id] = world.sessions(1, live=False)
+        add(world, session_id, NOW + timedelta(days=14))
     finally:
-        house.dispose()
-        world.run(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {names['house']}")
-        world.run(f"DROP ROLE {names['house']}, {names['keeper']}")
-
-
-def _secret(url):
-    return SecretStr(url.render_as_string(hide_password=False))
+        world.run(f"DROP ROLE {keeper}")

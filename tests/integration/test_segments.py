@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from history_world import add, begin, count, history, week_at, weeks_back, weeks_of
+from owning import owner_engine
 from sqlalchemy import text
 from state_world import make_world
 
@@ -41,7 +42,8 @@ def seal(world, store):
 
 
 def drop(world):
-    return drop_due(world.engine, world.settings)
+    with owner_engine(world.engine) as owner:
+        return drop_due(owner, world.settings)
 
 
 def names(at, *relations):

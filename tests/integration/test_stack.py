@@ -86,7 +86,7 @@ def wait_for(condition) -> None:
 
 
 def query(stack: Stack, statement: str) -> list[tuple]:
-    url = make_url(stack.environment()["FNTX_DATABASE_URL"])
+    url = make_url(stack.environment()["FNTX_MAINTENANCE_DATABASE_URL"])
     connection = psycopg2.connect(host=url.query["host"], port=url.query["port"], user=url.username, dbname="fntx")
     try:
         connection.autocommit = True

@@ -8,6 +8,7 @@ from sqlalchemy import create_engine, text
 
 from fntx_sessions.database import models, paper  # noqa: F401 - fills the metadata
 from fntx_sessions.database.engine import driven
+from fntx_sessions.database.granting import grant
 from fntx_sessions.database.metadata import metadata
 from fntx_sessions.database.seeds import seed
 from fntx_sessions.database.weeks import is_partition
@@ -34,4 +35,6 @@ with engine.begin() as connection:
     # Not by a migration: a later release ships other templates, and an old migration knows no newer tables.
     if set(context.get_context().get_current_heads()) == set(ScriptDirectory.from_config(context.config).get_heads()):
         seed(connection)
+        # Nor this: tables that any migration adds have the rights that are declared today.
+        grant(connection)
 engine.dispose()

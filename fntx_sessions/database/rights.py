@@ -1,0 +1,72 @@
+"""What the two roles of the database may do, table by table; grants, doctor and docs are made from this.
+
+`fntx_app` is what workers, beat, Flower and the command line use; `fntx_read` what only looks. Neither owns anything,
+so neither can change a table, disable a trigger or empty one. A table that is not named here gets what `_USUAL` says.
+"""
+
+from dataclasses import dataclass
+
+APP, READ = "fntx_app", "fntx_read"
+ROLES = (APP, READ)
+# Every right a table may have given; nobody needs the others.
+RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What each role may do to one table."""
+
+    app: frozenset[str]
+    read: frozenset[str] = frozenset({"SELECT"})
+
+    def of(self, role: str) -> frozenset[str]:
+        """Return the rights of one of `ROLES`."""
+        return self.app if role == APP else self.read
+
+
+def _may(*rights: str, read: bool = True) -> Rights:
+    return Rights(frozenset(rights), frozenset({"SELECT"} if read else ()))
+
+
+_USUAL = _may("SELECT", "INSERT", "UPDATE", "DELETE")
+_ADDED = _may("SELECT", "INSERT")
+_KEPT = _may("SELECT", "INSERT", "UPDATE")
+# A partition is read and written through its whole, whose rights then count.
+_PARTITION = _may(read=False)
+
+# What may not be done to a table that others may. Whose rows may go is not theirs to change.
+DECLARED: dict[str, Rights] = {
+    "alembic_version": _may("SELECT"),
+    # Nobody denies or changes what was done: rows of transitions go by `fntx_forget_transitions`, of the audit never.
+    "audit": _ADDED,
+    "transitions": _ADDED,
+    "audit_anchors": _ADDED,
+    "template_versions": _ADDED,
+    "desk_chain": _may("SELECT", "UPDATE"),
+    "sessions": _KEPT,
+    "session_work": _KEPT,
+    "session_keys": _KEPT,
+    "templates": _KEPT,
+    # Money: what was booked is not booked otherwise afterwards.
+    "accounts": _ADDED,
+    "account_days": _KEPT,
+    "session_days": _KEPT,
+    "paper_accounts": _KEPT,
+    "fills": _may("SELECT", "INSERT", "DELETE"),
+    "samples": _may("SELECT", "INSERT", "DELETE"),
+    "paper_fills": _may("SELECT", "INSERT", "DELETE"),
+    "paper_rolls": _may("SELECT", "INSERT", "DELETE"),
+    "halts": _KEPT,
+    # What agents may know is no reader's, sealed or not.
+    "credentials": _may("SELECT", "INSERT", "UPDATE", "DELETE", read=False),
+}
+
+
+def declared(table: str, *, partition: bool = False) -> Rights:
+    """Return what the roles may do to a table; `partition`: to one that is part of another."""
+    return _PARTITION if partition else DECLARED.get(table, _USUAL)
+
+
+def usual() -> Rights:
+    """Return what a table gets that nothing is said about."""
+    return _USUAL
