@@ -13,6 +13,7 @@ from fntx_sessions.monitoring.flower.install import AUTH, install  # noqa: E402
 from fntx_sessions.security.pages import flower_login  # noqa: E402
 from fntx_sessions.stack import adopt_local_stack  # noqa: E402
 from fntx_sessions.stack.flower_port import own_port  # noqa: E402
+from tasks.receiving import receive_known_events  # noqa: E402
 
 # Started by hand beside `fntx up`, it is of that desk.
 adopt_local_stack()
@@ -23,6 +24,7 @@ address = "127.0.0.1"
 basic_auth = flower_login(get_settings())
 auth = AUTH
 install(get_settings())
+receive_known_events()
 # Flower's own controls stay shut: commands go through the Sessions pages and `fntx`, in the name of who asks.
 read_only = True
 # Nothing here is a record: sessions are in Postgres. So Flower keeps little and stores nothing.

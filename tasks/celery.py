@@ -6,12 +6,14 @@ from celery import Celery
 
 from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.settings import get_settings
-from tasks import kombu_patch  # noqa: F401 - before the app is made
+from tasks import kombu_patch, transport  # noqa: F401 - before the app is made
 from tasks.configuration import celery_settings
 
 
 class Desk(Celery):
     """A Celery app that says what is missing when no Redis is configured, instead of trying an AMQP server."""
+
+    control_cls = "tasks.control:Control"
 
     def _connection(self, url: str | None, *args: Any, **kwargs: Any) -> Any:
         if not url:
@@ -53,3 +55,10 @@ app = Desk(
     set_as_current=True,
 )
 app.add_defaults(lambda: celery_settings(get_settings()))
+
+
+@app.on_after_finalize.connect
+def _leave_out_celerys_own(**_: Any) -> None:
+    # They run whatever tasks their arguments name, in the worker's name.
+    for name in [name for name in app.tasks if name.startswith("celery.")]:
+        app.tasks.unregister(name)

@@ -9,16 +9,22 @@ from typing import Any
 
 import structlog
 from celery.worker.consumer import consumer
+from kombu.transport.redis import logger as redis_logger
 
 from fntx_sessions.figures import REFUSALS
 from fntx_sessions.printable import printable
 from fntx_sessions.security.denials import Denials
 
+# What kombu says of them; it has no names for its lines.
+_EVENT = "Cannot process event on channel %r: %s"
+_RESTORE = "Could not restore message: %r"
 _KINDS = {
     consumer.UNKNOWN_TASK_ERROR: "no such task",  # type: ignore[attr-defined]
     consumer.INVALID_TASK_ERROR: "no message of a task",  # type: ignore[attr-defined]
     consumer.UNKNOWN_FORMAT: "no message of Celery",  # type: ignore[attr-defined]
     consumer.MESSAGE_DECODE_ERROR: "cannot be decoded",  # type: ignore[attr-defined]  # not in the stubs
+    _EVENT: "cannot be decoded",
+    _RESTORE: "cannot be given back",
 }
 _NAME_CHARACTERS = 80
 
@@ -36,19 +42,24 @@ denials = RefusedMessages()
 def hide_refused_messages() -> None:
     """Have Celery's lines of such messages counted and replaced from now on; a second call does nothing."""
     consumer.logger.addFilter(_count_instead)  # type: ignore[attr-defined]  # not in the stubs
+    redis_logger.addFilter(_count_instead)
 
 
 def _count_instead(record: logging.LogRecord) -> bool:
     kind = _KINDS.get(str(record.msg))
     if kind is None:
         return True
-    REFUSALS.note(1, "UnknownMessage")
-    denials.count(f"{kind}{_named(record.args)}")
+    refuse(kind, _name(record.args))
     return False
 
 
-def _named(args: Any) -> str:
+def refuse(kind: str, name: str = "") -> None:
+    """Count a message that is not read, wherever in this process it was found; `name`: the task it names, if any."""
+    REFUSALS.note(1, "UnknownMessage")
+    denials.count(f"{kind}: {printable(name[:_NAME_CHARACTERS])}" if name else kind)
+
+
+def _name(args: Any) -> str:
     """Return what the headers of a message call its task, as far as there are headers."""
     headers = args[2] if isinstance(args, tuple) and len(args) > 2 else None  # noqa: PLR2004 - the third of its four
-    name = headers.get("task") if isinstance(headers, dict) else None
-    return f": {printable(str(name)[:_NAME_CHARACTERS])}" if name else ""
+    return str(headers.get("task") or "") if isinstance(headers, dict) else ""

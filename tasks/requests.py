@@ -1,0 +1,28 @@
+"""A task as a worker takes it: its body holds arguments, and nothing else that Celery would act on."""
+
+from typing import Any
+
+from celery.exceptions import InvalidTaskError
+from celery.worker.request import Request as CeleryRequest
+
+_PARTS = 3
+# Celery runs them once the task is done: signed by the worker, with whatever arguments the message says.
+_FOLLOWERS = frozenset({"callbacks", "errbacks", "chain", "chord"})
+
+
+class Request(CeleryRequest):
+    """Takes a message whose body is positional arguments, keywords, and an empty list of what to run afterwards."""
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        _check(message.payload)
+        super().__init__(message, **options)
+
+
+def _check(body: Any) -> None:
+    if not (isinstance(body, list) and len(body) == _PARTS):
+        raise InvalidTaskError("its body is not [args, kwargs, embed]")
+    args, kwargs, embed = body
+    if not (isinstance(args, list) and isinstance(kwargs, dict) and isinstance(embed, dict)):
+        raise InvalidTaskError("its arguments are not a list and an object")
+    if embed.keys() - _FOLLOWERS or any(embed.values()):
+        raise InvalidTaskError("it asks for other tasks to be run after it")
