@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import suppress
 from typing import Any, cast
+from uuid import UUID
 
 import structlog
 from celery import Task
@@ -17,13 +18,14 @@ from redis.exceptions import RedisError
 
 from fntx_sessions.database.engine import get_engine
 from fntx_sessions.exceptions import FntxError, Retryable, Unauthenticated
-from fntx_sessions.lifecycle.denying import deed_of, denied, note_counted
+from fntx_sessions.lifecycle.denying import deed_of, denied, id_of, note_counted
+from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.denials import allowance, denials
 from fntx_sessions.security.origin import asker
 from fntx_sessions.security.refusals import kind_of, refused_callers
 from fntx_sessions.settings import get_settings
-from fntx_sessions.state.redis_client import get_redis
+from tasks.desk import desk
 from tasks.signals import host_id
 
 Answer = dict[str, Any]
@@ -50,17 +52,16 @@ def audit_refusal(task: Task, error: FntxError, outcome: str, asked: dict[str, A
         return
     try:
         deed = deed_of(error, task.name.removeprefix("fntx."), outcome, {"command_id": task.request.id, **asked})
-        _audit(actor, deed)
+        _audit(actor, deed, id_of(asked.get("session_id")))
     except Exception:
         log.exception("denial_not_audited", actor=actor.name)
 
 
-def _audit(actor: Actor, deed: Any) -> None:
+def _audit(actor: Actor, deed: Deed, session_id: UUID | None) -> None:
     settings = get_settings()
-    if settings.database_url is None:
+    if settings.database_url is None or settings.redis_url is None:
         return
-    redis = None if settings.redis_url is None else get_redis()
-    denied(get_engine(), settings, redis, actor, deed)
+    denied(desk(), actor, deed, session_id)
     if allowance.waiting:
         _writer.begin()
 

@@ -1,10 +1,10 @@
 """What verified callers were denied, and what failed them, in the audit; never more rows a minute than settings say.
 
-Of a session that exists a denied command stands in the session's own chain (`execute`). All else stands in the desk's.
+It stands in the chain of the session it was about; in the desk's where it names none, or one that is not there.
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import structlog
@@ -12,11 +12,14 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from fntx_sessions.exceptions import FntxError, Forbidden, Retryable
-from fntx_sessions.lifecycle import desk_audit
+from fntx_sessions.lifecycle import desk_audit, session_chain
 from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.security.actor import Actor, system_actor
 from fntx_sessions.security.denials import allowance
 from fntx_sessions.settings import Settings
+
+if TYPE_CHECKING:
+    from fntx_sessions.lifecycle.execute import Desk
 
 log = structlog.get_logger(__name__)
 
@@ -24,21 +27,22 @@ COUNTED = "denials_counted"
 _MINUTE_S = 60
 
 
-def may_be_written(settings: Settings, redis: Redis | None, actor: Actor) -> bool:
+def may_be_written(settings: Settings, redis: Redis, actor: Actor) -> bool:
     """Tell whether one more denial of this caller in this minute may have a row, and take it."""
     return allowance.take(actor.name, settings.audit_denials_per_minute, redis)
 
 
-def denied(engine: Engine, settings: Settings, redis: Redis | None, actor: Actor, deed: Deed) -> None:
+def denied(desk: "Desk", actor: Actor, deed: Deed, session_id: UUID | None) -> None:
     """Write down what a verified caller was denied or what failed them; beyond their allowance only count it.
 
     Nothing is raised for a store that is away: the caller's answer is the same.
     """
-    if not may_be_written(settings, redis, actor):
+    if not may_be_written(desk.settings, desk.redis, actor):
         allowance.count(actor.name)
         return
     try:
-        desk_audit.record(engine, actor, deed)
+        if session_id is None or not session_chain.note(desk.engine, session_id, actor, deed):
+            desk_audit.record(desk.engine, actor, deed)
     except Retryable as error:
         allowance.count(actor.name)
         log.warning("denial_not_audited", actor=actor.name, action=deed.action, problem=str(error))
@@ -51,7 +55,7 @@ def deed_of(error: FntxError, action: str, outcome: str, asked: dict[str, Any]) 
     """
     if isinstance(error, Forbidden):
         action = str(error.args[2]).split(" ")[0]
-    return Deed(action, outcome, target=target_of(asked), reason=str(error), command_id=_id(asked.get("command_id")))
+    return Deed(action, outcome, target=target_of(asked), reason=str(error), command_id=id_of(asked.get("command_id")))
 
 
 def target_of(asked: dict[str, Any]) -> str | None:
@@ -87,7 +91,8 @@ def _counted(minute: int, name: str, number: int) -> Deed:
     return Deed(COUNTED, "refused", target=name, reason=reason)
 
 
-def _id(value: object) -> UUID | None:
+def id_of(value: object) -> UUID | None:
+    """Return what a message gives as an id; None: that is none."""
     try:
         return UUID(str(value))
     except ValueError:

@@ -54,14 +54,15 @@ def record_in(connection: Connection, actor: Actor, deed: Deed) -> None:
     key = chain_key(connection.engine)
     head = connection.execute(_HEAD).mappings().one()
     previous = None if head["head"] is None else bytes(head["head"])
-    entry = _entry(actor, deed, head["seq"] + 1, head["now"], key.key_id)
+    entry = audit_row(DESK, actor, deed, head["seq"] + 1, head["now"], key.key_id)
     connection.execute(_WRITE, entry | {"previous": previous, "hash": chain_hash(previous, entry, key.rows)})
 
 
-def _entry(actor: Actor, deed: Deed, seq: int, now: datetime, key_id: str) -> dict[str, Any]:
+def audit_row(owner: UUID, actor: Actor, deed: Deed, seq: int, now: datetime, key_id: str) -> dict[str, Any]:
+    """Return the row of a deed for the chain of `owner`, a session or the desk; its hash is still to come."""
     where = origin()
     return {
-        "session_id": DESK,
+        "session_id": owner,
         "seq": seq,
         "timestamp": now,
         "actor": actor.name,

@@ -21,6 +21,8 @@ from fntx_sessions.lifecycle import (
     checkpointing,
     commands,
     creation,
+    denying,
+    desk_audit,
     forking,
     machine,
     outbox,
@@ -37,6 +39,7 @@ from fntx_sessions.lifecycle.change import Ask, Outcome
 from fntx_sessions.lifecycle.recovery.run import recover
 from fntx_sessions.schemas import SessionTemplate, Trigger
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.origin import asker
 from fntx_sessions.security.roles import FORK_LIVE, authorize
 from fntx_sessions.settings import Settings
 
@@ -83,13 +86,29 @@ def _done(desk: Desk, ask: Ask) -> Outcome:
     try:
         authorize(ask.actor, trigger.value, ask.session_id)
         check_rules(ask.arguments.get("config") or {})  # now: no plug-in is waited for under a lock
-    except (Forbidden, InvalidArgument) as error:
+    except Forbidden as error:
+        return _denied(desk, ask, error)
+    except InvalidArgument as error:
         return machine.run(desk.engine, ask, commands.refuse(error))
     if trigger in _STEPWISE:
         outcome = _STEPWISE[trigger](desk.engine, desk.redis, desk.settings, ask)
     else:
         outcome = machine.run(desk.engine, ask, commands.DECISIONS[trigger], relaying=True)
     follow_up(desk, outcome)
+    return outcome
+
+
+def _denied(desk: Desk, ask: Ask, error: Forbidden) -> Outcome:
+    """Return the denial as the command's stored outcome, audited in its session's chain; raises it where it may not be.
+
+    Beyond a caller's allowance a denial costs no transaction and no lock: nothing they send can slow a stop.
+    """
+    if asker() is not None and not denying.may_be_written(desk.settings, desk.redis, ask.actor):
+        raise error
+    outcome = machine.run(desk.engine, ask, commands.refuse(error))
+    if outcome.version is None and not outcome.repeated:
+        asked = {"session_id": str(ask.session_id), "command_id": ask.command_id}
+        desk_audit.record(desk.engine, ask.actor, denying.deed_of(error, ask.trigger.value, "refused", asked))
     return outcome
 
 

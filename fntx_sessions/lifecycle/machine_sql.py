@@ -266,6 +266,17 @@ SEND_WRITE_COMMIT = Prepared("fntx_write_commit", WRITE_COMMIT, _TYPE_OF)
 
 REPEAT = text("SELECT session_id, outcome FROM commands WHERE command_id = :command_id AND outcome IS NOT NULL")
 
+# What is noted of a session's chain and changes nothing else of it.
+CHAIN_END = text("""
+SELECT audit_seq, audit_head, version, clock_timestamp() AS now FROM sessions WHERE session_id = :session_id FOR UPDATE
+""")
+NOTE = text(f"""
+WITH s AS (
+  UPDATE sessions SET audit_seq = :seq, audit_head = :hash WHERE session_id = :session_id
+)
+{_AUDIT}
+""")
+
 SHARE = text(f"""
 {SHARED} WHERE :opening;
 SELECT 1 FROM sessions WHERE session_id = :session_id FOR SHARE;

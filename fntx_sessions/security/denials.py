@@ -56,14 +56,14 @@ class Allowance:
         self._taken: dict[tuple[int, str], int] = {}
         self._beyond: dict[tuple[int, str], int] = {}
 
-    def take(self, name: str, most: int, redis: Redis | None) -> bool:
+    def take(self, name: str, most: int, redis: Redis) -> bool:
         """Tell whether one more denial of `name` in this minute may have a row, and take it."""
         minute = int(time.time()) // _MINUTE_S
         with self._lock:
             self._taken = {key: number for key, number in self._taken.items() if key[0] == minute}
             taken = self._taken[minute, name] = self._taken.get((minute, name), 0) + 1
         # Whoever is far beyond it costs no question.
-        return taken <= most and (redis is None or self._shared(redis, minute, name) <= most)
+        return taken <= most and self._shared(redis, minute, name) <= most
 
     def count(self, name: str) -> None:
         """Count a denial that gets no row."""
