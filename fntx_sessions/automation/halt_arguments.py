@@ -1,6 +1,5 @@
 """Halts as they are asked for and told of: scopes, arguments, and what a halt came to."""
 
-from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Literal, Self
 from uuid import UUID
@@ -10,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from fntx_sessions.automation.bulk import Item
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.schemas import Model, SessionStatus
+from fntx_sessions.security.actor import Actor
 
 Kind = Literal["all", "account", "template", "session"]
 _FIX = "Give all, account:NAME, template:NAME or session:ID."
@@ -34,15 +34,19 @@ class Scope(Model):
             raise InvalidArgument("scope", f"{kind} of which name?", _FIX)
         return Scope(kind=kind, name=name.strip())
 
-    def among(self, sessions: Collection[str]) -> "Scope | None":
-        """Return it for somebody with a token for these sessions, one of them in full; None where it is not theirs.
+    def among(self, actor: Actor) -> "Scope | None":
+        """Return it for somebody whose token has a scope, a session in full; None where it is not known to be theirs.
 
-        None of `sessions`: the token is good for all, and any scope is as it was given.
+        Without one the token is good for all, and any scope is as it was given.
         """
-        if not sessions:
+        if not actor.scoped or (self.kind == "template" and self.name in actor.templates):
             return self
         asked = (self.name or "").lower().replace("-", "")
-        fit = [one for one in sessions if self.kind == "session" and one.replace("-", "").startswith(asked)]
+        fit = [
+            one
+            for one in actor.sessions | actor.admitted
+            if self.kind == "session" and one.replace("-", "").startswith(asked)
+        ]
         return Scope(kind="session", name=fit[0]) if len(fit) == 1 else None
 
     def __str__(self) -> str:

@@ -24,11 +24,14 @@ from fntx_sessions.automation.halt_arguments import (
     Scope,
 )
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.exceptions import Busy, CommandConflict, InvalidArgument, NotFound
+from fntx_sessions.exceptions import Busy, CommandConflict, InvalidArgument, NotFound, Retryable
+from fntx_sessions.lifecycle import desk_audit
+from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import Hold
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.roles import HALT, RELEASE_HALT, authorize
+from fntx_sessions.security.roles import HALT, RELEASE_HALT, authorize, authorize_template
+from fntx_sessions.security.scope import admitted
 from fntx_sessions.testing import failpoint
 
 log = structlog.get_logger(__name__)
@@ -53,9 +56,14 @@ def place(desk: Desk, actor: Actor, arguments: HaltArguments, halt_id: UUID) -> 
     Busy: then nothing was halted.
     """
     given = Scope.parse(arguments.scope)
-    wanted = given.among(actor.sessions) or given
+    if given.kind == "session":
+        actor = admitted(desk.engine, actor, given.name)
+    wanted = given.among(actor) or given
     # Before it is looked at: what there is, is not for those who may see some sessions alone.
-    authorize(actor, HALT, wanted.name if wanted.kind == "session" else None)
+    if wanted.kind == "template" and wanted.name is not None:
+        authorize_template(actor, HALT, wanted.name)
+    else:
+        authorize(actor, HALT, wanted.name if wanted.kind == "session" else None)
     scope = halt_rows.known(desk.engine, wanted)
     own = {"halt_id": halt_id, "scope": scope.kind, "name": scope.name, "actor": actor.name}
     asked = own | arguments.model_dump(include={"reason", "flatten"})
@@ -63,7 +71,19 @@ def place(desk: Desk, actor: Actor, arguments: HaltArguments, halt_id: UUID) -> 
     if (found.scope, found.scope_name) != (scope.kind, scope.name):
         raise CommandConflict(str(halt_id), f"the halt of {found.where}")
     log.warning("halt_placed", halt_id=str(found.halt_id), scope=found.where, by=actor.name, stood=stood)
+    if not stood:
+        _note_placed(desk.engine, actor, found)
     return found, stood
+
+
+def _note_placed(engine: Engine, actor: Actor, found: Halt) -> None:
+    # Not in the halt's own transaction: nobody who holds the end of the desk's chain may keep a halt from standing.
+    # Whose it is stands in its row, should this one be missing.
+    deed = Deed(HALT, "done", f"halt of {found.where}", found.reason, found.halt_id)
+    try:
+        desk_audit.record(engine, actor, deed)
+    except Retryable as error:
+        log.warning("halt_not_audited", halt_id=str(found.halt_id), by=actor.name, problem=str(error))
 
 
 def _stored(desk: Desk, asked: dict[str, Any]) -> tuple[Halt, bool]:
@@ -150,7 +170,9 @@ def release(desk: Desk, actor: Actor, arguments: ReleaseArguments) -> Released:
     authorize(actor, RELEASE_HALT)
     found = _named(desk.engine, arguments)
     with transaction(desk.engine) as connection:
-        halt_rows.release(connection, found.halt_id, actor.name, arguments.reason)
+        if halt_rows.release(connection, found.halt_id, actor.name, arguments.reason):
+            deed = Deed(RELEASE_HALT, "done", f"halt of {found.where}", arguments.reason, found.halt_id)
+            desk_audit.record_in(connection, actor, deed)
     ended = halt_rows.load(desk.engine, found.halt_id)
     log.warning("halt_released", halt_id=str(ended.halt_id), scope=ended.where, by=ended.released_by)
     sessions = [HeldSession.model_validate(row) for row in halt_rows.held(desk.engine, ended.halt_id)]

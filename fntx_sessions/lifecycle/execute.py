@@ -4,7 +4,7 @@ Tasks, sweeps and the host all come through here; none of them decides anything 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 import structlog
@@ -40,7 +40,8 @@ from fntx_sessions.lifecycle.recovery.run import recover
 from fntx_sessions.schemas import SessionTemplate, Trigger
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.origin import asker
-from fntx_sessions.security.roles import FORK_LIVE, authorize
+from fntx_sessions.security.roles import FORK_LIVE, authorize, authorize_template
+from fntx_sessions.security.scope import admitted
 from fntx_sessions.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -83,6 +84,7 @@ def command(desk: Desk, trigger: Trigger, actor: Actor, arguments: CommandArgume
 
 def _done(desk: Desk, ask: Ask) -> Outcome:
     trigger = ask.trigger
+    ask = replace(ask, actor=admitted(desk.engine, ask.actor, ask.session_id))
     try:
         authorize(ask.actor, trigger.value, ask.session_id)
         check_rules(ask.arguments.get("config") or {})  # now: no plug-in is waited for under a lock
@@ -138,7 +140,7 @@ def _template(desk: Desk, name: str) -> SessionTemplate:
 def _create(
     desk: Desk, actor: Actor, arguments: CreateArguments, command_id: UUID, template: SessionTemplate, *, named: bool
 ) -> Outcome:
-    authorize(actor, Trigger.CREATE.value)
+    authorize_template(actor, Trigger.CREATE.value, template.template_name)
     # The id follows from the command's, so that a command delivered twice means the same session.
     session_id = arguments.session_id or UUID(int=command_id.int ^ _SESSION_SALT)
     own = arguments.model_dump(mode="json", exclude={"reason"}) | {"template": template.template_name}

@@ -61,6 +61,7 @@ from fntx_sessions.lifecycle.records import (
 from fntx_sessions.lifecycle.withdrawing import ABOUT_PEOPLE, with_withdrawals
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.audit import args_hash
+from fntx_sessions.security.scope import refuse_outside
 from fntx_sessions.settings import get_settings
 from fntx_sessions.state.chain_key import chain_key
 from fntx_sessions.state.payloads import ARGUMENTS, DESK, OUTCOME, Payloads
@@ -218,6 +219,7 @@ def check(row: Row, ask: Ask) -> None:
     """Check that the session is there, at the expected version, and that the table knows the trigger here."""
     if row["session_id"] is None:
         raise NotFound("session", str(ask.session_id), "See `fntx ls`.")
+    refuse_outside(ask.actor, ask.trigger.value, ask.session_id, row["template_name"], row["tags"])
     # A command that waits was checked when it began to, and has raised the version itself since.
     fresh = row["command_state"] == "running"
     if fresh and ask.expected_version is not None and ask.expected_version != row["version"]:

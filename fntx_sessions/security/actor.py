@@ -1,6 +1,6 @@
 """Who asks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 
@@ -40,6 +40,10 @@ class Actor:
     def reaches(self, session_id: UUID | str | None) -> bool:
         """Tell whether a session is known to be in scope; None, which names none, is in no narrowed one."""
         return not self.scoped or str(session_id) in self.sessions or str(session_id) in self.admitted
+
+    def everywhere(self) -> "Actor":
+        """Return the caller as one without a scope: for what roles alone decide, whatever it is then done to."""
+        return replace(self, sessions=frozenset(), templates=frozenset(), tags=frozenset())
 
     def role_list(self) -> str:
         """Return the roles as one sorted, comma-separated string: the form the audit stores."""

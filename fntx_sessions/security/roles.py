@@ -39,7 +39,6 @@ CREDENTIALS = "credentials"
 _DESK = frozenset({OPERATOR, ADMIN})
 _SAFETY = _DESK | {RISK_MANAGER}
 _RUNNERS = _DESK | {SERVICE}
-_ALL = frozenset[str]()  # of a scope: none
 
 ALLOWED: dict[str, frozenset[str]] = {
     VIEW: ROLES,
@@ -138,15 +137,15 @@ def permit(actor: Actor, action: str, session_id: UUID | str | None = None) -> N
         raise Forbidden(actor.name, actor.role_list(), asked, "a token whose scope holds that session")
 
 
-def authorize_creation(actor: Actor, action: str, template_name: str) -> None:
-    """Return when `actor` may do `action`, which makes a session of a template; raises as `authorize` does.
+def authorize_template(actor: Actor, action: str, template_name: str) -> None:
+    """Return when `actor` may do `action`, which is about a template's sessions; raises as `authorize`.
 
-    A token scoped to templates makes sessions of those; one scoped otherwise makes none.
+    A token scoped to templates is good for those; one scoped otherwise for none.
     """
     if may(actor, action) and actor.scoped and template_name not in actor.templates:
         asked = f"{action} of template {template_name}"
         raise Forbidden(actor.name, actor.role_list(), asked, "a token whose scope holds that template")
-    authorize(replace(actor, sessions=_ALL, templates=_ALL, tags=_ALL), action)
+    authorize(actor.everywhere(), action)
 
 
 def may(actor: Actor, action: str) -> bool:

@@ -14,7 +14,8 @@ from fntx_sessions.lifecycle.credentials.holders import Holder, check_open
 from fntx_sessions.lifecycle.credentials.values import checked_name, checked_value
 from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.roles import CREDENTIALS, VIEW, authorize
+from fntx_sessions.security.roles import CREDENTIALS, VIEW, authorize, authorize_template
+from fntx_sessions.security.scope import admitted
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.codec import Codec
 from fntx_sessions.state.data_keys import DataKeys
@@ -105,7 +106,8 @@ def list_credentials(engine: Engine, actor: Actor, holder: Holder | None = None)
 
     Raises Forbidden and Unavailable.
     """
-    authorize(actor, VIEW, holder.session_id if holder else None)
+    session_id = holder.session_id if holder else None
+    authorize(admitted(engine, actor, session_id), VIEW, session_id)
     bound = holder.bound() if holder else {"session_id": None, "template_name": None}
     with transaction(engine) as connection:
         return rows(connection.execute(_LIST, bound | {"everything": holder is None}))
@@ -113,7 +115,11 @@ def list_credentials(engine: Engine, actor: Actor, holder: Holder | None = None)
 
 def _authorize(engine: Engine, change: _Change) -> None:
     try:
-        authorize(change.actor, CREDENTIALS, change.holder.session_id)
+        if change.holder.template_name is not None:
+            authorize_template(change.actor, CREDENTIALS, change.holder.template_name)
+        else:
+            session_id = change.holder.session_id
+            authorize(admitted(engine, change.actor, session_id), CREDENTIALS, session_id)
     except Forbidden as error:
         desk_audit.record(engine, change.actor, Deed(change.action, "refused", change.target, str(error)))
         raise

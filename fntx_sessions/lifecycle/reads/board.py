@@ -16,6 +16,8 @@ from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.board_next import NextRule, Standing, next_rule
 from fntx_sessions.lifecycle.reads.board_sql import BOARD, CLOSED_COUNTED, Sort
 from fntx_sessions.schemas import Finite, Model, Money, SessionStatus, SessionType, Time
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.scope import bound as bound_scope
 from fntx_sessions.trading.calendars import Calendar, get_calendar
 
 S = SessionStatus
@@ -163,13 +165,14 @@ class BoardPage(Model):
     now: Time
 
 
-def read_board(desk: Desk, asked: BoardQuery) -> BoardPage:
+def read_board(desk: Desk, asked: BoardQuery, actor: Actor | None = None) -> BoardPage:
     """Return a page of the board; a page past the last has no rows. Two statements, whatever is on it.
 
+    actor: of the sessions in their token's scope alone; None: of all.
     Redis away: what agents elsewhere report is not known. Raises Unavailable (Postgres).
     """
     with transaction(desk.engine) as connection:
-        found = rows(connection.execute(BOARD[asked.sort, asked.reverse], _bound(asked)))
+        found = rows(connection.execute(BOARD[asked.sort, asked.reverse], _bound(asked) | bound_scope(actor)))
     head, listed = found[0], [row for row in found if row["session_id"] is not None]
     money = read_found(desk, [row for row in listed if row["measures"] is not None])
     total = _total(asked, head)
@@ -182,10 +185,18 @@ def read_board(desk: Desk, asked: BoardQuery) -> BoardPage:
         counts={status.value: head["counts"].get(status, 0) for status in S},
         needing=sum(head["needing"].values()),
         more_closed=not _with_closed(asked) and head["counts"].get(S.CLOSED, 0) == CLOSED_COUNTED,
-        halts=head["standing"],
-        templates=head["templates"],
+        halts=[one for one in head["standing"] if _concerns(actor, one)],
+        templates=[one for one in head["templates"] if actor is None or not actor.scoped or one in actor.templates],
         now=head["now"],
     )
+
+
+def _concerns(actor: Actor | None, halt: Row) -> bool:
+    """Tell whether a halt is for somebody's eyes: its name may be a session's, or an account's, that is not theirs."""
+    if actor is None or not actor.scoped or halt["scope"] == "all":
+        return True
+    theirs = {"session": actor.sessions, "template": actor.templates}.get(halt["scope"], frozenset())
+    return halt["scope_name"] in theirs
 
 
 def _bound(asked: BoardQuery) -> Row:

@@ -9,6 +9,7 @@ from sqlalchemy import TextClause, text
 
 from fntx_sessions.database.hosting import UNATTENDED
 from fntx_sessions.lifecycle.halting import STANDING
+from fntx_sessions.security.scope import IN_SCOPE
 
 Sort = Literal[
     "attention", "status", "since", "created", "type", "template", "account", "pnl", "drawdown", "limit", "save"
@@ -48,10 +49,11 @@ _KEYS: dict[Sort, tuple[str, bool]] = {
     "save": ("w.last_saved_at", False),
 }
 # A filter that was not given holds for every row.
-_PASSES = """(CAST(:session_type AS text) IS NULL OR s.session_type = :session_type)
+_PASSES = f"""(CAST(:session_type AS text) IS NULL OR s.session_type = :session_type)
   AND (CAST(:template_name AS text) IS NULL OR s.template_name = :template_name)
   AND (CAST(:account_id AS text) IS NULL OR s.account_id = :account_id)
   AND (CAST(:ids AS uuid[]) IS NULL OR s.session_id = ANY(CAST(:ids AS uuid[])))
+  AND {IN_SCOPE}
   AND (CAST(:search AS text) IS NULL OR strpos(lower(concat_ws(' ', s.session_id, s.template_name, s.account_id,
     s.session_type, s.status_actor, s.status_reason, s.requires_action, array_to_string(s.tags, ' '))), :search) > 0)
   AND (:include_children OR s.session_type <> 'backtest' OR NOT EXISTS (

@@ -17,6 +17,9 @@ from fntx_sessions.lifecycle.reads.metrics import get_metrics
 from fntx_sessions.lifecycle.reads.rows import COLUMNS, Row, one, to_session
 from fntx_sessions.lifecycle.reads.state import read_state
 from fntx_sessions.schemas import AgentState, MarketState, SessionMetrics, SessionStatus, TradingSession
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.scope import IN_SCOPE
+from fntx_sessions.security.scope import bound as bound_scope
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.parts import AGENT_PREFIX, MARKET, TRADING
 from fntx_sessions.state.payloads import Payloads
@@ -58,6 +61,7 @@ WHERE (CAST(:status AS text[]) IS NULL OR s.status = ANY(CAST(:status AS text[])
     BETWEEN CAST(rpad(:id_prefix, 32, '0') AS uuid) AND CAST(rpad(:id_prefix, 32, 'f') AS uuid))
   AND (CAST(:tag AS text) IS NULL OR s.tags @> ARRAY[CAST(:tag AS text)])
   AND (CAST(:parent_session_id AS uuid) IS NULL OR s.parent_session_id = CAST(:parent_session_id AS uuid))
+  AND {IN_SCOPE}
   AND (:include_children OR NOT EXISTS (SELECT 1 FROM backtest_units u WHERE u.session_id = s.session_id))
 """
 _LIST = {
@@ -108,13 +112,15 @@ def _events(payloads: Payloads, events: list[Row]) -> list[Row]:
     return [opened(payloads, event | {"session_id": UUID(event["session_id"])}) for event in read]
 
 
-def list_sessions(engine: Engine, arguments: ListArguments) -> list[TradingSession]:
+def list_sessions(engine: Engine, arguments: ListArguments, actor: Actor | None = None) -> list[TradingSession]:
     """Return the sessions that pass every filter, without states, events and checkpoints.
+
+    actor: those in their token's scope alone; None: in anybody's.
 
     The days of backtests are left out, unless `include_children`, or a parent, is asked for. Raises InvalidArgument
     for an unknown status.
     """
-    bound = arguments.model_dump(mode="json", exclude={"order"})
+    bound = arguments.model_dump(mode="json", exclude={"order"}) | bound_scope(actor)
     bound["include_children"] = arguments.include_children or arguments.parent_session_id is not None
     _check_statuses(arguments.status)
     with transaction(engine) as connection:

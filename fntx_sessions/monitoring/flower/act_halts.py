@@ -11,6 +11,7 @@ from fntx_sessions.lifecycle.reads.halted import in_scope
 from fntx_sessions.lifecycle.told import positions
 from fntx_sessions.monitoring.flower.act import Act, Ended, Form, Look, Target, reason_of
 from fntx_sessions.monitoring.flower.act_ended import UNKNOWN, ended_deed
+from fntx_sessions.monitoring.flower.act_words import takes_two_people
 from fntx_sessions.monitoring.flower.acting import Deed
 from fntx_sessions.monitoring.flower.who import Viewer
 from fntx_sessions.monitoring.flower.words import moment, short
@@ -49,7 +50,7 @@ class PlaceHalt(Act):
         if not given.get("scope"):
             return Look(facts={"scope": None})
         wanted = Scope.parse(given["scope"])
-        theirs = wanted.among(viewer.actor.sessions)
+        theirs = wanted.among(viewer.actor)
         if theirs is None:  # what there is, is not for them
             facts: dict[str, Any] = {"scope": str(wanted), "found": None, "standing": None}
             return Look(refused=_forbidden(viewer, wanted), facts=facts)
@@ -63,7 +64,7 @@ class PlaceHalt(Act):
         found = _halt(desk, command_id)
         if found is None:
             return True
-        return Scope(kind=found.scope, name=found.scope_name).among(viewer.actor.sessions) is not None
+        return Scope(kind=found.scope, name=found.scope_name).among(viewer.actor) is not None
 
     def arguments(self, target: Target, form: Form) -> dict[str, Any]:
         """Return the halt's arguments."""
@@ -122,7 +123,7 @@ class ReleaseHalt(Act):
 
     def look(self, desk: Desk, viewer: Viewer, target: Target, given: Form) -> Look:
         """Show the halt, and what it leaves paused."""
-        _ = viewer, given
+        _ = given
         halt = halt_rows.load(desk.engine, _subject(target))
         facts = {"halt": halt, "held": halt_rows.held(desk.engine, halt.halt_id)}
         if not halt.stands:
@@ -131,7 +132,7 @@ class ReleaseHalt(Act):
             f"{halt.where} may start, resume and open positions again, as far as no other halt stands.",
             "Nothing is resumed by it: what it paused stays paused until a person resumes it.",
         )
-        return Look(told, facts=facts)
+        return Look((*takes_two_people(self.action, viewer), *told), facts=facts)
 
     def arguments(self, target: Target, form: Form) -> dict[str, Any]:
         """Return the release's arguments."""

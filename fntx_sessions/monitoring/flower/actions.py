@@ -16,6 +16,7 @@ from fntx_sessions.monitoring.flower.act import Act, Form, Target
 from fntx_sessions.monitoring.flower.act_ended import UNKNOWN, UNSEEN, since_then
 from fntx_sessions.monitoring.flower.act_halts import PLACE, RELEASE
 from fntx_sessions.monitoring.flower.act_people import ACKNOWLEDGE, APPROVE, REJECT
+from fntx_sessions.monitoring.flower.act_second import CONFIRM, DECLINE
 from fntx_sessions.monitoring.flower.act_session import SESSION_ACTS
 from fntx_sessions.monitoring.flower.acting import Deed
 from fntx_sessions.monitoring.flower.asking import number, whole
@@ -30,6 +31,7 @@ GRADES = {
     "over": "It is over.",
     "refused": "Refused: nothing was changed by it.",
     "under way": "Under way.",
+    "waits": "It takes two people, and waits for the second.",
     "unknown": "Not known: nobody answered.",
     "not done": "Not done.",
     "not known": "Not known here.",
@@ -54,7 +56,7 @@ class ActPage(Page):
         """Draw what will happen, or what became of it."""
         if asked.get("command"):
             return self._ended(desk, asked, draw)
-        look = self.act.look(desk, self.viewer, self.target, asked.arguments)
+        look = self.act.look(desk, asked.viewer, self.target, asked.arguments)
         facts = draw(self.act.facts_template, look=look, **look.facts)
         asks = look.facts.get("scope", "") is not None
         return {
@@ -218,6 +220,8 @@ ACTIONS = [
     url(rf"/sessions/{ID}/approvals/{ID}/approve", ActHandler, {"act": APPROVE}),
     url(rf"/sessions/{ID}/approvals/{ID}/reject", ActHandler, {"act": REJECT}),
     url(rf"/sessions/{ID}/events/{ID}/ack", ActHandler, {"act": ACKNOWLEDGE}),
+    url(rf"/sessions/confirmations/{ID}/confirm", ActHandler, {"act": CONFIRM}),
+    url(rf"/sessions/confirmations/{ID}/decline", ActHandler, {"act": DECLINE}),
     url(r"/sessions/halts/place", ActHandler, {"act": PLACE}),
     url(rf"/sessions/halts/{ID}/release", ActHandler, {"act": RELEASE}),
 ]

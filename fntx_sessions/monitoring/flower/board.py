@@ -1,9 +1,11 @@
 """The board: every session as a row, those that need somebody first."""
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.lifecycle.confirming.reading import count_waiting
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.board import OPEN, BoardPage, BoardQuery, BoardRow, Limit, read_board
 from fntx_sessions.lifecycle.reads.board_sql import Sort
@@ -46,7 +48,7 @@ def question(asked: Asked, rows: int) -> BoardQuery:
     for name in ("page", "limit"):
         if name in given:
             given[name] = _whole(name, given[name])
-    return parse(BoardQuery, {"limit": rows} | given | {"session_ids": asked.viewer.scope})
+    return parse(BoardQuery, {"limit": rows} | given)
 
 
 def _whole(name: str, value: str) -> int:
@@ -85,12 +87,14 @@ class Board(Page):
     def draw(self, desk: Desk, asked: Asked, draw: Draw) -> Parts:
         """Ask for a page of the board and draw it: halts, counts, filter, rows, and the way to other pages."""
         query = question(asked, desk.settings.pages_rows)
-        found, links = read_board(desk, query), Links(asked)
-        whole = asked.viewer.scope is None
+        found, links = read_board(desk, query, asked.viewer.actor), Links(asked)
+        asked = replace(asked, viewer=asked.viewer.knowing(row.session_id for row in found.rows))
+        whole = not asked.viewer.scoped
         placing = halt_offers(asked.viewer)
         return {
             "board-halts": draw.part(
                 "board_halts.html", halts=found.halts if whole else [], placing=placing,
+                seconds=count_waiting(desk.engine) if whole and desk.settings.four_eyes else 0,
                 releasing={str(one.halt_id): halt_offers(asked.viewer, one.halt_id) for one in found.halts},
             ),
             "board-counts": draw.part("board_counts.html", chips=_chips(found, query), links=links),

@@ -8,13 +8,15 @@ from uuid import UUID
 import orjson
 import tornado.web
 
-from fntx_sessions.exceptions import NotFound, Retryable
+from fntx_sessions.exceptions import FntxError, Forbidden, NotFound, Retryable
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.curve import CurveQuery, SessionCurve, get_curve
 from fntx_sessions.lifecycle.reads.marks import get_marks
 from fntx_sessions.monitoring.flower.guarded import Guarded
 from fntx_sessions.monitoring.flower.views import Part, Parts
+from fntx_sessions.monitoring.flower.who import Viewer
 
+_STATUS: dict[type[FntxError], int] = {Forbidden: 403, NotFound: 404}
 # Of each stretch of time a thinned curve has up to five points.
 _EACH, _STRETCHES_APART, _TIMES_APART = 5, 2.5, 12
 
@@ -26,12 +28,15 @@ class CurveHandler(Guarded):
     async def get(self, session_id: str) -> None:
         """Send the curve, the last one with its age and the problem where Postgres is away."""
         found = UUID(session_id)
-        if not self.viewer.sees(found):
+        viewer = self.viewer
+        if not viewer.may_see(found):
             raise tornado.web.HTTPError(403, "Your token is good for other sessions alone.")
         try:
-            view = await self.site.views.get(("curve", found), lambda: draw(self.site.desk, found))
-        except (NotFound, Retryable) as error:
-            self.set_status(404 if isinstance(error, NotFound) else 503)
+            view = await self.site.views.get(
+                ("curve", found, viewer.scope), lambda: draw(self.site.desk, found, viewer)
+            )
+        except (Forbidden, NotFound, Retryable) as error:
+            self.set_status(_STATUS.get(type(error), 503))
             self.finish({"problem": str(error)})
             return
         self.set_header("Content-Type", "application/json; charset=UTF-8")
@@ -39,8 +44,9 @@ class CurveHandler(Guarded):
         self.finish(told[:-1] + b',"curve":' + view.parts["curve"].html.encode() + b"}")
 
 
-def draw(desk: Desk, session_id: UUID) -> Parts:
-    """Return the curve as JSON, as the one part of a view; raises NotFound."""
+def draw(desk: Desk, session_id: UUID, viewer: Viewer) -> Parts:
+    """Return the curve as JSON, as the one part of a view; raises NotFound and Forbidden."""
+    viewer.looked_up(desk.engine, session_id)
     return {"curve": Part(orjson.dumps(plot(desk, session_id)).decode())}
 
 

@@ -108,7 +108,7 @@ class DayCsv(Guarded):
     @tornado.web.authenticated
     async def get(self) -> None:
         """Send it, named by its date; 403 for those who may see some sessions alone."""
-        if self.viewer.scope is not None:
+        if self.viewer.scoped:
             raise tornado.web.HTTPError(403, "Your token is good for some sessions alone.")
         asked = {name: self.get_argument(name)[:200] for name in self.request.query_arguments}
         site, key = self.site, ("csv", *sorted(asked.items()))

@@ -1,5 +1,6 @@
 """Events of the whole desk, newest first: by any of their columns, followed live, with a way to acknowledge them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -16,6 +17,7 @@ from fntx_sessions.monitoring.flower.tables import table
 from fntx_sessions.monitoring.flower.views import Parts
 from fntx_sessions.parsing import parse
 from fntx_sessions.schemas import SessionEvent, Severity
+from fntx_sessions.security.scope import sessions_in
 
 # What an address may ask: our name, the query's, and whether several may be given with commas between.
 _SAME = {"severity": "severity", "agent": "source_agent", "session": "session_id", "impact": "impact", "text": "text"}
@@ -44,7 +46,8 @@ class DeskEvents(Page):
 
     def draw(self, desk: Desk, asked: Asked, draw: Draw) -> Parts:
         """Draw the form and a page of events; raises InvalidArgument for a filter that is none."""
-        query, scope = query_of(asked, desk.settings.pages_rows), asked.viewer.scope
+        query, scope = query_of(asked, desk.settings.pages_rows), sessions_in(desk.engine, asked.viewer.actor)
+        asked = replace(asked, viewer=asked.viewer.knowing(scope or ()))
         found = list_events(desk.engine, query, scope)
         shown = [_shown(asked, event) for event in found.events]
         facts = {"form": _form(asked, query), "states": STATES, "severities": list(Severity)}

@@ -68,7 +68,7 @@ def _by_header(handler: Any) -> Viewer:
 
 def _by_token(handler: Any, token: str) -> Viewer:
     try:
-        return Viewer(verify(token, handler.application.settings["fntx_site"].settings))
+        return Viewer(verify(token, handler.application.settings["fntx_site"].settings, wait=False))
     except Unauthenticated as error:
         denials.count(str(error))
         raise tornado.web.HTTPError(401, str(error).replace("%", "%%")) from None
@@ -76,7 +76,7 @@ def _by_token(handler: Any, token: str) -> Viewer:
 
 def _may_use_flower(handler: Any, viewer: Viewer) -> None:
     """Refuse Flower's own pages, which show every session's tasks, to those of some sessions; and controls to most."""
-    if viewer.scope is not None:
+    if viewer.scoped:
         raise tornado.web.HTTPError(403, "Your token is good for some sessions alone: see them under Sessions.")
     looks = handler.request.method in _SAFE_METHODS or type(handler).__name__ in _LOOKS
     if not looks and not viewer.controls_workers:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from fntx_sessions.lifecycle.confirming.arguments import Confirmation
 from fntx_sessions.lifecycle.transitions import TABLE, TERMINAL
 from fntx_sessions.monitoring.flower.who import Viewer
 from fntx_sessions.schemas import SessionStatus as S
 from fntx_sessions.schemas import Trigger as T  # noqa: N817 - as the state table is written
+from fntx_sessions.security.four_eyes import same_person
 from fntx_sessions.security.roles import HALT, RECOVER_FROM_ERROR, RELEASE_HALT
 
 
@@ -80,10 +82,20 @@ def event_offers(viewer: Viewer, session_id: UUID | str, event_id: UUID | str) -
     return [Offer("Acknowledge", (str(session_id), "events", str(event_id), "ack"))]
 
 
+def second_offers(viewer: Viewer, waiting: Confirmation) -> list[Offer]:
+    """Return what a viewer may say to a command that waits for a second person."""
+    own = same_person(viewer.actor.name, waiting.asked_by)
+    if waiting.state != "waiting" or viewer.scoped or not (own or viewer.may(waiting.action)):
+        return []
+    path = ("confirmations", str(waiting.command_id))
+    no = Offer("Take back" if own else "Decline", (*path, "decline"), danger=True)
+    return [no] if own or viewer.token is None else [Offer("Confirm", (*path, "confirm")), no]
+
+
 def halt_offers(viewer: Viewer, halt_id: UUID | str | None = None) -> list[Offer]:
     """Return what a viewer may do about a halt that stands; None: about placing one."""
     if halt_id is None:
         return [Offer("Halt", ("halts", "place"), danger=True)] if viewer.may(HALT) else []
-    if viewer.scope is not None or not viewer.may(RELEASE_HALT):
+    if viewer.scoped or not viewer.may(RELEASE_HALT):
         return []
     return [Offer("Release", ("halts", str(halt_id), "release"), danger=True)]

@@ -6,7 +6,7 @@ is away, and a stream of what changed for a browser that asks for `text/event-st
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -15,7 +15,7 @@ import structlog
 import tornado.web
 from tornado.iostream import StreamClosedError
 
-from fntx_sessions.exceptions import FntxError, NotFound, Rejected, Retryable
+from fntx_sessions.exceptions import FntxError, Forbidden, NotFound, Rejected, Retryable
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.monitoring.flower.guarded import Guarded
 from fntx_sessions.monitoring.flower.login import still_in
@@ -23,6 +23,7 @@ from fntx_sessions.monitoring.flower.views import Part, Parts, View, difference
 from fntx_sessions.monitoring.flower.who import Viewer
 
 log = structlog.get_logger(__name__)
+_STATUS: dict[type[FntxError], int] = {NotFound: 404, Forbidden: 403}
 # A line without meaning, so that neither side nor a proxy between takes silence for the end.
 _SILENCE_S = 15.0
 _LOGIN_ENDED: dict[str, Any] = {"parts": {}, "problem": "Your login has ended: log in again.", "at": None, "over": True}
@@ -119,7 +120,7 @@ class PageHandler(Guarded):
     def _nothing(self, asked: Asked, error: FntxError, told: str = "") -> None:
         """Say why there is nothing to show, with the status that says the same; told: what comes before it."""
         away = isinstance(error, Retryable)
-        self.set_status(503 if away else 404 if isinstance(error, NotFound) else 400)
+        self.set_status(503 if away else _STATUS.get(type(error), 400))
         self._show(asked, None, f"{told} {error}" if away and told else str(error))
 
     def _show(self, asked: Asked, view: View | None, problem: str | None) -> None:
@@ -132,7 +133,7 @@ class PageHandler(Guarded):
 
     def _asked(self, session_id: str | None) -> Asked:
         viewer, found = self.viewer, UUID(session_id) if session_id else None
-        if (found and not viewer.sees(found)) or (self.page.whole_desk and viewer.scope is not None):
+        if (found and not viewer.may_see(found)) or (self.page.whole_desk and viewer.scoped):
             raise tornado.web.HTTPError(403, "Your token is good for other sessions alone.")
         arguments = {name: self.get_argument(name)[:2000] for name in sorted(self.request.query_arguments)}
         return Asked(viewer, found, arguments)
@@ -141,11 +142,18 @@ class PageHandler(Guarded):
         site, page, draw = self.site, self.page, Draw(self)
         key = (type(page).__name__, asked.session_id, tuple(asked.arguments.items()), *self._rights(asked.viewer))
         threads = site.threads_apart if page.apart else None
-        return await site.views.get(key, lambda: page.draw(site.desk, asked, draw), live=self.streams, threads=threads)
+        return await site.views.get(key, lambda: self._draw(asked, draw), live=self.streams, threads=threads)
 
     def _rights(self, viewer: Viewer) -> tuple[Any, ...]:
         """Return what a drawing depends on besides the question: those who may do the same share one."""
-        return tuple(sorted(viewer.actor.roles)), viewer.token is not None, tuple(viewer.scope or ())
+        return tuple(sorted(viewer.actor.roles)), viewer.token is not None, viewer.scope
+
+    def _draw(self, asked: Asked, draw: Draw) -> Parts:
+        """Draw the page; of a session, for whom it is in scope. Raises Forbidden besides what a page does."""
+        desk = self.site.desk
+        if asked.session_id is not None:
+            asked = replace(asked, viewer=asked.viewer.looked_up(desk.engine, asked.session_id))
+        return self.page.draw(desk, asked, draw)
 
     async def _stream(self, asked: Asked) -> None:
         site = self.site

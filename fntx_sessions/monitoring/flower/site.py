@@ -12,6 +12,8 @@ from fntx_sessions.monitoring.flower.acting import Acting
 from fntx_sessions.monitoring.flower.logins import Logins
 from fntx_sessions.monitoring.flower.streams import Streams
 from fntx_sessions.monitoring.flower.views import Views
+from fntx_sessions.security.open_desk import OPEN_TOLD, is_open
+from fntx_sessions.security.revocations import keep_fresh
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.redis_client import build_redis
 from fntx_sessions.trading.calendars import load_calendars
@@ -27,6 +29,8 @@ class Site:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.logins = Logins(settings)
+        # Who asks is verified between two pages of others: nobody waits for Postgres there.
+        keep_fresh(settings)
         self.threads = ThreadPoolExecutor(settings.pages_threads, thread_name_prefix="fntx-pages")
         self.threads_apart = ThreadPoolExecutor(2, thread_name_prefix="fntx-pages-apart")
         self.views = Views(settings, self.threads)
@@ -34,6 +38,11 @@ class Site:
         self.streams = Streams(settings)
         # A year of trading days takes seconds to work out: not those of who asks first.
         self.threads.submit(load_calendars)
+
+    @property
+    def open(self) -> str:
+        """What every page says of a desk that asks nobody for a token; empty where it does."""
+        return OPEN_TOLD if is_open(self.settings) else ""
 
     @cached_property
     def desk(self) -> Desk:

@@ -1,10 +1,14 @@
 """Who looks at a page, and what they may do there."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
+from sqlalchemy import Engine
+
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.roles import ADMIN, VIEWER, may
+from fntx_sessions.security.roles import ADMIN, VIEW, VIEWER, may, permit
+from fntx_sessions.security.scope import admitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +28,34 @@ class Viewer:
         return self.actor.name
 
     @property
-    def scope(self) -> list[UUID] | None:
-        """The sessions they may see; None: all."""
-        return sorted(UUID(one) for one in self.actor.sessions) if self.actor.sessions else None
+    def scoped(self) -> bool:
+        """Tell whether they may see some sessions alone."""
+        return self.actor.scoped
+
+    @property
+    def scope(self) -> tuple[tuple[str, ...], ...]:
+        """What they may see, as a key: who may see the same shares a drawing."""
+        return tuple(tuple(sorted(one)) for one in (self.actor.sessions, self.actor.templates, self.actor.tags))
 
     def sees(self, session_id: UUID) -> bool:
-        """Tell whether a session is one of those they may see."""
-        return not self.actor.sessions or str(session_id) in self.actor.sessions
+        """Tell whether a session is known to be one of those they may see."""
+        return self.actor.reaches(session_id)
+
+    def may_see(self, session_id: UUID) -> bool:
+        """Tell whether a session may be one of those, as far as can be told without its row."""
+        return self.sees(session_id) or self.actor.scoped_by_kind
+
+    def knowing(self, session_ids: Iterable[UUID]) -> "Viewer":
+        """Return the viewer, knowing of sessions that were looked up that they are in scope."""
+        if not self.actor.scoped_by_kind:
+            return self
+        return replace(self, actor=replace(self.actor, admitted=frozenset(map(str, session_ids))))
+
+    def looked_up(self, engine: Engine, session_id: UUID) -> "Viewer":
+        """Return the viewer of one session, asking its row where only that tells; raises Forbidden, Retryable."""
+        found = replace(self, actor=admitted(engine, self.actor, session_id))
+        permit(found.actor, VIEW, session_id)
+        return found
 
     def may(self, action: str) -> bool:
         """Tell whether they may do `action`, as far as roles go; the worker that does it asks again, of the token."""
@@ -44,7 +69,7 @@ class Viewer:
     @property
     def controls_workers(self) -> bool:
         """Tell whether Flower's own controls are theirs, where those are opened at all."""
-        return self.token is not None and ADMIN in self.actor.roles and not self.actor.sessions
+        return self.token is not None and ADMIN in self.actor.roles and not self.scoped
 
 
 def looking(name: str) -> Viewer:
