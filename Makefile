@@ -7,9 +7,12 @@ BENCH_READY := $(VENV)/.bench-ready
 TESTS ?= tests
 # Three processes, each with stores of its own, as many tests wait for others to die; one where a store is given: tests empty it.
 PARALLEL ?= $(if $(FNTX_REDIS_URL)$(FNTX_DATABASE_URL),,-n 3 --dist loadfile)
+# What unpickles, parses XML or speaks in plain text to strangers is not even imported in what is shipped.
+IMPORTS := S401,S402,S403,S405,S406,S407,S408,S409,S411,S412,S413,S415
+SHIPPED := fntx_sessions tasks beat_schedule.py flowerconfig.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down test check format bench pictures lock clean
+.PHONY: help run up down test check audit format bench pictures lock clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -35,6 +38,12 @@ check: $(READY)  ## Format, lint, types, imports, models against migrations, gen
 	$(BIN)/python -m fntx_sessions.lifecycle.states_doc --check
 	$(BIN)/python -m fntx_sessions.lifecycle.events_doc --check
 	$(BIN)/python -m fntx_sessions.settings_doc --check
+	$(BIN)/python -m fntx_sessions.stack.redis_acl --check
+	$(BIN)/ruff check --isolated --preview --select $(IMPORTS) $(SHIPPED)
+	$(BIN)/python -m tools.advisories --unless-away
+
+audit: $(READY)  ## Ask for advisories about all that is locked; fails where nobody can be asked
+	$(BIN)/python -m tools.advisories
 
 format: $(READY)  ## Put the code into shape
 	$(BIN)/ruff format .

@@ -54,7 +54,7 @@ def worker(
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            env=inherited | {"FNTX_KEY_RING": os.environ["FNTX_KEY_RING"]} | environment | {"PYTHONPATH": str(TESTS)},
+            env=inherited | {"FNTX_KEY_RING": os.environ["FNTX_KEY_RING"], "PYTHONPATH": str(TESTS)} | environment,
             cwd=TESTS.parent,
             stdout=output,
             stderr=subprocess.STDOUT,

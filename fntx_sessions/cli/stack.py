@@ -13,6 +13,7 @@ from rich.table import Table
 from fntx_sessions import stack as embedded  # which loads what is behind a name when it is used
 from fntx_sessions.cli import output
 from fntx_sessions.exceptions import StackError
+from fntx_sessions.security.open_desk import OPEN_TOLD, VARIABLE
 from fntx_sessions.stack.procfile import SHIPPED
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def up(
     stack = embedded.Stack(home, procfile=procfile, say=_say)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        if stack.given().get(VARIABLE) == "open":
+            _say(OPEN_TOLD)
         addresses = stack.up()
         _print_addresses(addresses, as_json)
         if addresses.started and not detach:

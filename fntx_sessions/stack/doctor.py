@@ -19,6 +19,7 @@ from fntx_sessions.stack.halt_status import diagnose_halts
 from fntx_sessions.stack.host_status import diagnose_hosts
 from fntx_sessions.stack.lag_status import diagnose_lag
 from fntx_sessions.stack.orphans import find_orphans
+from fntx_sessions.stack.openness import diagnose_openness
 from fntx_sessions.stack.plan import FLOWER_NAME
 from fntx_sessions.stack.redis_status import STANDS_STILL, RedisStatus
 from fntx_sessions.stack.stack import PROCESSES_START_S, Stack
@@ -42,6 +43,7 @@ def diagnose(stack: Stack) -> list[Check]:
         *_folder(stack),
         _ring(stack),
         *diagnose_cold(stack.folder.home, stack.environment() if status.processes else {}),
+        *diagnose_openness(status.processes, Settings(home=stack.folder.home).auth_mode),
         *_processes(stack, status),
         *_database(stack, status),
         *_backups(status),

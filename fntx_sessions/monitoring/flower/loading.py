@@ -1,4 +1,7 @@
-"""Templates from two places: ours under `fntx/`, Flower's as they are but for our entries in its menu."""
+"""Templates from two places: ours under `fntx/`, Flower's as they are but for our entries in its menu.
+
+Every page has the menu, theirs and ours: what everybody must read stands before it.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ _NAVBAR = "navbar.html"
 # Where Flower's first entry stands: ours come before it.
 _FIRST_ENTRY = '<ul class="app-nav navbar-nav">'
 _ENTRIES = '{% include "fntx/menu.html" %}'
+_BEFORE = '{% include "fntx/open.html" %}'
 
 
 class TwoPlaces(Loader):
@@ -31,7 +35,7 @@ class TwoPlaces(Loader):
 def _with_menu(text: str) -> str:
     if text.count(_FIRST_ENTRY) != 1:
         raise StackError("this version of Flower has another menu", "Install the one that requirements.lock names.")
-    return text.replace(_FIRST_ENTRY, _FIRST_ENTRY + _ENTRIES)
+    return _BEFORE + text.replace(_FIRST_ENTRY, _FIRST_ENTRY + _ENTRIES)
 
 
 def loader(flower_templates: str) -> Any:

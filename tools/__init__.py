@@ -1,0 +1,1 @@
+"""What `make check` runs over the house itself; nothing of it is shipped."""
