@@ -17,8 +17,9 @@ from fntx_sessions.automation import backtest_results, backtest_rows
 from fntx_sessions.automation.backtest_arguments import BacktestArguments, check_overrides, checked_days
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import CommandConflict, FntxError, InvalidArgument, NotFound, Rejected
-from fntx_sessions.lifecycle import creation, execute, templates
+from fntx_sessions.lifecycle import creation, desk_audit, execute, templates
 from fntx_sessions.lifecycle.arguments import CreateFromTemplateArguments, StartArguments
+from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import SessionType, Trigger
 from fntx_sessions.security.actor import Actor
@@ -44,7 +45,9 @@ def create(engine: Engine, actor: Actor, arguments: BacktestArguments, run_id: U
     run = {"run_id": run_id, "spec": orjson.dumps(spec).decode(), "actor": actor.name}
     with transaction(engine) as connection:
         _check_first_unit(templates.usable(templates.load(connection, arguments.template_name)), run_id, spec)
-        if not backtest_rows.register(connection, run, _units(run_id, days, arguments)):
+        if backtest_rows.register(connection, run, _units(run_id, days, arguments)):
+            desk_audit.record_in(connection, actor, _deed(run_id, "begun"))
+        else:
             stored = backtest_rows.load(connection, run_id)
             if stored is None or stored["spec"] != spec:
                 raise CommandConflict(str(run_id), "a backtest")
@@ -116,6 +119,7 @@ def stop(engine: Engine, actor: Actor, run_id: UUID) -> Row:
     with transaction(engine) as connection:
         if not backtest_rows.stop(connection, run_id):
             raise _unknown(run_id)
+        desk_audit.record_in(connection, actor, _deed(run_id, "stopped"))
     return status(engine, run_id)
 
 
@@ -125,7 +129,12 @@ def resume(engine: Engine, actor: Actor, run_id: UUID) -> Row:
     with transaction(engine) as connection:
         if not backtest_rows.resume(connection, run_id):
             raise _unknown(run_id)
+        desk_audit.record_in(connection, actor, _deed(run_id, "resumed"))
     return status(engine, run_id)
+
+
+def _deed(run_id: UUID, what: str) -> Deed:
+    return Deed(BACKTEST, "done", f"backtest {run_id}: {what}", command_id=run_id)
 
 
 def recent(engine: Engine, limit: int) -> list[Row]:

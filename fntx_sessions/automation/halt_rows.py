@@ -134,9 +134,9 @@ def find(engine: Engine, prefix: str) -> Halt:
     return Halt.model_validate(found[0])
 
 
-def release(connection: Connection, halt_id: UUID, actor: str, reason: str) -> None:
-    """End a halt that stands; one that is over stays as it was."""
-    connection.execute(_RELEASE, {"halt_id": halt_id, "actor": actor, "reason": reason})
+def release(connection: Connection, halt_id: UUID, actor: str, reason: str) -> bool:
+    """End a halt that stands, and tell whether it did; one that is over stays as it was."""
+    return bool(connection.execute(_RELEASE, {"halt_id": halt_id, "actor": actor, "reason": reason}).rowcount)
 
 
 def listed(engine: Engine, *, released: bool, limit: int) -> list[Halt]:

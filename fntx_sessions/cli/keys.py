@@ -6,10 +6,12 @@ import typer
 
 from fntx_sessions.cli import output
 from fntx_sessions.cli.ids import AsJson
-from fntx_sessions.exceptions import InvalidArgument, Rejected, Retryable
+from fntx_sessions.exceptions import FntxError, InvalidArgument, Rejected, Retryable
 from fntx_sessions.pasting import pasted
 from fntx_sessions.security import ring_changes
 from fntx_sessions.security.keyring import KeyRing, RingKey, create_ring, load_ring
+from fntx_sessions.security.machine_user import machine_user
+from fntx_sessions.security.roles import KEYS
 from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.stack import adopt_local_stack
 
@@ -40,6 +42,7 @@ def register(app: typer.Typer) -> None:
 def init(as_json: AsJson = False) -> None:
     """Make the key ring where there is none. A fleet shares one: make it once, and copy it to every host."""
     ring = create_ring(_settings())
+    _note_deed("made the ring", ring.current)
     _say(f"made {ring.where} with key {ring.current}", {"ring": ring.where, "current": ring.current}, as_json=as_json)
     output.note("Keep a copy apart from this machine: without this ring nothing that is sealed can be opened.")
 
@@ -83,6 +86,7 @@ def rotate(
         with ring_changes.changing(settings):
             ring = ring_changes.advance(settings)
     done = rewrap(engine, settings, store, _say_so_far)
+    _note_deed("rotated", ring.current)
     _say_rotated(ring, done, as_json=as_json)
     _note_elsewhere(found.stores())
 
@@ -92,6 +96,7 @@ def retire(key: KeyId, as_json: AsJson = False) -> None:
     settings = _settings()
     with ring_changes.changing(settings):
         ring_changes.retire(settings, key)
+    _note_deed("retired", key)
     _say(f"retired {key}", {"retired": key}, as_json=as_json)
 
 
@@ -102,6 +107,7 @@ def remove(key: KeyId, as_json: AsJson = False) -> None:
         ring_changes.spare(load_ring(settings), key)
         _refuse_needed(settings, key)
         ring_changes.remove(settings, key)
+    _note_deed("removed", key)
     _say(f"removed {key}; destroy the copies of the ring that still hold it", {"removed": key}, as_json=as_json)
 
 
@@ -116,6 +122,7 @@ def forget_store(
     if url == store.address:
         raise InvalidArgument("URL", f"{url} is the cold store in use", "Only one that is gone can be forgotten.")
     count = forget(engine, url)
+    _note_deed("forgot the cold store", url)
     _say(f"forgot {count} cold key objects in {url}", {"store": url, "forgotten": count}, as_json=as_json)
 
 
@@ -123,7 +130,28 @@ def _stage(settings: Settings, *, as_json: bool) -> None:
     with ring_changes.changing(settings):
         ring = ring_changes.stage(settings)
     staged = [key.key_id for key in ring.staged()]
+    _note_deed("staged", ", ".join(staged))
     _say(f"staged in {ring.where}: {', '.join(staged)}", {"ring": ring.where, "staged": staged}, as_json=as_json)
+
+
+def _note_deed(what: str, about: str) -> None:
+    """Write down in the desk's audit what was done to the ring, by the user of this machine; a note where that fails.
+
+    It is done by then, and the ring is of use without a database: nothing is undone for it.
+    """
+    from fntx_sessions.lifecycle import desk_audit  # noqa: PLC0415 -- `fntx --help` needs no driver
+
+    if get_settings().database_url is None:
+        output.note("No database is configured: this stands in no audit.")
+        return
+    try:
+        deed = desk_audit.Deed(KEYS, "done", f"key ring: {what} {about}"[:_TARGET_CHARACTERS])
+        desk_audit.record(_stores(get_settings())[0], machine_user(), deed)
+    except FntxError as error:
+        output.note(f"This stands in no audit: {error}")
+
+
+_TARGET_CHARACTERS = 300
 
 
 def _say(told: str, facts: dict[str, Any], *, as_json: bool) -> None:

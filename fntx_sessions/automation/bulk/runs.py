@@ -18,7 +18,8 @@ from fntx_sessions.automation.bulk.request import (
 )
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import CommandConflict, NotFound
-from fntx_sessions.lifecycle import machine
+from fntx_sessions.lifecycle import desk_audit, machine
+from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.roles import VIEW
@@ -63,11 +64,19 @@ def _registered(connection: Connection, actor: Actor, request: BulkRequest, seal
         "statuses": [row["status"] for row in found],
     }
     rows.register(connection, _run(actor, request, sealed), items)
+    # Of a halt's run, the halt is the deed; and nothing is waited for in its way.
+    if request.halt_id is None:
+        desk_audit.record_in(connection, actor, _deed(request, f"begun on {len(ids)} sessions"))
     row = rows.load(connection, request.bulk_id)
     if row is None:
         msg = "a run was stored and is not there"
         raise RuntimeError(msg)
     return row
+
+
+def _deed(request: BulkRequest, what: str) -> Deed:
+    target = f"bulk {request.action} {request.bulk_id}: {what}"
+    return Deed(request.trigger.value, "done", target, request.reason, request.bulk_id)
 
 
 def _run(actor: Actor, request: BulkRequest, sealed: bytes | None) -> Row:
@@ -167,19 +176,23 @@ def recent(engine: Engine, limit: int, actor: Actor | None = None) -> list[Repor
 
 def cancel(engine: Engine, actor: Actor, bulk_id: UUID) -> Report:
     """Ask nothing more of those whose turn has not come; a run that is over stays so. Raises NotFound, Forbidden."""
-    return _changed(engine, actor, bulk_id, rows.cancel)
+    return _changed(engine, actor, bulk_id, rows.cancel, "cancelled")
 
 
 def resume(engine: Engine, actor: Actor, bulk_id: UUID) -> Report:
     """Go on with a run that waits for a person, in the name of who asked for it; raises NotFound, Forbidden."""
-    return _changed(engine, actor, bulk_id, rows.resume)
+    return _changed(engine, actor, bulk_id, rows.resume, "gone on with")
 
 
-def _changed(engine: Engine, actor: Actor, bulk_id: UUID, change: Any) -> Report:
+def _changed(engine: Engine, actor: Actor, bulk_id: UUID, change: Any, what: str) -> Report:
     found = report(engine, bulk_id, items=False, actor=actor)
     may_ask(actor, TRIGGERS[found.action])
     with transaction(engine) as connection:
         change(connection, bulk_id, actor.name)
+        if found.halt_id is None:
+            target = f"bulk {found.action} {bulk_id}: {what}"
+            deed = Deed(TRIGGERS[found.action].value, "done", target, command_id=bulk_id)
+            desk_audit.record_in(connection, actor, deed)
     return report(engine, bulk_id)
 
 

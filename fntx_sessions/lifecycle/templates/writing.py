@@ -14,12 +14,15 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection, Engine, text
 
-from fntx_sessions.database.engine import statements
+from fntx_sessions.database.engine import statements, transaction
 from fntx_sessions.exceptions import Busy, CommandConflict, InvalidArgument, TemplateConflict
+from fntx_sessions.lifecycle import desk_audit
+from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.lifecycle.templates.differences import Difference, differences
 from fntx_sessions.lifecycle.templates.reading import unknown
 from fntx_sessions.schemas import TemplateContents
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.roles import EDIT_RULES, EDIT_TEMPLATE
 from fntx_sessions.settings import get_settings
 
 _TRIES = 10
@@ -149,10 +152,20 @@ def write(engine: Engine, edit: Edit, make: Callable[[Kept | None], Wanted]) -> 
                 return written
             _check_expected(connection, edit, kept)
         wanted = make(kept)
-        with statements(engine) as connection:
+        with transaction(engine) as connection:
             if _store(connection, edit, asked, kept, wanted):
+                desk_audit.record_in(connection, edit.actor, _deed(edit, asked, kept, wanted))
                 return _written(connection, edit, asked)  # type: ignore[return-value]  # just stored
     raise _lost(edit)
+
+
+def _deed(edit: Edit, asked: bytes, kept: Kept | None, wanted: Wanted) -> Deed:
+    before = kept.version if kept else None
+    action = EDIT_RULES if "rules" in edit.arguments else EDIT_TEMPLATE
+    return Deed(
+        action, "done", f"template {edit.template_name}: {wanted.action}", edit.reason, edit.command_id, asked,
+        before, (before or 0) + 1,
+    )  # fmt: skip
 
 
 def _hash(arguments: dict[str, Any]) -> bytes:

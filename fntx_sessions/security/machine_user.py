@@ -1,0 +1,12 @@
+"""Who acts on files of this machine, where no token is asked: its user, with no role of the desk."""
+
+import getpass
+import socket
+
+from fntx_sessions.security.actor import Actor
+
+
+def machine_user() -> Actor:
+    """Return this process's user, named so that it is no name a token could have: ``user@machine``, without roles."""
+    host = socket.gethostname()
+    return Actor(f"{getpass.getuser()}@{host}", frozenset(), host=host)
