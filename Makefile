@@ -37,6 +37,7 @@ check: $(READY)  ## Format, lint, types, imports, models against migrations, gen
 	$(BIN)/python -m fntx_sessions.stack.schema_check
 	$(BIN)/python -m fntx_sessions.lifecycle.states_doc --check
 	$(BIN)/python -m fntx_sessions.lifecycle.events_doc --check
+	$(BIN)/python -m fntx_sessions.security.roles_doc --check
 	$(BIN)/python -m fntx_sessions.settings_doc --check
 	$(BIN)/python -m fntx_sessions.stack.redis_acl --check
 	$(BIN)/ruff check --isolated --preview --select $(IMPORTS) $(SHIPPED)

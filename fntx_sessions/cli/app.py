@@ -11,6 +11,7 @@ from fntx_sessions.cli import (
     agents,
     approvals,
     archive,
+    audit,
     backtest,
     bulk,
     calendars,
@@ -30,12 +31,16 @@ from fntx_sessions.cli import (
     past,
     queries,
     recovery,
+    roles,
     rules,
     sessions,
     shred,
+    signing_keys,
     stack,
     templates,
+    token,
     watching,
+    whoami,
 )
 from fntx_sessions.cli.asking import hang_up
 from fntx_sessions.cli.exits import Exit, code_of, sentence
@@ -81,7 +86,12 @@ for group in (
     memory,
     archive,
     keys,
+    audit,
     credentials,
+    token,
+    whoami,
+    roles,
+    signing_keys,
     shred,
 ):
     group.register(app)

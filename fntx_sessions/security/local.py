@@ -1,17 +1,21 @@
 """The tokens a process holds: the local administrator's file, the caller's own, and the system's."""
 
+import os
+import pwd
+import socket
 import threading
 import time
 from pathlib import Path
 
-from fntx_sessions.exceptions import StackError
+from fntx_sessions.exceptions import FntxError, StackError
 from fntx_sessions.security import keys
+from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.keyring import ensure_ring
 from fntx_sessions.security.keys import LocalKeys
 from fntx_sessions.security.names import SYSTEM_NAME
 from fntx_sessions.security.private_files import file_version, write_private
 from fntx_sessions.security.roles import ADMIN, SYSTEM
-from fntx_sessions.security.tokens import expires_in_s, issue
+from fntx_sessions.security.tokens import expires_in_s, issue, read
 from fntx_sessions.settings import Settings, get_settings
 
 ADMIN_TOKEN_TTL_S = 30 * 86_400
@@ -59,6 +63,26 @@ def current_token(settings: Settings | None = None) -> str | None:
     if settings.token is not None:
         return settings.token.get_secret_value()
     return _read(LocalKeys.of(settings.home).admin_token_file)
+
+
+def local_actor(settings: Settings) -> Actor:
+    """Return who acts beside the desk, on the machine of its keys: whose token is here, else the user of the machine.
+
+    It is an administrator: who may read the keys may do everything.
+    """
+    token = current_token(settings)
+    try:
+        name = read(token, settings).actor.name if token else _user()
+    except FntxError:
+        name = _user()
+    return Actor(name, frozenset({ADMIN}), host=socket.gethostname())
+
+
+def _user() -> str:
+    try:
+        return f"local:{pwd.getpwuid(os.geteuid()).pw_name}"
+    except KeyError:
+        return f"local:{os.geteuid()}"
 
 
 class _SystemTokens:

@@ -1,0 +1,140 @@
+"""`fntx signing-keys`: the keys that sign tokens, changed while the desk runs. Works on the key files themselves."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fntx_sessions.cli import output
+from fntx_sessions.cli.ids import AsJson
+from fntx_sessions.exceptions import FntxError
+from fntx_sessions.settings import Settings, get_settings
+from fntx_sessions.stack import adopt_local_stack
+
+if TYPE_CHECKING:
+    from fntx_sessions.security.keys import KeyPair
+
+HELP = """The keys that sign tokens: people's and services', and with --system the one that workers and beat sign with.
+
+Hosts that verify need the public file alone. For whoever may write the key files (the desk's administrators).
+"""
+OfSystem = Annotated[bool, typer.Option("--system", help="The system's keys, not those of people and services.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to `app`."""
+    group = typer.Typer(name="signing-keys", help=HELP, no_args_is_help=True)
+    group.command("list")(list_keys)
+    group.command()(rotate)
+    group.command()(retire)
+    app.add_typer(group)
+
+
+def list_keys(system: OfSystem = False, as_json: AsJson = False) -> None:
+    """Show the keys that verify: which one signs, which is staged, and since when others sign no more."""
+    from fntx_sessions.security import signing_keys  # noqa: PLC0415 -- `fntx --help` needs none of it
+
+    pair = _pair(_settings(), system=system)
+    rows = [_facts(one) for one in signing_keys.list_keys(pair)]
+    if as_json:
+        output.emit({"private": str(pair.private), "public": str(pair.public), "keys": rows})
+        return
+    output.note(f"verified with {pair.public}, signed with {pair.private}")
+    output.table(rows, COLUMNS, "no keys")
+
+
+def rotate(
+    system: OfSystem = False,
+    stage: Annotated[
+        bool, typer.Option("--stage", help="Only add the next key: copy the public file to every host, then rotate.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sign with a new key from now on. Tokens of the one before stay good until it is retired."""
+    from fntx_sessions.security import signing_keys  # noqa: PLC0415 -- as above
+
+    settings = _settings()
+    pair = _pair(settings, system=system)
+    key_id = signing_keys.stage(pair) if stage else signing_keys.rotate(pair)
+    _noted(settings, "stage" if stage else "rotate", key_id, system=system)
+    if not stage and not system:
+        _renew(settings, pair)
+    told = f"staged: copy {pair.public} to every host, then rotate" if stage else f"signs now; {_copy(pair)}"
+    _say(f"key {key_id} {told}", {"key": key_id, "public": str(pair.public), "staged": stage}, as_json=as_json)
+
+
+def retire(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The key's id; see `fntx signing-keys list`.")],
+    system: OfSystem = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Though tokens of it may be good still: for a key that leaked.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take a key out: what it signed is refused from now on, wherever this public file is."""
+    from fntx_sessions.security import signing_keys  # noqa: PLC0415 -- as above
+
+    settings = _settings()
+    pair = _pair(settings, system=system)
+    longest_s = settings.system_token_ttl_s if system else settings.token_max_ttl_s
+    signing_keys.retire(pair, key, longest_s, at_once=now)
+    _noted(settings, "retire", key, system=system)
+    _say(f"key {key} is out of it; {_copy(pair)}", {"retired": key, "public": str(pair.public)}, as_json=as_json)
+
+
+def _renew(settings: Settings, pair: "KeyPair") -> None:
+    """Have the administrator's token of this home signed by the new key, so that the old one can be retired."""
+    from fntx_sessions.security.keys import LocalKeys  # noqa: PLC0415 -- as above
+    from fntx_sessions.security.local import renew_admin_token  # noqa: PLC0415
+
+    local = LocalKeys.of(settings.home)
+    if pair == local.signing and local.admin_token_file.exists():
+        renew_admin_token(settings.home)
+        output.note(f"{local.admin_token_file} is new too: log in to the pages again with it")
+
+
+def _noted(settings: Settings, what: str, key_id: str, *, system: bool) -> None:
+    """Write it on the desk's chain where Postgres can be reached: a leaked key is changed without it all the same."""
+    from fntx_sessions.database.engine import get_engine  # noqa: PLC0415 -- as above
+    from fntx_sessions.lifecycle.desk_audit import Deed, record  # noqa: PLC0415
+    from fntx_sessions.security.local import local_actor  # noqa: PLC0415
+
+    try:
+        target = f"{'system' if system else 'signing'} key {key_id}"
+        record(get_engine(), local_actor(settings), Deed(f"{what}_signing_key", "done", target))
+    except FntxError as error:
+        output.note(f"not in the audit: {error}")
+
+
+def _copy(pair: "KeyPair") -> str:
+    return f"copy {pair.public} to every host that has one of its own"
+
+
+def _say(told: str, facts: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        output.emit(facts)
+    else:
+        output.console().print(told, soft_wrap=True, markup=False)
+
+
+def _pair(settings: Settings, *, system: bool) -> "KeyPair":
+    from fntx_sessions.security.keys import signing_pair, system_pair  # noqa: PLC0415 -- as above
+
+    return system_pair(settings) if system else signing_pair(settings)
+
+
+def _settings() -> Settings:
+    adopt_local_stack()
+    get_settings.cache_clear()
+    return get_settings()
+
+
+def _facts(key: Any) -> dict[str, Any]:
+    return {"key": key.key_id, "state": key.state, "made_at": key.made_at, "retired_at": key.retired_at}
+
+
+COLUMNS = {
+    "key": lambda row: row["key"],
+    "state": lambda row: row["state"],
+    "made": lambda row: output.age(row["made_at"]),
+    "signs no more since": lambda row: output.age(row["retired_at"]),
+}
