@@ -65,6 +65,12 @@ ENTRIES = (
     ),
     Entry("fntx.sweeps.rules", 1.0, 1.0, "rules are due each `rule_interval_s`, and at once after every command"),
     Entry("fntx.sweeps.intake", 1.0, 1.0, "what agents of other services tell counts in metrics and limits soon after"),
+    Entry(
+        "fntx.sweeps.confirmations",
+        10.0,
+        10.0,
+        "what nobody confirmed in time is over, whoever looks; what a dead worker left of what was confirmed is done",
+    ),
     Entry("fntx.sweeps.bulk", 2.0, 2.0, "the next wave of a bulk run, and runs whose asker went away"),
     Entry(
         "fntx.sweeps.memory", 2.0, 2.0, "transitions become memories soon after; what is urgent is in the agents' inbox"

@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     token_revocations_refresh_s: float = Field(default=5.0, gt=0)
     four_eyes: Words = ()
     four_eyes_ttl_s: float = Field(default=3600.0, gt=0)
+    four_eyes_waiting_max: int = Field(default=100, ge=1)
+    four_eyes_keep_s: int = Field(default=30 * 86_400, ge=60)
 
     # What is done is written down, and where its chains ended is told elsewhere.
     audit_anchor_interval_s: float = Field(default=900.0, gt=0)

@@ -45,6 +45,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "token_revocations_refresh_s": "how soon a process sees that a token was revoked",
         "four_eyes": "actions that take two people, by their names in the table of roles, with commas between",
         "four_eyes_ttl_s": "how long such an action waits for the second person",
+        "four_eyes_waiting_max": "how many commands of one name may wait for a second person at once",
+        "four_eyes_keep_s": "how long is kept what was confirmed, declined or over, to answer whoever asks again",
     },
     "Audit": {
         "audit_anchor_interval_s": "how often the ends of all chains are written to the cold store",

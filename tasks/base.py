@@ -31,21 +31,23 @@ from fntx_sessions.database.engine import get_engine
 from fntx_sessions.exceptions import (
     Fatal,
     Forbidden,
-    InvalidArgument,
+    NeedsSecond,
     Rejected,
     Retryable,
     Unauthenticated,
     Unavailable,
 )
 from fntx_sessions.security.actor import Actor, system_actor
+from fntx_sessions.security.binding import binding
 from fntx_sessions.security.origin import asker, set_asker, set_origin
 from fntx_sessions.security.roles import SWEEP, VIEW, authorize
+from fntx_sessions.security.scope import admitted
 from fntx_sessions.security.tokens import verify
 from fntx_sessions.settings import get_settings
-from tasks import routes
+from tasks import routes, second
 from tasks.celery import app
 from tasks.counting import counted, counted_sweep
-from tasks.handlers import Handler
+from tasks.handlers import Call, Handler
 from tasks.refusing import answer_unverified, audit_refusal, count_unverified
 from tasks.sent_at import moment_of
 from tasks.signals import TOKEN_HEADER, host_id
@@ -59,10 +61,6 @@ RETRY_AFTER_S = (1, 1, 2)
 _LIMITS_S = {routes.SWEEPS: (20, 25), routes.CHECKPOINTS: (120, 180), routes.MAINTENANCE: (900, 1200)}
 
 
-# What Celery sends when a task ends, as its message says.
-_LINKS = ("callbacks", "errbacks", "chain", "chord")
-
-
 class FntxTask(Task):  # type: ignore[type-arg]  # generic in the stubs only
     """A task bounded in time whose child may die three times, not for ever."""
 
@@ -70,6 +68,7 @@ class FntxTask(Task):  # type: ignore[type-arg]  # generic in the stubs only
     Request = "tasks.requests:Request"
     max_retries = len(RETRY_AFTER_S)
     refused: Callable[[Answer], None] | None = None
+    answers_within_scope = False
     default_retry_delay = RETRY_AFTER_S[0]  # Celery's own is three minutes, and a lost child's task waits for it
 
     @property
@@ -88,26 +87,20 @@ class FntxTask(Task):  # type: ignore[type-arg]  # generic in the stubs only
             return settings.step_soft_limit_s, settings.step_time_limit_s
         return _LIMITS_S.get(queue) or (settings.command_soft_time_limit_s, settings.command_time_limit_s)
 
-    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Let no message say what this worker sends next: Celery would send it whoever asked, as the worker itself."""
-        _ = task_id, args, kwargs
-        request: Any = self.request
-        request.linked = any(getattr(request, link, None) for link in _LINKS)
-        for link in _LINKS:
-            setattr(request, link, None)
-        set_asker(None)
+    def _asked(self) -> str:
+        """Return what this message asks for, as a token may be bound to it; nothing where it is no JSON."""
+        given = self.request.kwargs or {}
+        with suppress(ValueError, TypeError):
+            return binding(self.name, str(given.get("command_id") or self.request.id), given)
+        return ""
 
     def caller(self) -> Actor:
-        """Return who sent this message; raises Unauthenticated, and InvalidArgument where it says what to send next."""
+        """Return who sent this message; raises Unauthenticated."""
         set_asker(None)
-        actor = verify((self.request.headers or {}).get(TOKEN_HEADER))
+        actor = verify((self.request.headers or {}).get(TOKEN_HEADER), asked=self._asked)
         structlog.contextvars.bind_contextvars(actor=actor.name)
         set_origin(host_id(), self.name)
         set_asker(actor)
-        if getattr(self.request, "linked", False):
-            raise InvalidArgument(
-                "link", "and chains and chords are not taken", "Send the next task when this is done."
-            )
         return actor
 
 
@@ -134,9 +127,13 @@ def command(name: str, *, refused: Callable[[Answer], None] | None = None) -> Ca
     return _register(name, AnsweringTask, _command, **({} if refused is None else {"refused": staticmethod(refused)}))
 
 
-def query(name: str) -> Callable[[F], F]:
-    """Register a function as a query task: whoever may view gets ``{"state": "done", "result": ...}``."""
-    return _register(name, AnsweringTask, _query)
+def query(name: str, *, within_scope: bool = False) -> Callable[[F], F]:
+    """Register a function as a query task: whoever may view gets ``{"state": "done", "result": ...}``.
+
+    within_scope: it takes `actor` and answers with what their token is good for; others refuse a token with a scope
+    what names no session.
+    """
+    return _register(name, AnsweringTask, _query, answers_within_scope=within_scope)
 
 
 def sweep(name: str) -> Callable[[F], F]:
@@ -149,6 +146,8 @@ def _register(
 ) -> Callable[[F], F]:
     def register(function: F) -> F:
         handler = Handler.of(function)
+        if run is _command:
+            second.register(name, handler)
 
         def task(self: FntxTask, /, *args: Any, **kwargs: Any) -> Any:
             return run(self, handler, args, kwargs)
@@ -167,7 +166,8 @@ def _command(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: di
         call = handler.parse(args, kwargs, task.request.id or "", get_settings().command_max_argument_bytes)
         structlog.contextvars.bind_contextvars(command_id=str(call.command_id))
         traces.note(command_id=call.command_id)
-        answer: Answer = handler.run(actor, call)
+        actor = _admitted(actor, call)
+        answer = second.run(task.name, handler, actor, call, kwargs)
         _note_answer(answer)
         return answer
 
@@ -196,12 +196,19 @@ def _query(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict
         actor = task.caller()
         spans.enter_context(_traced(task, beginning=False))
         call = handler.parse(args, kwargs, task.request.id or "", get_settings().command_max_argument_bytes)
-        authorize(actor, VIEW, call.session_id)
+        actor = _admitted(actor, call)
+        whole = task.answers_within_scope and call.session_id is None
+        authorize(actor.everywhere() if whole else actor, VIEW, call.session_id)
         return {"state": "done", "result": handler.run(actor, call), "error": None}
 
     with counted(task.name, figures.QUERIES, figures.QUERY_SECONDS) as end, ExitStack() as spans:
         answer = end(_answered(task, kwargs, act))
     return _handed_back(task, answer)
+
+
+def _admitted(actor: Actor, call: Call) -> Actor:
+    """Return who asks, knowing whether the session they name is in their scope, where only its row tells."""
+    return admitted(get_engine(), actor, call.session_id) if actor.scoped_by_kind else actor
 
 
 def _traced(task: FntxTask, *, beginning: bool = True) -> AbstractContextManager[None]:
@@ -269,6 +276,9 @@ def _answered(task: FntxTask, kwargs: dict[str, Any], act: Callable[[], Answer])
         raise
     except Rejected as error:
         return _refused(task, kwargs, error)
+    except NeedsSecond as error:
+        log.info("second_person_needed", action=error.args[0])
+        return _answer(task, kwargs, "pending", error.to_dict())
     except SoftTimeLimitExceeded:
         took = Unavailable("a worker", f"{task.name} took longer than {task.soft_time_limit} s", "Ask again.")
         return _answer(task, kwargs, "unavailable", took.to_dict())

@@ -40,6 +40,7 @@ app = Desk(
         "tasks.rules",
         "tasks.templates",
         "tasks.commands",
+        "tasks.confirmations",
         "tasks.foreseen",
         "tasks.events",
         "tasks.queries",

@@ -22,6 +22,7 @@ _QUESTIONS: dict[str, frozenset[str] | None] = {
     "fntx.templates.": frozenset({"list", "get", "versions", "diff", "export"}),
     "fntx.agents.": frozenset({"list"}),
     "fntx.approvals.": frozenset({"list"}),
+    "fntx.confirmations.": frozenset({"list"}),
     "fntx.orders.": frozenset({"list"}),
     "fntx.memory.": frozenset({"search", "list", "context"}),
     "fntx.market.": frozenset({"get", "history"}),

@@ -11,6 +11,7 @@ from fntx_sessions.security.actor import Actor
 from fntx_sessions.state import checkpoints, erasing
 from fntx_sessions.trading import market_history
 from tasks.base import sweep
+from tasks import second
 from tasks.desk import desk
 from tasks.signals import host_id
 
@@ -110,6 +111,13 @@ def advance_bulk_runs() -> None:
 
 
 @sweep("fntx.sweeps.memory")
+@sweep("fntx.sweeps.confirmations")
+def settle_confirmations(actor: Actor) -> None:
+    """End what nobody confirmed in time, and do what was confirmed and left."""
+    _noted("confirmations")
+    second.bring_up_to_now(actor)
+
+
 def remember() -> None:
     """Remember transitions, and tell agents of them."""
     at = _noted("memory")

@@ -85,6 +85,9 @@ bulk_runs = Table(
     Column("actor", Text, nullable=False),
     Column("roles", ARRAY(Text), nullable=False),
     Column("token_sessions", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    # Who agreed to it, and with which roles, where it takes two people.
+    Column("confirmed_by", Text),
+    Column("confirmed_roles", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("halt_id", UUID(as_uuid=True), ForeignKey("halts.halt_id")),
     Column("wave_size", Integer, nullable=False),
     Column("wave_pause_s", Double, nullable=False),

@@ -95,10 +95,16 @@ confirmations = Table(
 )
 
 credentials = Table(
+    Column("settled_roles", Text),
     "credentials",
     metadata,
+    # Of what was confirmed: when it had been done, or refused as it was; until when a sweep that took it up is at it.
+    Column("done_at", DateTime(timezone=True)),
+    Column("claimed_until", DateTime(timezone=True)),
     Column("credential_id", UUID(as_uuid=True), primary_key=True),
     # Exactly one of the two: whose agents may have it.
+    Index("ix_confirmations_left_over", "settled_at", postgresql_where=text("state = 'confirmed' AND done_at IS NULL")),
+    Index("ix_confirmations_session_id", "session_id"),
     Column("session_id", UUID(as_uuid=True)),
     Column("template_name", Text),
     Column("name", Text, nullable=False),

@@ -3,19 +3,19 @@
 Nobody waits for it and it promises nothing: who asks in earnest is judged anew, under the lock.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine, TextClause
 
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.exceptions import Rejected
+from fntx_sessions.exceptions import NeedsSecond, Rejected
 from fntx_sessions.lifecycle import commands, machine
 from fntx_sessions.lifecycle.change import Ask, Change, Decision, Row
 from fntx_sessions.lifecycle.halting import ORDERED
 from fntx_sessions.lifecycle.machine_sql import LOOK, LOOK_ASKED, LOOK_EVENT
 from fntx_sessions.lifecycle.withdrawing import ABOUT_PEOPLE, with_withdrawals
 from fntx_sessions.schemas import Trigger
-from fntx_sessions.security.roles import authorize
+from fntx_sessions.security.roles import authorize, if_confirmed
 
 # Of what is done in several steps, the decision that begins it. Whatever else such a command looks at, a checkpoint
 # that is to be read or a market that is to be asked, is not rehearsed.
@@ -30,12 +30,14 @@ DECISIONS = commands.DECISIONS | _BEGINNINGS
 class Rehearsal:
     """What a command would find and do. refused: why it would not be done; changes: what it would write otherwise.
 
+    second: that it takes two people, where it does: then it would wait, and do this once somebody has confirmed.
     row: the session's row and the facts a decision sees, and `held`, how many positions its ledger has open.
     """
 
     row: Row
     changes: tuple[Change, ...] = ()
     refused: Rejected | None = None
+    second: NeedsSecond | None = None
 
     @property
     def last(self) -> Change:
@@ -48,13 +50,23 @@ def rehearse(engine: Engine, ask: Ask) -> Rehearsal:
     row = _look(engine, ask)
     machine.check(row, ask)
     try:
-        authorize(ask.actor, ask.trigger.value, ask.session_id)
-        changes = with_withdrawals(row, ask, DECISIONS[ask.trigger](row, ask))
-        for change in changes:
-            machine.check_table(row, ask, change.trigger or ask.trigger, change)
+        return Rehearsal(row, _decided(dict(row), ask))
     except Rejected as error:
         return Rehearsal(row, refused=error)
-    return Rehearsal(row, tuple(changes))
+    except NeedsSecond as error:
+        second = error
+    try:
+        return Rehearsal(row, _decided(dict(row), replace(ask, actor=if_confirmed(ask.actor))), second=second)
+    except Rejected as error:
+        return Rehearsal(row, refused=error)
+
+
+def _decided(row: Row, ask: Ask) -> tuple[Change, ...]:
+    authorize(ask.actor, ask.trigger.value, ask.session_id)
+    changes = with_withdrawals(row, ask, DECISIONS[ask.trigger](row, ask))
+    for change in changes:
+        machine.check_table(row, ask, change.trigger or ask.trigger, change)
+    return tuple(changes)
 
 
 def _look(engine: Engine, ask: Ask) -> Row:

@@ -41,6 +41,8 @@ _TABLES = (
     "credentials",
 )  # fmt: skip
 _DELETES = [text(f"DELETE FROM {table} WHERE session_id = :session_id") for table in _TABLES]
+# The one by which it was shredded says who agreed, and answers whoever asks again.
+_DELETES.append(text("DELETE FROM confirmations WHERE session_id = :session_id AND action <> 'shred_session'"))
 _DELETES.append(text("DELETE FROM paper_positions WHERE session_id = :session_id AND quantity = 0"))
 # An archive that was under way noted itself, and is not to be made again.
 _DELETES.append(text("UPDATE session_work SET archive_due_at = NULL, measures = '{}' WHERE session_id = :session_id"))

@@ -17,7 +17,7 @@ from fntx_sessions.lifecycle.change import Ask
 from fntx_sessions.lifecycle.commands import DECISIONS
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.roles import authorize
+from fntx_sessions.security.roles import authorize, if_confirmed, permit
 from fntx_sessions.settings import get_settings
 
 Row = dict[str, Any]
@@ -26,8 +26,13 @@ _ENDED = frozenset({SessionStatus.CLOSING, SessionStatus.CLOSED})
 
 
 def may_ask(actor: Actor, action: str) -> None:
-    """Return when the actor's roles may ask for this of some session; raises Forbidden."""
-    authorize(replace(actor, sessions=frozenset()), action)
+    """Return when the actor's roles may ask for this of some session, alone or as one of two; raises Forbidden."""
+    permit(actor.everywhere(), action)
+
+
+def may_begin(actor: Actor, action: str) -> None:
+    """Return when the actor may ask for this of many now; raises as `may_ask`, and NeedsSecond: once, for all."""
+    authorize(actor.everywhere(), action)
 
 
 def matching(
@@ -40,12 +45,17 @@ def matching(
     _check_names(connection, selector)
     most = get_settings().bulk_sessions_max if limited else _NO_LIMIT
     # Who names a session outside the token's scope is refused there, as by the single command.
-    scope = [UUID(one) for one in actor.sessions] if actor.sessions and selector.session_ids is None else None
-    found = rows.match(connection, selector.given, scope, most + 1, positions=positions)
+    found = rows.match(connection, selector.given, actor, most + 1, positions=positions)
     if len(found) > most:
         fix = "Narrow it, or raise FNTX_BULK_SESSIONS_MAX."
         raise InvalidArgument("selector", f"means more than {most:,} sessions", fix)
     return found
+
+
+def knowing(actor: Actor, found: list[Row]) -> Actor:
+    """Return the actor, knowing which of the sessions found are in scope."""
+    theirs = frozenset(str(row["session_id"]) for row in found if row["in_scope"])
+    return replace(actor, admitted=theirs) if actor.scoped_by_kind else actor
 
 
 def _check_names(connection: Connection, selector: Selector) -> None:
@@ -68,6 +78,7 @@ def preview(engine: Engine, actor: Actor, request: BulkArguments) -> list[Item]:
     request.command(UUID(int=0))
     with transaction(engine) as connection:
         found = matching(connection, actor, request.selector, positions=True)
+    actor = knowing(actor, found)
     until = monotonic() + get_settings().bulk_preview_s
     return [_foreseen(engine, actor, request, row, until) for row in found]
 
@@ -92,7 +103,7 @@ def _foreseen(engine: Engine, actor: Actor, request: BulkArguments, row: Row, un
 
 
 def _out_of_scope(actor: Actor, trigger: Trigger, session_id: UUID) -> str | None:
-    return _refusal(lambda: authorize(actor, trigger.value, session_id))
+    return _refusal(lambda: permit(actor, trigger.value, session_id))
 
 
 def _refusal(act: Callable[[], None]) -> str | None:
@@ -119,7 +130,7 @@ def _rehearsed(engine: Engine, actor: Actor, request: BulkArguments, session_id:
     if request.trigger is not Trigger.RESUME or monotonic() >= until:
         return None
     arguments = request.command(session_id).model_dump(mode="json", exclude={"session_id", "reason"}, exclude_none=True)
-    ask = Ask(request.trigger, session_id, actor, request.reason, arguments=arguments)
+    ask = Ask(request.trigger, session_id, if_confirmed(actor), request.reason, arguments=arguments)
     try:
         refused = machine.rehearse(engine, ask, DECISIONS[request.trigger])
     except Busy:

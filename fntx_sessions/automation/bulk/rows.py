@@ -8,16 +8,19 @@ from sqlalchemy import Connection, text
 
 from fntx_sessions.database.engine import rows
 from fntx_sessions.database.hosting import POSITIONS
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.scope import IN_SCOPE
+from fntx_sessions.security.scope import bound as bound_scope
 
 Row = dict[str, Any]
 
 # The days of backtests trade nobody's money: only who names their type, tag or id means them.
 _MATCH = text(f"""
-SELECT s.session_id, s.status, s.session_type, s.template_name, s.account_id,
+SELECT s.session_id, s.status, s.session_type, s.template_name, s.account_id, {IN_SCOPE} AS in_scope,
   CASE WHEN :positions THEN {POSITIONS} END AS positions
 FROM sessions s
 WHERE (CAST(:session_ids AS uuid[]) IS NULL OR s.session_id = ANY(CAST(:session_ids AS uuid[])))
-  AND (CAST(:scope AS uuid[]) IS NULL OR s.session_id = ANY(CAST(:scope AS uuid[])))
+  AND (CAST(:session_ids AS uuid[]) IS NOT NULL OR {IN_SCOPE})
   AND (CAST(:status AS text[]) IS NULL OR s.status = ANY(CAST(:status AS text[])))
   AND (CAST(:status AS text[]) IS NOT NULL OR CAST(:session_ids AS uuid[]) IS NOT NULL OR s.status <> 'closed')
   AND (CAST(:session_type AS text) IS NULL OR s.session_type = :session_type)
@@ -34,10 +37,11 @@ _TEMPLATE_USED = text("SELECT 1 FROM sessions WHERE template_name = :name LIMIT 
 _KNOWN = text("SELECT session_id FROM sessions WHERE session_id = ANY(CAST(:ids AS uuid[]))")
 
 _REGISTER = text("""
-INSERT INTO bulk_runs (bulk_id, action, selector, arguments, reason, actor, roles, token_sessions, halt_id, wave_size,
-  wave_pause_s, next_wave_at)
+INSERT INTO bulk_runs (bulk_id, action, selector, arguments, reason, actor, roles, token_sessions, confirmed_by,
+  confirmed_roles, halt_id, wave_size, wave_pause_s, next_wave_at)
 VALUES (:bulk_id, :action, CAST(:selector AS jsonb), :arguments, :reason, :actor, CAST(:roles AS text[]),
-  CAST(:token_sessions AS text[]), :halt_id, :wave_size, :wave_pause_s, now())
+  CAST(:token_sessions AS text[]), :confirmed_by, CAST(:confirmed_roles AS text[]), :halt_id,
+  :wave_size, :wave_pause_s, now())
 ON CONFLICT (bulk_id) DO NOTHING
 """)
 _ITEMS = text("""
@@ -124,11 +128,14 @@ DELETE FROM bulk_runs WHERE bulk_id IN (SELECT bulk_id FROM bulk_runs
 """)
 
 
-def match(connection: Connection, filters: Row, scope: list[UUID] | None, limit: int, *, positions: bool) -> list[Row]:
-    """Return up to `limit` sessions that pass all filters, oldest first. scope: of these alone; None: of all."""
+def match(connection: Connection, filters: Row, actor: Actor, limit: int, *, positions: bool) -> list[Row]:
+    """Return up to `limit` sessions that pass all filters, oldest first; in_scope: whether the actor's token is for it.
+
+    Those that are out of scope are among them only where the filters name their ids.
+    """
     names = ("session_ids", "status", "session_type", "template_name", "account_id", "tag")
     bound = {name: filters.get(name) for name in names}
-    return rows(connection.execute(_MATCH, {**bound, "scope": scope, "limit": limit, "positions": positions}))
+    return rows(connection.execute(_MATCH, {**bound, **bound_scope(actor), "limit": limit, "positions": positions}))
 
 
 def unknown_ids(connection: Connection, ids: list[UUID]) -> list[UUID]:

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine
 
 from fntx_sessions.automation.bulk import rows
-from fntx_sessions.automation.bulk.matching import matching, may_ask
+from fntx_sessions.automation.bulk.matching import knowing, matching, may_ask, may_begin
 from fntx_sessions.automation.bulk.request import (
     TRIGGERS,
     BulkRequest,
@@ -39,9 +39,9 @@ def begin(engine: Engine, actor: Actor, request: BulkRequest) -> UUID:
     """Store a run with the sessions that match now as its items; return its id. Nothing is asked of them yet.
 
     Asked twice under one id, it is there once. Raises Forbidden, InvalidArgument, NotFound for an id and where nothing
-    matches, which stores nothing, and CommandConflict when the id stands for another run.
+    matches, which stores nothing, CommandConflict when the id stands for another run, and NeedsSecond.
     """
-    may_ask(actor, request.trigger)
+    may_begin(actor, request.trigger)
     request.command(UUID(int=0))
     payloads = Payloads(engine)
     sealed = payloads.seal_some(DESK, ARGUMENTS, request.bulk_id, request.arguments)
@@ -55,7 +55,9 @@ def begin(engine: Engine, actor: Actor, request: BulkRequest) -> UUID:
 
 def _registered(connection: Connection, actor: Actor, request: BulkRequest, sealed: bytes | None) -> Row:
     found = matching(connection, actor, request.selector, limited=request.halt_id is None)
-    if not found:
+    actor = knowing(actor, found)
+    # Nothing in scope would be stored as no scope at all.
+    if not found or (actor.scoped and not actor.sessions | actor.admitted):
         raise none_matches(request.selector)
     ids = [row["session_id"] for row in found]
     items = {
@@ -90,7 +92,9 @@ def _run(actor: Actor, request: BulkRequest, sealed: bytes | None) -> Row:
         "reason": request.reason,
         "actor": actor.name,
         "roles": sorted(actor.roles),
-        "token_sessions": sorted(actor.sessions),
+        "token_sessions": sorted(actor.sessions | actor.admitted),
+        "confirmed_by": actor.confirmed_by or None,
+        "confirmed_roles": sorted(actor.confirmed_roles),
         "halt_id": request.halt_id,
         "wave_size": request.wave_size or settings.bulk_wave_size,
         "wave_pause_s": pause_s if request.wave_pause_s is None else request.wave_pause_s,
@@ -142,7 +146,11 @@ def unknown(bulk_id: UUID) -> NotFound:
 
 
 def _may_see(actor: Actor, row: Row) -> bool:
-    return not actor.sessions or (row["actor"] == actor.name and set(row["token_sessions"]) == set(actor.sessions))
+    if not actor.scoped:
+        return True
+    # Which sessions a template or a tag meant then is not known any more: whose it is, is.
+    same = bool(row["token_sessions"]) if actor.scoped_by_kind else set(row["token_sessions"]) == set(actor.sessions)
+    return same and bool(row["actor"] == actor.name)
 
 
 def _report(row: Row, items: list[Item]) -> Report:

@@ -6,6 +6,7 @@ from sqlalchemy import Engine, text
 
 from fntx_sessions.exceptions import IntegrityError, NotFound, Shredded
 from fntx_sessions.lifecycle.change import Outcome
+from fntx_sessions.lifecycle.confirming.reading import tell
 from fntx_sessions.lifecycle.event_types import impact_of
 from fntx_sessions.lifecycle.machine import stored_outcome
 from fntx_sessions.lifecycle.reads.rows import Row, of_session
@@ -53,8 +54,13 @@ def get_transitions(engine: Engine, session_id: UUID, limit: int) -> list[Sessio
 
 
 def get_outcome(engine: Engine, command_id: UUID, session_id: UUID | None = None) -> Outcome:
-    """Return what became of a command; raises NotFound when none of this id, for this session, was ever committed."""
+    """Return what became of a command; raises NotFound when none of this id, for this session, was ever committed.
+
+    Raises NeedsSecond while it waits for a second person, and NotConfirmed where that one said no.
+    """
     found = stored_outcome(engine, command_id)
+    if found is None:
+        tell(engine, command_id, session_id)
     if found is None or session_id not in (None, found.session_id):
         raise NotFound("command", str(command_id), "It did not happen: ask again under the same id.")
     return found

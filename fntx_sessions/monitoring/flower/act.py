@@ -39,9 +39,10 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What became of something done. grade: `done`, `refused`, `under way`, `unknown`, `not done` or `not known`.
+    """What became of something done.
 
-    told: a sentence each. rows: what became of several sessions, as facts of the template.
+    grade: `done`, `over`, `refused`, `under way`, `waits`, `unknown`, `not done` or `not known`. told: a sentence each.
+    rows: what became of several sessions, as facts of the template.
     """
 
     grade: str

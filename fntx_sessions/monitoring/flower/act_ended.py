@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from fntx_sessions.database.engine import rows, transaction
-from fntx_sessions.exceptions import FntxError, NotFound, OutcomeUnknown, Retryable, verb
+from fntx_sessions.exceptions import FntxError, NeedsSecond, NotConfirmed, NotFound, OutcomeUnknown, Retryable, verb
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.history import get_outcome
@@ -46,7 +46,10 @@ class CommandAct(Act):
 
     def ended(self, desk: Desk, target: Target, command_id: UUID, deed: Deed | None) -> Ended:
         """Return what became of it, by Postgres where it knows, else by who sent it."""
-        found = _stored(desk, command_id)
+        try:
+            found = _stored(desk, command_id)
+        except (NeedsSecond, NotConfirmed) as error:
+            return _of_problem(error)
         if found is not None:
             return self._told(target, found)
         return self.remembered(target, deed) if deed else UNKNOWN
@@ -81,6 +84,8 @@ def _of_problem(problem: FntxError | None) -> Ended:
     if problem is None or isinstance(problem, OutcomeUnknown):
         told = "Nobody answered: it may have been done, or may be yet. Ask again: however often, it acts once."
         return Ended("unknown", (told, str(problem)) if problem else (told,), again=True)
+    if isinstance(problem, NeedsSecond):
+        return Ended("waits", (str(problem),))
     if isinstance(problem, Retryable):
         told = "Nothing was done. You may ask again: however often, it acts once."
         return Ended("not done", (str(problem), told), again=True)

@@ -56,7 +56,8 @@ class SessionAct(CommandAct):
         found = rehearse(desk.engine, ask)
         session = get_session(*desk.parts(), session_id)
         seen = act_words.Seen(found, session, chosen=bool(ask.arguments))
-        told = [*self._says(seen), act_words.withdrawn(found.last), *found.last.warnings] if not found.refused else []
+        told = [] if found.refused else [*self._says(seen), act_words.withdrawn(found.last), *found.last.warnings]
+        told.insert(0, act_words.two_people(found.second))
         return Look(
             tuple(filter(None, told)),
             str(found.refused) if found.refused else None,

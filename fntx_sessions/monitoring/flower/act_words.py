@@ -5,16 +5,20 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from fntx_sessions.exceptions import Forbidden, NeedsSecond
 from fntx_sessions.lifecycle.change import Change, Row
 from fntx_sessions.lifecycle.rehearsing import Rehearsal
 from fntx_sessions.lifecycle.told import positions as positions_told
 from fntx_sessions.lifecycle.told import sentence
+from fntx_sessions.monitoring.flower.who import Viewer
 from fntx_sessions.monitoring.flower.words import dollars
 from fntx_sessions.schemas import Position, TradingSession
+from fntx_sessions.security.roles import authorize
 from fntx_sessions.trading.calendars import get_calendar
 from fntx_sessions.trading.orders import SHARES_PER_CONTRACT
 
 _NAMED = 5
+_TWO = "It takes two people: it waits until somebody else with the role {needed} confirms it, and only then:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,3 +217,19 @@ def withdrawn(change: Change) -> str:
     told = [f"{approvals} waiting approval{'s' if approvals > 1 else ''}"] * bool(approvals)
     told += [f"{orders} opening{'s' if orders > 1 else ''} by hand"] * bool(orders)
     return f"It withdraws {' and '.join(told)}." if told else ""
+
+
+def two_people(second: NeedsSecond | None) -> str:
+    """Say that a command waits for a second person before anything of it is done; nothing where it does not."""
+    return "" if second is None else _TWO.format(needed=second.named()["needed"])
+
+
+def takes_two_people(action: str, viewer: Viewer) -> tuple[str, ...]:
+    """Say it of what a viewer would ask of the desk itself."""
+    try:
+        authorize(viewer.actor, action)
+    except NeedsSecond as error:
+        return (two_people(error),)
+    except Forbidden:
+        pass
+    return ()

@@ -94,7 +94,7 @@ class Board(Page):
         return {
             "board-halts": draw.part(
                 "board_halts.html", halts=found.halts if whole else [], placing=placing,
-                seconds=count_waiting(desk.engine) if whole and desk.settings.four_eyes else 0,
+                seconds=count_waiting(desk.engine) if whole else 0,
                 releasing={str(one.halt_id): halt_offers(asked.viewer, one.halt_id) for one in found.halts},
             ),
             "board-counts": draw.part("board_counts.html", chips=_chips(found, query), links=links),

@@ -85,11 +85,12 @@ def event_offers(viewer: Viewer, session_id: UUID | str, event_id: UUID | str) -
 def second_offers(viewer: Viewer, waiting: Confirmation) -> list[Offer]:
     """Return what a viewer may say to a command that waits for a second person."""
     own = same_person(viewer.actor.name, waiting.asked_by)
-    if waiting.state != "waiting" or viewer.scoped or not (own or viewer.may(waiting.action)):
+    may = viewer.token is not None and (own or viewer.may(waiting.action))
+    if waiting.state != "waiting" or viewer.scoped or not may:
         return []
     path = ("confirmations", str(waiting.command_id))
     no = Offer("Take back" if own else "Decline", (*path, "decline"), danger=True)
-    return [no] if own or viewer.token is None else [Offer("Confirm", (*path, "confirm")), no]
+    return [no] if own else [Offer("Confirm", (*path, "confirm")), no]
 
 
 def halt_offers(viewer: Viewer, halt_id: UUID | str | None = None) -> list[Offer]:

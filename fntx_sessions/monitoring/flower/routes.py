@@ -6,6 +6,7 @@ from fntx_sessions.monitoring.flower.actions import ACTIONS, ID
 from fntx_sessions.monitoring.flower.agents import Agents
 from fntx_sessions.monitoring.flower.board import Board
 from fntx_sessions.monitoring.flower.checkpoints import Checkpoints
+from fntx_sessions.monitoring.flower.confirmations import Confirmations
 from fntx_sessions.monitoring.flower.curve import CurveHandler
 from fntx_sessions.monitoring.flower.day import DayCsv, TheDay
 from fntx_sessions.monitoring.flower.desk_events import DeskEvents
@@ -26,6 +27,7 @@ PAGES = [
     _page(r"/sessions/health", Health(), "health"),
     _page(r"/sessions/day", TheDay(), "day"),
     _page(r"/sessions/events", DeskEvents(), "events"),
+    _page(r"/sessions/confirmations", Confirmations(), "confirmations"),
     url(r"/sessions/day\.csv", DayCsv, name="day_csv"),
     _page(rf"/sessions/{ID}", Overview(), "session"),
     url(rf"/sessions/{ID}/curve\.json", CurveHandler, name="session_curve"),
