@@ -69,7 +69,10 @@ COMMAND_SECONDS = Figure("fntx_command_seconds", "From a command's arrival in a 
 QUERIES = Figure("fntx_queries", "Queries answered, by how they ended", ("task", "outcome"))
 QUERY_SECONDS = Figure("fntx_query_seconds", "From a query's arrival in a worker to its answer", ("task",), QUICK)
 REFUSALS = Figure(
-    "fntx_refusals", "Messages refused, by error", ("error",), known=(("Unauthenticated",), ("Forbidden",))
+    "fntx_refusals",
+    "Messages refused, by error",
+    ("error",),
+    known=(("Unauthenticated",), ("Forbidden",), ("UnknownMessage",)),
 )
 FAILURES = Figure(
     "fntx_failures", "Commands and queries that got no answer of the desk", ("outcome",),

@@ -55,7 +55,10 @@ def _count_instead(record: logging.LogRecord) -> bool:
 
 def refuse(kind: str, name: str = "") -> None:
     """Count a message that is not read, wherever in this process it was found; `name`: the task it names, if any."""
+    from tasks.refusing import count_message  # noqa: PLC0415 - what it writes down with, no producer needs
+
     REFUSALS.note(1, "UnknownMessage")
+    count_message(kind)
     denials.count(f"{kind}: {printable(name[:_NAME_CHARACTERS])}" if name else kind)
 
 

@@ -23,7 +23,7 @@ from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.denials import allowance, denials
 from fntx_sessions.security.origin import asker
-from fntx_sessions.security.refusals import kind_of, refused_callers
+from fntx_sessions.security.refusals import MESSAGE, kind_of, refused_callers
 from fntx_sessions.settings import get_settings
 from tasks.desk import desk
 from tasks.signals import host_id
@@ -40,9 +40,10 @@ def count_unverified(error: Unauthenticated) -> None:
 
 
 def count_message(detail: str) -> None:
-    """Count what arrived and is no message of a task."""
-    refused_callers.note("no task", detail)
-    _writer.begin()
+    """Count what arrived at a worker and is no message of a task."""
+    if host_id():
+        refused_callers.note(MESSAGE, detail)
+        _writer.begin()
 
 
 def audit_refusal(task: Task, error: FntxError, outcome: str, asked: dict[str, Any]) -> None:  # type: ignore[type-arg]

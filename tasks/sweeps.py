@@ -7,11 +7,11 @@ from fntx_sessions.automation.rules import sweep as rules
 from fntx_sessions.automation.sweeps import note_run, until_done
 from fntx_sessions.lifecycle import outbox
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.security import refusals
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state import checkpoints, erasing
 from fntx_sessions.trading import market_history
 from tasks.base import sweep
-from tasks import second
 from tasks.desk import desk
 from tasks.signals import host_id
 
@@ -111,13 +111,6 @@ def advance_bulk_runs() -> None:
 
 
 @sweep("fntx.sweeps.memory")
-@sweep("fntx.sweeps.confirmations")
-def settle_confirmations(actor: Actor) -> None:
-    """End what nobody confirmed in time, and do what was confirmed and left."""
-    _noted("confirmations")
-    second.bring_up_to_now(actor)
-
-
 def remember() -> None:
     """Remember transitions, and tell agents of them."""
     at = _noted("memory")
@@ -167,6 +160,7 @@ def turn_weeks() -> None:
     bulk.forget_old(at.engine, at.settings)
     market_history.forget_old(at.engine, at.settings)
     remembering.forget(at)
+    refusals.forget_old(at.engine, at.settings.refused_callers_keep_s)
 
 
 @sweep("fntx.sweeps.prune_parts")

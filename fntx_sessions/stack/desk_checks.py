@@ -12,6 +12,7 @@ from fntx_sessions.stack.backup_status import BackupStatus
 from fntx_sessions.stack.doctor import MEMORY_LOW, QUEUE_LONG
 from fntx_sessions.stack.folder import MINIMUM_FREE_BYTES
 from fntx_sessions.stack.redis_status import STANDS_STILL, RedisStatus
+from fntx_sessions.stack.refused_status import FIX, MANY, refused_sentence, worrying
 from fntx_sessions.stack.status import DatabaseStatus
 
 OK, DEGRADED, FAILED = Grade.OK, Grade.DEGRADED, Grade.FAILED
@@ -204,6 +205,17 @@ def halts(facts: DeskFacts, _settings: Settings) -> Check:
     return Check("halts", DEGRADED, "; ".join(facts.halts), "`fntx halt ls`", len(facts.halts))
 
 
+def refused_callers(facts: DeskFacts, _settings: Settings) -> Check:
+    """Degraded: somebody forges calls, or sends a flood of what nobody can verify; none of it is done."""
+    if not facts.postgres_seen:
+        return Check("refused_callers", DEGRADED, _unseen(facts))
+    found = _database(facts).refused
+    number = sum(one.number for one in found)
+    if worrying(found):
+        return Check("refused_callers", DEGRADED, refused_sentence(found), FIX, number, MANY)
+    return Check("refused_callers", OK, refused_sentence(found), "", number, MANY)
+
+
 def sessions(facts: DeskFacts, _settings: Settings) -> Check:
     """Failed: the health of a session failed. Degraded: of one is degraded."""
     if not facts.postgres_seen:
@@ -226,5 +238,6 @@ def _database(facts: DeskFacts) -> DatabaseStatus:
 
 # docs/operations.md has them, tested against this.
 DESK_CHECKS: tuple[Callable[[DeskFacts, Settings], Check], ...] = (
-    postgres, redis, cold, backups, queues, beat, saves, disk, workers, worker_load, key_ring, alerts, halts, sessions,
+    postgres, redis, cold, backups, queues, beat, saves, disk, workers, worker_load, key_ring, alerts, halts,
+    refused_callers, sessions,
 )  # fmt: skip

@@ -18,10 +18,11 @@ from fntx_sessions.stack.folder import MINIMUM_FREE_BYTES
 from fntx_sessions.stack.halt_status import diagnose_halts
 from fntx_sessions.stack.host_status import diagnose_hosts
 from fntx_sessions.stack.lag_status import diagnose_lag
-from fntx_sessions.stack.orphans import find_orphans
 from fntx_sessions.stack.openness import diagnose_openness
+from fntx_sessions.stack.orphans import find_orphans
 from fntx_sessions.stack.plan import FLOWER_NAME
 from fntx_sessions.stack.redis_status import STANDS_STILL, RedisStatus
+from fntx_sessions.stack.refused_status import diagnose_refused
 from fntx_sessions.stack.stack import PROCESSES_START_S, Stack
 from fntx_sessions.stack.status import DatabaseStatus, Status, migration_sentence, read_status
 from fntx_sessions.stack.supervision import STORES
@@ -155,6 +156,7 @@ def _database(stack: Stack, status: Status) -> Iterator[Check]:
     if migrated:
         yield from diagnose_tiers(found.tiers)
         yield from diagnose_unerased(found.unerased)
+        yield from diagnose_refused(found.refused)
         yield from diagnose_halts(found.halts)
     if status.running:
         yield _beat(found, status)

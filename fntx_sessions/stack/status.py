@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import beat_schedule
 from fntx_sessions.database.engine import alembic_config, driven
 from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.security.refusals import Refused
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.addresses import COLD, DATABASE, REDIS
 from fntx_sessions.stack.backup_status import BackupStatus, read_backups
@@ -25,6 +26,7 @@ from fntx_sessions.stack.halt_status import HaltFound, halts_sentence, read_halt
 from fntx_sessions.stack.host_status import HostsFound, read_hosts
 from fntx_sessions.stack.lag_status import LagFound, read_lag_status
 from fntx_sessions.stack.redis_status import CONNECT_S, RedisStatus, read_redis
+from fntx_sessions.stack.refused_status import read_refused
 from fntx_sessions.stack.stack import Stack
 from fntx_sessions.stack.tiers import TierFound, read_tiers, tiers_sentence
 from fntx_sessions.stack.unerased import Unerased, read_unerased
@@ -60,6 +62,7 @@ class DatabaseStatus:
     behind: LagFound | None = None
     halts: list[HaltFound] = field(default_factory=list)
     unerased: Unerased = field(default_factory=lambda: Unerased(0))
+    refused: list[Refused] = field(default_factory=list)
 
     @property
     def saves(self) -> str:
@@ -174,6 +177,7 @@ def read_database(url: str) -> DatabaseStatus:
                 behind=read_lag_status(connection) if migrated else None,
                 halts=read_halts(connection) if migrated else [],
                 unerased=read_unerased(connection) if migrated else Unerased(0),
+                refused=read_refused(connection) if migrated else [],
             )
     except SQLAlchemyError as error:
         return DatabaseStatus(error=first_line(error))
