@@ -82,6 +82,8 @@ class Settings(BaseSettings):
 
     # What agents may know: sealed, and handed out when they are stepped.
     credential_max_bytes: int = Field(default=16_384, ge=64)
+    credential_inbox_s: int = Field(default=3600, ge=1)
+    credential_refresh_s: float = Field(default=30.0, ge=0)
 
     # Postgres.
     db_pool_size: int = Field(default=2, ge=1)

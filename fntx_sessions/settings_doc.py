@@ -64,6 +64,8 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Credentials": {
         "credential_max_bytes": "largest credential",
+        "credential_inbox_s": "how long what was sealed to an agent elsewhere lies in its inbox",
+        "credential_refresh_s": "how long an `AgentClient` believes what it was told before it asks again",
     },
     "Postgres": {
         "db_pool_size": "connections a process keeps; as many more for a moment",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fntx_sessions.agents import joining, roster
+from fntx_sessions.agents import joining, roster, sealing
 from fntx_sessions.agents.joining import AgentArguments, JoinArguments
 from fntx_sessions.agents.roster import RosterArguments, RosterEntry
 from fntx_sessions.security.actor import Actor
@@ -26,6 +26,12 @@ def ready(actor: Actor, arguments: AgentArguments) -> dict[str, Any]:
 def leave(actor: Actor, arguments: AgentArguments) -> dict[str, Any]:
     """Note that an agent is gone; its ticket is no good any more."""
     return joining.leave(desk(), actor, arguments)
+
+
+@command("fntx.agents.credentials")
+def credentials(actor: Actor, arguments: AgentArguments) -> dict[str, Any]:
+    """Put what a joined agent may know into its own inbox, sealed to its key; answer names and versions alone."""
+    return sealing.hand_out(desk(), actor, arguments)
 
 
 @query("fntx.agents.list")

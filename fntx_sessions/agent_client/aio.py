@@ -29,6 +29,7 @@ class AsyncAgent:
         self.leave = _awaited(self._telling, client.leave)
         self.heartbeat = _awaited(self._telling, client.heartbeat)
         self.report = _awaited(self._telling, client.report)
+        self.credentials = _awaited(self._telling, client.credentials)
         self.ask = _awaited(self._telling, client.ask)
 
     def ack(self, event: Any) -> None:

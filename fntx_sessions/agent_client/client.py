@@ -20,6 +20,7 @@ from fntx_sessions.agent_client.aio import AsyncAgent
 from fntx_sessions.agent_client.asking import DeskQuestions
 from fntx_sessions.agent_client.inbox import BEGINNING, Inbox, order
 from fntx_sessions.agent_client.joined import AgentEvent, Joined
+from fntx_sessions.agent_client.known import Credentials, Known
 from fntx_sessions.agent_client.reporting import Reporter
 from fntx_sessions.agent_client.running import Loop
 from fntx_sessions.agent_client.telling import Part, Record, parts_of, records_of
@@ -63,6 +64,9 @@ class AgentClient:
         # One more try for a connection that died unused; whatever else fails is told at once.
         self._redis.set_retry(Retry(NoBackoff(), 1, supported_errors=(ConnectionLost,)))
         self._questions = DeskQuestions(self._redis, self._settings, url, token)
+        self._known = Credentials(
+            self._redis, self.session_id, agent, self._hand_out, self._settings.credential_refresh_s
+        )
         self._lock = threading.Lock()  # what is known of the session
         self._sending = threading.Lock()  # one report after the other, so that no older part goes last
         self._joined: Joined | None = None
@@ -114,7 +118,9 @@ class AgentClient:
         """
         # Chosen here, so that a joining that is sent again stays one.
         ticket = secrets.token_hex(24)
-        answer = self.ask("fntx.agents.join", agent=self.agent, ready=ready, ticket=ticket)
+        answer = self.ask(
+            "fntx.agents.join", agent=self.agent, ready=ready, ticket=ticket, sealing_key=self._known.sealing_key
+        )
         joined = Joined.of(answer | {"ticket": ticket})
         if joined.internal_state is None:
             joined = replace(joined, internal_state=self._large_memory(joined))
@@ -147,6 +153,16 @@ class AgentClient:
         what it was refused with, OutcomeUnknown and Unavailable.
         """
         return self._questions.ask(task, {"session_id": self.session_id, **arguments}, command_id)
+
+    def credentials(self, *, fresh: bool = False) -> Known:
+        """Return what this agent may know, by name, as of at most `credential_refresh_s` ago; `fresh`: as of now.
+
+        Values are told by `get_secret_value()`; keep them nowhere: a report that holds one is refused. Raises
+        NotJoined, Forbidden, IntegrityError (another process joined as this agent, or somebody changed it),
+        OutcomeUnknown.
+        """
+        self._joined_now()
+        return self._known.get(fresh=fresh)
 
     def events(self, block_s: float = 0.0, *, limit: int = 100) -> list[AgentEvent]:
         """Return the oldest events after the one acknowledged last, in order; waits up to `block_s` for one.
@@ -188,6 +204,7 @@ class AgentClient:
         records: list[Record] = []
         for kind, told in (("trade", trades), ("decision", decisions), ("error", errors)):
             records += records_of(kind, told, limits.record_bytes)
+        self._known.refuse_told(*parts.values(), *(record.data for record in records))
         self._unsent.put(parts, records)
         return self._flush()
 
@@ -206,6 +223,7 @@ class AgentClient:
     def close(self) -> None:
         """Send what is unsent, if it can be, and close the connections; the agent stays in the session's roster."""
         self._flush_quietly()
+        self._known.forget()
         self._closed.set()
         self._redis.close()
 
@@ -216,6 +234,9 @@ class AgentClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _hand_out(self) -> Answer:
+        return self.ask("fntx.agents.credentials", agent=self.agent)
 
     def _flush(self) -> int:
         with self._sending:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 import structlog
+from psycopg2 import Binary
 from pydantic import Field
 from sqlalchemy import text
 
@@ -21,6 +22,7 @@ from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import Model, SessionStatus
 from fntx_sessions.security.actor import Actor, system_actor
 from fntx_sessions.security.roles import REPORT, authorize
+from fntx_sessions.security.sealed_box import sealing_key_of
 from fntx_sessions.state import agent_doors
 from fntx_sessions.state.forks import inherited_part
 from fntx_sessions.state.live import LiveState
@@ -41,7 +43,8 @@ _JOIN = text("""
 WITH before AS (
   SELECT joined_at, ticket_hash FROM session_agents WHERE session_id = :session_id AND agent = :agent FOR UPDATE
 ), joined AS (
-  UPDATE session_agents SET joined_at = now(), joined_by = :actor, ticket_hash = :ticket_hash
+  UPDATE session_agents SET joined_at = now(), joined_by = :actor, ticket_hash = :ticket_hash,
+    sealing_key = :sealing_key
   WHERE session_id = :session_id AND agent = :agent
 )
 INSERT INTO events (event_id, session_id, event_type, event_category, severity, source_agent, description)
@@ -63,7 +66,8 @@ WHERE s.session_id = :session_id
 """)
 _LEAVE = text("""
 WITH left_now AS (
-  UPDATE session_agents SET ready_at = NULL, ticket_hash = NULL WHERE session_id = :session_id AND agent = :agent
+  UPDATE session_agents SET ready_at = NULL, ticket_hash = NULL, sealing_key = NULL
+  WHERE session_id = :session_id AND agent = :agent
     AND (ready_at IS NOT NULL OR ticket_hash IS NOT NULL)
   RETURNING session_id
 )
@@ -93,10 +97,12 @@ class JoinArguments(AgentArguments):
     """ready: whether the agent can begin to trade at once; else it says so later.
 
     ticket: random text of the agent's own, so that a joining that is sent twice, or done twice, is one joining.
+    sealing_key: X25519 public key, base64; without one it is told no credentials.
     """
 
     ready: bool = True
     ticket: str | None = Field(default=None, min_length=32, max_length=200)
+    sealing_key: str | None = Field(default=None, max_length=100)
 
 
 def join(desk: Desk, actor: Actor, arguments: JoinArguments) -> dict[str, Any]:
@@ -105,7 +111,7 @@ def join(desk: Desk, actor: Actor, arguments: JoinArguments) -> dict[str, Any]:
     An older ticket of the same agent is no good from now on. Raises Forbidden, NotFound (no such session, or not on its
     roster), InvalidArgument (hosted by the desk), SessionClosed and Unavailable.
     """
-    found = _invited(desk, actor, arguments)
+    found = invited(desk, actor, arguments)
     if found["hosted"]:
         fix = "The desk steps it itself; take another name, and name that one in config.agents."
         raise InvalidArgument("agent", f"{arguments.agent} is hosted by the desk", fix)
@@ -141,7 +147,7 @@ def ready(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, Any]
     A start that waited for nobody else goes on at once. Raises Forbidden, and NotFound when there is no such session or
     its roster does not name the agent.
     """
-    _invited(desk, actor, arguments)
+    invited(desk, actor, arguments)
     _say_ready(desk, arguments)
     return _standing(desk, arguments)
 
@@ -151,7 +157,7 @@ def leave(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, Any]
 
     Raises Forbidden, NotFound, InvalidArgument (hosted by the desk) and Unavailable.
     """
-    if _invited(desk, actor, arguments)["hosted"]:
+    if invited(desk, actor, arguments)["hosted"]:
         raise InvalidArgument("agent", f"{arguments.agent} is hosted by the desk", "Only agents that joined leave.")
     # First: when it is noted that nobody speaks for it, nothing more can come.
     agent_doors.close_door(desk.redis, arguments.session_id, arguments.agent)
@@ -160,7 +166,8 @@ def leave(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, Any]
     return _standing(desk, arguments)
 
 
-def _invited(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, Any]:
+def invited(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, Any]:
+    """Return what is known of a session and of an agent of its roster; raises Forbidden, NotFound and Unavailable."""
     authorize(actor, REPORT, arguments.session_id)
     with transaction(desk.engine) as connection:
         found = rows(connection.execute(_FIND, _bound(arguments)))
@@ -175,6 +182,8 @@ def _invited(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, A
 
 def _enter(desk: Desk, actor: Actor, arguments: JoinArguments, ticket: str, epoch: int) -> agent_doors.Opened:
     bound = _bound(arguments) | {"actor": actor.name, "ticket_hash": hashlib.sha256(ticket.encode()).digest()}
+    given = arguments.sealing_key
+    bound["sealing_key"] = None if given is None else Binary(sealing_key_of(given))
     with transaction(desk.engine) as connection:
         connection.execute(_JOIN, bound)
     # A session that Redis forgot, or never knew, is live from now on, under the epoch that stands.

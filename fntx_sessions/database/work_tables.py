@@ -116,6 +116,8 @@ session_agents = Table(
     at("joined_at"),
     Column("joined_by", Text),
     Column("ticket_hash", LargeBinary),
+    # X25519; what it may know is sealed to it.
+    Column("sealing_key", LargeBinary),
     PrimaryKeyConstraint("session_id", "agent"),
     Index("ix_session_agents_joined", "session_id", postgresql_where=text("joined_at IS NOT NULL")),
 )

@@ -1,19 +1,26 @@
 """Credentials: sealed for a session or a template, known to agents while they step, told to nobody."""
 
+import base64
 import io
 import json
 import logging
 import pickle
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from unittest import mock
+from uuid import uuid4
 
 import pytest
-from hosting import FEED, Hosting, S, T, make_hosting, shared
+from door_world import AGENT, PLANNER, invited, joined, leave
+from hosting import ANN, FEED, Hosting, S, T, make_hosting, shared
 from knowing_agents import NAME, fingerprint, known_with_ours
+from nacl.exceptions import CryptoError
+from nacl.public import PrivateKey, SealedBox
 from sqlalchemy import text
 
-from fntx_sessions.agents import registry
+from fntx_sessions.agents import registry, sealing
+from fntx_sessions.agents.joining import AgentArguments
 from fntx_sessions.cli.app import run
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.database.engine import get_engine
@@ -22,16 +29,25 @@ from fntx_sessions.exceptions import (
     IntegrityError,
     InvalidArgument,
     NotFound,
+    NotJoined,
     Rejected,
     SessionClosed,
+    Shredded,
+    Unavailable,
 )
-from fntx_sessions.lifecycle import credentials
+from fntx_sessions.lifecycle import credentials, execute
+from fntx_sessions.lifecycle.arguments import ForkArguments
 from fntx_sessions.lifecycle.credentials import Holder
 from fntx_sessions.monitoring.logs import configure_logging
+from fntx_sessions.security import ring_changes
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.keyring import create_ring, ring_file
 from fntx_sessions.security.known_secrets import hide, in_use
 from fntx_sessions.settings import get_settings
+from fntx_sessions.state.erasing import erase
+from fntx_sessions.state.key_rotation import rewrap
 from fntx_sessions.state.live import LiveState
+from fntx_sessions.state.objects.cold import open_cold
 from fntx_sessions.state.parts import agent_part
 
 RITA = Actor("rita", frozenset({"risk_manager"}))
@@ -79,6 +95,16 @@ def line(desk, monkeypatch, capsys):
 
 def keep(desk, holder, value=FIRST, name=NAME, actor=RITA):
     return credentials.set_credential(desk.desk.engine, desk.desk.settings, actor, holder, name, value)
+
+
+@contextmanager
+def kept(desk, holder, value, name=NAME):
+    """Keep a credential for a block: a template's is known to every session of the module."""
+    keep(desk, holder, value, name)
+    try:
+        yield
+    finally:
+        credentials.remove_credential(desk.desk.engine, RITA, holder, name)
 
 
 def rotate(desk, holder, value=SECOND, actor=RITA):
@@ -140,14 +166,11 @@ def test_a_template_s_credential_is_every_session_s_unless_it_has_its_own(desk):
     one, other = desk.create(), desk.create()
     template = Holder(template_name=desk.row(one)["template_name"])
     names = [row["template_name"] for row in desk.rows("SELECT template_name FROM templates ORDER BY 1")]
-    other_template = next(name for name in names if name != template.template_name)
-    keep(desk, template, "the template's")
-    keep(desk, Holder(template_name=other_template), "of another template", "elsewhere")
+    another = Holder(template_name=next(name for name in names if name != template.template_name))
     keep(desk, Holder(one), "its own value")
-    assert known(desk, one) == {NAME: (1, "its own value")}
-    assert known(desk, other) == {NAME: (1, "the template's")}
-    for name, holder in ((NAME, template), ("elsewhere", Holder(template_name=other_template))):
-        credentials.remove_credential(desk.desk.engine, RITA, holder, name)
+    with kept(desk, template, "the template's"), kept(desk, another, "of another template", "elsewhere"):
+        assert known(desk, one) == {NAME: (1, "its own value")}
+        assert known(desk, other) == {NAME: (1, "the template's")}
 
 
 def test_who_may_not_is_refused_and_written_down(desk):
@@ -343,3 +366,124 @@ def test_the_command_line_refuses(desk, line):
         assert (found, out) == (code, "")
         assert FIRST not in err.replace(f"'{FIRST}'", "") or FIRST in arguments
     assert known(desk, Holder(session_id).session_id) == {}
+
+
+def joined_elsewhere(desk, **more):
+    """Make a session whose planner runs elsewhere; return its credentials' holder, the secret key and the arguments."""
+    private = PrivateKey.generate()
+    session_id = invited(desk, PLANNER)
+    joined(desk, session_id, sealing_key=base64.b64encode(bytes(private.public_key)).decode(), **more)
+    return Holder(session_id), private, AgentArguments(session_id=session_id, agent=PLANNER)
+
+
+def letters(desk, answer, private):
+    """Open all that lies in an agent's own inbox."""
+    found = desk.desk.redis.hgetall(answer["inbox"])
+    return {name.decode(): json.loads(SealedBox(private).decrypt(blob)) for name, blob in found.items() if name}
+
+
+def test_an_agent_elsewhere_has_them_in_its_own_inbox_sealed_to_its_key(desk):
+    """Names and versions are answered, values lie sealed; rotated, asking again brings the new one; each is audited."""
+    holder, private, arguments = joined_elsewhere(desk)
+    keep(desk, holder)
+    first = sealing.hand_out(desk.desk, AGENT, arguments)
+    assert first["credentials"] == {NAME: 1}
+    named = {"session_id": str(holder.session_id), "agent": PLANNER, "name": NAME}
+    assert letters(desk, first, private) == {NAME: {**named, "version": 1, "value": FIRST}}
+    assert desk.desk.redis.ttl(first["inbox"]) > 0
+    assert sealing.hand_out(desk.desk, AGENT, arguments) == first
+    rotate(desk, holder)
+    assert letters(desk, sealing.hand_out(desk.desk, AGENT, arguments), private)[NAME]["value"] == SECOND
+    credentials.remove_credential(desk.desk.engine, RITA, holder, NAME)
+    assert letters(desk, sealing.hand_out(desk.desk, AGENT, arguments), private) == {}
+    target = f"{PLANNER} of session {holder.session_id}"
+    told = desk.rows("SELECT actor, reason FROM audit WHERE target = :target ORDER BY seq", target=target)
+    assert [row["reason"] for row in told] == [f"{NAME} version 1", f"{NAME} version 2", "none"]
+    assert told[0]["actor"] == AGENT.name
+    assert FIRST.encode() not in everything(desk)
+
+
+def test_whoever_joins_anew_gets_what_is_sealed_to_its_own_key(desk):
+    """What lay there for the one before is taken away; that one can open nothing of it."""
+    holder, before, arguments = joined_elsewhere(desk)
+    keep(desk, holder)
+    sealing.hand_out(desk.desk, AGENT, arguments)
+    after = PrivateKey.generate()
+    joined(desk, holder.session_id, sealing_key=base64.b64encode(bytes(after.public_key)).decode())
+    answer = sealing.hand_out(desk.desk, AGENT, arguments)
+    assert letters(desk, answer, after)[NAME]["value"] == FIRST
+    with pytest.raises(CryptoError):
+        letters(desk, answer, before)
+
+
+def test_nobody_else_is_handed_any(desk):
+    """Not one that joined without a key, left, is not of the session, or whose token is another session's."""
+    holder, _, arguments = joined_elsewhere(desk)
+    keep(desk, holder)
+    stranger = Actor("stranger", frozenset({"agent"}), sessions=frozenset({str(desk.create())}))
+    for actor, asked, error in (
+        (stranger, arguments, Forbidden),
+        (OLIVER, arguments, Forbidden),
+        (AGENT, AgentArguments(session_id=holder.session_id, agent="Another"), NotFound),
+    ):
+        with pytest.raises(error):
+            sealing.hand_out(desk.desk, actor, asked)
+    joined(desk, holder.session_id)
+    with pytest.raises(InvalidArgument, match="sealing_key"):
+        sealing.hand_out(desk.desk, AGENT, arguments)
+    leave(desk, holder.session_id)
+    with pytest.raises(NotJoined):
+        sealing.hand_out(desk.desk, AGENT, arguments)
+
+
+@pytest.mark.parametrize("key", ["", "not base64", "AAAA", base64.b64encode(bytes(32)).decode(), "A" * 90])
+def test_a_key_that_seals_nothing_is_refused(desk, key):
+    """No base64, of another length, or one whose seal anybody could open: before anything of the joining is done."""
+    session_id = invited(desk, PLANNER)
+    with pytest.raises(InvalidArgument, match="sealing_key"):
+        joined(desk, session_id, sealing_key=key)
+
+
+def test_shredding_takes_them_and_a_fork_has_none_of_the_session_s(desk):
+    """The fork shares what its template has; of the shredded session no row is left, and nothing opens before that."""
+    holder = with_agents(desk, "NeverLooks")
+    template = Holder(template_name=desk.row(holder.session_id)["template_name"])
+    desk.step()
+    desk.save(holder.session_id)
+    keep(desk, holder)
+    with kept(desk, template, "the template's", "shared"):
+        asked = ForkArguments(session_id=holder.session_id)
+        fork = execute.fork(desk.desk, ANN, asked, uuid4()).raise_for_refusal().session_id
+        assert known(desk, fork) == {"shared": (1, "the template's")}
+        desk.do(T.STOP, holder.session_id)
+        desk.finish()
+        desk.do(T.SHRED, holder.session_id, actor=Actor("ada", frozenset({"admin"})))
+        with pytest.raises(Shredded):
+            known(desk, holder.session_id)
+        assert erase(desk.desk.engine, desk.desk.redis, desk.desk.settings, holder.session_id) == {}
+        assert desk.rows("SELECT name FROM credentials WHERE session_id = :id", id=holder.session_id) == []
+        assert known(desk, fork) == {"shared": (1, "the template's")}
+
+
+def test_they_open_after_the_ring_was_rotated(tmp_path, database_url, redis_url, monkeypatch):
+    """Data keys are wrapped anew, values stay as they are; without the ring nothing opens."""
+    monkeypatch.delenv("FNTX_KEY_RING")
+    monkeypatch.setenv("FNTX_HOME", str(tmp_path))
+    get_settings.cache_clear()
+    settings = shared(tmp_path, database_url, redis_url)
+    create_ring(settings)
+    with make_hosting(settings) as made:
+        holder = Holder(made.create())
+        keep(made, holder)
+        with ring_changes.changing(settings):
+            ring = ring_changes.advance(settings)
+        assert rewrap(made.desk.engine, settings, open_cold(settings)).failed == {}
+    with ring_changes.changing(settings):
+        ring_changes.remove(settings, next(iter(ring.keys.keys() - {ring.current})))
+    with make_hosting(settings) as again:
+        assert known(again, holder.session_id) == {NAME: (1, FIRST)}
+    ring_file(settings).unlink()
+    create_ring(settings)
+    with make_hosting(settings) as foreign, pytest.raises(Unavailable, match="has no key"):
+        known(foreign, holder.session_id)
+    get_settings.cache_clear()
