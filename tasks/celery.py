@@ -52,6 +52,7 @@ app = Desk(
         "tasks.market",
         "tasks.memory",
         "tasks.state",
+        "tasks.tokens",
     ],
     set_as_current=True,
 )

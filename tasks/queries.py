@@ -21,6 +21,7 @@ from fntx_sessions.schemas import (
     SessionTransition,
     TradingSession,
 )
+from fntx_sessions.security.actor import Actor
 from fntx_sessions.state.validation import validate_state
 from tasks.base import query
 from tasks.desk import desk
@@ -40,17 +41,17 @@ def get(arguments: QueryArguments) -> TradingSession:
     return sessions.get_session(at.engine, at.redis, at.settings, arguments.session_id)
 
 
-@query("fntx.sessions.list")
-def list_sessions(arguments: ListArguments) -> list[TradingSession]:
+@query("fntx.sessions.list", within_scope=True)
+def list_sessions(actor: Actor, arguments: ListArguments) -> list[TradingSession]:
     """Return the sessions that pass all filters."""
     at = desk()
-    return sessions.with_elsewhere(*at.parts(), sessions.list_sessions(at.engine, arguments))
+    return sessions.with_elsewhere(*at.parts(), sessions.list_sessions(at.engine, arguments, actor))
 
 
-@query("fntx.sessions.board")
-def board(arguments: BoardQuery) -> BoardPage:
+@query("fntx.sessions.board", within_scope=True)
+def board(actor: Actor, arguments: BoardQuery) -> BoardPage:
     """Return a page of the board: sessions as rows, those that need somebody first, and how many there are."""
-    return read_board(desk(), arguments)
+    return read_board(desk(), arguments, actor)
 
 
 @query("fntx.sessions.events")

@@ -32,6 +32,7 @@ _QUESTIONS: dict[str, frozenset[str] | None] = {
     "fntx.events.": frozenset({"list"}),
     "fntx.halts.": frozenset({"list"}),
     "fntx.rules.": frozenset({"explain", "rehearse"}),
+    "fntx.tokens.": frozenset({"list", "whoami"}),
 }
 _SWEEPS = "fntx.sweeps."
 _SWEEP_QUEUES = {
@@ -40,6 +41,7 @@ _SWEEP_QUEUES = {
     "retention": MAINTENANCE,
     "prune": MAINTENANCE,
     "archive": MAINTENANCE,
+    "anchor": MAINTENANCE,
     "erase": MAINTENANCE,
 }
 

@@ -83,9 +83,11 @@ def _private_bytes(path: Path) -> bytes:
             told = f"the private key {path} is a symbolic link: what it leads to may change unseen"
             raise StackError(told, f"Point to the file itself: {path.resolve()}") from None
         raise
-    with os.fdopen(handle, "rb") as file:
-        _must_be_ours(path, os.fstat(file.fileno()), "the private key", 0o077, "open to other users")
-        return file.read(MOST_BYTES)
+    try:
+        _must_be_ours(path, os.fstat(handle), "the private key", 0o077, "open to other users")
+        return os.read(handle, MOST_BYTES)
+    finally:
+        os.close(handle)
 
 
 def _must_be_ours(path: Path, found: os.stat_result, what: str, bits: int, problem: str) -> None:

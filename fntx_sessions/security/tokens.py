@@ -73,7 +73,7 @@ def issue(
     if unknown := set(own["roles"]) - ROLES:
         msg = f"unknown roles {sorted(unknown)}; there are {sorted(ROLES)}"
         raise ValueError(msg)
-    claims = _moments(ttl_s) | {claim: value for claim, value in own.items() if value}
+    claims = _moments(ttl_s) | {claim: value for claim, value in own.items() if value or claim == "sub"}
     of_system = SYSTEM in own["roles"]
     token_claims.refuse_untimely(token_claims.verified(claims, "", of_system=of_system), settings)
     pair = keys.system_pair(settings) if of_system else keys.signing_pair(settings)

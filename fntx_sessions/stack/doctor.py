@@ -10,11 +10,13 @@ from fntx_sessions.exceptions import StackError, Unavailable
 from fntx_sessions.pasting import pasted
 from fntx_sessions.security.keyring import load_ring
 from fntx_sessions.settings import Settings
+from fntx_sessions.stack.anchor_status import diagnose_anchors
 from fntx_sessions.stack.backup_status import diagnose_backups
 from fntx_sessions.stack.check import Check, Result
 from fntx_sessions.stack.control import GIVEN_UP, Process
 from fntx_sessions.stack.doctor_cold import diagnose_cold
 from fntx_sessions.stack.folder import MINIMUM_FREE_BYTES
+from fntx_sessions.stack.four_eyes_status import diagnose_four_eyes
 from fntx_sessions.stack.halt_status import diagnose_halts
 from fntx_sessions.stack.host_status import diagnose_hosts
 from fntx_sessions.stack.lag_status import diagnose_lag
@@ -23,6 +25,7 @@ from fntx_sessions.stack.orphans import find_orphans
 from fntx_sessions.stack.plan import FLOWER_NAME
 from fntx_sessions.stack.redis_status import STANDS_STILL, RedisStatus
 from fntx_sessions.stack.refused_status import diagnose_refused
+from fntx_sessions.stack.signing_status import diagnose_signing
 from fntx_sessions.stack.stack import PROCESSES_START_S, Stack
 from fntx_sessions.stack.status import DatabaseStatus, Status, migration_sentence, read_status
 from fntx_sessions.stack.supervision import STORES
@@ -43,8 +46,10 @@ def diagnose(stack: Stack) -> list[Check]:
     return [
         *_folder(stack),
         _ring(stack),
-        *diagnose_cold(stack.folder.home, stack.environment() if status.processes else {}),
+        *diagnose_signing(Settings(home=stack.folder.home)),
         *diagnose_openness(status.processes, Settings(home=stack.folder.home).auth_mode),
+        *diagnose_four_eyes(Settings(home=stack.folder.home)),
+        *diagnose_cold(stack.folder.home, stack.environment() if status.processes else {}),
         *_processes(stack, status),
         *_database(stack, status),
         *_backups(status),
@@ -157,6 +162,7 @@ def _database(stack: Stack, status: Status) -> Iterator[Check]:
         yield from diagnose_tiers(found.tiers)
         yield from diagnose_unerased(found.unerased)
         yield from diagnose_refused(found.refused)
+        yield from diagnose_anchors(found.anchors) if found.anchors else ()
         yield from diagnose_halts(found.halts)
     if status.running:
         yield _beat(found, status)

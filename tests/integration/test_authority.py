@@ -3,13 +3,34 @@
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
+from fntx_sessions.automation import bulk
 from fntx_sessions.database.engine import build_engine
+from fntx_sessions.exceptions import Forbidden, NotFound
 from fntx_sessions.lifecycle import execute, orders
-from fntx_sessions.lifecycle.arguments import CreateArguments, HoldArguments, StartArguments, UpdateArguments
+from fntx_sessions.lifecycle.arguments import (
+    CreateArguments,
+    HoldArguments,
+    ListArguments,
+    StartArguments,
+    UpdateArguments,
+)
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.lifecycle.reads.board import BoardQuery, read_board
+from fntx_sessions.lifecycle.reads.sessions import get_session, list_sessions
 from fntx_sessions.schemas import Hold, SessionType, Trigger
+from fntx_sessions.security import scope
 from fntx_sessions.security.actor import Actor, system_actor
+from fntx_sessions.security.roles import (
+    BACKTEST,
+    OPEN_BY_HAND,
+    RAISE_RISK_LIMIT,
+    RECOVER_FROM_ERROR,
+    RELEASE_HALT,
+    VIEW,
+    authorize,
+)
 from fntx_sessions.state.redis_client import build_redis
 from fntx_sessions.trading.calendars import get_calendar
 
@@ -84,3 +105,122 @@ def test_a_person_can_hold_what_a_rule_paused(desk):
     )
     resume = HoldArguments(session_id=session_id)
     assert execute.command(desk, Trigger.RESUME, OPERATOR, resume, uuid4()).state == "done"
+
+
+def scoped(*roles, **scope):
+    return Actor("sam", frozenset(roles), **{name: frozenset(held) for name, held in scope.items()})
+
+
+def retagged(desk, session_id, *tags):
+    with desk.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE sessions SET tags = CAST(:tags AS text[]) WHERE session_id = :id"),
+            {"tags": list(tags), "id": session_id},
+        )
+
+
+def template_of(desk, session_id):
+    return get_session(*desk.parts(), session_id).template_name
+
+
+def paused_by(desk, actor, session_id):
+    arguments = HoldArguments(session_id=session_id, reason="x")
+    return execute.command(desk, Trigger.PAUSE, actor, arguments, uuid4())
+
+
+@pytest.mark.parametrize("by", ["template", "tag", "id"])
+def test_a_token_is_good_for_what_is_in_any_of_its_scopes(desk, by):
+    """By template, by tag or by id: that session answers, another is refused, as an outcome that is audited."""
+    mine, other = created(desk), created(desk)
+    retagged(desk, mine, "mine")
+    name = template_of(desk, mine)
+    actor = {
+        "template": scoped("operator", templates=[name]),
+        "tag": scoped("operator", tags=["mine", "more"]),
+        "id": scoped("operator", sessions=[str(mine)], tags=["elsewhere"]),
+    }[by]
+    # Not Forbidden: the scope is right, whatever the state table says to a session that was not started.
+    assert (paused_by(desk, actor, mine).error or {}).get("error") != "Forbidden"
+    outside = scoped("operator", templates=["another"]) if by == "template" else actor
+    refused = paused_by(desk, outside, other)
+    assert (refused.state, refused.error["error"]) == ("refused", "Forbidden")
+    assert "a token whose scope holds that session" in refused.error["message"]
+    assert audited(desk, other)[-1] == ("pause_session", "refused", "sam")
+
+
+def audited(desk, session_id):
+    with desk.engine.connect() as connection:
+        sql = "SELECT action, outcome, actor FROM audit WHERE session_id = :id ORDER BY seq"
+        return [tuple(row) for row in connection.execute(text(sql), {"id": session_id})]
+
+
+def test_a_tag_that_goes_while_one_asks_takes_the_right_with_it(desk):
+    """Looked up in scope and no longer there under the lock: refused. Tags count as they are when it is done."""
+    mine = created(desk)
+    retagged(desk, mine, "mine")
+    actor = scope.admitted(desk.engine, scoped("operator", tags=["mine"]), mine)
+    assert actor.reaches(mine)
+    retagged(desk, mine)
+    refused = paused_by(desk, actor, mine)
+    assert (refused.state, refused.error["error"]) == ("refused", "Forbidden")
+
+
+def test_what_was_not_looked_up_is_in_no_scope():
+    """A path that forgets to look a session up refuses: it never lets through."""
+    actor = scoped("admin", templates=["iron"], tags=["mine"])
+    for session_id in (uuid4(), None):
+        with pytest.raises(Forbidden):
+            authorize(actor, VIEW, session_id)
+
+
+def test_lists_show_what_is_in_scope(desk):
+    """The list and the board of a token with a scope hold its sessions and no other; a foreign id in it finds none."""
+    mine, other = created(desk), created(desk)
+    retagged(desk, mine, "mine")
+    actor = scoped("viewer", tags=["mine"], sessions=["no id at all"])
+    assert [one.session_id for one in list_sessions(desk.engine, ListArguments(), actor)] == [mine]
+    assert [row.session_id for row in read_board(desk, BoardQuery(), actor).rows] == [mine]
+    assert scope.sessions_in(desk.engine, actor) == [mine]
+    assert {one.session_id for one in list_sessions(desk.engine, ListArguments())} == {mine, other}
+    assert list_sessions(desk.engine, ListArguments(), scoped("viewer", templates=["none"])) == []
+
+
+def test_a_bulk_run_of_a_scoped_token_stays_in_its_scope(desk):
+    """What a selector means is what is in scope; a run of nothing in scope is none, and never one of everything."""
+    mine, other = created(desk), created(desk)
+    retagged(desk, mine, "mine")
+    actor = scoped("operator", tags=["mine"])
+
+    def run(**selector):
+        return bulk.begin(
+            desk.engine, actor,
+            bulk.BulkRequest(bulk_id=uuid4(), action="stop", selector=bulk.Selector(**selector), reason="x"),
+        )  # fmt: skip
+
+    begun = run(session_type=SessionType.PAPER_TRADING)
+    assert [item.session_id for item in bulk.report(desk.engine, begun, actor=actor).items] == [mine]
+    bulk.advance(desk, begun)
+    assert bulk.report(desk.engine, begun, actor=actor).items[0].state != "refused"
+    with pytest.raises(NotFound):
+        run(session_ids=[other])
+
+
+def test_a_token_for_a_template_makes_sessions_of_it_and_no_other(desk):
+    """Creations of a template in scope are done; of another, and with a scope of tags alone, refused."""
+    name = template_of(desk, created(desk))
+    arguments = CreateArguments(session_type=SessionType.PAPER_TRADING)
+    made = execute.create(desk, scoped("service", templates=[name]), arguments, uuid4())
+    assert made.state == "done"
+    for actor in (scoped("service", templates=["another"]), scoped("service", tags=["mine"])):
+        with pytest.raises(Forbidden, match="scope holds that template"):
+            execute.create(desk, actor, arguments, uuid4())
+
+
+def test_a_service_runs_sessions_and_answers_for_nothing(desk):
+    """Another service starts and stops; it recovers nothing from ERROR, opens nothing by hand, raises no limit."""
+    service = Actor("svc", frozenset({"service"}))
+    for action in (Trigger.START, Trigger.STOP, Trigger.RESUME, Trigger.CHECKPOINT, BACKTEST):
+        authorize(service, action)
+    for action in (RECOVER_FROM_ERROR, OPEN_BY_HAND, RAISE_RISK_LIMIT, RELEASE_HALT, Trigger.DECIDE, Trigger.ACCEPT):
+        with pytest.raises(Forbidden):
+            authorize(service, action)
