@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 TESTS ?= tests
 # Three processes, each with stores of its own, as many tests wait for others to die; one where a store is given: tests empty it.
-PARALLEL ?= $(if $(FNTX_REDIS_URL)$(FNTX_DATABASE_URL),,-n 3 --dist loadfile)
+PARALLEL ?= $(if $(FNTX_REDIS_URL)$(FNTX_DATABASE_URL),,-n 3 --dist loadfile --no-loadscope-reorder)
 # What unpickles, parses XML or speaks in plain text to strangers is not even imported in what is shipped.
 IMPORTS := S401,S402,S403,S405,S406,S407,S408,S409,S411,S412,S413,S415
 SHIPPED := fntx_sessions tasks beat_schedule.py flowerconfig.py

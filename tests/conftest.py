@@ -13,6 +13,7 @@ import psycopg2
 import pytest
 import redis
 from gcs_server import GcsServer, gcs_server_running
+from longest_first import pytest_collection_modifyitems
 from owning import DESK, as_owner, note_owner
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 from psycopg2.sql import SQL, Identifier
@@ -36,6 +37,7 @@ for name in [name for name in os.environ if name.startswith("FNTX_")]:
 # Every Settings() and every child process seals with the golden files' ring.
 os.environ["FNTX_KEY_RING"] = (Path(__file__).parent / "golden" / "ring.json").read_text().strip()
 
+__all__ = ["pytest_collection_modifyitems"]
 _numbers = itertools.count(1)
 
 

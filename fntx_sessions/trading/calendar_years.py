@@ -1,6 +1,7 @@
 """A year of an exchange as a plain table of UTC times, from `pandas_market_calendars`.
 
-pandas is imported when a year is first asked for, or by `load_library`, and nothing of it is kept. What the library
+pandas is imported when a year is first worked out, or by `load_library`, and nothing of it is kept; years are, by
+`calendar_cache`. What the library
 gets wrong is mended here, by name: docs/decisions/0076-clocks-calendars-limits.md.
 """
 
@@ -9,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
 from functools import lru_cache
@@ -17,6 +18,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.trading import calendar_cache
 
 # Options on SPY trade 15 minutes longer than the stock; docs/decisions/0011-calendar-library.md.
 OPTION_LAG = timedelta(minutes=15)
@@ -79,21 +81,58 @@ def year_of(name: str, year: int) -> dict[date, Hours]:
     """Return the year's trading days; raises InvalidArgument outside the years that are known."""
     if year not in _YEARS:
         raise InvalidArgument("date", f"year {year} is outside {_YEARS[0]}-{_YEARS[-1]}", "Use a date within.")
+    return _kept_year(name, year) or _worked_out(name, year)
+
+
+def _kept_year(name: str, year: int) -> dict[date, Hours] | None:
+    """Return a year that was worked out before; None where none is kept, or what is kept is none."""
+    try:
+        days = [_kept_hours(row) for row in calendar_cache.remembered("year", f"{name} {year}") or ()]
+    except (ValueError, TypeError):
+        return None
+    return {hours.day: hours for hours in days} if {hours.day.year for hours in days} == {year} else None
+
+
+def _worked_out(name: str, year: int) -> dict[date, Hours]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the library calls what pandas 4 deprecates
         table, early = _schedule(name, year)
-    return {hours.day: hours for hours in _hours(name, table, early)}
+    days = list(_hours(name, table, early))
+    calendar_cache.remember("year", f"{name} {year}", [astuple(hours) for hours in days])
+    return {hours.day: hours for hours in days}
+
+
+def _kept_hours(row: list[Any]) -> Hours:
+    """Return a day as `astuple` and JSON left it; raises ValueError or TypeError for what is none."""
+    day, *five, half_day, start, end = row
+    opens, closes, options_close, first, last = map(_moment, five)
+    if type(half_day) is not bool:
+        raise TypeError(half_day)
+    lunch = (None, None) if start is None and end is None else (_moment(start), _moment(end))
+    return Hours(date.fromisoformat(day), opens, closes, options_close, first, last, half_day, *lunch)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.utcoffset() != timedelta():
+        raise ValueError(text)
+    return moment.replace(tzinfo=UTC)
 
 
 @lru_cache(maxsize=32)
 def zone_of(name: str) -> ZoneInfo:
     """Return the exchange's time zone; raises InvalidArgument where the library lacks the exchange or its hours."""
+    kept = calendar_cache.remembered("zone", name)
+    if isinstance(kept, str):
+        with suppress(ValueError, OSError):  # no zone of this system's
+            return ZoneInfo(kept)
     library = _library(name)
     try:
         year_of(name, _PROBED)
     except (NotImplementedError, ValueError, LookupError) as error:
         problem = f"{name!r} is an exchange whose hours the library cannot tell ({type(error).__name__})"
         raise InvalidArgument("calendar", problem, _FIX) from error
+    calendar_cache.remember("zone", name, str(library.tz))
     return ZoneInfo(str(library.tz))
 
 

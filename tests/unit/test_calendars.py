@@ -1,5 +1,6 @@
 """Calendars against what the exchanges published: holidays, half days, late opens, lunch, daylight saving, midnight."""
 
+import os
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -257,9 +258,11 @@ except TimeIsUp:
 """
 
 
-def test_a_time_limit_in_the_first_load_is_told_and_leaves_nothing_broken():
+def test_a_time_limit_in_the_first_load_is_told_and_leaves_nothing_broken(tmp_path):
     """A process whose first question of a calendar took too long answers the next."""
-    found = subprocess.run([sys.executable, "-c", _INTERRUPTED], capture_output=True, text=True, check=True)
+    nothing_kept = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    asked = [sys.executable, "-c", _INTERRUPTED]
+    found = subprocess.run(asked, env=nothing_kept, capture_output=True, text=True, check=True)
     assert found.stdout == "America/New_York\n"
 
 
