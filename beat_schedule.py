@@ -93,6 +93,12 @@ ENTRIES = (
         "until its key is in the cold store too, a running session's state hangs on Postgres alone",
     ),
     Entry(
+        "fntx.sweeps.anchor",
+        30.0,
+        30.0,
+        "due each `audit_anchor_interval_s`; what has no anchor yet, somebody who owns Postgres can cut off",
+    ),
+    Entry(
         "fntx.sweeps.archive_segments", 60.0, 60.0, "a week becomes old once a week, and is sealed at the mover's pace"
     ),
     Entry(

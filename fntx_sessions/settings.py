@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     refused_callers_flush_s: float = Field(default=10.0, gt=0)
     refused_callers_keep_s: int = Field(default=30 * 86_400, ge=60)
     refused_answer_expires_s: int = Field(default=60, ge=1)
+    audit_full_anchor_interval_s: float = Field(default=86_400.0, gt=0)
 
     # What is read before anybody is verified.
     message_max_bytes: int = Field(default=1_000_000, ge=10_000)

@@ -49,7 +49,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "four_eyes_keep_s": "how long is kept what was confirmed, declined or over, to answer whoever asks again",
     },
     "Audit": {
-        "audit_anchor_interval_s": "how often the ends of all chains are written to the cold store",
+        "audit_anchor_interval_s": "how often the ends of the chains that grew are written to the cold store",
+        "audit_full_anchor_interval_s": "how often those of all chains are, earlier ones held against the rows first",
         "audit_denials_per_minute": "refusals of one verified caller that are audited row by row; others are counted",
         "refused_callers_flush_s": "how often a process writes down how many callers nobody could verify",
         "refused_callers_keep_s": "how long those numbers are kept",

@@ -153,6 +153,13 @@ def seal_weeks() -> None:
 
 
 @sweep("fntx.sweeps.prune_partitions")
+@sweep("fntx.sweeps.anchor")
+def anchor_chains() -> None:
+    """Write where the audit's chains end to the cold store."""
+    at = _noted("anchor")
+    retaining.anchor_chains(at)
+
+
 def turn_weeks() -> None:
     """Make the coming weeks' partitions, drop old ones whose rows are proven to be elsewhere, forget what is old."""
     at = _noted("prune_partitions")

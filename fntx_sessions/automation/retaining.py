@@ -1,4 +1,4 @@
-"""What leaves Postgres by itself: old checkpoints, closed sessions as archives, and a copy of each wrapped key."""
+"""What leaves Postgres by itself: old checkpoints, archives, copies of wrapped keys, the audit's ends."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from fntx_sessions.automation.sweeps import until_done
+from fntx_sessions.lifecycle.auditing.anchoring import anchor_due
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.metrics import get_metrics
 from fntx_sessions.state import cold_key_sweep
@@ -59,6 +60,12 @@ def write_cold_keys(desk: Desk) -> int:
             cold_key_sweep.BATCH,
             cold_key_sweep.SWEEP_S,
         )
+
+
+def anchor_chains(desk: Desk) -> int:
+    """Write the anchors of the audit's chains that are due; return how many; raises Unavailable."""
+    with _cold(desk) as store:
+        return anchor_due(desk.engine, desk.settings, store)
 
 
 @contextmanager

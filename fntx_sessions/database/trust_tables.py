@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -38,6 +39,12 @@ audit_anchors = Table(
     Column("made_at", DateTime(timezone=True), nullable=False),
     Column("chains", Integer, nullable=False),
     Column("hash", LargeBinary, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("ends_full_run", Boolean, nullable=False),
+    # How much it tells of earlier anchors that the rows bear out no more.
+    Column("broken", Integer, nullable=False, server_default=text("0")),
+    UniqueConstraint("key_id", "number"),
 )
 
 # What one row names is refused from then on: a token by its id, or all of a name issued until a moment.

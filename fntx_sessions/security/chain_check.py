@@ -75,6 +75,9 @@ class ChainCheck:
         if seq is not None and seq > self.seq:
             cut = "row" if seq == self.seq + 1 else f"rows {self.seq + 1} to"
             self._found(f"{cut} {seq} cut off the end: the chain ends at row {self.seq}, its head is of row {seq}")
+        elif seq is not None and seq < self.seq:
+            more = f"row {self.seq} stands" if seq + 1 == self.seq else f"rows {seq + 1} to {self.seq} stand"
+            self._found(f"{more} after the chain's head, which is of row {seq}: inserted")
         elif found != self._last:
             self._found(f"the chain ends at row {self.seq}, but its head is of another row")
 

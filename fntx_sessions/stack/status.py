@@ -19,6 +19,7 @@ from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.security.refusals import Refused
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.addresses import COLD, DATABASE, REDIS
+from fntx_sessions.stack.anchor_status import AnchorsFound, read_anchors
 from fntx_sessions.stack.backup_status import BackupStatus, read_backups
 from fntx_sessions.stack.check import first_line
 from fntx_sessions.stack.control import Process
@@ -62,6 +63,7 @@ class DatabaseStatus:
     behind: LagFound | None = None
     halts: list[HaltFound] = field(default_factory=list)
     unerased: Unerased = field(default_factory=lambda: Unerased(0))
+    anchors: AnchorsFound | None = None
     refused: list[Refused] = field(default_factory=list)
 
     @property
@@ -177,6 +179,7 @@ def read_database(url: str) -> DatabaseStatus:
                 behind=read_lag_status(connection) if migrated else None,
                 halts=read_halts(connection) if migrated else [],
                 unerased=read_unerased(connection) if migrated else Unerased(0),
+                anchors=read_anchors(connection) if migrated else None,
                 refused=read_refused(connection) if migrated else [],
             )
     except SQLAlchemyError as error:

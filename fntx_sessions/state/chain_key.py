@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.exceptions import IntegrityError
+from fntx_sessions.exceptions import FntxError, IntegrityError
 from fntx_sessions.security.keyring import KeyRing, load_ring
 from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.state.cold_keys import ensure_cold_key, import_cold_key, read_cold_key
@@ -94,9 +94,12 @@ class ChainKeys:
             raise held
         return held
 
-    def add(self, row: KeyRow) -> None:
-        """Take in a key that came with what is verified; raises as `named`."""
-        opened = _open(row, load_ring(self._settings))
+    def offer(self, row: KeyRow) -> None:
+        """Take in a key that came with what is verified; one that this ring does not open is looked for elsewhere."""
+        try:
+            opened = _open(row, load_ring(self._settings))
+        except FntxError:
+            return
         self._held[opened.key_id] = opened
 
     def _find(self, key_id: str) -> ChainKey:

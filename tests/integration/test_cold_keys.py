@@ -9,8 +9,8 @@ from lifecycle_harness import S
 from fntx_sessions.database.engine import build_engine
 from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.state import cold_key_sweep
-from fntx_sessions.state.cold_key_sweep import write_due
 from fntx_sessions.state.chain_key import chain_key, owner_of
+from fntx_sessions.state.cold_key_sweep import write_due
 from fntx_sessions.state.data_keys import DataKeys, ensure_cold_key
 from fntx_sessions.state.objects.cold import open_cold
 from fntx_sessions.state.payloads import DESK

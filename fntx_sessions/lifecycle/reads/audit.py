@@ -1,16 +1,17 @@
 """A session's audit: its rows, the newest first and a page at a time, and whether their chain holds."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import Engine, text
 
-from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.lifecycle.auditing.verifying import verify_one
 from fntx_sessions.lifecycle.reads.rows import Row, of_session
 from fntx_sessions.security.chain_check import KeyOf, verify_chain
 from fntx_sessions.settings import get_settings
 from fntx_sessions.state.chain_key import ChainKeys
+from fntx_sessions.state.objects.cold import open_cold
 
 # Head and rows of one moment; one more than is shown, which those shown must follow.
 _PAGE = text("""
@@ -18,9 +19,6 @@ SELECT a.seq IS NOT NULL AS found, s.audit_seq, s.audit_head, a.* FROM sessions 
   SELECT * FROM audit WHERE session_id = s.session_id AND seq < :before ORDER BY seq DESC LIMIT :limit
 ) a ON true WHERE s.session_id = :session_id ORDER BY a.seq DESC
 """)
-_STRETCH = text("SELECT * FROM audit WHERE session_id = :session_id AND seq > :after ORDER BY seq LIMIT :limit")
-_HEAD = text("SELECT audit_seq, audit_head, clock_timestamp() AS now FROM sessions WHERE session_id = :session_id")
-_AT_ONCE = 5000
 _HEADS = ("audit_seq", "audit_head")
 _NEWEST = 2**62
 
@@ -36,11 +34,12 @@ class AuditPage:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A whole chain, from its first row to the head at `at`."""
+    """A whole chain as it was at `at`. told: what could not be proven, and why."""
 
     rows: int
     problems: list[str]
     at: datetime
+    told: list[str] = field(default_factory=list)
 
 
 def audit_page(engine: Engine, session_id: UUID, limit: int, before: int | None) -> AuditPage:
@@ -58,26 +57,14 @@ def audit_page(engine: Engine, session_id: UUID, limit: int, before: int | None)
 
 
 def verify_whole(engine: Engine, session_id: UUID) -> Verified:
-    """Check every row of a session's chain, as it stands now; raises Busy and Unavailable. The longer, the slower."""
-    with transaction(engine) as connection:
-        head = connection.execute(_HEAD, {"session_id": session_id}).mappings().one()
-    last: Row | None = None
-    key_of = _keys(engine)
-    problems: list[str] = []
-    while stretch := _stretch(engine, session_id, last, head["audit_seq"]):
-        problems += verify_chain(stretch, key_of, after=last)
-        last = stretch[-1]
-    if head["audit_head"] is not None and (last is None or bytes(last["hash"]) != bytes(head["audit_head"])):
-        problems.append(f"the chain ends at row {last['seq'] if last else 0}, but its head is of another row")
-    return Verified(head["audit_seq"], problems, head["now"])
+    """Check every row of a session's chain, and against the anchors; raises Busy and Unavailable.
 
-
-def _stretch(engine: Engine, session_id: UUID, last: Row | None, until: int) -> list[Row]:
-    """Return the next rows; what came after the head was read is no part of what is checked."""
-    after = 0 if last is None else last["seq"]
-    with transaction(engine) as connection:
-        bound = {"session_id": session_id, "after": after, "limit": _AT_ONCE}
-        return [row for row in rows(connection.execute(_STRETCH, bound)) if row["seq"] <= until]
+    The longer the chain, the slower. A cold store that is out of reach is told, and stops nothing.
+    """
+    settings = get_settings()
+    found = verify_one(engine, settings, open_cold(settings), session_id)
+    told = [told for told in (found.unproven.get(session_id, ""), found.unasked, *found.about_anchors) if told]
+    return Verified(found.rows, found.problems.get(session_id, []), datetime.now(UTC), told)
 
 
 def _keys(engine: Engine) -> KeyOf:

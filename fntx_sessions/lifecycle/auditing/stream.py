@@ -1,0 +1,138 @@
+"""The anchors of one chain key as they lie in the cold store: which of them matter, and what they say of whom."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from fntx_sessions.exceptions import IntegrityError
+from fntx_sessions.lifecycle.auditing.anchor import Anchor, decoded, digest, folder_of
+from fntx_sessions.state.objects.base import ObjectStore
+
+_NAME = re.compile(r"anchors/[0-9a-f]{16}/\d{12}")
+_LOWEST, _HIGHEST = UUID(int=0), UUID(int=2**128 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An anchor, by what its name and metadata say. low, high: between which ids its chains are; None: it has none."""
+
+    name: str
+    number: int
+    full: bool
+    first: int
+    last: bool
+    low: UUID | None
+    high: UUID | None
+
+    def may_name(self, low: UUID, high: UUID) -> bool:
+        """Tell whether it can say anything of chains between two ids."""
+        return self.low is None or self.high is None or (self.low <= high and low <= self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What an anchor says: that the row of this number had this hash."""
+
+    seq: int
+    head: str
+    anchor: int
+
+
+@dataclass(slots=True)
+class Stream:
+    """Which anchors there are. first: up to and with the first full run; since: from the last full run on.
+
+    problems: anchors that are missing between others.
+    """
+
+    first: list[Part] = field(default_factory=list)
+    since: list[Part] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    newest: int = 0
+
+    @property
+    def begun(self) -> bool:
+        """Tell whether a full run was ever completed."""
+        return bool(self.first)
+
+    def take(self, part: Part) -> None:
+        """Take in the next anchor by name."""
+        if part.number != self.newest + 1:
+            self.problems.append(f"anchor {self.newest + 1} is missing from the cold store before {part.name}")
+        self.newest = part.number
+        self.since.append(part)
+        if part.full and part.last:
+            self.first = self.first or list(self.since)
+            self.since = [one for one in self.since if one.number >= part.first]
+
+
+def survey(store: ObjectStore, key_id: str) -> Stream:
+    """List a key's anchors, in bounded memory however many there are; raises Unavailable."""
+    found = Stream()
+    for info in store.list(folder_of(key_id)):
+        if _NAME.fullmatch(info.name):
+            found.take(part_of(info.name, info.metadata))
+        else:
+            found.problems.append(f"{info.name} lies among the anchors and is none")
+    return found
+
+
+class Reader:
+    """Reads anchors, and keeps what was wrong with any; `stored` are the hashes that Postgres noted, by number."""
+
+    def __init__(self, store: ObjectStore, key_of: Callable[[str], bytes], stored: dict[int, bytes]) -> None:
+        self._store = store
+        self._key_of = key_of
+        self._stored = stored
+        self._digests: dict[int, str] = {}
+        self.problems: dict[str, None] = {}
+
+    def claims(self, parts: list[Part], low: UUID = _LOWEST, high: UUID = _HIGHEST) -> dict[UUID, list[Claim]]:
+        """Return what anchors say of the chains between two ids; raises Unavailable."""
+        found: dict[UUID, list[Claim]] = {}
+        for part in parts:
+            if part.may_name(low, high) and (anchor := self.read(part)):
+                for end in anchor.chains:
+                    if low <= end.session_id <= high:
+                        found.setdefault(end.session_id, []).append(Claim(end.seq, end.head, part.number))
+        return found
+
+    def anchors(self, parts: list[Part]) -> Iterator[Anchor]:
+        """Yield those of the anchors that can be believed."""
+        yield from (anchor for part in parts if (anchor := self.read(part)))
+
+    def read(self, part: Part) -> Anchor | None:
+        """Return an anchor; None: it cannot be believed, and `problems` says why. Raises Unavailable."""
+        try:
+            return self._read(part)
+        except IntegrityError as error:
+            self.problems[str(error)] = None
+            return None
+
+    def _read(self, part: Part) -> Anchor:
+        data = self._store.read(part.name)
+        if data is None:
+            raise IntegrityError(part.name, "is gone")
+        anchor = decoded(part.name, data, self._key_of)
+        if part_of(part.name, anchor.metadata()) != part:
+            raise IntegrityError(part.name, "its metadata was changed")
+        stored, found = self._stored.get(part.number), digest(data)
+        if stored is not None and stored != found:
+            raise IntegrityError(part.name, "is not the one that Postgres noted")
+        before = self._digests.get(part.number - 1)
+        if before is not None and anchor.previous != before:
+            raise IntegrityError(part.name, "does not follow the anchor before it")
+        self._digests[part.number] = found.hex()
+        return anchor
+
+
+def part_of(name: str, told: Mapping[str, str]) -> Part:
+    """Return what an anchor's name and metadata say; metadata that is none of ours says little, and is found out."""
+    number = int(name.rpartition("/")[2])
+    try:
+        low, high = (UUID(told[end]) if end in told else None for end in ("from", "to"))
+        first = int(told.get("first", number))
+    except ValueError:
+        low, high, first = None, None, number
+    return Part(name, number, told.get("run") == "full", first, told.get("last") == "1", low, high)
