@@ -8,6 +8,7 @@ from fntx_sessions.caller.manager import Asking
 from fntx_sessions.caller.telling import Telling
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.managing.approving import Approving
+from fntx_sessions.managing.confirming import Confirming
 from fntx_sessions.managing.creating import Creating
 from fntx_sessions.managing.events import Events
 from fntx_sessions.managing.following import Following
@@ -27,7 +28,7 @@ _MOVES = 1000
 
 
 class SessionLifecycleManager(
-    Creating, Running, Recovering, Reading, Following, Events, Templates, Approving, Ordering, Markets
+    Creating, Running, Recovering, Reading, Following, Events, Templates, Approving, Confirming, Ordering, Markets
 ):
     """Asks for lifecycle commands and awaits their outcomes without blocking the loop.
 

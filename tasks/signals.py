@@ -14,12 +14,14 @@ from billiard import current_process
 from celery import signals
 
 from fntx_sessions import traces
-from fntx_sessions.exceptions import FntxError
+from fntx_sessions.exceptions import FntxError, InvalidArgument
 from fntx_sessions.monitoring.logs import configure_logging, redact
 from fntx_sessions.monitoring.tracing import end_tracing, start_tracing
 from fntx_sessions.security.keyring import load_ring
 from fntx_sessions.security.local import process_token
 from fntx_sessions.settings import get_settings
+from fntx_sessions.security.open_desk import OPEN_TOLD, is_open
+from fntx_sessions.security.roles import of_two
 from tasks import routes
 from tasks.configuration import transport_options
 from tasks.sent_at import SENT_AT_HEADER, now_as_header
@@ -58,6 +60,7 @@ def _name_host(sender: Any, **_: Any) -> None:
     os.environ[HOST_ID] = f"{sender.hostname}:{uuid4().hex[:8]}"
     _must_have_a_ring()
     from fntx_sessions.monitoring.figures import counting  # noqa: PLC0415
+    _must_know_what_takes_two()
 
     counting.open_folder(get_settings().home, sender.hostname, host_id())
 
@@ -72,6 +75,28 @@ def _must_have_a_ring() -> None:
 
 
 @signals.beat_init.connect
+def _must_know_what_takes_two() -> None:
+    # With a name that is none, a slip of the pen, nothing would wait that was meant to.
+    try:
+        of_two(get_settings())
+    except InvalidArgument as error:
+        log.critical("worker_without_four_eyes", problem=str(error))
+        sys.exit(f"this worker does not start: {error}")
+
+
+@signals.worker_init.connect
+@signals.beat_init.connect
+def _leave_no_core(**_: Any) -> None:
+    forbid_core_dumps()
+
+
+@signals.worker_ready.connect
+@signals.beat_init.connect
+def _say_that_it_is_open(**_: Any) -> None:
+    if is_open(get_settings()):
+        log.error("auth_open", detail=OPEN_TOLD)
+
+
 def _beat_speaks_for_system(**_: Any) -> None:
     _Process.is_beat = True
 

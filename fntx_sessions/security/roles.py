@@ -7,7 +7,7 @@ from fntx_sessions.exceptions import Forbidden, NeedsSecond
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security import four_eyes
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.settings import get_settings
+from fntx_sessions.settings import Settings, get_settings
 
 VIEWER, AGENT, OPERATOR, RISK_MANAGER, ADMIN, SYSTEM = "viewer", "agent", "operator", "risk_manager", "admin", "system"
 SERVICE = "service"  # another service of FNTX, which runs sessions and answers for nothing a person must answer for
@@ -104,12 +104,17 @@ def authorize(actor: Actor, action: str, session_id: UUID | str | None = None) -
     permit(actor, action, session_id)
     if not takes_two(action) or SYSTEM in actor.roles:
         return
-    needed = " or ".join(sorted(ALLOWED[action]))
+    needed = " or ".join(sorted(seconds(action)))
     if not actor.confirmed_by:
         raise NeedsSecond(str(action), actor.name, needed, None, None)
-    if actor.confirmed_roles.isdisjoint(ALLOWED[action]):
+    if actor.confirmed_roles.isdisjoint(seconds(action)):
         confirmers = ",".join(sorted(actor.confirmed_roles))
         raise Forbidden(actor.confirmed_by, confirmers, f"confirm {action}", needed)
+
+
+def seconds(action: str) -> frozenset[str]:
+    """Return the roles of which a second person has one: those that may do it themselves, and are people's."""
+    return ALLOWED.get(action, frozenset()) - {SYSTEM, SERVICE, AGENT}
 
 
 def if_confirmed(actor: Actor) -> Actor:
@@ -119,8 +124,13 @@ def if_confirmed(actor: Actor) -> Actor:
 
 def takes_two(action: str) -> bool:
     """Tell whether `four_eyes` names this action; raises InvalidArgument where it names what it may not."""
-    names = get_settings().four_eyes
-    return bool(names) and action in four_eyes.checked(names, frozenset(map(str, ALLOWED)))
+    settings = get_settings()
+    return bool(settings.four_eyes) and action in of_two(settings)
+
+
+def of_two(settings: Settings) -> frozenset[str]:
+    """Return the actions that take two people; raises InvalidArgument where `four_eyes` names what it may not."""
+    return four_eyes.checked(settings.four_eyes, frozenset(map(str, ALLOWED)))
 
 
 def permit(actor: Actor, action: str, session_id: UUID | str | None = None) -> None:

@@ -179,6 +179,16 @@ def test_the_second_is_somebody_else_who_may_do_it_too(at, running):
     assert at.confirm(command_id, "dee", RISK, within=(str(running),))["result"]["answer"]["state"] == "done"
 
 
+def test_the_second_is_a_person(at, running):
+    """What a service may ask for, another service cannot agree to."""
+    at.hosting.do(T.PAUSE, running)
+    command_id = uuid4()
+    answer = at.ask("planner", ("service",), "sessions.resume", id=command_id, session_id=str(running))
+    assert error(answer) == ("pending", "NeedsSecond")
+    assert error(at.confirm(command_id, "other", ("service",))) == ("refused", "Forbidden")
+    assert at.confirm(command_id, "cy", OPERATOR)["result"]["answer"]["status"] == "active"
+
+
 def test_who_may_not_do_it_alone_may_not_ask_for_it_either(at, running):
     """A second person lifts nobody's role: it is refused, and nothing waits."""
     answer = at.ask("cy", OPERATOR, "sessions.update", session_id=str(running), **RAISE)

@@ -10,7 +10,7 @@ from fntx_sessions.exceptions import NotFound, verb
 from fntx_sessions.lifecycle.confirming import rows
 from fntx_sessions.lifecycle.confirming.arguments import Confirmation, ConfirmationsQuery
 from fntx_sessions.lifecycle.confirming.keeping import ended, shown_arguments, waits
-from fntx_sessions.security.roles import ALLOWED
+from fntx_sessions.security.roles import seconds
 
 Row = dict[str, Any]
 _NOT_TOLD = frozenset({"session_id", "reason", "command_id", "fntx_token"})
@@ -49,8 +49,8 @@ def tell(engine: Engine, command_id: UUID, session_id: UUID | None = None) -> No
 
 
 def needed(action: str) -> str:
-    """Return the roles that may do an action, as sentences have them."""
-    return " or ".join(sorted(ALLOWED.get(action, ())))
+    """Return the roles of which a second person has one, as sentences have them."""
+    return " or ".join(sorted(seconds(action)))
 
 
 def shown(engine: Engine, row: Row) -> Confirmation:

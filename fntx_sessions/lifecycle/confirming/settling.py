@@ -17,7 +17,7 @@ from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.schemas import Severity
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.four_eyes import same_person
-from fntx_sessions.security.roles import ALLOWED, SYSTEM, permit
+from fntx_sessions.security.roles import permit, seconds
 from fntx_sessions.state.event_rows import StateEvent, add_events
 from fntx_sessions.testing import failpoint
 
@@ -90,8 +90,9 @@ def _decided(engine: Engine, command_id: UUID, decide: Callable[[Connection, Row
 
 def _must_be_second(actor: Actor, row: Row) -> None:
     permit(actor, row["action"], row["session_id"])
-    if SYSTEM in actor.roles or same_person(actor.name, row["asked_by"]):
-        asked, needed = f"confirm what {row['asked_by']} asked for", " or ".join(sorted(ALLOWED[row["action"]]))
+    of_people = seconds(row["action"])
+    if actor.roles.isdisjoint(of_people) or same_person(actor.name, row["asked_by"]):
+        asked, needed = f"confirm what {row['asked_by']} asked for", " or ".join(sorted(of_people))
         raise Forbidden(actor.name, actor.role_list(), asked, f"somebody else with the role {needed}")
 
 
