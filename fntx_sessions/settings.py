@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, Validat
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.tls import postgres_address, redis_address
 
 
 def _words(value: Any) -> Any:
@@ -45,6 +46,9 @@ class Settings(BaseSettings):
 
     # Where things are.
     home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("fntx")))
+    # Before the addresses, which say what they are verified by.
+    database_ca_file: Path | None = None
+    redis_ca_file: Path | None = None
     database_url: SecretStr | None = None
     redis_url: SecretStr | None = None
     cold_url: str | None = None
@@ -68,11 +72,11 @@ class Settings(BaseSettings):
 
     # What is done is written down, and where its chains ended is told elsewhere.
     audit_anchor_interval_s: float = Field(default=900.0, gt=0)
+    audit_full_anchor_interval_s: float = Field(default=86_400.0, gt=0)
     audit_denials_per_minute: int = Field(default=60, ge=1)
     refused_callers_flush_s: float = Field(default=10.0, gt=0)
     refused_callers_keep_s: int = Field(default=30 * 86_400, ge=60)
     refused_answer_expires_s: int = Field(default=60, ge=1)
-    audit_full_anchor_interval_s: float = Field(default=86_400.0, gt=0)
 
     # What is read before anybody is verified.
     message_max_bytes: int = Field(default=1_000_000, ge=10_000)
@@ -345,7 +349,11 @@ class Settings(BaseSettings):
         if value is not None and not value.get_secret_value().startswith(kinds):
             msg = f"is not a URL that begins with {' or '.join(kinds)}"
             raise ValueError(msg)
-        return value
+        if value is None:
+            return None
+        secure = redis_address if info.field_name == "redis_url" else postgres_address
+        ca_file = info.data.get("redis_ca_file" if info.field_name == "redis_url" else "database_ca_file")
+        return SecretStr(secure(value.get_secret_value(), ca_file))
 
     @property
     def hosted_hung_s(self) -> float:

@@ -26,6 +26,11 @@ GROUPS: dict[str, dict[str, str]] = {
     "Where things are": {
         "home": "data folder: stores, keys, logs, sockets",
         "database_url": "a Postgres that somebody else runs, `postgresql+psycopg2://...`; unset: `fntx up` starts one",
+        "database_ca_file": (
+            "certificates that Postgres is verified by, host name included (`sslmode=verify-full`); unset: what the "
+            "address asks for"
+        ),
+        "redis_ca_file": "certificates that a Redis at `rediss://` is verified by; unset: those this machine trusts",
         "redis_url": "a Redis or Valkey that somebody else runs, `redis://...`; unset: `fntx up` starts one",
         "cold_url": "the cold store: `gs://bucket/prefix` or `file:///folder`; unset: `cold` of the data folder",
     },

@@ -10,11 +10,13 @@ from fntx_sessions.exceptions import StackError, Unavailable
 from fntx_sessions.pasting import pasted
 from fntx_sessions.security.keyring import load_ring
 from fntx_sessions.settings import Settings
+from fntx_sessions.stack.addresses import DATABASE
 from fntx_sessions.stack.anchor_status import diagnose_anchors
 from fntx_sessions.stack.backup_status import diagnose_backups
 from fntx_sessions.stack.check import Check, Result
 from fntx_sessions.stack.control import GIVEN_UP, Process
 from fntx_sessions.stack.doctor_cold import diagnose_cold
+from fntx_sessions.stack.doctor_rights import diagnose_rights, diagnose_ways
 from fntx_sessions.stack.folder import MINIMUM_FREE_BYTES
 from fntx_sessions.stack.four_eyes_status import diagnose_four_eyes
 from fntx_sessions.stack.halt_status import diagnose_halts
@@ -54,6 +56,7 @@ def diagnose(stack: Stack) -> list[Check]:
         *_database(stack, status),
         *_backups(status),
         *_redis(stack, status),
+        *diagnose_ways(stack.environment() if status.processes else stack.given()),
         *_interpreter(),
     ]
 
@@ -164,6 +167,7 @@ def _database(stack: Stack, status: Status) -> Iterator[Check]:
         yield from diagnose_refused(found.refused)
         yield from diagnose_anchors(found.anchors) if found.anchors else ()
         yield from diagnose_halts(found.halts)
+        yield from diagnose_rights(stack.environment()[DATABASE])
     if status.running:
         yield _beat(found, status)
         yield from diagnose_hosts(found.hosts) if found.hosts else ()

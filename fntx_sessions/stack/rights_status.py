@@ -1,0 +1,73 @@
+"""What the connection in use may do in Postgres, beside what it should: too much, or too little."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from fntx_sessions.database.granting import differences, known_roles
+from fntx_sessions.database.rights import APP, RIGHTS, ROLES, declared
+
+# Whoever has one of these can undo what the tables refuse. The last: whoever may switch triggers off for a session.
+_POWERS = text("""
+SELECT current_user AS me, r.rolsuper AS "is superuser", r.rolcreaterole AS "makes roles",
+  r.rolcreatedb AS "makes databases", r.rolreplication AS "replicates", r.rolbypassrls AS "passes row security",
+  pg_has_role(c.relowner, 'USAGE') AS "owns the tables",
+  has_schema_privilege(c.relnamespace, 'CREATE') AS "makes tables",
+  has_parameter_privilege('session_replication_role', 'SET') AS "switches triggers off"
+FROM pg_class c, pg_roles r WHERE c.oid = CAST('sessions' AS regclass) AND r.rolname = current_user
+""")
+# Through any role it is in, through PUBLIC, and by columns.
+_MINE = text("""
+SELECT c.relname AS name, c.relispartition AS partition, array_agg(p.name) FILTER (WHERE
+  has_table_privilege(c.oid, p.name) OR (p.name IN ('SELECT', 'INSERT', 'UPDATE', 'REFERENCES')
+    AND has_any_column_privilege(c.oid, p.name))) AS rights
+FROM pg_class c CROSS JOIN unnest(CAST(:rights AS text[])) AS p(name)
+WHERE c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = CAST('sessions' AS regclass))
+  AND c.relkind IN ('r', 'p')
+GROUP BY c.relname, c.relispartition ORDER BY c.relname
+""")
+
+
+@dataclass(frozen=True)
+class RightsFound:
+    """powers: what `user` may that nobody of the house should. surplus, lacking: rights of it, as `RIGHT on table`.
+
+    missing: roles that are not there. strayed: where the roles' own rights are not as declared, in a sentence each.
+    """
+
+    user: str
+    powers: tuple[str, ...]
+    surplus: tuple[str, ...]
+    lacking: tuple[str, ...]
+    missing: tuple[str, ...]
+    strayed: tuple[str, ...]
+
+
+def read_rights(connection: Connection) -> RightsFound:
+    """Ask Postgres; the database must be migrated."""
+    powers = dict(connection.execute(_POWERS).mappings().one())
+    user = powers.pop("me")
+    surplus, lacking = _compared(connection)
+    known = known_roles(connection)
+    return RightsFound(
+        user,
+        tuple(name for name, has in powers.items() if has),
+        surplus,
+        lacking,
+        tuple(role for role in ROLES if role not in known),
+        tuple(sorted(_told(one.role, one.name, one.lacking, one.surplus) for one in differences(connection))),
+    )
+
+
+def _compared(connection: Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    surplus, lacking = [], []
+    for row in connection.execute(_MINE, {"rights": list(RIGHTS)}):
+        wanted, given = declared(row.name, partition=row.partition).of(APP), frozenset(row.rights or ())
+        surplus += [f"{right} on {row.name}" for right in sorted(given - wanted)]
+        lacking += [f"{right} on {row.name}" for right in sorted(wanted - given)]
+    return tuple(surplus), tuple(lacking)
+
+
+def _told(role: str, table: str, lacking: tuple[str, ...], surplus: tuple[str, ...]) -> str:
+    parts = [f"lacks {', '.join(lacking)}" if lacking else "", f"has {', '.join(surplus)} too much" if surplus else ""]
+    return f"{role} on {table} {' and '.join(part for part in parts if part)}"
