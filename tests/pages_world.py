@@ -84,9 +84,9 @@ class Pages:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def token(self, *roles: str, name: str = "", sessions: tuple[str, ...] = (), ttl_s: int = 3600) -> str:
-        """Return a token of this desk."""
-        return issue(self.desk.settings, name or "-".join(roles), roles, ttl_s, sessions=sessions)
+    def token(self, *roles: str, name: str = "", ttl_s: int = 3600, **scope: tuple[str, ...]) -> str:
+        """Return a token of this desk; scope: sessions, templates or tags."""
+        return issue(self.desk.settings, name or "-".join(roles), roles, ttl_s, **scope)
 
     def ask(self, scenario: Callable[[SessionLifecycleManager], Awaitable[Any]]) -> Any:
         """Run a scenario with a manager, in a thread: where a browser is, this one has its event loop already."""
@@ -98,10 +98,10 @@ class Pages:
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(run, asked).result()
 
-    def somebody(self, *roles: str, name: str = "", sessions: tuple[str, ...] = ()) -> Person:
+    def somebody(self, *roles: str, name: str = "", **scope: tuple[str, ...]) -> Person:
         """Return somebody who has logged in with a token."""
         person = Person(self.url)
-        answer = person.post("/login", {"token": self.token(*roles, name=name, sessions=sessions)})
+        answer = person.post("/login", {"token": self.token(*roles, name=name, **scope)})
         assert answer.status == 302, answer
         return person
 

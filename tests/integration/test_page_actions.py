@@ -217,6 +217,27 @@ def test_who_may_not_act_gets_no_form_and_no_command_through(pages, hosting, act
     assert not hosting.rows("SELECT 1 FROM commands WHERE command_id = :id", id=form["command_id"])
 
 
+def test_a_token_for_a_tag_sees_and_does_what_is_so_tagged(pages, hosting):
+    """On the board, on a session's pages, in its curve and its forms; another session is a 403, as is Flower itself."""
+    mine, other, tag = hosting.started(), hosting.started(), f"t-{uuid4().hex}"
+    with transaction(hosting.desk.engine) as connection:
+        sql = "UPDATE sessions SET tags = ARRAY[CAST(:tag AS text)] WHERE session_id = :id"
+        connection.execute(text(sql), {"tag": tag, "id": mine})
+    scoped = pages.somebody("operator", name="tess", tags=(tag,))
+    board = scoped.get("/sessions")
+    assert board.status == 200
+    assert str(mine) in board.text
+    assert str(other) not in board.text
+    assert scoped.get("/sessions/events").status == 200
+    for path in ("", "/rules", "/curve.json", "/act/pause"):
+        assert scoped.get(f"/sessions/{mine}{path}").status == 200, path
+        assert scoped.get(f"/sessions/{other}{path}").status == 403, path
+    assert scoped.get("/tasks").status == 403
+    act(scoped, path_of(mine, "pause"), reason="tagged")
+    wait_until(lambda: hosting.row(mine)["status"] == "paused", "it is paused")
+    assert hosting.row(other)["status"] == "active"
+
+
 def test_a_token_for_some_sessions_learns_nothing_of_other_halts(ann, pages, hosting):
     """Neither what is in scope, nor that there is such a scope, nor who halted it and why; of their own, all of it."""
     mine, other = hosting.started(), hosting.started()
