@@ -17,11 +17,12 @@ from fntx_sessions import traces
 from fntx_sessions.exceptions import FntxError, InvalidArgument
 from fntx_sessions.monitoring.logs import configure_logging, redact
 from fntx_sessions.monitoring.tracing import end_tracing, start_tracing
+from fntx_sessions.security.core_dumps import forbid_core_dumps
 from fntx_sessions.security.keyring import load_ring
 from fntx_sessions.security.local import process_token
-from fntx_sessions.settings import get_settings
 from fntx_sessions.security.open_desk import OPEN_TOLD, is_open
 from fntx_sessions.security.roles import of_two
+from fntx_sessions.settings import get_settings
 from tasks import routes
 from tasks.configuration import transport_options
 from tasks.sent_at import SENT_AT_HEADER, now_as_header
@@ -59,8 +60,8 @@ def _name_host(sender: Any, **_: Any) -> None:
     # Before the pool forks, so that all children are one host; new at every start, so that a dead one stays dead.
     os.environ[HOST_ID] = f"{sender.hostname}:{uuid4().hex[:8]}"
     _must_have_a_ring()
-    from fntx_sessions.monitoring.figures import counting  # noqa: PLC0415
     _must_know_what_takes_two()
+    from fntx_sessions.monitoring.figures import counting  # noqa: PLC0415
 
     counting.open_folder(get_settings().home, sender.hostname, host_id())
 
@@ -74,7 +75,6 @@ def _must_have_a_ring() -> None:
         sys.exit(f"this worker does not start: {error}")
 
 
-@signals.beat_init.connect
 def _must_know_what_takes_two() -> None:
     # With a name that is none, a slip of the pen, nothing would wait that was meant to.
     try:
@@ -97,6 +97,7 @@ def _say_that_it_is_open(**_: Any) -> None:
         log.error("auth_open", detail=OPEN_TOLD)
 
 
+@signals.beat_init.connect
 def _beat_speaks_for_system(**_: Any) -> None:
     _Process.is_beat = True
 

@@ -11,6 +11,7 @@ from fntx_sessions.security import refusals
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state import checkpoints, erasing
 from fntx_sessions.trading import market_history
+from tasks import second
 from tasks.base import sweep
 from tasks.desk import desk
 from tasks.signals import host_id
@@ -110,6 +111,13 @@ def advance_bulk_runs() -> None:
     bulk.advance_due(at, at.settings.bulk_sweep_s)
 
 
+@sweep("fntx.sweeps.confirmations")
+def settle_confirmations(actor: Actor) -> None:
+    """End what nobody confirmed in time, and do what was confirmed and left."""
+    _noted("confirmations")
+    second.bring_up_to_now(actor)
+
+
 @sweep("fntx.sweeps.memory")
 def remember() -> None:
     """Remember transitions, and tell agents of them."""
@@ -145,6 +153,13 @@ def write_cold_keys() -> None:
     retaining.write_cold_keys(at)
 
 
+@sweep("fntx.sweeps.anchor")
+def anchor_chains() -> None:
+    """Write where the audit's chains end to the cold store."""
+    at = _noted("anchor")
+    retaining.anchor_chains(at)
+
+
 @sweep("fntx.sweeps.archive_segments")
 def seal_weeks() -> None:
     """Seal old weeks of long sessions' history."""
@@ -153,13 +168,6 @@ def seal_weeks() -> None:
 
 
 @sweep("fntx.sweeps.prune_partitions")
-@sweep("fntx.sweeps.anchor")
-def anchor_chains() -> None:
-    """Write where the audit's chains end to the cold store."""
-    at = _noted("anchor")
-    retaining.anchor_chains(at)
-
-
 def turn_weeks() -> None:
     """Make the coming weeks' partitions, drop old ones whose rows are proven to be elsewhere, forget what is old."""
     at = _noted("prune_partitions")

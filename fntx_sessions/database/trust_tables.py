@@ -95,23 +95,23 @@ confirmations = Table(
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("state", Text, nullable=False, server_default="waiting"),
     Column("settled_by", Text),
+    Column("settled_roles", Text),
     Column("settled_reason", Text),
     Column("settled_at", DateTime(timezone=True)),
-    CheckConstraint("state IN ('waiting', 'confirmed', 'rejected', 'expired')", name="known_state"),
-    Index("ix_confirmations_waiting", "expires_at", postgresql_where=text("state = 'waiting'")),
-)
-
-credentials = Table(
-    Column("settled_roles", Text),
-    "credentials",
-    metadata,
     # Of what was confirmed: when it had been done, or refused as it was; until when a sweep that took it up is at it.
     Column("done_at", DateTime(timezone=True)),
     Column("claimed_until", DateTime(timezone=True)),
-    Column("credential_id", UUID(as_uuid=True), primary_key=True),
-    # Exactly one of the two: whose agents may have it.
+    CheckConstraint("state IN ('waiting', 'confirmed', 'rejected', 'expired')", name="known_state"),
+    Index("ix_confirmations_waiting", "expires_at", postgresql_where=text("state = 'waiting'")),
     Index("ix_confirmations_left_over", "settled_at", postgresql_where=text("state = 'confirmed' AND done_at IS NULL")),
     Index("ix_confirmations_session_id", "session_id"),
+)
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("credential_id", UUID(as_uuid=True), primary_key=True),
+    # Exactly one of the two: whose agents may have it.
     Column("session_id", UUID(as_uuid=True)),
     Column("template_name", Text),
     Column("name", Text, nullable=False),
