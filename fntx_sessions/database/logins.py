@@ -52,7 +52,11 @@ def owning() -> Iterator[None]:
 
 def connected(url: URL) -> Any:
     """Return a connection of psycopg2's own for what SQLAlchemy is no help with."""
-    options = {**url.query, "host": url.query.get("host") or url.host, "port": url.query.get("port") or url.port}
+    options: dict[str, Any] = {
+        **url.query,
+        "host": url.query.get("host") or url.host,
+        "port": url.query.get("port") or url.port,
+    }
     return psycopg2.connect(
         user=url.username, password=url.password, dbname=url.database, connect_timeout=_CONNECT_S, **options
     )
