@@ -19,7 +19,7 @@ class PluginChild:
 
     def __init__(self) -> None:
         self._read = b""
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 -- this Python, a module of ours
             [sys.executable, "-m", _MODULE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
