@@ -4,6 +4,7 @@ from functools import lru_cache
 
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.schemas import Trigger
+from fntx_sessions.security.names import alike
 
 _SAFETY = "it ends or lowers risk, or keeps what is there: that waits for nobody"
 _PROGRAMS = "programs do it all day, and nobody would ask them twice"
@@ -56,4 +57,4 @@ def checked(names: tuple[str, ...], known: frozenset[str]) -> frozenset[str]:
 
 def same_person(one: str, other: str) -> bool:
     """Tell whether two names are one person's: whichever token they come by, and however they are written."""
-    return one.casefold() == other.casefold()
+    return alike(one) == alike(other)
