@@ -15,6 +15,7 @@ import msgspec
 from kombu.utils import json as kombu_json
 from msgspec import Meta, Struct
 
+from fntx_sessions.monitoring.logs import redact_text
 from fntx_sessions.settings import Settings, get_settings
 
 PLAIN, SIGNED = "application/json", "application/data"
@@ -29,6 +30,8 @@ _KEPT = frozenset(
     | {"retries", "eta", "expires", "redelivered", "traceparent"}
 )
 _OURS = "fntx_"
+_SHOWN = ("argsrepr", "kwargsrepr")
+SHOWN_CHARACTERS = 1000
 _MAX_YEARS = timedelta(days=3650)
 
 _Name = Annotated[str, Meta(max_length=255)]
@@ -152,7 +155,9 @@ def _of_task(headers: dict[str, Any], settings: Settings) -> dict[str, Any]:
     # A message that is held for longer is given to another worker meanwhile, and runs more than once.
     _check_moment(known.eta, timedelta(seconds=settings.broker_visibility_timeout_s))
     _check_moment(known.expires, _MAX_YEARS)
-    return {name: value for name, value in headers.items() if name in _KEPT or name.startswith(_OURS)}
+    kept = {name: value for name, value in headers.items() if name in _KEPT or name.startswith(_OURS)}
+    # Workers tell all who listen what its sender made of the arguments: by whatever client, in whatever words.
+    return kept | {name: redact_text(kept[name][:SHOWN_CHARACTERS]) for name in _SHOWN if kept.get(name)}
 
 
 def _check_moment(said: str | None, at_most: timedelta) -> None:

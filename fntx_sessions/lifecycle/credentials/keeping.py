@@ -19,7 +19,6 @@ from fntx_sessions.security.scope import admitted
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.codec import Codec
 from fntx_sessions.state.data_keys import DataKeys
-from fntx_sessions.testing import failpoint
 
 SET, ROTATE, REMOVE = "set_credential", "rotate_credential", "remove_credential"
 
@@ -162,6 +161,5 @@ def _write(engine: Engine, change: _Change, sealed: bytes | None, version: int, 
     with transaction(engine) as connection:
         if connection.execute(_NEXT if seen.version else _NEW, bound).rowcount != 1:
             raise Rejected(f"{change.target} was changed by somebody else just now. Look again, then decide.")
-        failpoint("credential.written")
         desk_audit.record_in(connection, change.actor, deed)
     return change.holder.bound() | {"name": change.name, "version": version, "removed": sealed is None}

@@ -11,6 +11,7 @@ from fntx_sessions.monitoring.flower import assets, day, ending, login, scrape
 from fntx_sessions.monitoring.flower.loading import loader
 from fntx_sessions.monitoring.flower.routes import PAGES
 from fntx_sessions.monitoring.flower.site import Site
+from fntx_sessions.security.core_dumps import forbid_core_dumps
 from fntx_sessions.settings import Settings
 
 # Flower wants a pattern of e-mail addresses before it checks forms; ours asks nobody's address.
@@ -24,6 +25,7 @@ def install(settings: Settings) -> None:
     """
     if "fntx_site" in urls.settings:
         return
+    forbid_core_dumps()
     urls.handlers[0:0] = _rules(settings)
     urls.settings |= {
         "fntx_site": Site(settings),
