@@ -18,18 +18,24 @@ _UNKNOWN = "was changed after it was written, or was not written by this service
 
 
 def verify_chain(
-    rows: Iterable[Row], key_of: KeyOf, *, head: bytes | None = None, after: Row | None = None
+    rows: Iterable[Row],
+    key_of: KeyOf,
+    *,
+    head: bytes | None = None,
+    head_seq: int | None = None,
+    after: Row | None = None,
 ) -> list[str]:
     """Return one sentence per problem of a chain's rows, ordered by `seq`; empty when it holds.
 
-    `head` is the hash kept beside the rows: with it, rows cut off the end are seen too. `after`: the row before the
+    `head` is the hash kept beside the rows: with it, rows cut off the end are seen too, and with its
+    number `head_seq` it is said which. `after`: the row before the
     first, where these are not all; it is taken at its word.
     """
     check = ChainCheck(key_of, after)
     for row in rows:
         check.see(row)
     if head is not None:
-        check.see_head(head)
+        check.see_head(head, head_seq)
     return check.problems()
 
 

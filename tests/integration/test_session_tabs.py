@@ -371,7 +371,7 @@ def test_the_chain_is_checked_as_it_is_shown(hosting):
         ("UPDATE audit SET reason = 'never said' WHERE session_id = :id AND seq = 2", "row 2 was changed"),
         ("DELETE FROM audit WHERE session_id = :id AND seq = 2", "rows were removed"),
         ("DELETE FROM audit WHERE session_id = :id AND seq = (SELECT max(seq) FROM audit WHERE session_id = :id)",
-         "its head is of another row"),
+         "cut off the end"),
     ],
 )  # fmt: skip
 def test_a_record_that_somebody_changed_is_told(hosting, change, problem):

@@ -49,10 +49,10 @@ def audit_page(engine: Engine, session_id: UUID, limit: int, before: int | None)
     """
     bound = {"limit": limit + 1, "before": _NEWEST if before is None else before}
     found = of_session(engine, _PAGE, session_id, **bound)
-    head = found[0]["audit_head"] if found and before is None else None
+    head, seq = (found[0]["audit_head"], found[0]["audit_seq"]) if found and before is None else (None, None)
     plain = [{name: value for name, value in row.items() if name not in _HEADS} for row in found]
     shown, follows = plain[:limit], plain[limit] if len(plain) > limit else None
-    problems = verify_chain(reversed(shown), _keys(engine), head=head, after=follows)
+    problems = verify_chain(reversed(shown), _keys(engine), head=head, head_seq=seq, after=follows)
     return AuditPage(shown, problems, shown[-1]["seq"] if follows else None)
 
 
