@@ -12,7 +12,7 @@ IMPORTS := S401,S402,S403,S405,S406,S407,S408,S409,S411,S412,S413,S415
 SHIPPED := fntx_sessions tasks beat_schedule.py flowerconfig.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down test check audit format bench pictures lock clean
+.PHONY: help run up down test fuzz check audit format bench pictures lock clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ down: $(READY)  ## End that stack
 
 test: $(READY)  ## Run the tests on real servers; TESTS=tests/unit for a part
 	$(BIN)/python -m pytest $(PARALLEL) $(TESTS)
+
+fuzz: $(READY)  ## Throw garbage at every decoder, FUZZ_EXAMPLES=2000 inputs each
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-2000} $(BIN)/python -m pytest $(PARALLEL) tests/fuzz
 
 check: $(READY)  ## Format, lint, types, imports, models against migrations, generated docs
 	$(BIN)/ruff format --check .

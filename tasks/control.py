@@ -49,7 +49,7 @@ class Node(pidbox.Node):
         """Answer a question that is one of ours."""
         try:
             asked = msgspec.convert(body, _Asked)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeError):
             return refuse("no question to a worker")
         given = {name for name, value in (asked.arguments or {}).items() if value is not None}
         if not self._is_known(asked, given):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
+import orjson
 from kombu.utils import json as kombu_json
 from msgspec import Meta, Struct
 
@@ -129,7 +130,8 @@ def checked(message: Any, *, of_task: bool) -> dict[str, Any]:
     settings = get_settings()
     try:
         envelope = msgspec.convert(message, _Envelope)
-    except msgspec.ValidationError:
+        orjson.dumps([message["headers"], message["properties"]])  # halves of characters, which no store takes
+    except (msgspec.ValidationError, UnicodeError, orjson.JSONEncodeError):
         raise RefusedMessage("no message of Celery") from None
     if envelope.content_type != (SIGNED if settings.message_key_file else PLAIN):
         raise RefusedMessage("another content type")

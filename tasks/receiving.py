@@ -90,7 +90,7 @@ class Receiver(EventReceiver):
     def _known(self, event: Any) -> dict[str, Any] | None:
         try:
             found = known_event(event)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeError):
             return None
         names = {found["hostname"], found.get("name") or ""}
         if not hasattr(self, "_names"):

@@ -7,6 +7,9 @@ import orjson
 
 Answer = dict[str, Any]
 
+# Far more than any page of a list, a report or a template; whoever writes more into Redis is not our worker.
+MAX_ANSWER_BYTES = 64 << 20
+
 # The worker was lost, or a limit ended the task: there is an end, but not an answer.
 _ENDED_WITHOUT_ANSWER = frozenset({"FAILURE", "REVOKED"})
 _LOST: Answer = {
@@ -26,9 +29,14 @@ def answer_key(task_id: UUID) -> str:
 
 
 def read_answer(data: bytes | str) -> Answer | None:
-    """Return what a task answered; None while Celery still tries."""
-    meta = orjson.loads(data)
-    if meta["status"] == "SUCCESS":
-        result: Answer = meta["result"]
-        return result
-    return _LOST if meta["status"] in _ENDED_WITHOUT_ANSWER else None
+    """Return what a task answered; None while Celery still tries, and for what is no answer at all."""
+    if len(data) > MAX_ANSWER_BYTES:
+        return None
+    try:
+        meta = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    status, result = (meta.get("status"), meta.get("result")) if isinstance(meta, dict) else (None, None)
+    if status == "SUCCESS":
+        return result if isinstance(result, dict) else None
+    return _LOST if isinstance(status, str) and status in _ENDED_WITHOUT_ANSWER else None

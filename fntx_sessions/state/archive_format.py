@@ -16,11 +16,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from fntx_sessions.exceptions import IntegrityError, TooLarge
 from fntx_sessions.state.codec import Codec, Label
@@ -45,8 +45,8 @@ TABLE, STATE, SEGMENT, OTHER = "table", "state", "segment", "other"
 class Chunk(Struct, frozen=True):
     """Stored bytes of a chunk, and the keyed hash of what is in it."""
 
-    stored: int
-    digest: str
+    stored: Annotated[int, Meta(ge=0)]
+    digest: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 
 class Section(Struct, frozen=True):
@@ -218,7 +218,7 @@ def _split(data: bytes, session_id: UUID) -> tuple[Header, bytes, bytes, int]:
     plain, body = data[_PREFIX.size : _PREFIX.size + head], _PREFIX.size + head + seal
     try:
         header = _headers.decode(plain)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise IntegrityError(_told(session_id), f"its header cannot be read ({error})") from None
     if header.session_id != session_id:
         raise IntegrityError(_told(session_id), f"holds session {header.session_id}")

@@ -26,7 +26,9 @@ _NONCE_BYTES = 12
 _UNSEALED_FORMAT, _UNSEALED = 1, 1
 _UNSEALED_HEADER = struct.Struct(">2sBBQ")  # and bytes that follow: sha256 over label and data, then the data
 _LEVEL = 1  # measured on realistic state: as small as level 3, and a fifth faster
+# What a frame may claim to hold: so much in all and, where it is large, so much for each byte of it.
 _MAX_PLAIN_BYTES = 1 << 30
+_ANY_RATIO_BYTES, _MAX_RATIO = 64 << 20, 1000
 _local = threading.local()
 
 
@@ -83,7 +85,8 @@ class Codec:
         form = _format_of(blob, label)
         compressed = self._unsealed(blob, label) if form == _UNSEALED_FORMAT else self._opened(blob, label)
         try:
-            return _decompressor().decompress(compressed, max_output_size=_MAX_PLAIN_BYTES)
+            _refuse_bomb(compressed, label)
+            return _decompressor().decompress(compressed)
         except zstandard.ZstdError as error:
             raise IntegrityError(str(label), f"cannot be decompressed ({error})") from None
 
@@ -121,6 +124,14 @@ class Codec:
         if not hmac.compare_digest(found, digest.digest()):
             raise IntegrityError(str(label), "checksum does not match: changed bytes, or another session's blob")
         return plain
+
+
+def _refuse_bomb(compressed: bytes | memoryview, label: Label) -> None:
+    # The library takes as much memory as a frame claims to need, whatever limit it is given.
+    claimed = zstandard.frame_content_size(compressed)
+    if not 0 <= claimed <= min(_MAX_PLAIN_BYTES, max(_ANY_RATIO_BYTES, _MAX_RATIO * len(compressed))):
+        told = "does not say how large it is" if claimed < 0 else f"claims {claimed} bytes in {len(compressed)}"
+        raise IntegrityError(str(label), f"its content {told}: larger than state ever is")
 
 
 def _format_of(blob: bytes, label: Label) -> int:

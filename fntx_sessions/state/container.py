@@ -85,7 +85,7 @@ def _opened(data: bytes, what: str) -> tuple[int, bytes]:
 def _read_1(body: bytes, what: str) -> Packed:
     try:
         found = _decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise IntegrityError(what, f"cannot be read ({error})") from None
     return Packed(
         found.session_id,

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from typing import Any, Literal, Never
 
 from pydantic import Field
@@ -86,6 +87,8 @@ def read_text(data: bytes, settings: Settings) -> Any:
     except json.JSONDecodeError as error:
         problem = f"is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
         raise InvalidArgument("file", problem, _FIX) from None
+    except ValueError:
+        raise InvalidArgument("file", "has a number of thousands of digits", _FIX) from None
 
 
 def _refuse_constant(constant: str) -> Never:
@@ -95,7 +98,6 @@ def _refuse_constant(constant: str) -> Never:
 def _once(pairs: list[tuple[str, Any]]) -> Json:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise InvalidArgument("file", f"says {twice[:100]!r} twice in one object", "Say it once.")
     return found

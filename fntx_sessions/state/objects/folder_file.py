@@ -5,15 +5,17 @@ import stat
 import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Annotated
 
 import google_crc32c
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from fntx_sessions.exceptions import IntegrityError
 from fntx_sessions.state.objects.base import ObjectInfo
 
 _MAGIC, _FORMAT = b"FXO", 1
+_MAX_HEAD_BYTES = 1_000_000
 _PREFIX = struct.Struct(">3sBII")  # magic, format, bytes of the head, their crc32c
 
 
@@ -21,8 +23,8 @@ class Head(Struct, frozen=True):
     """What a file says of its object; crc: crc32c of the bytes that follow."""
 
     name: str
-    created_at: datetime
-    size: int
+    created_at: Annotated[datetime, Meta(tz=True)]
+    size: Annotated[int, Meta(ge=0)]
     crc: int
     metadata: dict[str, str]
 
@@ -68,10 +70,15 @@ def _head(descriptor: int, name: str) -> Head:
         raise IntegrityError(_what(name), "its file was not written by this service")
     if form != _FORMAT:
         raise IntegrityError(_what(name), f"format {form} is not known here; was it written by a newer version?")
-    data = _exactly(descriptor, min(length, os.fstat(descriptor).st_size), name)
+    if length > _MAX_HEAD_BYTES:
+        raise IntegrityError(_what(name), f"its header claims {length} bytes")
+    data = _exactly(descriptor, length, name)
     if google_crc32c.value(data) != crc:
         raise IntegrityError(_what(name), "checksum of its header does not match: its file was changed")
-    head = _decoder.decode(data)
+    try:
+        head = _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise IntegrityError(_what(name), f"its header cannot be read ({error})") from None
     if head.name != name:
         raise IntegrityError(_what(name), f"its file holds {head.name}")
     return head
