@@ -160,10 +160,11 @@ def test_the_pages_say_that_it_waits_and_take_the_seconds_word(pages, hosting, p
     command_id = hosting.rows(
         "SELECT command_id FROM confirmations WHERE session_id = :id AND state = 'waiting'", id=paused
     )[0]["command_id"]
-    own, others = (person.get("/sessions/confirmations").text for person in (ann, bob))
-    assert f"{command_id}/confirm" not in own
-    assert f"{command_id}/decline" in own
+    eve = pages.somebody("viewer", name="eve")
+    others, lookers = (person.get("/sessions/confirmations").text for person in (bob, eve))
     assert f"{command_id}/confirm" in others
+    assert str(command_id) in lookers
+    assert f"{command_id}/confirm" not in lookers
     confirm = f"/sessions/confirmations/{command_id}/confirm"
     assert "You asked for it yourself" in ann.get(confirm).text
     assert "in the name of ann" in bob.get(confirm).text

@@ -45,7 +45,7 @@ class Health(Page):
 
 
 _NOTHING = DeskFacts(None, None, BackupStatus(""), None)
-SECTIONS = ("checks", "sessions", "halts", "alerts", "clock", "queues", "workers", "tiers")
+SECTIONS = ("checks", "sessions", "halts", "second", "alerts", "clock", "queues", "workers", "tiers")
 
 
 def _facts(look: Look, settings: Settings) -> Row:

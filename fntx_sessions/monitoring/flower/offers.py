@@ -14,7 +14,6 @@ from fntx_sessions.lifecycle.transitions import TABLE, TERMINAL
 from fntx_sessions.monitoring.flower.who import Viewer
 from fntx_sessions.schemas import SessionStatus as S
 from fntx_sessions.schemas import Trigger as T  # noqa: N817 - as the state table is written
-from fntx_sessions.security.four_eyes import same_person
 from fntx_sessions.security.roles import HALT, RECOVER_FROM_ERROR, RELEASE_HALT
 
 
@@ -83,14 +82,14 @@ def event_offers(viewer: Viewer, session_id: UUID | str, event_id: UUID | str) -
 
 
 def second_offers(viewer: Viewer, waiting: Confirmation) -> list[Offer]:
-    """Return what a viewer may say to a command that waits for a second person."""
-    own = same_person(viewer.actor.name, waiting.asked_by)
-    may = viewer.token is not None and (own or viewer.may(waiting.action))
-    if waiting.state != "waiting" or viewer.scoped or not may:
+    """Return what a viewer may say to a command that waits for a second person, whoever asked.
+
+    All who have the same rights are shown the same page: that one's own takes somebody else, the next page says.
+    """
+    if waiting.state != "waiting" or viewer.scoped or not viewer.may(waiting.action):
         return []
     path = ("confirmations", str(waiting.command_id))
-    no = Offer("Take back" if own else "Decline", (*path, "decline"), danger=True)
-    return [no] if own else [Offer("Confirm", (*path, "confirm")), no]
+    return [Offer("Confirm", (*path, "confirm")), Offer("Decline", (*path, "decline"), danger=True)]
 
 
 def halt_offers(viewer: Viewer, halt_id: UUID | str | None = None) -> list[Offer]:
