@@ -12,6 +12,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from fntx_sessions.exceptions import StackError
@@ -105,14 +106,18 @@ def ensure_pair(pair: KeyPair) -> None:
 
 def signing_pair(settings: Settings) -> KeyPair:
     """Return where this process's keys of people and services would be; they need not exist."""
-    local = LocalKeys.of(settings.home).signing
-    return KeyPair(settings.token_private_key_file or local.private, settings.token_public_key_file or local.public)
+    return _pair(settings.home, settings.token_private_key_file, settings.token_public_key_file, of_system=False)
 
 
 def system_pair(settings: Settings) -> KeyPair:
     """Return where this process's keys of the system would be; they need not exist."""
-    local = LocalKeys.of(settings.home).system
-    return KeyPair(settings.system_private_key_file or local.private, settings.system_public_key_file or local.public)
+    return _pair(settings.home, settings.system_private_key_file, settings.system_public_key_file, of_system=True)
+
+
+@lru_cache(maxsize=64)
+def _pair(home: Path, private: Path | None, public: Path | None, *, of_system: bool) -> KeyPair:
+    local = LocalKeys.of(home).system if of_system else LocalKeys.of(home).signing
+    return KeyPair(private or local.private, public or local.public)
 
 
 def now() -> datetime:
