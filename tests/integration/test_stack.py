@@ -311,7 +311,7 @@ def test_the_command_line_ends_a_stack_on_sigterm(home: Path, procfile: Path) ->
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=WAIT_S)
     assert process.returncode == 0
-    assert all(word in printed for word in (str(home), "host=", "redis://:***@127.0.0.1"))
+    assert all(word in printed for word in (str(home), "host=", "redis://fntx:***@127.0.0.1"))
     assert (home / "ends").read_text().split() == ["beat", "worker"]
     assert not find_orphans(home)
 
