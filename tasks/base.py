@@ -284,13 +284,9 @@ def _answered(task: FntxTask, kwargs: dict[str, Any], act: Callable[[], Answer])
         return _answer(task, kwargs, "unavailable", took.to_dict())
     except Retryable as error:
         return _again_or_unavailable(task, kwargs, error)
-    except Fatal as error:
-        log.exception("task_failed")
-        return _failed(task, kwargs, error, error.to_dict())
     except Exception as error:
         log.exception("task_failed")
-        told = _internal_error(task)
-        return _failed(task, kwargs, Fatal(f"{type(error).__name__}: {told['message']}"), told)
+        return _failed(task, kwargs, error)
 
 
 def _refused(task: FntxTask, kwargs: dict[str, Any], error: Rejected) -> Answer:
@@ -305,13 +301,15 @@ def _refused(task: FntxTask, kwargs: dict[str, Any], error: Rejected) -> Answer:
     return _answer(task, kwargs, "refused", error.to_dict())
 
 
-def _failed(task: FntxTask, kwargs: dict[str, Any], error: Fatal, told: dict[str, Any]) -> Answer:
+def _failed(task: FntxTask, kwargs: dict[str, Any], error: Exception) -> Answer:
     """Answer what failed a caller; of a command it is audited: whoever asked for it did ask.
 
     What may work later is not: nothing was done, and it is asked again under its id.
     """
+    told = error.to_dict() if isinstance(error, Fatal) else _internal_error(task)
     if routes.queue_for(task.name) != routes.QUERIES:
-        audit_refusal(task, error, "failed", kwargs)
+        said = error if isinstance(error, Fatal) else Fatal(f"{type(error).__name__}: {told['message']}")
+        audit_refusal(task, said, "failed", kwargs)
     return _answer(task, kwargs, "error", told)
 
 

@@ -14,7 +14,6 @@ from uuid import UUID
 import structlog
 from celery import Task
 from celery.exceptions import Ignore
-from redis.exceptions import RedisError
 
 from fntx_sessions.database.engine import get_engine
 from fntx_sessions.exceptions import FntxError, Retryable, Unauthenticated
@@ -68,21 +67,13 @@ def _audit(actor: Actor, deed: Deed, session_id: UUID | None) -> None:
 
 
 def answer_unverified(task: Task, answer: Answer) -> Answer:  # type: ignore[type-arg]
-    """Answer a caller nobody can verify, for so long as one that waits needs to see it, and over no other answer.
+    """Answer a caller nobody can verify; in a worker the answer is kept apart, and Ignore is raised."""
+    from tasks.unverified import keep_for_a_while  # noqa: PLC0415 - it counts with what is above
 
-    Called in a worker it raises Ignore: Celery would keep each answer as long as those of real commands, which lets a
-    flood fill Redis, and in the place of what a task of the same id was answered.
-    """
     request, backend = task.request, cast("Any", task.backend)
     if request.called_directly or request.is_eager or not hasattr(backend, "client"):
         return answer
-    settings = get_settings()
-    key = backend.get_key_for_task(request.id)
-    kept = backend._get_result_meta(answer, "SUCCESS", None, request)  # noqa: SLF001 - the form of all others
-    meta = backend.encode(kept | {"task_id": request.id})
-    with suppress(RedisError):
-        if backend.client.set(key, meta, nx=True, ex=settings.refused_answer_expires_s):
-            backend.client.publish(key, meta)
+    keep_for_a_while(backend, str(request.id), answer, request)
     raise Ignore
 
 

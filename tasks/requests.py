@@ -5,16 +5,22 @@ from typing import Any
 from celery.exceptions import InvalidTaskError
 from celery.worker.request import Request as CeleryRequest
 
+from tasks.unverified import refuse_unverified
+
 _PARTS = 3
 # Celery runs them once the task is done: signed by the worker, with whatever arguments the message says.
 _FOLLOWERS = frozenset({"callbacks", "errbacks", "chain", "chord"})
 
 
 class Request(CeleryRequest):
-    """Takes a message whose body is positional arguments, keywords, and an empty list of what to run afterwards."""
+    """Takes a message whose body is positional arguments, keywords, and an empty list of what to run afterwards.
+
+    Raises InvalidTaskError for another, and for one whose caller nobody can verify.
+    """
 
     def __init__(self, message: Any, **options: Any) -> None:
         _check(message.payload)
+        refuse_unverified(message, options["app"], message.payload[1])
         super().__init__(message, **options)
 
 

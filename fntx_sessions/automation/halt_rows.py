@@ -97,21 +97,26 @@ def _id_prefix(given: str) -> str:
     return "".join(f"-{digit}" if at in _DASHES else digit for at, digit in enumerate(digits))
 
 
-def place(connection: Connection, asked: dict[str, Any]) -> tuple[Halt, bool]:
+def place(connection: Connection, asked: dict[str, Any]) -> tuple[Halt, bool, str]:
     """Store a halt, alone among all that begin to trade; return the one that stands, and whether that is another.
+
+    And what was done for it: placed, made to flatten, or, where all of it was done before, nothing.
 
     asked: halt_id, scope, name, reason, flatten, actor, and lock_ms, how long to wait for those who begin right now.
     """
     # Of two limits that pass together Postgres would tell of the statement's, which says nothing of a lock.
     connection.execute(_ALONE, {"lock_ms": asked["lock_ms"], "statement_ms": 2 * asked["lock_ms"]})
     found = connection.execute(_SAME, asked).mappings().one_or_none()
+    done = ""
     if found is None:
+        done = "placed"
         connection.execute(_INSERT, asked)
     elif asked["flatten"] and not found["flatten"] and found["released_at"] is None:
+        done = "made to flatten"
         connection.execute(_FLATTEN, {"halt_id": found["halt_id"]})
     halt_id = asked["halt_id"] if found is None else found["halt_id"]
     stored = connection.execute(_ONE, {"halt_id": halt_id}).mappings().one()
-    return Halt.model_validate(dict(stored)), halt_id != asked["halt_id"]
+    return Halt.model_validate(dict(stored)), halt_id != asked["halt_id"], done
 
 
 def load(engine: Engine, halt_id: UUID) -> Halt:

@@ -67,26 +67,26 @@ def place(desk: Desk, actor: Actor, arguments: HaltArguments, halt_id: UUID) -> 
     scope = halt_rows.known(desk.engine, wanted)
     own = {"halt_id": halt_id, "scope": scope.kind, "name": scope.name, "actor": actor.name}
     asked = own | arguments.model_dump(include={"reason", "flatten"})
-    found, stood = _stored(desk, asked | {"lock_ms": desk.settings.halt_lock_timeout_ms})
+    found, stood, done = _stored(desk, asked | {"lock_ms": desk.settings.halt_lock_timeout_ms})
     if (found.scope, found.scope_name) != (scope.kind, scope.name):
         raise CommandConflict(str(halt_id), f"the halt of {found.where}")
     log.warning("halt_placed", halt_id=str(found.halt_id), scope=found.where, by=actor.name, stood=stood)
-    if not stood:
-        _note_placed(desk.engine, actor, found)
+    if done:
+        _note_placed(desk.engine, actor, found, f"{done}: {arguments.reason}")
     return found, stood
 
 
-def _note_placed(engine: Engine, actor: Actor, found: Halt) -> None:
+def _note_placed(engine: Engine, actor: Actor, found: Halt, told: str) -> None:
     # Not in the halt's own transaction: nobody who holds the end of the desk's chain may keep a halt from standing.
     # Whose it is stands in its row, should this one be missing.
-    deed = Deed(HALT, "done", f"halt of {found.where}", found.reason, found.halt_id)
+    deed = Deed(HALT, "done", f"halt of {found.where}", told, found.halt_id)
     try:
         desk_audit.record(engine, actor, deed)
     except Retryable as error:
         log.warning("halt_not_audited", halt_id=str(found.halt_id), by=actor.name, problem=str(error))
 
 
-def _stored(desk: Desk, asked: dict[str, Any]) -> tuple[Halt, bool]:
+def _stored(desk: Desk, asked: dict[str, Any]) -> tuple[Halt, bool, str]:
     try:
         with transaction(desk.engine) as connection:
             placed = halt_rows.place(connection, asked)

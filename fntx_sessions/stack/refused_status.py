@@ -12,9 +12,7 @@ WITHIN_S = 3600
 MANY = 1000
 # These are nobody's mistake.
 _FORGED = frozenset({"forged", "unknown key", "wrong key", "other issuer", "other service"})
-FIX = (
-    "`fntx audit refused` says when and where; whoever sends them reaches the broker: docs/operations.md, Forged calls"
-)
+FIX = "`fntx audit refused` says when and where; whoever sends them reaches the broker: see docs/operations.md, A flood"
 
 
 def read_refused(connection: Connection) -> list[Refused]:
