@@ -6,6 +6,7 @@ from typing import Any
 from kombu import Exchange, Queue
 
 import beat_schedule
+from fntx_sessions.security.message_signing import serializer
 from fntx_sessions.settings import Settings
 from tasks import routes
 
@@ -69,12 +70,13 @@ def _kombu_url(url: str) -> str:
 
 
 def _messages(settings: Settings) -> dict[str, Any]:
+    signed = serializer(settings)
     return {
-        "accept_content": ["json"],
-        "task_serializer": "json",
+        "accept_content": [signed],
+        "task_serializer": signed,
         "result_serializer": "json",
         "result_accept_content": ["json"],
-        "event_serializer": "json",
+        "event_serializer": signed,
         "result_expires": settings.result_expires_s,
         "task_ignore_result": True,  # commands and queries opt in
         "task_queues": [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in routes.QUEUES],

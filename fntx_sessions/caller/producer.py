@@ -4,6 +4,7 @@ It is never the current app of the process, so that a service with Celery tasks 
 logging and its own routes. Whoever waits for the answers reads them from Redis: `caller.answers`.
 """
 
+import json
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,8 +19,9 @@ from kombu.pools import ProducerPool
 from redis import exceptions as foreign
 
 from fntx_sessions import traces
-from fntx_sessions.exceptions import Unavailable, way_out
+from fntx_sessions.exceptions import InvalidArgument, Unavailable, way_out
 from fntx_sessions.security.local import current_token
+from fntx_sessions.security.message_signing import serializer
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.redis_client import translate
 
@@ -30,6 +32,7 @@ THREADS = 4
 
 # A caller that waits has less patience than a worker.
 _PATIENCE_S = 2.0
+_HEADERS_BYTES = 5000
 # What says that a message cannot have reached the queue; anything else may have been delivered and then failed.
 _NOT_SENT = (
     ConnectionRefusedError, FileNotFoundError, socket.gaierror, foreign.AuthenticationError, foreign.ResponseError,
@@ -75,7 +78,11 @@ class Producer:
         self._producers = ProducerPool(self._connections, limit=THREADS)
 
     def send(self, message: Message) -> NotSent | None:
-        """Send a message once, within a bounded time; returns why it may not have been sent, None when it was."""
+        """Send a message once, within a bounded time; returns why it may not have been sent, None when it was.
+
+        Raises InvalidArgument for one so large that no worker reads it: nobody would answer it.
+        """
+        _check_size(message, self._settings.message_max_bytes)
         token = self._token or current_token(self._settings)
         try:
             with self._producers.acquire(block=True, timeout=_PATIENCE_S) as producer:
@@ -104,6 +111,13 @@ class Producer:
         self._app.close()
 
 
+def _check_size(message: Message, max_bytes: int) -> None:
+    # In base64, beside headers that hold a token and a description of the arguments.
+    size, room = len(json.dumps(message.arguments, default=str)), max_bytes * 3 // 4 - _HEADERS_BYTES
+    if size > room:
+        raise InvalidArgument("arguments", f"take {size} bytes, {room} fit into a message", "Send less.")
+
+
 class _Connections(ConnectionPool):
     """Connections of one producer, each closed for good with it: kombu's own way changes the process's timeouts."""
 
@@ -116,9 +130,10 @@ class _Connections(ConnectionPool):
 
 def _configuration(settings: Settings) -> dict[str, Any]:
     queues = [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in (COMMANDS, QUERIES)]
+    signed = serializer(settings)
     return {
-        "accept_content": ["json"],
-        "task_serializer": "json",
+        "accept_content": [signed],
+        "task_serializer": signed,
         "task_queues": queues,
         "task_default_queue": COMMANDS,
         "task_create_missing_queues": False,

@@ -65,7 +65,7 @@ def new_private_pem() -> bytes:
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:
     """Return the private key. Raises StackError where it is not usable or not its user's alone; OSError as is."""
-    pem = _private_bytes(path)
+    pem = private_bytes(path)
     with suppress(ValueError, TypeError):
         key = load_pem_private_key(pem, password=None)
         if isinstance(key, Ed25519PrivateKey):
@@ -75,7 +75,8 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
     raise StackError(f"{path} holds no Ed25519 private key", "Delete it and run `fntx up`, or point to another file.")
 
 
-def _private_bytes(path: Path) -> bytes:
+def private_bytes(path: Path) -> bytes:
+    """Return a private key's file. Raises StackError where it is not its user's alone; OSError as is."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
