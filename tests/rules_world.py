@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 from hosting import ANN, SYSTEM, Hosting, S, T, make_hosting
-from sqlalchemy import text
+from owning import do
 
 from fntx_sessions.automation.rules import rows, sweep
 from fntx_sessions.database.engine import build_engine, driven
@@ -134,8 +134,7 @@ def ruled_desk(settings: Settings) -> Iterator[RuledDesk]:
     """Yield a desk over the stores `settings` name, its wall at the real time."""
     url = settings.database_url.get_secret_value()
     engine = build_engine(driven(url), settings)
-    with engine.begin() as connection:
-        connection.execute(text(_CLOCK))
+    do(engine, _CLOCK, {})
     engine.dispose()
     with make_hosting(settings) as made:
         desk = RuledDesk(made.desk)
