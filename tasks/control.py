@@ -51,16 +51,17 @@ class Node(pidbox.Node):
             asked = msgspec.convert(body, _Asked)
         except (msgspec.ValidationError, UnicodeError):
             return refuse("no question to a worker")
-        given = {name for name, value in (asked.arguments or {}).items() if value is not None}
+        # Flower's client sends those it was given nothing for too.
+        given = {name: value for name, value in (asked.arguments or {}).items() if value}
         if not self._is_known(asked, given):
             return refuse("a question that workers do not take", asked.method)
-        return super().handle_message(body, message)
+        return super().handle_message({**body, "arguments": given}, message)
 
-    def _is_known(self, asked: _Asked, given: set[str]) -> bool:
+    def _is_known(self, asked: _Asked, given: dict[str, Any]) -> bool:
         mailbox: Any = self.mailbox
         replies = mailbox.reply_exchange.name
         elsewhere = asked.reply_to is not None and asked.reply_to.exchange != replies
-        return not elsewhere and given <= QUESTIONS.get(asked.method, frozenset()) and asked.method in QUESTIONS
+        return not elsewhere and asked.method in QUESTIONS and given.keys() <= QUESTIONS[asked.method]
 
 
 class Mailbox(pidbox.Mailbox):

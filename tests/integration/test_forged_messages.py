@@ -139,6 +139,14 @@ def test_what_a_message_wants_run_afterwards_is_not(house: House) -> None:
         assert not client.exists(f"celery-task-meta-{later}")
 
 
+def test_what_flower_asks_is_answered(house: House) -> None:
+    """Each question of its page of a worker, as its client sends it."""
+    inspect = raw_app(house.desk.redis_url).control.inspect(timeout=5, limit=1)
+    for question in ("stats", "active_queues", "registered", "scheduled", "reserved", "revoked", "conf"):
+        assert getattr(inspect, question)(), question
+    assert inspect.active(safe=True)
+
+
 def test_no_broadcast_ends_a_worker_or_takes_its_work(house: House) -> None:
     """What Celery's remote control would do for anybody: end it, take queues from it, revoke a command."""
     control = raw_app(house.desk.redis_url).control
