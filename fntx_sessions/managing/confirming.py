@@ -26,7 +26,7 @@ class Confirming(Sessions):
     async def confirm(self, confirmation: SessionId, reason: str = "", **asking: Unpack[Asking]) -> dict[str, Any]:
         """Be the second person, and return what the command answered, its error included.
 
-        confirmation: the id of the command that waits. Raises Forbidden for who asked for it or may not do it themselves,
+        confirmation: the id of the command that waits. Raises Forbidden for who asked for it or may not do it,
         NotConfirmed where it was declined or its time is up.
         """
         found: dict[str, Any] = await self._say("confirm", confirmation, reason, asking)
