@@ -8,7 +8,17 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 Plain = dict[str, Any]
 Money = Annotated[Decimal, Field(allow_inf_nan=False), PlainSerializer(float, return_type=float, when_used="json")]
-Time = Annotated[AwareDatetime, AfterValidator(lambda value: value.astimezone(UTC))]
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        msg = "is before the year 1 or after the year 9999 in UTC"
+        raise ValueError(msg) from None
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 

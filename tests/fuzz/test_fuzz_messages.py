@@ -92,6 +92,13 @@ def test_arguments(group: str, data: st.DataObject) -> None:
         assert call.session_id is None or str(call.session_id)
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_moment_that_has_no_utc_is_refused(moment: str) -> None:
+    """Its year would be 0, or 10000."""
+    with pytest.raises(Rejected, match="year"):
+        HANDLERS["fntx.market.history"].parse((), {"last": moment}, str(uuid4()), 1000)
+
+
 def test_the_forged_ones() -> None:
     """Each of the messages that a real worker is sent is refused, or cut down to what a task may say."""
     for data in queue_elements().values():
