@@ -4,10 +4,16 @@ from typing import Any
 
 COMMANDS, QUERIES, AGENTS, SWEEPS = "commands", "queries", "agents", "sweeps"
 CHECKPOINTS, MAINTENANCE = "checkpoints", "maintenance"
+# What ends risk, and whoever makes trouble: command workers look here first, however many others wait.
+SAFETY = "safety"
 # Celery's own default: where a caller who has only Celery and names no queue ends up. Command workers read it too.
 UNNAMED = "celery"
 
-QUEUES = (COMMANDS, QUERIES, AGENTS, SWEEPS, CHECKPOINTS, MAINTENANCE, UNNAMED)
+QUEUES = (SAFETY, COMMANDS, QUERIES, AGENTS, SWEEPS, CHECKPOINTS, MAINTENANCE, UNNAMED)
+SAFETY_TASKS = frozenset(
+    {"fntx.sessions.pause", "fntx.sessions.suspend", "fntx.sessions.stop", "fntx.halts.place", "fntx.orders.cancel"}
+    | {"fntx.tokens.revoke"}
+)
 # Their tasks may run for minutes: a worker that reads one of them waits long before a message is given to another.
 SLOW_QUEUES = frozenset({CHECKPOINTS, MAINTENANCE})
 # Their tasks ask for no trade date.
@@ -50,6 +56,8 @@ def queue_for(name: str) -> str:
     """Return the queue of a task. ``fntx.sweeps.prune_events`` goes where ``fntx.sweeps.prune`` goes."""
     if name.startswith(_SWEEPS):
         return _SWEEP_QUEUES.get(name.removeprefix(_SWEEPS).split("_")[0], SWEEPS)
+    if name in SAFETY_TASKS:
+        return SAFETY
     group, _, verb = name.rpartition(".")
     questions = _QUESTIONS.get(f"{group}.", frozenset())
     return QUERIES if questions is None or verb in questions else COMMANDS

@@ -104,10 +104,14 @@ def _beat_speaks_for_system(**_: Any) -> None:
 
 @signals.celeryd_after_setup.connect
 def _fit_broker_options(instance: Any, conf: Any, **_: Any) -> None:
-    """Choose broker options by the queues this worker reads; command workers also read what names no queue."""
+    """Choose broker options by the queues this worker reads.
+
+    Command workers read what ends risk before all else, and after all else what names no queue.
+    """
     queues = instance.app.amqp.queues
     if routes.COMMANDS in queues.consume_from:
-        queues.select_add(queues[routes.UNNAMED])
+        others = [name for name in queues.consume_from if name not in (routes.SAFETY, routes.UNNAMED)]
+        queues.select([routes.SAFETY, *others, routes.UNNAMED])
     conf.broker_transport_options = transport_options(get_settings(), queues.consume_from)
     if routes.AGENTS in queues.consume_from:
         from fntx_sessions.agents.registry import warm_up  # noqa: PLC0415

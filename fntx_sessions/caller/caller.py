@@ -21,7 +21,17 @@ from fntx_sessions.caller.address import redis_url
 from fntx_sessions.caller.announcements import Announcements, Bell
 from fntx_sessions.caller.answers import Answers, Expected, shut_down
 from fntx_sessions.caller.line import Line
-from fntx_sessions.caller.producer import COMMANDS, QUERIES, START_REDIS, THREADS, Message, NotSent, Producer
+from fntx_sessions.caller.producer import (
+    COMMANDS,
+    QUERIES,
+    SAFETY,
+    START_REDIS,
+    THREADS,
+    Message,
+    NotSent,
+    Producer,
+    queue_of,
+)
 from fntx_sessions.caller.stored import Answer
 from fntx_sessions.exceptions import FntxError, InvalidArgument, OutcomeUnknown, Retryable, Unavailable
 from fntx_sessions.lifecycle.change import Outcome
@@ -63,7 +73,7 @@ class Caller:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fntx-send")
         # What waits for an answer would be sent again when its queue is behind: the more, the further behind it gets.
         # A stop does not wait behind questions, nor do subscriptions.
-        self._lines = {name: Line(self.settings.command_in_flight) for name in (COMMANDS, QUERIES, NEWS)}
+        self._lines = {name: Line(self.settings.command_in_flight) for name in (SAFETY, COMMANDS, QUERIES, NEWS)}
         self._closed = False
         _EVERY.add(self)
 
@@ -94,7 +104,7 @@ class Caller:
         """
         asked_id = command_id or uuid4()
         with traces.span(task, "client", command_id=asked_id, session_id=arguments.get("session_id")):
-            message = Message(task, _plain(arguments), asked_id, COMMANDS)
+            message = Message(task, _plain(arguments), asked_id, queue_of(task))
             if command_id is not None:
                 # Asked with other arguments this time, the stored answer would be the wrong one.
                 await self._answers.forget(command_id)
@@ -111,7 +121,7 @@ class Caller:
         Raises what it was refused with, OutcomeUnknown and Unavailable, as `command` does.
         """
         with traces.span(task, "client", command_id=command_id):
-            message = Message(task, _plain(arguments), command_id, COMMANDS)
+            message = Message(task, _plain(arguments), command_id, queue_of(task))
             await self._answers.forget(command_id)
             asking = _Asking(self, message, deadline_s)
             return _raised(await asking.answer())["result"]

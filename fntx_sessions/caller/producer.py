@@ -25,7 +25,12 @@ from fntx_sessions.security.message_signing import serializer
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.redis_client import translate
 
-COMMANDS, QUERIES = "commands", "queries"
+SAFETY, COMMANDS, QUERIES = "safety", "commands", "queries"
+# As `tasks.routes` has it, which needs Celery's worker half.
+SAFETY_TASKS = frozenset(
+    {"fntx.sessions.pause", "fntx.sessions.suspend", "fntx.sessions.stop", "fntx.halts.place", "fntx.orders.cancel"}
+    | {"fntx.tokens.revoke"}
+)
 TOKEN_HEADER = "fntx_token"  # noqa: S105 - the header's name
 START_REDIS = "Start the stack with `fntx up`, or set FNTX_REDIS_URL to a server that runs."
 THREADS = 4
@@ -38,6 +43,11 @@ _NOT_SENT = (
     ConnectionRefusedError, FileNotFoundError, socket.gaierror, foreign.AuthenticationError, foreign.ResponseError,
     LimitExceeded,
 )  # fmt: skip
+
+
+def queue_of(command: str) -> str:
+    """Return the queue of a command by its task's name."""
+    return SAFETY if command in SAFETY_TASKS else COMMANDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +139,7 @@ class _Connections(ConnectionPool):
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:
-    queues = [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in (COMMANDS, QUERIES)]
+    queues = [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in (SAFETY, COMMANDS, QUERIES)]
     signed = serializer(settings)
     return {
         "accept_content": [signed],
