@@ -76,11 +76,13 @@ def tls_before(connect: Connect, context: ssl.SSLContext, *, postgres: bool = Fa
     loop = asyncio.new_event_loop()
 
     async def take(reader: Reader, writer: Writer) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
-            if postgres:
-                await _until_tls(reader, writer, context)
-            await _joined(reader, writer, *await connect())
-        writer.close()
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
+                if postgres:
+                    await _until_tls(reader, writer, context)
+                await _joined(reader, writer, *await connect())
+        finally:
+            writer.transport.abort()
 
     serving = asyncio.start_server(take, "127.0.0.1", 0, ssl=None if postgres else context)
     server = loop.run_until_complete(serving)
@@ -130,3 +132,5 @@ async def _ended(server: asyncio.Server) -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+    for _ in range(5):  # what is closed is let go of in the loop's next turns
+        await asyncio.sleep(0)

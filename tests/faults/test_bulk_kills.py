@@ -13,6 +13,7 @@ from hosting import Hosting, S, T, make_hosting, shared
 from write_kills import deaths
 
 from fntx_sessions.automation import bulk
+from fntx_sessions.security.actor import Actor
 from fntx_sessions.state.erasing import erase
 from fntx_sessions.testing import failpoints_armed
 
@@ -127,6 +128,9 @@ def test_a_shredded_session_leaves_no_words_in_a_run(hosting):
     run = begin(hosting, asked(ids=[session_id], bulk_id=uuid4()))
     [item] = bulk.advance(hosting.desk, run).items
     assert "a secret reason" in (item.problem or "")
+    hosting.do(T.STOP, session_id)
+    hosting.finish()
+    hosting.do(T.SHRED, session_id, actor=Actor("ada", frozenset({"admin"})))
     erase(*hosting.desk.parts(), session_id)
     [item] = bulk.report(hosting.desk.engine, run).items
     assert (item.state, item.problem) == ("refused", None)

@@ -37,6 +37,10 @@ ELSEWHERE = {"order.before_commit", "order.committed"} | {
     "recovery.asked", "recovery.reconciled", "recovery.finished", "recovery.called",
     # tests/integration/test_shredding.py
     "shred.committed",
+    # tests/integration/test_two_people.py
+    "confirmation.before_keep", "confirmation.before_settled",
+    # tests/integration/test_audit.py
+    "audit.anchor_written",
 }  # fmt: skip
 COMMITTED = {"command.committed", "create.committed"}
 
