@@ -85,6 +85,25 @@ def test_commands_flow_on(house: House) -> None:
     assert house.worker.poll() is None
 
 
+@pytest.mark.parametrize("name", ["commands", "queries", "_kombu.binding.queries"])
+def test_what_is_put_in_a_queues_place_is_dropped(house: House, name: str) -> None:
+    """A set where a queue was: the worker that reads it drops it and says so, as does one that starts then."""
+    with house.desk.redis() as client:
+        wait_until(lambda: replaced(client, name), "another type lies there")
+        if name.startswith("_"):
+            with house.desk.worker("-Q", "queries", "-c", "1"):
+                assert client.type(name) == b"set"
+        wait_until(lambda: client.type(name) != (b"string"), "it is gone")
+    assert house.ask()["state"] == "done"
+    assert house.worker.poll() is None
+    assert f'"key": "{name}"' in house.log()
+
+
+def replaced(client: redis.Redis, name: str) -> bool:
+    client.unlink(name)
+    return bool(client.set(name, "x", nx=True))
+
+
 def test_none_died_and_none_connected_anew(house: House) -> None:
     """Worker, beat and Flower are the processes they were, on the connections they had; what was refused is counted."""
     house.ask()
@@ -141,7 +160,7 @@ def test_what_a_message_wants_run_afterwards_is_not(house: House) -> None:
 
 def test_what_flower_asks_is_answered(house: House) -> None:
     """Each question of its page of a worker, as its client sends it."""
-    inspect = raw_app(house.desk.redis_url).control.inspect(timeout=5, limit=1)
+    inspect = raw_app(house.desk.redis_url).control.inspect(timeout=30, limit=1)
     for question in ("stats", "active_queues", "registered", "scheduled", "reserved", "revoked", "conf"):
         assert getattr(inspect, question)(), question
     assert inspect.active(safe=True)
