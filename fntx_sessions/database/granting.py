@@ -5,7 +5,6 @@ only some of the tables, does what it can and says what is left; workers that co
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -14,74 +13,17 @@ from psycopg2.sql import SQL, Identifier
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from fntx_sessions.database.rights import APP, READ, ROLES, declared, usual
+from fntx_sessions.database.granted import HOME, PUBLIC, Grant, Kind, differences, known_roles
+from fntx_sessions.database.rights import ROLES, SEQUENCE, usual
 
-FORGET_FUNCTION = "fntx_forget_transitions"
-_SCHEMA = "(SELECT relnamespace FROM pg_class WHERE oid = CAST('sessions' AS regclass))"
 _OWNS = text("SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = CAST('sessions' AS regclass)")
-_KNOWN = text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:roles)")
-_NAME = text(f"SELECT CAST(CAST({_SCHEMA} AS regnamespace) AS text)")
-# Tables and sequences of the house's schema, each with what the roles were given on it.
-_GIVEN = text(f"""
-SELECT c.relname AS name, c.relkind = 'S' AS sequence, c.relispartition AS partition, g.role, g.rights
-FROM pg_class c LEFT JOIN LATERAL (
-  SELECT r.rolname AS role, array_agg(a.privilege_type) AS rights
-  FROM aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee WHERE r.rolname = ANY(:roles) GROUP BY 1
-) g ON true
-WHERE c.relnamespace = {_SCHEMA} AND c.relkind IN ('r', 'p', 'S') ORDER BY c.relname
-""")
-_EXECUTES = text(f"""
-SELECT has_function_privilege(:role, p.oid, 'EXECUTE') FROM pg_proc p
-WHERE p.proname = '{FORGET_FUNCTION}' AND p.pronamespace = {_SCHEMA}
-""")
-_USES_SCHEMA = text(f"SELECT has_schema_privilege(:role, {_SCHEMA}, 'USAGE')")
+_NAME = text(f"SELECT CAST(CAST({HOME} AS regnamespace) AS text)")
 _GIVEN_ON = text("""
 SELECT r.rolname FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
 WHERE c.oid = CAST(:table AS regclass) AND r.rolname = ANY(:roles) GROUP BY 1
 """)
-_SEQUENCE = {APP: frozenset({"USAGE"}), READ: frozenset[str]()}
 _NO_RIGHT = (pg.InsufficientPrivilege, pg.FeatureNotSupported, pg.UndefinedObject)
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What one role lacks on a table or sequence, and what it has too much of."""
-
-    name: str
-    role: str
-    lacking: tuple[str, ...]
-    surplus: tuple[str, ...]
-    sequence: bool = False
-
-
-def known_roles(connection: Connection) -> list[str]:
-    """Return which of the two roles there are."""
-    found = set(connection.execute(_KNOWN, {"roles": list(ROLES)}).scalars())
-    return [role for role in ROLES if role in found]
-
-
-def differences(connection: Connection) -> list[Grant]:
-    """Return where what the roles were given is not what `rights` declares; only of roles that there are."""
-    roles = known_roles(connection)
-    given = _by_object(connection.execute(_GIVEN, {"roles": roles}).mappings())
-    compared = (_compared(one, role) for one in given.values() for role in roles)
-    return [grant for grant in compared if grant.lacking or grant.surplus]
-
-
-def _by_object(rows: Iterable[Any]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        one = found.setdefault(row["name"], {**row, "given": {}})
-        if row["role"] is not None:
-            one["given"][row["role"]] = frozenset(row["rights"])
-    return found
-
-
-def _compared(one: dict[str, Any], role: str) -> Grant:
-    wanted = _SEQUENCE[role] if one["sequence"] else declared(one["name"], partition=one["partition"]).of(role)
-    given = one["given"].get(role, frozenset())
-    return Grant(one["name"], role, tuple(sorted(wanted - given)), tuple(sorted(given - wanted)), one["sequence"])
 
 
 def grant(connection: Connection) -> list[str]:
@@ -94,12 +36,11 @@ def grant(connection: Connection) -> list[str]:
     left = [*_create_roles(connection)]
     roles = known_roles(connection)
     schema = connection.execute(_NAME).scalar_one()
-    for statement in [*_defaults(schema, roles), *_schema(connection, schema, roles)]:
+    for statement in _defaults(schema, roles):
         left += _tried(connection, statement)
     for difference in differences(connection):
         for statement in _statements(schema, difference):
             left += _tried(connection, statement)
-    left += _function(connection, schema, roles)
     for problem in left:
         _log.warning("rights_not_given", problem=problem)
     return left
@@ -124,34 +65,32 @@ def _defaults(schema: str, roles: list[str]) -> Iterator[Any]:
     for role in roles:
         rights = _listed(usual().of(role))
         yield start + SQL("GRANT {} ON TABLES TO {}").format(rights, Identifier(role))
-        if _SEQUENCE[role]:
-            yield start + SQL("GRANT {} ON SEQUENCES TO {}").format(_listed(_SEQUENCE[role]), Identifier(role))
-
-
-def _schema(connection: Connection, schema: str, roles: list[str]) -> Iterator[Any]:
-    for role in roles:
-        if not connection.execute(_USES_SCHEMA, {"role": role}).scalar_one():
-            yield SQL("GRANT USAGE ON SCHEMA {} TO {}").format(Identifier(schema), Identifier(role))
+        if SEQUENCE[role]:
+            yield start + SQL("GRANT {} ON SEQUENCES TO {}").format(_listed(SEQUENCE[role]), Identifier(role))
 
 
 def _statements(schema: str, difference: Grant) -> Iterator[Any]:
-    kind = SQL("SEQUENCE " if difference.sequence else "TABLE ")
-    on, role = kind + Identifier(schema, difference.name), Identifier(difference.role)
+    on = _on(schema, difference)
+    role = SQL(PUBLIC) if difference.role == PUBLIC else Identifier(difference.role)
+    column = difference.part if difference.kind is Kind.COLUMN else ""
     if difference.surplus:
-        yield SQL("REVOKE {} ON {} FROM {}").format(_listed(difference.surplus), on, role)
+        yield SQL("REVOKE {} ON {} FROM {}").format(_listed(difference.surplus, column), on, role)
     if difference.lacking:
-        yield SQL("GRANT {} ON {} TO {}").format(_listed(difference.lacking), on, role)
+        yield SQL("GRANT {} ON {} TO {}").format(_listed(difference.lacking, column), on, role)
 
 
-def _function(connection: Connection, schema: str, roles: list[str]) -> list[str]:
-    if APP not in roles or connection.execute(_EXECUTES, {"role": APP}).scalar_one_or_none() is not False:
-        return []
-    name = Identifier(schema, FORGET_FUNCTION)
-    return _tried(connection, SQL("GRANT EXECUTE ON FUNCTION {}(uuid) TO {}").format(name, Identifier(APP)))
+def _on(schema: str, difference: Grant) -> Any:
+    if difference.kind is Kind.SCHEMA:
+        return SQL("SCHEMA {}").format(Identifier(schema))
+    kind = SQL("TABLE" if difference.kind is Kind.COLUMN else difference.kind.value)
+    # What a function takes is in Postgres's own words, quoted where they must be.
+    taken = SQL(f"({difference.part})" if difference.kind is Kind.FUNCTION else "")
+    return SQL("{} {}{}").format(kind, Identifier(schema, difference.name), taken)
 
 
-def _listed(rights: Iterable[str]) -> Any:
-    return SQL(", ").join(SQL(right) for right in sorted(rights))
+def _listed(rights: Iterable[str], column: str = "") -> Any:
+    of = SQL(" ({})").format(Identifier(column)) if column else SQL("")
+    return SQL(", ").join(SQL(right) + of for right in sorted(rights))
 
 
 def _tried(connection: Connection, statement: Any) -> list[str]:

@@ -117,3 +117,36 @@ END $$""",
 END $$""",
         "REVOKE EXECUTE ON FUNCTION fntx_forget_transitions(uuid) FROM PUBLIC",
     ]
+
+
+def key_guard_sql() -> list[str]:
+    """Return the statements by which a shredded session's key stays gone, and no key becomes another session's.
+
+    Else whoever may write keys could have a session look shredded for as long as it takes to delete its transitions.
+    """
+    return [
+        """CREATE OR REPLACE FUNCTION fntx_guard_key() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'the key of session % stays its own, and once shredded it stays so', OLD.session_id
+    USING ERRCODE = 'FX003';
+END $$""",
+        """CREATE TRIGGER guard_key BEFORE UPDATE ON session_keys FOR EACH ROW
+WHEN (NEW.session_id <> OLD.session_id
+  OR OLD.shredded_at IS NOT NULL AND (NEW.shredded_at IS NULL OR NEW.wrapped IS NOT NULL))
+EXECUTE FUNCTION fntx_guard_key()""",
+    ]
+
+
+def revocation_guard_sql() -> list[str]:
+    """Return the statements by which a revocation stays as long as what it refuses could be good."""
+    return [
+        """CREATE OR REPLACE FUNCTION fntx_guard_revocation() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF OLD.forget_at < now() THEN
+    RETURN OLD;
+  END IF;
+  RAISE EXCEPTION 'revocation % stays until %', OLD.revocation_id, OLD.forget_at USING ERRCODE = 'FX004';
+END $$""",
+        """CREATE TRIGGER guard_revocation BEFORE DELETE ON revoked_tokens
+FOR EACH ROW EXECUTE FUNCTION fntx_guard_revocation()""",
+    ]

@@ -34,6 +34,11 @@ _KEPT = _may("SELECT", "INSERT", "UPDATE")
 # A partition is read and written through its whole, whose rights then count.
 _PARTITION = _may(read=False)
 
+SEQUENCE = {APP: frozenset({"USAGE"}), READ: frozenset[str]()}
+# Of the schema, for everybody: what is in it may be found, nothing put there.
+SCHEMA = frozenset({"USAGE"})
+FORGET_FUNCTION = "fntx_forget_transitions"
+
 # What may not be done to a table that others may. Whose rows may go is not theirs to change.
 DECLARED: dict[str, Rights] = {
     "alembic_version": _may("SELECT"),
@@ -41,7 +46,10 @@ DECLARED: dict[str, Rights] = {
     "audit": _ADDED,
     "transitions": _ADDED,
     "audit_anchors": _ADDED,
+    "audit_key": _ADDED,
     "template_versions": _ADDED,
+    # What was revoked stays so until nothing it refuses is good any more: the guard of its rows.
+    "revoked_tokens": _may("SELECT", "INSERT", "DELETE"),
     "desk_chain": _may("SELECT", "UPDATE"),
     "sessions": _KEPT,
     "session_work": _KEPT,
@@ -65,6 +73,11 @@ DECLARED: dict[str, Rights] = {
 def declared(table: str, *, partition: bool = False) -> Rights:
     """Return what the roles may do to a table; `partition`: to one that is part of another."""
     return _PARTITION if partition else DECLARED.get(table, _USUAL)
+
+
+def function(name: str) -> frozenset[str]:
+    """Return what the house, and nobody else, may do with a function that acts as its owner."""
+    return frozenset({"EXECUTE"} if name == FORGET_FUNCTION else ())
 
 
 def usual() -> Rights:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from fntx_sessions.database.granting import differences, known_roles
+from fntx_sessions.database.granted import Grant, Kind, differences, known_roles
 from fntx_sessions.database.rights import APP, RIGHTS, ROLES, declared
 
 # Whoever has one of these can undo what the tables refuse. The last: whoever may switch triggers off for a session.
@@ -13,6 +13,7 @@ SELECT current_user AS me, r.rolsuper AS "is superuser", r.rolcreaterole AS "mak
   r.rolcreatedb AS "makes databases", r.rolreplication AS "replicates", r.rolbypassrls AS "passes row security",
   pg_has_role(c.relowner, 'USAGE') AS "owns the tables",
   has_schema_privilege(c.relnamespace, 'CREATE') AS "makes tables",
+  has_database_privilege(current_database(), 'CREATE') AS "makes schemas",
   has_parameter_privilege('session_replication_role', 'SET') AS "switches triggers off"
 FROM pg_class c, pg_roles r WHERE c.oid = CAST('sessions' AS regclass) AND r.rolname = current_user
 """)
@@ -55,7 +56,7 @@ def read_rights(connection: Connection) -> RightsFound:
         surplus,
         lacking,
         tuple(role for role in ROLES if role not in known),
-        tuple(sorted(_told(one.role, one.name, one.lacking, one.surplus) for one in differences(connection))),
+        tuple(sorted(_told(one) for one in differences(connection))),
     )
 
 
@@ -68,6 +69,8 @@ def _compared(connection: Connection) -> tuple[tuple[str, ...], tuple[str, ...]]
     return tuple(surplus), tuple(lacking)
 
 
-def _told(role: str, table: str, lacking: tuple[str, ...], surplus: tuple[str, ...]) -> str:
-    parts = [f"lacks {', '.join(lacking)}" if lacking else "", f"has {', '.join(surplus)} too much" if surplus else ""]
-    return f"{role} on {table} {' and '.join(part for part in parts if part)}"
+def _told(one: Grant) -> str:
+    lacking, surplus = ", ".join(one.lacking), ", ".join(one.surplus)
+    parts = [f"lacks {lacking}" if lacking else "", f"has {surplus} too much" if surplus else ""]
+    what = {Kind.COLUMN: f"{one.name} ({one.part})", Kind.FUNCTION: f"{one.name}()", Kind.SCHEMA: f"schema {one.name}"}
+    return f"{one.role} on {what.get(one.kind, one.name)} {' and '.join(part for part in parts if part)}"

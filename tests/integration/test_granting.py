@@ -7,10 +7,12 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
-from worker_process import raw_app, worker
+from sqlalchemy.exc import DBAPIError
+from worker_process import raw_app, wait_until, worker
 
 from fntx_sessions.cli.app import run
 from fntx_sessions.cli.exits import Exit
+from owning import owner_engine
 from fntx_sessions.database.engine import build_engine, get_engine
 from fntx_sessions.exceptions import Forbidden, InvalidArgument, Unauthenticated, Unavailable
 from fntx_sessions.lifecycle import granting
@@ -122,9 +124,11 @@ def test_while_postgres_is_away_the_last_known_list_holds(home, engine, monkeypa
 
 
 def test_what_is_over_is_forgotten(home, engine):
-    """A row is kept as long as what it refuses could be good, and goes with the next that is written."""
+    """A row is kept as long as what it refuses could be good, and goes with the next one; no sooner."""
     revoke(engine, home, token_id="old-token-id")
-    with engine.begin() as connection:
+    with pytest.raises(DBAPIError, match="stays until"), engine.begin() as connection:
+        connection.execute(text("DELETE FROM revoked_tokens"))
+    with owner_engine(engine) as owner, owner.begin() as connection:
         connection.execute(text("UPDATE revoked_tokens SET forget_at = now() - interval '1 s'"))
     revoke(engine, home, name="ann")
     found = granting.list_tokens(engine, home, ADMIN, TokensQuery())

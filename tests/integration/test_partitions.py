@@ -24,6 +24,10 @@ _SHREDDED = """
 INSERT INTO session_keys (session_id, data_key_id, shredded_at) VALUES (:id, '', now())
 ON CONFLICT (session_id) DO UPDATE SET wrapped = NULL, shredded_at = now()
 """
+_KEY = """
+INSERT INTO session_keys (session_id, data_key_id, ring_key_id, wrapped) VALUES (:id, 'x', 'ring', 'wrapped')
+ON CONFLICT DO NOTHING
+"""
 _CLOSED = """
 SET LOCAL session_replication_role = replica;
 UPDATE sessions SET status = 'closed', ended_at = now(), pinned = :pinned WHERE session_id = :id
@@ -194,6 +198,30 @@ def test_transitions_of_a_session_that_is_nowhere_else_do_not_go(world, state):
     kept = history(world, session_id)
     with pytest.raises(DBAPIError, match="neither archived nor shredded"), world.engine.begin() as connection:
         delete_history(connection, session_id)
+    assert history(world, session_id) == kept
+
+
+_SET_ASIDE = "CREATE TEMP TABLE kept AS SELECT * FROM session_keys WHERE session_id = :id"
+_AS_IF = "UPDATE session_keys SET shredded_at = now(), wrapped = NULL WHERE session_id = :id"
+
+
+@pytest.mark.parametrize(
+    "undone",
+    ["UPDATE session_keys SET shredded_at = NULL, wrapped = (SELECT wrapped FROM kept) WHERE session_id = :id",
+     "UPDATE session_keys SET session_id = gen_random_uuid() WHERE session_id = :id"],
+)  # fmt: skip
+def test_who_has_a_session_look_shredded_has_shredded_it(world, undone):
+    """No key comes back or changes hands: what goes by the function for it does not go unseen."""
+    [session_id] = world.sessions(1, live=False)
+    world.run(_KEY, id=session_id)
+    add(world, session_id, NOW)
+    kept = history(world, session_id)
+    steps = [text(_SET_ASIDE), text(_AS_IF), text("SELECT fntx_forget_transitions(:id)"), text(undone)]
+    with world.engine.connect() as connection:
+        for step in steps[:-1]:
+            connection.execute(step, {"id": session_id})
+        with pytest.raises(DBAPIError, match="stays so"):
+            connection.execute(steps[-1], {"id": session_id})
     assert history(world, session_id) == kept
 
 

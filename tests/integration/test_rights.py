@@ -7,13 +7,15 @@ import psycopg2
 import pytest
 from conftest import DatabaseServer
 from owning import as_owner, owner_engine
+from pydantic import ValidationError
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from fntx_sessions.database import models, paper
 from fntx_sessions.database.engine import build_engine, migrate
-from fntx_sessions.database.granting import differences, grant
+from fntx_sessions.database.granted import differences
+from fntx_sessions.database.granting import grant
 from fntx_sessions.database.logins import ensure_login
 from fntx_sessions.database.metadata import metadata
 from fntx_sessions.database.partitions import make_ahead
@@ -85,7 +87,8 @@ def test_a_table_made_meanwhile_has_the_usual_rights_at_once(owner: Engine, hous
     ["UPDATE audit SET reason = 'x'", "DELETE FROM audit", "TRUNCATE audit", "UPDATE transitions SET reason = 'x'",
      "DELETE FROM transitions", "TRUNCATE transitions_default", "DELETE FROM transitions_default",
      "UPDATE audit_anchors SET chains = 0", "DELETE FROM audit_anchors", "DELETE FROM desk_chain",
-     "INSERT INTO desk_chain DEFAULT VALUES", "DELETE FROM sessions", "UPDATE alembic_version SET version_num = '0'",
+     "INSERT INTO desk_chain DEFAULT VALUES", "UPDATE revoked_tokens SET forget_at = now()",
+     "DELETE FROM session_keys", "DELETE FROM sessions", "UPDATE alembic_version SET version_num = '0'",
      "ALTER TABLE audit DISABLE TRIGGER ALL", "DROP TRIGGER append_only ON audit", "DROP TABLE audit",
      "CREATE TABLE mine (n int)", "SET session_replication_role = replica", "ALTER TABLE audit ADD COLUMN n int",
      "CREATE TRIGGER t BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION fntx_refuse_change()",
@@ -132,6 +135,34 @@ def test_strayed_rights_are_told_and_mended_by_the_next_migration(database_url: 
     assert (found["database login"].result, found["database roles"].result) == ("fail", "fail")
     assert "INSERT on events" in found["database login"].meaning
     assert "fntx_app on audit has UPDATE too much" in found["database roles"].meaning
+    migrate(as_owner(database_url))
+    assert results(database_url) == {"database login": "ok", "database roles": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [("GRANT UPDATE (reason) ON audit TO fntx_app", "fntx_app on audit (reason) has UPDATE too much"),
+     ("GRANT SELECT (sealed) ON credentials TO fntx_read", "fntx_read on credentials (sealed) has SELECT too much"),
+     ("GRANT EXECUTE ON FUNCTION fntx_forget_transitions TO PUBLIC",
+      "PUBLIC on fntx_forget_transitions() has EXECUTE too much"),
+     ("GRANT EXECUTE ON FUNCTION fntx_forget_transitions TO fntx_read",
+      "fntx_read on fntx_forget_transitions() has EXECUTE too much"),
+     ("REVOKE EXECUTE ON FUNCTION fntx_forget_transitions FROM fntx_app",
+      "fntx_app on fntx_forget_transitions() lacks EXECUTE"),
+     ("CREATE FUNCTION more(int) RETURNS int LANGUAGE sql SECURITY DEFINER RETURN 1",
+      "PUBLIC on more() has EXECUTE too much"),
+     ("GRANT CREATE ON SCHEMA public TO fntx_read", "fntx_read on schema public has CREATE too much"),
+     ("GRANT CREATE ON SCHEMA public TO PUBLIC", "PUBLIC on schema public has CREATE too much"),
+     ("REVOKE USAGE ON SCHEMA public FROM PUBLIC, fntx_read", "fntx_read on schema public lacks USAGE"),
+     ("GRANT DELETE ON audit TO PUBLIC", "PUBLIC on audit has DELETE too much")],
+)  # fmt: skip
+def test_rights_on_columns_functions_and_the_schema_are_told_and_mended(
+    database_url: str, owner: Engine, statement: str, told: str
+) -> None:
+    """To either role or to everybody; the next migration puts them right."""
+    do(owner, statement)
+    found = {check.name: check for check in diagnose_rights(database_url)}["database roles"]
+    assert (found.result, told in found.meaning) == ("fail", True), found.meaning
     migrate(as_owner(database_url))
     assert results(database_url) == {"database login": "ok", "database roles": "ok"}
 
@@ -232,3 +263,33 @@ def test_settings_say_once_what_all_clients_verify_by(tmp_path: Path) -> None:
     assert "ssl_cert_reqs=required" in found.redis_url.get_secret_value()
     assert found.maintenance_database_url
     assert make_url(found.maintenance_database_url.get_secret_value()).query["sslrootcert"] == "/other"
+
+
+@pytest.mark.parametrize("mode", ["verify-full", "verify-ca"])
+def test_a_ca_file_counts_beside_an_sslmode_too(tmp_path: Path, mode: str) -> None:
+    """An address that names its mode and no file of its own is verified by the one that is set."""
+    ca = tmp_path / "ca.pem"
+    found = Settings(database_ca_file=ca, database_url=f"postgresql://u@db/d?sslmode={mode}")
+    assert found.database_url
+    assert make_url(found.database_url.get_secret_value()).query == {"sslmode": mode, "sslrootcert": str(ca)}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"redis_ca_file": "ca.pem", "redis_url": "redis://:p@redis.desk/0"},
+        {"database_ca_file": "ca.pem", "database_url": "postgresql://u:p@db.desk/d?sslmode=require"},
+        {"database_ca_file": "ca.pem", "maintenance_database_url": "postgresql://u:p@db.desk/d?sslmode=prefer"},
+    ],
+)
+def test_a_ca_file_that_verifies_nobody_is_refused(given: dict[str, str]) -> None:
+    """Who set it wants the server verified: nothing is sent without, and the way out is told."""
+    with pytest.raises(ValidationError, match="verifies nobody"):
+        Settings(**given)
+
+
+def test_a_ca_file_asks_nothing_of_this_machine(tmp_path: Path) -> None:
+    """Sockets and loopback are no network, in an environment that serves several processes."""
+    found = Settings(redis_ca_file=tmp_path, redis_url="redis://127.0.0.1/0")
+    assert found.redis_url
+    assert found.redis_url.get_secret_value() == "redis://127.0.0.1/0"
