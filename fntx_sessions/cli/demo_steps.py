@@ -14,6 +14,7 @@ from fntx_sessions.cli import backtest, output
 from fntx_sessions.cli.asking import line
 from fntx_sessions.cli.demo_checks import Checks
 from fntx_sessions.database.engine import get_engine, rows, transaction
+from fntx_sessions.exceptions import IllegalTransition
 from fntx_sessions.security.chain_check import verify_chain
 from fntx_sessions.settings import get_settings
 from fntx_sessions.stack import Stack
@@ -22,14 +23,14 @@ from fntx_sessions.state.chain_key import ChainKeys
 Session = dict[str, Any]
 WORKER = "worker_agents"
 LUNCH = "2018-02-06T18:00:00"
-# A synthetic day of which ten minutes pass in a second or less. Profit is taken late and loss later, so that a position
-# is open when the worker dies.
+# A synthetic day of which five minutes pass in a second, so that it is far from over when the worker dies, however slow
+# the machine. Profit is taken late and loss later, so that a position is open then.
 PAPER = {
     "template_name": "Paper Trading",
     "overrides": {
         "config": {
-            "feed": {"kind": "synthetic", "seed": 7, "trade_date": "2018-02-06", "step_s": 600},
-            "step_interval_s": 0.1,
+            "feed": {"kind": "synthetic", "seed": 7, "trade_date": "2018-02-06", "step_s": 300},
+            "step_interval_s": 1,
             "save_interval_s": 1,
         },
         "risk_parameters": {"take_profit_multiplier": 0.95, "stop_loss_multiplier": 10},
@@ -38,9 +39,11 @@ PAPER = {
     },
     "reason": "demo",
 }
+HURRY = {"config": {"step_interval_s": 0.05}, "reason": "demo: on to the end"}
 EXPECTED_PATH = [
     "initializing", "active", "paused", "active", "suspended", "paused", "active", "closing", "closed",
 ]  # fmt: skip
+ENDING = ("closing", "closed")
 _SAMPLES = text("SELECT timestamp, net_pnl FROM samples WHERE session_id = :session_id ORDER BY timestamp")
 _AUDIT = text("SELECT * FROM audit WHERE session_id = :session_id ORDER BY seq")
 _HEADS = text("SELECT session_id, audit_head FROM sessions ORDER BY created_at")
@@ -141,9 +144,9 @@ def _kill_and_recover(stack: Stack, checks: Checks, session_id: UUID) -> tuple[f
         checks.equal("orders", after["trading_state"]["pending_orders"], [])
         checks.true("memory restored", data["state_lost_s"] is not None, data["source"])
         output.note(f"     worker {pid} died; recovered from {data['source']} {rto_s:.1f} s after the kill")
-    with checks.step("it is resumed by a new worker, and trades on until one o'clock"):
+    with checks.step("it is resumed by a new worker, and trades on, faster, until one o'clock"):
+        line().command("update", HURRY | {"session_id": session_id})
         line().command("resume", {"session_id": session_id, "reason": "demo: recovered"})
-        _steps_on(checks, session_id)
         checks.until("one o'clock in New York", lambda: _get(session_id), lambda one: _clock(one) >= LUNCH, 60)
         worker = stack.processes()[WORKER]
         checks.true("another worker process", worker.pid not in (None, pid), worker.pid)
@@ -157,8 +160,8 @@ def _recovered(session: Session, before: Session) -> bool:
 
 def _end(checks: Checks, session_id: UUID) -> None:
     with checks.step("it is stopped: flat, final checkpoint verified, closed"):
-        stopped = line().command("stop", {"session_id": session_id, "close_positions": True, "reason": "demo"})
-        checks.true("CLOSING or CLOSED", stopped["status"] in ("closing", "closed"), stopped["status"])
+        status = _stop(session_id)
+        checks.true("CLOSING or CLOSED", status in ENDING, status)
         closed = checks.until("CLOSED", lambda: _get(session_id), lambda one: one["status"] == "closed", 40)
         checks.equal("positions", _held(closed), {})
         checks.equal("orders", closed["trading_state"]["pending_orders"], [])
@@ -167,6 +170,20 @@ def _end(checks: Checks, session_id: UUID) -> None:
     with checks.step("its history is whole: every transition in order"):
         listed = line().query("sessions.transitions", session_id=session_id)
         checks.equal("transitions", [one["to_status"] for one in listed], EXPECTED_PATH)
+
+
+def _stop(session_id: UUID) -> str:
+    """Stop it and return its status; where its day was over before the stop arrived, it has stopped by itself."""
+    asked = {"session_id": session_id, "close_positions": True, "reason": "demo"}
+    try:
+        stopped = line().command("stop", asked)
+    except IllegalTransition as late:
+        found = late.named()
+        if found["status"] not in ENDING:
+            raise
+        output.note(f"     {found['reason']}: it was {found['status']} before the stop arrived")
+        return str(found["status"])
+    return str(stopped["status"])
 
 
 def _verify(stack: Stack, checks: Checks) -> int:

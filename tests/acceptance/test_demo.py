@@ -5,9 +5,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest.mock import Mock
+from uuid import uuid4
 
 import psutil
 import pytest
+
+from fntx_sessions.cli import demo_steps
+from fntx_sessions.exceptions import IllegalTransition
 
 
 @pytest.mark.timeout(300)
@@ -30,6 +35,22 @@ def test_the_demo_holds_every_step_and_leaves_nothing(tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert _processes_of(folders) == []
     folders.rmdir()  # which only an empty folder allows
+
+
+@pytest.mark.parametrize("status", ["closing", "closed"])
+def test_a_day_that_is_over_before_the_stop_arrives_is_no_failure(monkeypatch, status):
+    """On a slow machine the session may have stopped by itself, which the steps after it check as well."""
+    late = IllegalTransition("7c1e", "stop_session", status, "system", "its simulated day is over", "nothing")
+    monkeypatch.setattr(demo_steps, "line", lambda: Mock(command=Mock(side_effect=late)))
+    assert demo_steps._stop(uuid4()) == status
+
+
+def test_a_stop_that_is_refused_for_another_reason_fails_the_demo(monkeypatch):
+    """What goes on has to stop."""
+    refused = IllegalTransition("7c1e", "stop_session", "error", "system", "cannot be stepped", "nothing")
+    monkeypatch.setattr(demo_steps, "line", lambda: Mock(command=Mock(side_effect=refused)))
+    with pytest.raises(IllegalTransition):
+        demo_steps._stop(uuid4())
 
 
 def _processes_of(folder: Path) -> list[list[str]]:
