@@ -1,6 +1,8 @@
 """How agents of other services take part: they join with a token and get a ticket, say that they are ready, leave.
 
-Of two processes that join as one agent the later one speaks for it. Hosted agents have nothing to do with this.
+Who joined keeps the agent, under the name of its token, until it leaves or an administrator has it leave: silence frees
+nothing, or whoever can silence an agent could be it. Of two processes under that name the later one speaks. Hosted
+agents have nothing to do with this.
 """
 
 import hashlib
@@ -12,7 +14,7 @@ import orjson
 import structlog
 from psycopg2 import Binary
 from pydantic import Field
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from fntx_sessions.automation.pending import finish_session
 from fntx_sessions.database.engine import rows, transaction
@@ -21,6 +23,7 @@ from fntx_sessions.exceptions import FntxError, InvalidArgument, NotFound, Sessi
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import Model, SessionStatus
 from fntx_sessions.security.actor import Actor, system_actor
+from fntx_sessions.security.agent_names import must_be_own
 from fntx_sessions.security.roles import REPORT, authorize
 from fntx_sessions.security.sealed_box import sealing_key_of
 from fntx_sessions.state import agent_doors
@@ -37,6 +40,11 @@ _FIND = text("""
 SELECT s.status, s.version, s.epoch, s.roster, g.agent IS NOT NULL AS invited, coalesce(g.hosted, false) AS hosted
 FROM sessions s LEFT JOIN session_agents g ON g.session_id = s.session_id AND g.agent = :agent
 WHERE s.session_id = :session_id
+""")
+# Locked, so that of two who join, or of one who joins and one who leaves, each sees what the other did.
+_WHOSE = text("""
+SELECT CASE WHEN ticket_hash IS NOT NULL THEN joined_by END FROM session_agents
+WHERE session_id = :session_id AND agent = :agent FOR UPDATE
 """)
 # Who joined before may have left records that nobody has taken in yet: that it joined stays until they are.
 _JOIN = text("""
@@ -108,8 +116,8 @@ class JoinArguments(AgentArguments):
 def join(desk: Desk, actor: Actor, arguments: JoinArguments) -> dict[str, Any]:
     """Let an agent of another service in; return its ticket, the session as it stands, and how to report.
 
-    An older ticket of the same agent is no good from now on. Raises Forbidden, NotFound (no such session, or not on its
-    roster), InvalidArgument (hosted by the desk), SessionClosed and Unavailable.
+    An older ticket of the same agent is no good from now on. Raises Forbidden (another's, too), NotFound (no such
+    session, or not on its roster), InvalidArgument (hosted by the desk), SessionClosed and Unavailable.
     """
     found = invited(desk, actor, arguments)
     if found["hosted"]:
@@ -144,10 +152,12 @@ def join(desk: Desk, actor: Actor, arguments: JoinArguments) -> dict[str, Any]:
 def ready(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, Any]:
     """Note that an agent is ready, once however often it says so; return the session's status, version and epoch.
 
-    A start that waited for nobody else goes on at once. Raises Forbidden, and NotFound when there is no such session or
-    its roster does not name the agent.
+    A start that waited for nobody else goes on at once. Raises Forbidden (another's, too), and NotFound when there is
+    no such session or its roster does not name the agent.
     """
     invited(desk, actor, arguments)
+    with transaction(desk.engine) as connection:
+        keep_whose(connection, actor, arguments)
     _say_ready(desk, arguments)
     return _standing(desk, arguments)
 
@@ -155,13 +165,14 @@ def ready(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, Any]
 def leave(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, Any]:
     """Let an agent go: it is not ready any more, and its ticket is no good; what it told last is taken in all the same.
 
-    Raises Forbidden, NotFound, InvalidArgument (hosted by the desk) and Unavailable.
+    Raises Forbidden (another's, too), NotFound, InvalidArgument (hosted by the desk) and Unavailable.
     """
     if invited(desk, actor, arguments)["hosted"]:
         raise InvalidArgument("agent", f"{arguments.agent} is hosted by the desk", "Only agents that joined leave.")
-    # First: when it is noted that nobody speaks for it, nothing more can come.
-    agent_doors.close_door(desk.redis, arguments.session_id, arguments.agent)
     with transaction(desk.engine) as connection:
+        keep_whose(connection, actor, arguments)
+        # First: when it is noted that nobody speaks for it, nothing more can come.
+        agent_doors.close_door(desk.redis, arguments.session_id, arguments.agent)
         connection.execute(_LEAVE, {**_bound(arguments), "actor": actor.name})
     return _standing(desk, arguments)
 
@@ -180,11 +191,18 @@ def invited(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, An
     return found[0]
 
 
+def keep_whose(connection: Connection, actor: Actor, arguments: AgentArguments) -> None:
+    """Hold whose agent it is until the transaction ends; raises Forbidden where it is another's."""
+    whose = connection.execute(_WHOSE, _bound(arguments)).scalar_one_or_none()
+    must_be_own(actor, REPORT, arguments.agent, whose)
+
+
 def _enter(desk: Desk, actor: Actor, arguments: JoinArguments, ticket: str, epoch: int) -> agent_doors.Opened:
     bound = _bound(arguments) | {"actor": actor.name, "ticket_hash": hashlib.sha256(ticket.encode()).digest()}
     given = arguments.sealing_key
     bound["sealing_key"] = None if given is None else Binary(sealing_key_of(given))
     with transaction(desk.engine) as connection:
+        keep_whose(connection, actor, arguments)
         connection.execute(_JOIN, bound)
     # A session that Redis forgot, or never knew, is live from now on, under the epoch that stands.
     LiveState(desk.redis, desk.settings).raise_fence(arguments.session_id, epoch)

@@ -1,7 +1,8 @@
 """What an agent elsewhere may know: sealed to the key it joined with, in an inbox of its own in Redis.
 
 Only the process that joined holds the other half of that key, so that neither who reads Redis nor who asks with the
-same token has anything of it; whoever joins anew, with a key of its own, takes the agent over, and that is seen.
+same token has anything of it; who joins anew under the same name, with a key of its own, takes the agent over, and that
+is seen. Another's agent nobody joins.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ from typing import Any
 import orjson
 from sqlalchemy import text
 
-from fntx_sessions.agents.joining import AgentArguments, invited
+from fntx_sessions.agents.joining import AgentArguments, invited, keep_whose
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import InvalidArgument, NotJoined
 from fntx_sessions.lifecycle import desk_audit
@@ -38,10 +39,10 @@ def hand_out(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, A
     """Seal a session's credentials to an agent's key, put them into its inbox, and return their names and versions.
 
     What lies there already, sealed to the same key, stays; anything else is written into the desk's audit chain. Raises
-    Forbidden, NotFound, InvalidArgument (joined without a key), NotJoined, Shredded and Unavailable.
+    Forbidden (another's, too), NotFound, InvalidArgument (joined without a key), NotJoined, Shredded and Unavailable.
     """
     invited(desk, actor, arguments)
-    public = _public_key(desk, arguments)
+    public = _public_key(desk, actor, arguments)
     found = credentials_of(desk.engine, desk.settings, arguments.session_id)
     versions = {name: one.version for name, one in sorted(found.items())}
     _put(desk, actor, arguments, public, found, versions)
@@ -49,8 +50,9 @@ def hand_out(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, A
     return {"state": "done", **named, "credentials": versions, "inbox": inbox_key(arguments)}
 
 
-def _public_key(desk: Desk, arguments: AgentArguments) -> bytes:
+def _public_key(desk: Desk, actor: Actor, arguments: AgentArguments) -> bytes:
     with transaction(desk.engine) as connection:
+        keep_whose(connection, actor, arguments)
         row = connection.execute(_SEALING_KEY, arguments.model_dump()).one_or_none()
     if row is None:
         raise NotJoined(str(arguments.session_id), arguments.agent, "nobody has joined as it, or it has left")

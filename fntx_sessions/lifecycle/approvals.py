@@ -11,6 +11,7 @@ from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound
 from fntx_sessions.lifecycle import execute, machine
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.lifecycle.named import Named, known_to
 from fntx_sessions.lifecycle.notes import number, read_notes
 from fntx_sessions.lifecycle.people import Warrant, allowance, ran_away
 from fntx_sessions.lifecycle.people_arguments import (
@@ -26,7 +27,9 @@ from fntx_sessions.lifecycle.people_sql import DRIFT_MIN
 from fntx_sessions.lifecycle.settling import settle_asked
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.roles import ADMIN, AGENT, authorize
+from fntx_sessions.security.agent_names import must_be_own, own_all
+from fntx_sessions.security.roles import authorize
+from fntx_sessions.security.scope import admitted
 
 _OWNER = text(f"""
 SELECT p.approval_id, p.session_id, p.agent, p.state, p.limit_price, p.risk, p.drift_max, {DRIFT_MIN} AS drift_min_usd,
@@ -50,16 +53,18 @@ def request(desk: Desk, actor: Actor, arguments: RequestArguments, command_id: U
     Raises NotFound for an unknown session, InvalidArgument for an agent that is none of its remote ones, and Forbidden
     where the caller is not that agent.
     """
-    with transaction(desk.engine) as connection:
-        speaks_for(connection, actor, arguments.session_id, arguments.agent)
+    if execute.permitted(desk, actor, Trigger.ASK, arguments.session_id):
+        with transaction(desk.engine) as connection:
+            speaks_for(connection, actor, Trigger.ASK, arguments.session_id, arguments.agent)
     asked = AskArguments(session_id=arguments.session_id, reason=arguments.reason, approval=_asked(arguments))
     return execute.command(desk, Trigger.ASK, actor, asked, command_id)
 
 
-def speaks_for(connection: Connection, actor: Actor, session_id: UUID, agent: str) -> None:
+def speaks_for(connection: Connection, actor: Actor, trigger: Trigger, session_id: UUID, agent: str) -> None:
     """Return where the caller is this agent of another service: the token's name that it joined under, or an admin's.
 
-    Raises NotFound, InvalidArgument (hosted, not in the roster, not joined) and Forbidden (another's token).
+    That the caller may do it at all was asked before. Raises NotFound, InvalidArgument (hosted, not in the roster, not
+    joined) and Forbidden (another's token).
     """
     found = connection.execute(_AGENT, {"session_id": session_id, "agent": agent}).one_or_none()
     if found is None:
@@ -67,12 +72,9 @@ def speaks_for(connection: Connection, actor: Actor, session_id: UUID, agent: st
     if found.hosted is not False:
         what = "is hosted by the desk" if found.hosted else "is not in the session's roster"
         raise InvalidArgument("agent", f"{agent!r} {what}", f"Agents of other services here: {found.remote or 'none'}.")
-    if AGENT not in actor.roles or ADMIN in actor.roles or found.joined_by == actor.name:
-        return  # the machine refuses, and audits, whoever has no role for it
-    if found.joined_by is None:
+    must_be_own(actor, trigger.value, agent, found.joined_by)
+    if found.joined_by is None and not own_all(actor):
         raise InvalidArgument("agent", f"{agent!r} has not joined", "Join first: `fntx.agents.join`.")
-    needed = f"the token that it joined with, {found.joined_by!r}'s"
-    raise Forbidden(actor.name, actor.role_list(), f"speak for {agent}", needed)
 
 
 def _asked(arguments: RequestArguments) -> dict[str, Any]:
@@ -103,12 +105,12 @@ def _leg(leg: PackageLeg, quantity: int) -> dict[str, Any]:
 
 
 def decide(desk: Desk, actor: Actor, arguments: DecisionArguments, command_id: UUID, *, approve: bool) -> Outcome:
-    """Approve or reject; raises NotFound for an approval nobody knows, and as `execute.command`.
+    """Approve or reject; raises as `execute.command` and, as `named.known_to` says, NotFound and Forbidden.
 
     What an agent of another service asked for, and whose price ran away by its own last report, ends as stale instead.
     A price that nobody reported is no reason against it, and is said in the outcome's warnings.
     """
-    found = _owner(desk, arguments.approval_id, arguments.session_id)
+    found = _found(desk, actor, Trigger.DECIDE, arguments.approval_id, arguments.session_id)
     known = True
     if approve and not found.hosted and _may_judge(desk, actor, found, command_id, Trigger.DECIDE):
         known = _end_stale(desk, found)
@@ -124,7 +126,7 @@ def _may_judge(desk: Desk, actor: Actor, found: Any, command_id: UUID, trigger: 
     if found.state not in ("waiting", "approved") or machine.stored_outcome(desk.engine, command_id) is not None:
         return False
     try:
-        authorize(actor, trigger, found.session_id)
+        authorize(admitted(desk.engine, actor, found.session_id), trigger, found.session_id)
     except Forbidden:
         return False  # the machine refuses, and audits
     return True
@@ -147,13 +149,8 @@ def answer(desk: Desk, actor: Actor, arguments: ApprovalAnswerArguments, command
     `executed` asks for leave to send the order: where the price ran away it is refused, and the approval is stale.
     Raises NotFound, InvalidArgument where another agent asked, a hosted one among them, and Forbidden.
     """
-    found = _owner(desk, arguments.approval_id, arguments.session_id)
-    if found.agent != arguments.agent:
-        raise InvalidArgument("agent", f"{arguments.agent!r} did not ask for it", f"{found.agent} did.")
-    with transaction(desk.engine) as connection:
-        speaks_for(connection, actor, arguments.session_id, arguments.agent)
-    if arguments.state == "executed" and _may_judge(desk, actor, found, command_id, Trigger.ANSWER):
-        _end_stale(desk, found)
+    if execute.permitted(desk, actor, Trigger.ANSWER, arguments.session_id):
+        _check_answer(desk, actor, arguments, command_id)
     asked = AnswerArguments(
         session_id=arguments.session_id,
         reason=arguments.reason,
@@ -165,9 +162,18 @@ def answer(desk: Desk, actor: Actor, arguments: ApprovalAnswerArguments, command
     return execute.command(desk, Trigger.ANSWER, actor, asked, command_id)
 
 
-def _owner(desk: Desk, approval_id: UUID, session_id: UUID | None) -> Any:
+def _check_answer(desk: Desk, actor: Actor, arguments: ApprovalAnswerArguments, command_id: UUID) -> None:
+    found = _found(desk, actor, Trigger.ANSWER, arguments.approval_id, arguments.session_id)
+    if found.agent != arguments.agent:
+        raise InvalidArgument("agent", f"{arguments.agent!r} did not ask for it", f"{found.agent} did.")
+    with transaction(desk.engine) as connection:
+        speaks_for(connection, actor, Trigger.ANSWER, arguments.session_id, arguments.agent)
+    if arguments.state == "executed" and _may_judge(desk, actor, found, command_id, Trigger.ANSWER):
+        _end_stale(desk, found)
+
+
+def _found(desk: Desk, actor: Actor, trigger: Trigger, approval_id: UUID, session_id: UUID | None) -> Any:
     with transaction(desk.engine) as connection:
         found = connection.execute(_OWNER, {"approval_id": approval_id}).one_or_none()
-    if found is None or session_id not in (None, found.session_id):
-        raise NotFound("approval", str(approval_id), "See `fntx approvals ls`.")
-    return found
+    named = Named("approval", approval_id, session_id, "See `fntx approvals ls`.")
+    return known_to(actor, desk, trigger, named, found)

@@ -40,7 +40,7 @@ from fntx_sessions.lifecycle.recovery.run import recover
 from fntx_sessions.schemas import SessionTemplate, Trigger
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.origin import asker
-from fntx_sessions.security.roles import FORK_LIVE, authorize, authorize_template
+from fntx_sessions.security.roles import FORK_LIVE, authorize, authorize_template, permit
 from fntx_sessions.security.scope import admitted
 from fntx_sessions.settings import Settings
 
@@ -80,6 +80,18 @@ def command(desk: Desk, trigger: Trigger, actor: Actor, arguments: CommandArgume
     ask = _ask(trigger, actor, arguments, command_id)
     with bound_contextvars(session_id=str(ask.session_id), command_id=str(command_id), actor=actor.name):
         return _done(desk, ask)
+
+
+def permitted(desk: Desk, actor: Actor, trigger: Trigger, session_id: UUID) -> bool:
+    """Tell whether a caller may ask for this at all, alone or as one of two; asked before anything is looked at for it.
+
+    What they may not goes to `command` all the same, which refuses and audits it. Raises Busy and Unavailable.
+    """
+    try:
+        permit(admitted(desk.engine, actor, session_id), trigger.value, session_id)
+    except Forbidden:
+        return False
+    return True
 
 
 def _done(desk: Desk, ask: Ask) -> Outcome:

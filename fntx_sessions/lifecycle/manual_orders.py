@@ -13,6 +13,7 @@ from fntx_sessions.lifecycle import execute, machine
 from fntx_sessions.lifecycle.approvals import speaks_for
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.lifecycle.named import Named, known_to
 from fntx_sessions.lifecycle.people_arguments import (
     AnswerArguments,
     CancelArguments,
@@ -39,7 +40,8 @@ def place(desk: Desk, actor: Actor, arguments: PlaceArguments, command_id: UUID)
 
     Raises NotFound, and InvalidArgument by path where the session has nobody to trade, or no such trade to close.
     """
-    if machine.stored_outcome(desk.engine, command_id) is None:
+    allowed = execute.permitted(desk, actor, Trigger.ORDER, arguments.session_id)
+    if allowed and machine.stored_outcome(desk.engine, command_id) is None:
         _check_tradable(desk, arguments)
     return _ask(
         desk, actor, command_id, arguments.session_id, arguments.reason, action="place", opening=arguments.opening,
@@ -75,12 +77,15 @@ def _order_of(arguments: PlaceArguments) -> dict[str, Any]:
 
 
 def change(desk: Desk, actor: Actor, arguments: ChangeArguments, command_id: UUID) -> Outcome:
-    """Replace an order by one with another limit: cancelled first, and placed only once it can't trade any more."""
+    """Replace an order by one with another limit: cancelled first, and placed only once it can't trade any more.
+
+    Raises NotFound and Forbidden, as `named.known_to` says.
+    """
     return _about(desk, actor, arguments, command_id, "change", limit=arguments.limit)
 
 
 def cancel(desk: Desk, actor: Actor, arguments: CancelArguments, command_id: UUID) -> Outcome:
-    """Cancel an order by hand; at once while nobody has taken it up."""
+    """Cancel an order by hand; at once while nobody has taken it up. Raises as `change`."""
     return _about(desk, actor, arguments, command_id, "cancel")
 
 
@@ -94,10 +99,11 @@ def _about(
 ) -> Outcome:
     with transaction(desk.engine) as connection:
         found = connection.execute(_ORDER, {"order_id": arguments.order_id}).one_or_none()
-    if found is None or arguments.session_id not in (None, found.session_id):
-        raise NotFound("order", str(arguments.order_id), "See `fntx order ls`.")
-    order = Payloads(desk.engine).open(found.session_id, HAND_ORDER, arguments.order_id, found.request)
-    order |= {} if limit is None else {"limit": str(limit)}
+    named = Named("order", arguments.order_id, arguments.session_id, "See `fntx order ls`.")
+    found = known_to(actor, desk, Trigger.ORDER, named, found)
+    order: dict[str, Any] = {} if limit is None else {"limit": str(limit)}
+    if execute.permitted(desk, actor, Trigger.ORDER, found.session_id):
+        order = Payloads(desk.engine).open(found.session_id, HAND_ORDER, arguments.order_id, found.request) | order
     return _ask(
         desk, actor, command_id, found.session_id, arguments.reason, action=action, opening=found.opening, order=order,
         changes=arguments.order_id,
@@ -115,9 +121,10 @@ def answer(desk: Desk, actor: Actor, arguments: OrderAnswerArguments, command_id
     Raises NotFound, InvalidArgument where the desk itself or another agent carries the session's orders out, and
     Forbidden.
     """
-    with transaction(desk.engine) as connection:
-        speaks_for(connection, actor, arguments.session_id, arguments.agent)
-        _check_executes(connection, arguments)
+    if execute.permitted(desk, actor, Trigger.ANSWER, arguments.session_id):
+        with transaction(desk.engine) as connection:
+            speaks_for(connection, actor, Trigger.ANSWER, arguments.session_id, arguments.agent)
+            _check_executes(connection, arguments)
     asked = AnswerArguments(
         session_id=arguments.session_id,
         reason=arguments.reason,

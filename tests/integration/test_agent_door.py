@@ -1,6 +1,7 @@
 """The desk's side of the agent protocol: joining, reporting, leaving, and everything that is refused."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,6 +23,9 @@ from fntx_sessions.state.agent_doors import AGENT_REPORT, Refusal
 from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.redis_client import key
 from fntx_sessions.state.validation import validate_state
+
+MALLORY = Actor("mallory", frozenset({"agent"}))
+ADA = Actor("ada", frozenset({"admin"}))
 
 
 @pytest.fixture
@@ -94,6 +98,50 @@ def test_of_two_processes_as_one_agent_the_later_one_speaks(hosting):
     assert refused(report(hosting, told[PLANNER], own(n=1)))[0] is Refusal.SUPERSEDED
     assert report(hosting, newer, own(n=2))[0] == 1
     assert len(hosting.events(session_id, "agent_joined")) == 3
+
+
+def test_another_s_token_takes_no_agent_over(hosting):
+    """It joins, readies and lets go nobody's agent, nor a silent one: till that leaves, or an admin lets it go."""
+    session_id = invited(hosting)
+    told, asked = joined(hosting, session_id), AgentArguments(session_id=session_id, agent=PLANNER)
+    as_planner = JoinArguments(session_id=session_id, agent=PLANNER)
+    hosting.run(
+        "UPDATE session_agents SET joined_at = now() - interval '30 days' WHERE session_id = :id", id=session_id
+    )
+    before = hosting.rows("SELECT * FROM session_agents WHERE session_id = :id ORDER BY agent", id=session_id)
+    for attempt in (
+        lambda: joining.join(hosting.desk, MALLORY, as_planner),
+        lambda: joining.ready(hosting.desk, MALLORY, asked),
+        lambda: joining.leave(hosting.desk, MALLORY, asked),
+    ):
+        with pytest.raises(Forbidden, match=r"report as TheirPlanner: .*joined with, of 'their-service'"):
+            attempt()
+    after = hosting.rows("SELECT * FROM session_agents WHERE session_id = :id ORDER BY agent", id=session_id)
+    assert (after, report(hosting, told, own(n=1))[0]) == (before, 1)
+    assert report(hosting, joined(hosting, session_id), own(n=2))[0] == 1  # started again, under its own name
+    joining.leave(hosting.desk, ADA, asked)
+    taken = joining.join(hosting.desk, MALLORY, as_planner)
+    assert report(hosting, taken, own(n=3))[0] == 1
+    assert report(hosting, joining.join(hosting.desk, ADA, as_planner), own(n=4))[0] == 1
+
+
+def test_of_two_tokens_that_join_at_once_one_has_the_agent(hosting):
+    """The other is refused, and the ticket that Postgres and Redis hold is the first one's."""
+    session_id = invited(hosting)
+    names = [f"service-{number}" for number in range(4)]
+
+    def attempt(name: str) -> str | None:
+        actor = Actor(name, frozenset({"agent"}))
+        try:
+            joining.join(hosting.desk, actor, JoinArguments(session_id=session_id, agent=PLANNER))
+        except Forbidden:
+            return None
+        return name
+
+    with ThreadPoolExecutor(4) as pool:
+        [winner] = [name for name in pool.map(attempt, names) if name]
+    sought = "SELECT joined_by FROM session_agents WHERE session_id = :id AND agent = :agent"
+    assert hosting.rows(sought, id=session_id, agent=PLANNER) == [{"joined_by": winner}]
 
 
 def test_who_left_reports_no_more_and_holds_the_next_start(hosting):

@@ -455,12 +455,48 @@ def test_nobody_answers_for_another(hosting):
     assert states(hosting, theirs) == ["waiting"]
 
 
-def answer(hosting: Hosting, approval: ApprovalRecord, **changed: Any) -> Outcome:
+def answer(hosting: Hosting, approval: ApprovalRecord, actor: Actor = BOT, **changed: Any) -> Outcome:
     own = {
         "session_id": approval.session_id, "approval_id": approval.approval_id, "agent": EXECUTOR, "state": "executed"
     }  # fmt: skip
     arguments = ApprovalAnswerArguments.model_validate(own | changed)
-    return approvals.answer(hosting.desk, BOT, arguments, uuid4())
+    return approvals.answer(hosting.desk, actor, arguments, uuid4())
+
+
+def test_who_may_not_decide_learns_nothing_of_what_waits(hosting):
+    """A viewer, and tokens of other sessions: refused and audited, in the same words whether it is there or not."""
+    session_id, elsewhere = remote(hosting), frozenset({str(hosting.create())})
+    ask(hosting, session_id)
+    [approval] = listed(hosting, session_id)
+    scoped = [
+        Actor("sv", frozenset({"viewer"}), sessions=elsewhere),
+        Actor("sam", frozenset({"agent", "operator"}), sessions=elsewhere),
+    ]
+    for actor in (VIC, *scoped):
+        assert " may not request_approval" in refused(ask(hosting, session_id, actor=actor, agent="Zzz"))
+        assert " may not answer" in refused(answer(hosting, approval, actor=actor, agent="Zzz"))
+    there, nowhere = approval, approval.model_copy(update={"approval_id": uuid4()})
+    for actor in scoped:
+        words = set()
+        for one in (there, nowhere):
+            with pytest.raises(Forbidden) as denied:
+                decide(hosting, one, actor)
+            words.add(str(denied.value).replace(str(one.approval_id), "ID"))
+        assert len(words) == 1
+    assert " may not decide_approval" in refused(decide(hosting, there, VIC))
+    with pytest.raises(Forbidden):
+        decide(hosting, nowhere, VIC)
+    with pytest.raises(NotFound):
+        decide(hosting, nowhere)
+    found = hosting.rows(
+        "SELECT actor FROM audit WHERE session_id = :id AND outcome IN ('refused', 'denied') ORDER BY seq",
+        id=session_id,
+    )
+    assert [row["actor"] for row in found] == ["vic", "vic", "sv", "sv", "sam", "sam", "vic"]
+    assert states(hosting, session_id) == ["waiting"]
+    theirs = Actor("tess", frozenset({"operator"}), templates=frozenset({hosting.row(session_id)["template_name"]}))
+    reported(hosting, approval, price="0.72")
+    assert "is stale" in refused(decide(hosting, approval, theirs))
 
 
 def test_who_may_ask(hosting):

@@ -19,8 +19,8 @@ from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, SealedBox
 from sqlalchemy import text
 
-from fntx_sessions.agents import registry, sealing
-from fntx_sessions.agents.joining import AgentArguments
+from fntx_sessions.agents import joining, registry, sealing
+from fntx_sessions.agents.joining import AgentArguments, JoinArguments
 from fntx_sessions.cli.app import run
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.database.engine import get_engine
@@ -434,6 +434,21 @@ def test_nobody_else_is_handed_any(desk):
     leave(desk, holder.session_id)
     with pytest.raises(NotJoined):
         sealing.hand_out(desk.desk, AGENT, arguments)
+
+
+def test_another_s_token_reads_nothing_of_an_agent_s(desk):
+    """It can't join in its place, with a key of its own, nor ask for it; who joined has its own, and opens it."""
+    holder, private, arguments = joined_elsewhere(desk)
+    keep(desk, holder)
+    mallory, key = Actor("mallory", frozenset({"agent"})), PrivateKey.generate().public_key
+    taking = JoinArguments(**arguments.model_dump(), sealing_key=base64.b64encode(bytes(key)).decode())
+    for attempt in (
+        lambda: joining.join(desk.desk, mallory, taking),
+        lambda: sealing.hand_out(desk.desk, mallory, arguments),
+    ):
+        with pytest.raises(Forbidden, match="joined with"):
+            attempt()
+    assert letters(desk, sealing.hand_out(desk.desk, AGENT, arguments), private)[NAME]["value"] == FIRST
 
 
 @pytest.mark.parametrize("key", ["", "not base64", "AAAA", base64.b64encode(bytes(32)).decode(), "A" * 90])

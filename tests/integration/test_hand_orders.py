@@ -299,7 +299,8 @@ def joined(hosting: Hosting, session_id: UUID, agent: str) -> None:
 
 def answer(hosting: Hosting, session_id: UUID, order_id: UUID, **said: Any) -> Outcome:
     named = {"session_id": session_id, "order_id": order_id, "agent": "TacticalExecutorAgent", "client_order_id": "x1"}
-    return manual_orders.answer(hosting.desk, BOT, OrderAnswerArguments.model_validate(named | said), uuid4())
+    actor = said.pop("actor", BOT)
+    return manual_orders.answer(hosting.desk, actor, OrderAnswerArguments.model_validate(named | said), uuid4())
 
 
 def test_what_the_hosted_executor_does_no_other_agent_settles(hosting):
@@ -325,6 +326,48 @@ def test_of_agents_elsewhere_the_executor_alone_answers(hosting):
     order_id = opened(hosting, session_id)
     with pytest.raises(InvalidArgument, match="TacticalExecutorAgent does"):
         answer(hosting, session_id, order_id, agent="EvaluatorAgent", state="filled")
+
+
+def test_who_may_not_order_learns_nothing_of_what_there_is(hosting):
+    """A viewer, and a token of another session: refused and audited, in the same words whether it is there or not."""
+    session_id, elsewhere = started(hosting), frozenset({str(hosting.create())})
+    order_id = opened(hosting, session_id)
+    tagged = Actor("tess", frozenset({"operator"}), tags=frozenset({"another"}))
+    sv, sam = (
+        Actor(name, frozenset({role}), sessions=elsewhere) for name, role in (("sv", "viewer"), ("sam", "operator"))
+    )
+    for actor in (VIC, sv, sam):
+        said = refused(place(hosting, session_id, actor, trade_id="x"))
+        assert (" may not order" in said, "Open in this session" in said) == (True, False)
+        assert " may not answer" in refused(answer(hosting, session_id, order_id, actor=actor, state="filled"))
+    for actor in (sam, tagged):
+        words = set()
+        for name in (order_id, uuid4()):
+            for ask in (lambda: change(hosting, name, 0.02, actor), lambda: cancel(hosting, name, actor)):  # noqa: B023
+                with pytest.raises(Forbidden) as denied:
+                    ask()
+                words.add(str(denied.value).replace(str(name), "ID"))
+        assert len(words) == 1
+        asked = CancelArguments(order_id=order_id, session_id=session_id)
+        with pytest.raises(Forbidden):
+            manual_orders.cancel(hosting.desk, actor, asked, uuid4())
+    assert " may not order" in refused(cancel(hosting, order_id, VIC))
+    with pytest.raises(Forbidden):
+        cancel(hosting, uuid4(), VIC)
+    with pytest.raises(NotFound):
+        cancel(hosting, uuid4())
+    found = hosting.rows(
+        "SELECT actor, action FROM audit WHERE session_id = :id AND outcome IN ('refused', 'denied') ORDER BY seq",
+        id=session_id,
+    )
+    assert [(row["actor"], row["action"]) for row in found] == [
+        *((name, action) for name in ("vic", "sv", "sam") for action in ("order", "answer")),
+        ("vic", "order"),
+    ]
+    assert (
+        cancel(hosting, order_id, Actor("sam", frozenset({"operator"}), sessions=frozenset({str(session_id)}))).state
+        == "done"
+    )
 
 
 @pytest.mark.parametrize("limit", [0.01, 0.10])
