@@ -9,15 +9,25 @@ import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.exceptions import Fatal, NeedsSecond, NotFound, Rejected, Retryable, StackError
+from fntx_sessions.exceptions import (
+    Fatal,
+    NeedsSecond,
+    NotConfirmed,
+    NotFound,
+    Rejected,
+    Retryable,
+    StackError,
+    Unauthenticated,
+)
 from fntx_sessions.lifecycle import desk_audit
+from fntx_sessions.lifecycle.arguments import CreateArguments, CreateFromTemplateArguments
 from fntx_sessions.lifecycle.confirming import keeping, reading, rows, settling
 from fntx_sessions.lifecycle.confirming.arguments import SettleArguments
 from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.origin import origin, set_origin
-from fntx_sessions.security.revocations import refuse_revoked
 from fntx_sessions.security.scope import admitted
+from fntx_sessions.security.still_good import must_be_still_good
 from fntx_sessions.settings import get_settings
 from fntx_sessions.testing import failpoint
 from tasks.desk import desk
@@ -64,7 +74,9 @@ def _wanted(name: str, actor: Actor, call: Call, keywords: Mapping[str, Any]) ->
     if call.command_id is None:
         return None
     own = {key: value for key, value in keywords.items() if key != "command_id"}
-    return keeping.Wanted(call.command_id, name, "", own, call.session_id, actor)
+    # One that is yet to be made has no key to seal with, and nothing to be told of.
+    about = None if isinstance(call.arguments, CreateArguments | CreateFromTemplateArguments) else call.session_id
+    return keeping.Wanted(call.command_id, name, "", own, about, actor)
 
 
 def _kept(wanted: keeping.Wanted | None) -> Row | None:
@@ -92,11 +104,20 @@ def confirm(actor: Actor, arguments: SettleArguments) -> Answer:
     at = desk()
     found = _found(arguments.confirmation)
     if found["state"] == "waiting":
-        refuse_revoked(keeping.asker(at.engine, found), at.settings)
+        _must_still_ask(found)
     row = settling.confirm(at.engine, admitted(at.engine, actor, found["session_id"]), arguments)
     failpoint("confirmation.confirmed")
     answer = carry_out(row)
     return _shown(arguments.confirmation) | {"answer": answer}
+
+
+def _must_still_ask(row: Row) -> None:
+    at = desk()
+    try:
+        must_be_still_good(keeping.asker(at.engine, row), at.settings)
+    except Unauthenticated as error:
+        told = f"{row['asked_by']}, who asked, may ask for nothing by now: {error.args[0]}"
+        raise NotConfirmed(row["action"], str(row["command_id"]), told) from error
 
 
 def decline(actor: Actor, arguments: SettleArguments) -> Answer:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from fntx_sessions.security.actor import Actor
 
 _NOWHERE = "unix:///nonexistent/fntx/redis.sock"
+_BY_WORKERS = (
+    "A halt is ended by a worker alone: it stands, nothing in it opens a position, exits go on. Bring the workers back "
+    "(`fntx doctor`), then ask again."
+)
 _FIX = "Run it where FNTX_DATABASE_URL is set, or on the machine of the stack: it needs nothing but Postgres there."
 
 
@@ -118,15 +122,30 @@ Act = Callable[["Desk", "Actor"], Any]
 
 def find_way() -> Way:
     """Look, for a bounded time, who answers; say so where it is nobody. Raises Unavailable where Postgres does not."""
+    way = _looked()
+    if way.silent is not None and way.settings.database_url is not None:
+        say_straight(way.silent)
+    return way
+
+
+def _looked() -> Way:
     if not adopt_local_stack():
         adopt_last_known()
     get_settings.cache_clear()  # what the stack told us is in the environment now
     settings = get_settings()
     redis, workers = _redis_problem(settings), _workers_problem(settings)
-    silent = redis or workers
-    if silent is not None and settings.database_url is not None:
-        say_straight(silent)
-    return Way(settings, silent, redis is None)
+    return Way(settings, redis or workers, redis is None)
+
+
+def ask_worker(task: str, arguments: dict[str, Any], command_id: UUID) -> Any:
+    """Return what a worker answers, and nobody else; raises as it does, and Unavailable where none can be asked.
+
+    For what may wait: it is for a worker to say whether that takes two people.
+    """
+    way = _looked()
+    if way.silent is not None:
+        raise Unavailable("a worker", way.silent.rstrip("."), _BY_WORKERS)
+    return line().ask(task, arguments, command_id, way.settings.halt_patience_s)
 
 
 def say_straight(problem: str) -> None:

@@ -9,7 +9,7 @@ import typer
 from fntx_sessions.cli import output
 from fntx_sessions.cli.exits import Exit, worst
 from fntx_sessions.cli.halt_doubt import in_doubt, not_halted
-from fntx_sessions.cli.halt_way import Way, find_way
+from fntx_sessions.cli.halt_way import Way, ask_worker, find_way
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.cli.output import SHORT_ID, moment, plain, status
 from fntx_sessions.exceptions import Busy, InvalidArgument, OutcomeUnknown, Unavailable
@@ -26,7 +26,7 @@ Answer = dict[str, Any]
 HELP = """Halt trading in a scope: nothing in it starts, resumes or opens a position; what runs is paused.
 
 With --flatten it is stopped and its positions are closed. Works straight on Postgres and the broker where Redis or the
-workers are down. `fntx halt release` ends a halt; nothing is resumed by it.
+workers are down. `fntx halt release` ends a halt, through a worker alone; nothing is resumed by it.
 """
 Scope = Annotated[
     str | None, typer.Option("--scope", "-s", help="all, account:NAME, template:NAME or session:ID.", metavar="SCOPE")
@@ -186,14 +186,13 @@ def release(
     reason: Reason = None,
     as_json: AsJson = False,
 ) -> None:
-    """End a halt, as a risk manager; what it paused stays paused until somebody resumes it."""
-    from fntx_sessions.automation import halts  # noqa: PLC0415 -- slow to import
+    """End a halt, as a risk manager, through a worker; what it paused stays paused until somebody resumes it."""
     from fntx_sessions.automation.halt_arguments import ReleaseArguments  # noqa: PLC0415
 
     given = {"scope": scope, "halt_id": halt_id, "reason": _given(reason, "reason", "Say why with --reason.")}
     given = {name: value for name, value in given.items() if value is not None}
-    asked = parse(ReleaseArguments, given)
-    found = find_way().ask("halts.release", given, uuid4(), lambda desk, actor: halts.release(desk, actor, asked))
+    parse(ReleaseArguments, given)
+    found = ask_worker("halts.release", given, uuid4())
     if as_json:
         output.emit(found)
     else:

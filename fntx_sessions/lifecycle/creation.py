@@ -15,6 +15,7 @@ from fntx_sessions.agents.registry import known_agents
 from fntx_sessions.exceptions import CommandConflict, InvalidArgument, Rejected
 from fntx_sessions.lifecycle import templates
 from fntx_sessions.lifecycle.arguments import CreateArguments, CreateFromTemplateArguments
+from fntx_sessions.lifecycle.by_itself import must_be_two_to_make
 from fntx_sessions.lifecycle.change import Ask, Outcome, Row
 from fntx_sessions.lifecycle.creation_sql import CLAIM, INSERT, INSERT_COMMIT, REFUSE
 from fntx_sessions.lifecycle.feeds import check_feed, unrecorded
@@ -176,6 +177,7 @@ def _create_once(engine: Engine, settings: Settings, ask: Ask, planned: Plan) ->
         error = _obstacle(claimed, ask, planned, broker) or unrecorded(connection, planned.config)
         if error is not None:
             return _refuse(connection, ask, error, payloads)
+        must_be_two_to_make(ask.actor, planned.session_type, planned.config)
         warnings = _warnings(planned, claimed, account_id, broker)
         bound |= claimed | {"broker": broker}
         return _insert(connection, settings, ask, planned, bound, warnings, payloads, chain)

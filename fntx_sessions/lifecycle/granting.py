@@ -121,7 +121,8 @@ def revoke(engine: Engine, settings: Settings, actor: Actor, asked: RevokeArgume
     """
     authorize(actor, TOKENS)
     bound = asked.model_dump() | {"revocation_id": command_id, "by": actor.name}
-    keep_s = settings.token_max_ttl_s + settings.token_leeway_s
+    # As long as anything could come of what is refused: of a token, or of what waits for a second person since.
+    keep_s = max(settings.token_max_ttl_s, settings.four_eyes_ttl_s) + 2 * settings.token_leeway_s
     with transaction(engine) as connection:
         if connection.execute(_REVOKE, bound | {"keep_s": keep_s}).first() is not None:
             connection.execute(_FORGET)

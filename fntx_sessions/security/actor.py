@@ -9,10 +9,10 @@ class Actor:
     """A verified caller.
 
     name: the token's subject. host: where a system actor runs. token_id: the token's id, for the audit. issued_at:
-    when the token was, in seconds since 1970; None: there is no token. sessions, templates, tags: what the token is
-    good for, sessions by id, by template or by tag, any of them; all empty: everything. admitted: sessions that were
-    looked up and found in scope by template or tag. confirmed_by: who agreed to what they ask, where that takes two;
-    confirmed_roles: theirs.
+    when the token was, in seconds since 1970; None: there is no token. ends_at: when it is over, likewise. key_id: of
+    the key that signed it. sessions, templates, tags: what the token is good for, sessions by id, by template or by
+    tag, any of them; all empty: everything. admitted: sessions that were looked up and found in scope by template or
+    tag. confirmed_by: who agreed to what they ask, where that takes two; confirmed_roles: theirs.
     """
 
     name: str
@@ -26,6 +26,8 @@ class Actor:
     confirmed_roles: frozenset[str] = frozenset()
     issued_at: float | None = None
     admitted: frozenset[str] = frozenset()
+    ends_at: float | None = None
+    key_id: str = ""
 
     @property
     def scoped(self) -> bool:

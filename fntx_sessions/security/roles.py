@@ -102,6 +102,14 @@ def authorize(actor: Actor, action: str, session_id: UUID | str | None = None) -
     waits for nobody.
     """
     permit(actor, action, session_id)
+    must_be_two(actor, action)
+
+
+def must_be_two(actor: Actor, action: str) -> None:
+    """Raise NeedsSecond where `action` takes two people and nobody has confirmed; Forbidden where who has may not.
+
+    Whether the first may do it is not looked at: for what comes to `action`, and is theirs to do by another one.
+    """
     if not takes_two(action) or SYSTEM in actor.roles:
         return
     needed = " or ".join(sorted(seconds(action)))

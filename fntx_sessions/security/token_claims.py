@@ -88,6 +88,8 @@ def verified(claims: Mapping[str, Any], key_id: str, *, of_system: bool) -> Veri
         templates=scope["templates"],
         tags=scope["tags"],
         issued_at=issued_at,
+        ends_at=ends_at,
+        key_id=key_id,
     )
     return Verified(actor, issued_at, begins_at, ends_at, key_id, _word(claims, "args"))
 

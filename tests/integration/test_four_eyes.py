@@ -16,11 +16,14 @@ from owning import do
 
 from fntx_sessions.database.engine import get_engine
 from fntx_sessions.lifecycle.change import Ask
+from fntx_sessions.lifecycle.granting import RevokeArguments, revoke
 from fntx_sessions.lifecycle.reads.history import get_events
 from fntx_sessions.lifecycle.rehearsing import rehearse
 from fntx_sessions.schemas import Trigger
+from fntx_sessions.security import signing_keys
 from fntx_sessions.security.actor import Actor, system_actor
 from fntx_sessions.security.chain_check import verify_chain
+from fntx_sessions.security.keys import signing_pair
 from fntx_sessions.security.local import ensure_local_keys
 from fntx_sessions.security.tokens import issue
 from fntx_sessions.settings import Settings, get_settings
@@ -50,8 +53,9 @@ class People:
 
     def ask(self, name: str, roles: tuple[str, ...], task: str, *, id: UUID | None = None, **kwargs: Any) -> Any:  # noqa: A002
         """Send a task as `name`, and return its answer as the caller gets it."""
-        sessions = kwargs.pop("within", ())
-        token = issue(self.settings, name, roles, 60, sessions=sessions)
+        within = kwargs.pop("within", ())
+        scope = {"sessions": within} if within else {}
+        token = issue(self.settings, name, roles, kwargs.pop("ttl_s", 60), **scope)
         done = app.tasks[f"fntx.{task}"].apply(
             kwargs=kwargs, task_id=str(id or uuid4()), headers={TOKEN_HEADER: token}, throw=False
         )
@@ -310,8 +314,102 @@ def test_a_revoked_asker_gets_nothing_confirmed(at, running):
     found = revocations_of(get_settings())
     assert found is not None
     found.look()
-    assert error(at.confirm(command_id)) == ("refused", "Unauthenticated")
+    answer = at.confirm(command_id)
+    assert error(answer) == ("refused", "NotConfirmed")
+    assert "mallory, who asked, may ask for nothing by now: the token was revoked by ada" in answer["error"]["message"]
     assert at.limit(running) != LIMIT
+
+
+def test_what_waits_ends_with_the_token_it_was_asked_by(at, running):
+    """Its time is the token's where that is over sooner; what is revoked stays so for longer than anything waits."""
+    command_id, settings = uuid4(), get_settings()
+    at.raise_limit(running, command_id, ttl_s=30)
+    (shown,) = at.listed(session_id=str(running))
+    assert 0 < shown["expires_in_s"] <= 30 + settings.token_leeway_s < settings.four_eyes_ttl_s
+    brief = settings.model_copy(update={"token_max_ttl_s": 1, "four_eyes_ttl_s": 600.0})
+    ada = Actor("ada", frozenset(ADMIN))
+    revoked = revoke(at.hosting.desk.engine, brief, ada, RevokeArguments(name="nobody-else"), uuid4())
+    assert (revoked.forget_at - revoked.revoked_at).total_seconds() >= brief.four_eyes_ttl_s
+
+
+def test_a_retired_key_ends_what_was_asked_with_it(at, running):
+    """A key that was given up, as one that leaked is, gets nothing confirmed that its tokens asked for."""
+    command_id, pair = uuid4(), signing_pair(at.settings)
+    (key,) = signing_keys.list_keys(pair)
+    at.raise_limit(running, command_id)
+    signing_keys.rotate(pair)
+    signing_keys.retire(pair, key.key_id, 60, at_once=True)
+    answer = at.confirm(command_id)
+    assert error(answer) == ("refused", "NotConfirmed")
+    assert "the token's key was retired" in answer["error"]["message"]
+    assert at.limit(running) != LIMIT
+
+
+RULES = [{"condition": "time_after", "value": "00:00:00"}]
+
+
+@contextlib.contextmanager
+def two_for(names: str) -> Iterator[None]:
+    """Let other actions take two people inside the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FNTX_FOUR_EYES", names)
+        get_settings.cache_clear()
+        yield
+    get_settings.cache_clear()
+
+
+@pytest.mark.parametrize("config", [{"auto_resume_conditions": RULES}, {"auto_resume_after_recovery": True}])
+def test_letting_the_desk_do_it_by_itself_takes_two_like_doing_it(at, running, config):
+    """Who may not resume alone writes nothing that does, into a session or a new one; taking it away waits for none."""
+    write = uuid4()
+    answer = at.ask("cy", OPERATOR, "sessions.update", id=write, session_id=str(running), config=config)
+    assert error(answer) == ("pending", "NeedsSecond")
+    assert answer["error"]["facts"]["action"] == "resume_session"
+    assert at.confirm(write, roles=ADMIN)["result"]["answer"]["state"] == "done"
+    assert at.ask("cy", OPERATOR, "sessions.update", session_id=str(running), config={"tags": ["x"]})["state"] == "done"
+    nothing = {key: type(value)() for key, value in config.items()}
+    assert at.ask("cy", OPERATOR, "sessions.update", session_id=str(running), config=nothing)["state"] == "done"
+
+    made, new = uuid4(), uuid4()
+    asked = {"session_type": "paper_trading", "session_id": str(new), "config": config}
+    assert error(at.ask("cy", OPERATOR, "sessions.create", id=made, **asked)) == ("pending", "NeedsSecond")
+    assert at.hosting.rows("SELECT 1 FROM sessions WHERE session_id = :id", id=new) == []
+    assert at.confirm(made, roles=ADMIN)["result"]["answer"]["state"] == "done"
+    assert at.hosting.row(new)["created_at"] is not None
+
+
+def test_a_template_that_starts_by_itself_takes_two_where_a_start_does(at):
+    """Made of one whose rules start it, a session waits for the second person; of another it does not."""
+    regular = {"template_name": "Regular Trading"}
+    with two_for("start_session"):
+        made = uuid4()
+        answer = at.ask("cy", OPERATOR, "sessions.create_from_template", id=made, **regular)
+        assert error(answer) == ("pending", "NeedsSecond")
+        assert answer["error"]["facts"]["action"] == "start_session"
+        assert at.confirm(made, roles=OPERATOR)["result"]["answer"]["state"] == "done"
+        for name in ("Paper Trading", "Backtest"):
+            other = at.ask("cy", OPERATOR, "sessions.create_from_template", template_name=name)
+            assert (other["error"] or {}).get("error") != "NeedsSecond", name
+
+
+def test_rules_of_a_template_are_edited_by_two_whichever_way(at):
+    """Rules are rules by `templates.edit` too, and a template is edited by `rules.set_template` too."""
+    name = f"two {uuid4().hex[:8]}"
+    rules = {"auto_stop_conditions": [{"condition": "vix_above", "value": 40}]}
+    plain = {"copy_of": "Paper Trading", "changes": {"auto_start_conditions": [], "auto_stop_conditions": []}}
+    with two_for("edit_rules"):
+        assert at.ask("cy", OPERATOR, "templates.add", template_name=name, **plain)["state"] == "done"
+        told = at.ask("cy", OPERATOR, "templates.edit", template_name=name, changes={"description": "ours"})
+        assert told["state"] == "done"
+        answer = at.ask("cy", OPERATOR, "templates.edit", template_name=name, changes=rules)
+        assert error(answer) == ("pending", "NeedsSecond")
+        copied = {"template_name": f"{name} too", "copy_of": "Regular Trading"}
+        assert error(at.ask("cy", OPERATOR, "templates.add", **copied)) == ("pending", "NeedsSecond")
+    with two_for("edit_template"):
+        edit = uuid4()
+        asked = {"template_name": name, "rules": rules}
+        assert error(at.ask("cy", OPERATOR, "rules.set_template", id=edit, **asked)) == ("pending", "NeedsSecond")
+        assert at.confirm(edit)["result"]["answer"]["state"] == "done"
 
 
 def test_two_who_confirm_at_once_do_it_once(at, running):

@@ -361,6 +361,23 @@ def test_what_the_command_line_lacks_is_asked_for(arguments, told, capsys):
     assert told in capsys.readouterr().err
 
 
+def test_without_a_worker_no_halt_is_ended(hosting, monkeypatch, capsys):
+    """Ending one is no safety: workers do it, and ask for the second person; nobody's own shell does beside them."""
+    halt(hosting, "all")
+    monkeypatch.setenv("FNTX_DATABASE_URL", hosting.desk.settings.database_url.get_secret_value())
+    monkeypatch.setenv("FNTX_REDIS_URL", "unix:///nonexistent/fntx/redis.sock")
+    monkeypatch.setattr(halt_way, "adopt_local_stack", lambda: True)
+    get_settings.cache_clear()
+    try:
+        assert run(["halt", "release", "--scope", "all", "--reason", "over"]) == Exit.UNAVAILABLE
+    finally:
+        get_settings.cache_clear()
+    said = capsys.readouterr().err
+    assert "A halt is ended by a worker alone: it stands, nothing in it opens a position, exits go on." in said
+    assert "straight" not in said
+    assert len(halts.standing(hosting.desk.engine)) == 1
+
+
 @pytest.mark.parametrize(
     ("silent", "told"),
     [

@@ -120,7 +120,7 @@ def _owner(connection: Connection, wanted: Wanted) -> UUID:
 
 
 def _row(engine: Engine, settings: Settings, wanted: Wanted, owner: UUID) -> Row:
-    payloads = Payloads(engine)
+    payloads, ends_at = Payloads(engine), wanted.actor.ends_at
     return {
         "command_id": wanted.command_id,
         "task": wanted.task,
@@ -134,6 +134,7 @@ def _row(engine: Engine, settings: Settings, wanted: Wanted, owner: UUID) -> Row
         "actor": payloads.seal(DESK, _ACTOR, wanted.command_id, _as_json(wanted.actor)),
         "reason": wanted.reason[:2000],
         "ttl_s": settings.four_eyes_ttl_s,
+        "token_ends_at": None if ends_at is None else ends_at + settings.token_leeway_s,
     }
 
 

@@ -18,7 +18,7 @@ _HOLD = text("""
 INSERT INTO confirmations (command_id, task, action, session_id, arguments, args_hash, asked_by, asked_roles,
   asked_token_id, actor, reason, expires_at)
 VALUES (:command_id, :task, :action, :session_id, :arguments, :args_hash, :asked_by, :asked_roles, :asked_token_id,
-  :actor, :reason, now() + make_interval(secs => :ttl_s))
+  :actor, :reason, least(now() + make_interval(secs => :ttl_s), to_timestamp(CAST(:token_ends_at AS float8))))
 ON CONFLICT (command_id) DO NOTHING
 """)
 _FIND = text(f"SELECT {_SEEN} FROM confirmations c WHERE command_id = :command_id")

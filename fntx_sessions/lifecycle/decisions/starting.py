@@ -7,6 +7,7 @@ from fntx_sessions.automation.rules.compile import as_text, compile_stored
 from fntx_sessions.automation.rules.loosening import loosened
 from fntx_sessions.exceptions import InvalidArgument, PreconditionFailed
 from fntx_sessions.lifecycle import templates
+from fntx_sessions.lifecycle.by_itself import own_acts
 from fntx_sessions.lifecycle.change import Ask, Change, Row
 from fntx_sessions.lifecycle.decisions.limits import CONFIG_CHANGED, changed, edits_event
 from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, not_latched, unattended
@@ -162,6 +163,8 @@ def edited(row: Row, ask: Ask) -> dict[str, Any]:
             templates.check_configurations(edits["config"][_CONFIGURATIONS], row["roster"], f"config.{_CONFIGURATIONS}")
         _check_fixed(row, edits["config"])
         _check_loosened(row, ask, edits["config"])
+        for action in own_acts(edits["config"], row["config"]):
+            authorize(ask.actor, action, ask.session_id)
     if ask.arguments.get("risk_parameters") is not None:
         edits["risk_parameters"] = templates.checked_risk(row["risk_parameters"] | ask.arguments["risk_parameters"])
         _check_raise(row, ask, edits["risk_parameters"])

@@ -18,11 +18,12 @@ from fntx_sessions.database.engine import statements, transaction
 from fntx_sessions.exceptions import Busy, CommandConflict, InvalidArgument, TemplateConflict
 from fntx_sessions.lifecycle import desk_audit
 from fntx_sessions.lifecycle.desk_audit import Deed
+from fntx_sessions.lifecycle.templates.contents import rules_of
 from fntx_sessions.lifecycle.templates.differences import Difference, differences
 from fntx_sessions.lifecycle.templates.reading import unknown
 from fntx_sessions.schemas import TemplateContents
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.roles import EDIT_RULES, EDIT_TEMPLATE
+from fntx_sessions.security.roles import EDIT_RULES, EDIT_TEMPLATE, authorize
 from fntx_sessions.settings import get_settings
 
 _TRIES = 10
@@ -138,9 +139,9 @@ class Written:
 def write(engine: Engine, edit: Edit, make: Callable[[Kept | None], Wanted]) -> Written:
     """Make a template what `make` wants of it as it stands (None: there is none of that name), as a new version.
 
-    Asked twice under one id, it happens once and is answered alike. Raises what `make` raises, CommandConflict,
-    TemplateConflict, InvalidArgument for a name that is almost another's, NotFound, Busy and Unavailable: nothing was
-    changed.
+    Asked twice under one id, it happens once and is answered alike. Whoever changes rules edits a template and rules,
+    whichever way they came. Raises what `make` raises, Forbidden, NeedsSecond, CommandConflict, TemplateConflict,
+    InvalidArgument for a name that is almost another's, NotFound, Busy and Unavailable: nothing was changed.
     """
     asked = _hash(edit.arguments)
     for _ in range(_TRIES):
@@ -152,11 +153,19 @@ def write(engine: Engine, edit: Edit, make: Callable[[Kept | None], Wanted]) -> 
                 return written
             _check_expected(connection, edit, kept)
         wanted = make(kept)
+        _authorize(edit.actor, kept, wanted)
         with transaction(engine) as connection:
             if _store(connection, edit, asked, kept, wanted):
                 desk_audit.record_in(connection, edit.actor, _deed(edit, asked, kept, wanted))
                 return _written(connection, edit, asked)  # type: ignore[return-value]  # just stored
     raise _lost(edit)
+
+
+def _authorize(actor: Actor, kept: Kept | None, wanted: Wanted) -> None:
+    authorize(actor, EDIT_TEMPLATE)
+    before = rules_of(kept.contents) if kept else {}
+    if any(rules != before.get(key, []) for key, rules in rules_of(wanted.contents).items()):
+        authorize(actor, EDIT_RULES)
 
 
 def _deed(edit: Edit, asked: bytes, kept: Kept | None, wanted: Wanted) -> Deed:
