@@ -111,10 +111,11 @@ class AgentClient:
         return AsyncAgent(self)
 
     def join(self, *, ready: bool = True) -> Joined:
-        """Join the session, or join it again, and return how it is; whoever was this agent before may speak no more.
+        """Join the session, or join it again, and return how it is; the process that was this agent may speak no more.
 
-        ready False: a start waits for this agent until it says `ready`. Raises Forbidden, Unauthenticated, NotFound
-        (the roster does not name it), InvalidArgument (the desk hosts it), SessionClosed, OutcomeUnknown.
+        ready False: a start waits for this agent until it says `ready`. Raises Forbidden (no role for it, out of scope,
+        or another token's agent), Unauthenticated, NotFound (the roster does not name it), InvalidArgument (the desk
+        hosts it), SessionClosed, OutcomeUnknown.
         """
         # Chosen here, so that a joining that is sent again stays one.
         ticket = secrets.token_hex(24)
