@@ -8,18 +8,30 @@ from collections.abc import Callable
 from queue import Empty
 from typing import Any
 
+import structlog
 from kombu import serialization
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from kombu.utils import json as kombu_json
+from redis.exceptions import ResponseError
 
 from tasks import messages, routes
 from tasks.refused_messages import refuse
 
+log = structlog.get_logger(__name__)
 _SCHEMES = ("redis", "rediss")
 _SERIALIZATION: Any = serialization
 _KOMBU: Any = kombu_redis  # the stubs know only its public half
 _FAULTS: tuple[type[Exception], ...] = _KOMBU.Transport.connection_errors + _KOMBU.Transport.channel_errors
+
+
+# A key that is no list holds no message. Looked at and dropped in one moment, lest a queue that came meanwhile goes.
+_DROP = """
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind == 'none' or kind == ARGV[1] then return '' end
+redis.call('UNLINK', KEYS[1])
+return kind
+"""
 
 
 def is_redis_fault(error: Exception) -> bool:
@@ -79,6 +91,43 @@ class Channel(kombu_redis.Channel):
         except messages.RefusedMessage as refused:
             refuse(str(refused))
             raise Empty from None
+        except ResponseError as error:
+            self._clear(error, self._lists(*self.active_queues), "list")
+            raise Empty from None
+
+    def _size(self, queue: str) -> int:
+        try:
+            return int(super()._size(queue))
+        except ResponseError as error:
+            self._clear(error, self._lists(queue), "list")
+            return int(super()._size(queue))
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]
+        except ResponseError as error:
+            names = (self.keyprefix_queue, self.keyprefix_binding_permanent)  # type: ignore[attr-defined]
+            self._clear(error, [name % (exchange,) for name in names], "set")
+            super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]
+
+    def _lists(self, *queues: str) -> list[str]:
+        steps = self.priority_steps
+        return [self._q_for_pri(queue, step) for queue in queues for step in steps]  # type: ignore[attr-defined]
+
+    def _clear(self, error: ResponseError, keys: list[str], kind: str) -> None:
+        """Drop what lies under our keys and is of another kind; raises `error` where that was not what is wrong."""
+        if not str(error).rpartition(" caused error: ")[2].startswith("WRONGTYPE"):
+            raise error
+        with self.conn_or_acquire() as client:
+            found = {key: client.eval(_DROP, 1, key, kind) for key in keys}
+        dropped = {key: bytes(other).decode() for key, other in found.items() if other}
+        if not dropped:
+            raise error
+        for key, other in dropped.items():
+            log.error(
+                "queue_dropped", key=key, was=other, wanted=kind, problem="somebody put another type in its place"
+            )
+            refuse(f"a {other} in place of a {kind}", key)
 
 
 class Transport(kombu_redis.Transport):

@@ -19,11 +19,11 @@ from kombu.pools import ProducerPool
 from redis import exceptions as foreign
 
 from fntx_sessions import traces
-from fntx_sessions.exceptions import InvalidArgument, Unavailable, way_out
+from fntx_sessions.exceptions import FntxError, InvalidArgument, Unavailable, way_out
 from fntx_sessions.security.local import current_token
 from fntx_sessions.security.message_signing import serializer
 from fntx_sessions.settings import Settings
-from fntx_sessions.state.redis_client import translate
+from fntx_sessions.state.redis_client import WRITING, translate
 
 SAFETY, COMMANDS, QUERIES = "safety", "commands", "queries"
 # As `tasks.routes` has it, which needs Celery's worker half.
@@ -38,6 +38,7 @@ THREADS = 4
 # A caller that waits has less patience than a worker.
 _PATIENCE_S = 2.0
 _HEADERS_BYTES = 5000
+_NO_QUEUE = "What lies in a queue's place is dropped by the worker that reads it: try again, or see `fntx doctor`."
 # What says that a message cannot have reached the queue; anything else may have been delivered and then failed.
 _NOT_SENT = (
     ConnectionRefusedError, FileNotFoundError, socket.gaierror, foreign.AuthenticationError, foreign.ResponseError,
@@ -71,7 +72,7 @@ class Message:
 class NotSent:
     """Why a message could not be sent. certain: it cannot have reached the queue."""
 
-    problem: Unavailable
+    problem: FntxError
     certain: bool
 
 
@@ -110,6 +111,8 @@ class Producer:
             headers=headers,
             producer=producer,
             add_to_parent=False,
+            # Workers declare their queues; a caller has no right to.
+            declare=[],
             retry=True,
             # Once more at once: a pooled connection may have died while nobody used it.
             retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0},
@@ -160,11 +163,13 @@ def _kombu_url(url: str) -> str:
     return url.replace("unix:", "redis+socket:", 1) if url.startswith("unix:") else url
 
 
-def _problem(error: Exception) -> Unavailable:
+def _problem(error: Exception) -> FntxError:
     """Return what redis-py said, where it is behind the error: a full Redis is not one that is away."""
     for cause in _causes(error):
-        if isinstance(cause, foreign.RedisError) and isinstance(found := translate(cause), Unavailable):
+        if isinstance(cause, foreign.RedisError) and isinstance(found := translate(cause), FntxError):
             return found
+        if isinstance(cause, foreign.ResponseError):
+            return Unavailable(WRITING, _first_line(cause), _NO_QUEUE)
     told = _first_line(error)
     return Unavailable("Redis", told, way_out(told, START_REDIS))
 

@@ -16,24 +16,55 @@ COMMAND = "python -m fntx_sessions.stack.redis_acl"
 _CONNECTION = (
     "ping", "select", "client|setinfo", "client|setname", "client|id", "multi", "exec", "discard", "watch", "unwatch",
 )  # fmt: skip
+_CALLERS_CONNECTION = tuple(command for command in _CONNECTION if not command.endswith("watch"))
 _SCRIPTS = ("eval", "evalsha", "script|load", "script|exists", "time")
+# In a pattern of keys: each queue in turn, of all or of those that callers send to.
+_EACH_QUEUE, _EACH_ASKED = "EACH_QUEUE", "EACH_ASKED"
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Commands that a user may use on these keys and on no others."""
+
+    keys: tuple[str, ...]
+    commands: tuple[str, ...]
+
+    def words(self) -> str:
+        """Return it as Redis reads it, from version 7 on."""
+        return f"({' '.join((*_patterns(self.keys), '-@all', *(f'+{command}' for command in self.commands)))})"
 
 
 @dataclass(frozen=True, slots=True)
 class AclUser:
-    """One user: its name, for whom it is, and what it may do where. keys and channels: as Redis writes them."""
+    """One user: its name, for whom it is, and what it may do where. keys and channels: as Redis writes them.
+
+    commands: on all of `keys`; selectors: on theirs alone.
+    """
 
     name: str
     whose: str
     commands: tuple[str, ...]
     keys: tuple[str, ...]
     channels: tuple[str, ...]
+    selectors: tuple[Selector, ...] = ()
 
     def line(self, secret: str, database: int = 0) -> str:
         """Return its line of a configuration; `secret`: how its password is given there. database: its number."""
         channels = [channel.format(database=database) for channel in self.channels]
-        words = (secret, "resetkeys", *self.keys, "resetchannels", *channels, "-@all")
-        return f"user {self.name} on {' '.join((*words, *(f'+{command}' for command in self.commands)))}"
+        words = (secret, "resetkeys", *_patterns(self.keys), "resetchannels", *channels, "-@all")
+        rights = (*(f"+{command}" for command in self.commands), *(each.words() for each in self.selectors))
+        return f"user {self.name} on {' '.join((*words, *rights))}"
+
+
+def _patterns(keys: tuple[str, ...]) -> list[str]:
+    from tasks import routes  # noqa: PLC0415 - the names belong to the Celery edge
+
+    asked = (routes.SAFETY, routes.COMMANDS, routes.QUERIES, routes.UNNAMED)
+    found = list[str]()
+    for key in keys:
+        mark, queues = (_EACH_QUEUE, routes.QUEUES) if _EACH_QUEUE in key else (_EACH_ASKED, asked)
+        found += [key.replace(mark, queue) for queue in queues] if mark in key else [key]
+    return found
 
 
 DESK = AclUser(
@@ -44,7 +75,7 @@ DESK = AclUser(
         "get", "set", "setex", "mget", "incr", "incrby", "del", "unlink", "exists", "expire", "pexpire", "persist",
         "scan",
         "hget", "hset", "hsetnx", "hmget", "hgetall", "hdel", "hkeys", "hlen", "hexists", "hstrlen", "hincrby",
-        "lpush", "rpush", "rpop", "brpop", "llen", "lrange", "sadd", "srem", "smembers",
+        "lpush", "rpush", "rpop", "brpop", "llen", "lrange", "type", "sadd", "srem", "smembers",
         "zadd", "zrem", "zrange", "zrangebyscore", "zrevrangebyscore",
         "xadd", "xread", "xrange", "xrevrange", "xlen", "xdel", "xinfo|stream",
         "publish", "subscribe", "unsubscribe", "psubscribe", "punsubscribe",
@@ -52,7 +83,7 @@ DESK = AclUser(
     (
         "~fntx:*",
         # Celery's: queues with their priorities, what workers hold, who listens where, answers.
-        "~commands*", "~queries*", "~agents*", "~sweeps*", "~checkpoints*", "~maintenance*", "~celery*",
+        f"~{_EACH_QUEUE}*", "~celery-task-meta-*",
         "~unacked*", "~_kombu.binding*", "~*.reply.celery.pidbox*", "~*.celery.pidbox*",
     ),
     # What workers tell, and what they are told: who listens to a pattern needs that very pattern.
@@ -62,25 +93,28 @@ DESK = AclUser(
 CALLER = AclUser(
     "fntx_caller",
     "services that hold a manager, and agents in other services",
-    (
-        *_CONNECTION, *_SCRIPTS,
-        "get", "mget", "exists", "unlink", "hget", "hset", "hmget", "hgetall", "hdel", "hexists", "hkeys", "hlen",
-        "hincrby", "hstrlen", "expire", "lpush", "llen", "smembers", "sadd", "xadd", "xread", "xrange", "xrevrange",
-        "xlen", "xinfo|stream", "subscribe", "unsubscribe",
-    ),
-    (
-        # It puts messages in, and has no command by which to see what others put there; it reads answers and takes them
-        # away, and has none by which to write one.
-        "~commands*", "~queries*", "~celery-task-meta-*", "~_kombu.binding*",
-        # What an agent is told, and reports by a script that asks for its ticket.
-        "~fntx:{*}:live", "~fntx:{*}:inbox", "~fntx:{*}:records", "%R~fntx:context:*",
-    ),
+    (*_CALLERS_CONNECTION, "time", "subscribe", "unsubscribe"),
+    (),
     ("&celery-task-meta-*",),
-)  # fmt: skip
+    (
+        # It puts messages in, and has no command by which to see or take what others put there.
+        Selector((f"~{_EACH_ASKED}",), ("lpush", "exists")),
+        # It reads answers and takes them away, and has none by which to write one.
+        Selector(("~celery-task-meta-*",), ("get", "mget", "unlink")),
+        # An agent reports by a script, which asks for its ticket; what the script does is looked at as well.
+        Selector(("~fntx:{*}:live", "~fntx:{*}:records"), ("eval", "evalsha")),
+        Selector(("~fntx:{*}:live",), ("hget", "hmget", "hset", "hincrby")),
+        Selector(("~fntx:{*}:records",), ("xadd", "xlen", "xrange", "xrevrange")),
+        # What sessions are told, and what one agent may know, sealed to its key.
+        Selector(("%R~fntx:{*}:inbox",), ("xread", "xrange", "xrevrange", "xinfo|stream")),
+        Selector(("%R~fntx:{*}:inbox:*",), ("hget",)),
+    ),
+)
 USERS = (DESK, CALLER)
 
 _HEAD = """\
-# Users of Redis or Valkey for a desk, with the rights that its parts use and no others: the tests run a desk so.
+# Users of Redis (7 or newer) or Valkey for a desk, with the rights that its parts use and no others: the tests run a
+# desk so.
 # Made by `{command}`. Put it beside the server's configuration, for its owner to read
 # alone (0600), replace each PASSWORD, and have the configuration say `include redis.acl`. `default`, who may do
 # everything, is switched off at the end: keep another for yourself (`user admin on >... ~* &* +@all`). A desk in a

@@ -10,7 +10,7 @@ from uuid import UUID
 import redis
 from redis import exceptions as foreign
 
-from fntx_sessions.exceptions import Unavailable, way_out
+from fntx_sessions.exceptions import StackError, Unavailable, way_out
 from fntx_sessions.settings import Settings, get_settings
 
 # What is out of reach where Redis answers and takes nothing new.
@@ -35,6 +35,7 @@ OUT_OF_REACH: tuple[tuple[type[foreign.RedisError], str], ...] = (
     (foreign.MasterDownError, _START_REDIS),
 )
 
+_GIVE_RIGHTS = "Give it those of its line in deploy/redis.acl; `ACL LOG` of the server says what was refused."
 _PORTION_BYTES = 256_000
 
 
@@ -109,17 +110,25 @@ def _answer(connection: Any) -> Any:
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Run a block that talks to Redis; raises Unavailable where Redis cannot be reached or takes no more."""
+    """Run a block that talks to Redis; raises Unavailable where Redis cannot be reached or takes no more.
+
+    Raises StackError where its user lacks a right.
+    """
     try:
         yield
     except foreign.RedisError as error:
         raise translate(error) from error
 
 
-def translate(error: foreign.RedisError) -> Unavailable | foreign.RedisError:
-    """Return Unavailable for an error of the server or the way to it, and any other error as it is."""
+def translate(error: foreign.RedisError) -> Unavailable | StackError | foreign.RedisError:
+    """Return Unavailable for an error of the server or the way to it, StackError for a right that we lack there.
+
+    Any other error is returned as it is.
+    """
     # What it says of a pipeline begins with the command; nobody who reads this has sent it.
     told = str(error).rpartition(" caused error: ")[2].rstrip(".") or type(error).__name__
+    if isinstance(error, foreign.NoPermissionError):
+        return StackError(f"the user of FNTX_REDIS_URL lacks a right: {told}", _GIVE_RIGHTS)
     for refusal, problem, fix in TAKES_NOTHING:
         if isinstance(error, refusal):
             return Unavailable(WRITING, f"{problem} ({told})", fix)
