@@ -6,31 +6,53 @@ One place for SQLAlchemy, psycopg2, redis-py, Celery's broker and its result bac
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from fntx_sessions.exceptions import InvalidArgument
+
 VERIFIED = "verify-full"
+_VERIFYING = {"verify-ca", VERIFIED}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 def redis_address(url: str, ca_file: Path | None) -> str:
-    """Return a `rediss://` URL that asks for a verified server, by `ca_file` or the machine; others as is."""
+    """Return a `rediss://` URL that asks for a verified server, by `ca_file` or the machine; others as is.
+
+    Raises ValueError where `ca_file` would verify nobody, for want of TLS on the way over a network.
+    """
     if not url.startswith("rediss://"):
+        if ca_file and unprotected(url):
+            msg = "speaks no TLS, so that the CA file beside it verifies nobody: write rediss://"
+            raise ValueError(msg)
         return url
     wanted = {"ssl_cert_reqs": "required"} | ({"ssl_ca_certs": str(ca_file)} if ca_file else {})
     return _with(url, wanted)
 
 
 def postgres_address(url: str, ca_file: Path | None) -> str:
-    """Return a URL that asks for a server verified by `ca_file`, host name included; as it is without a file."""
-    if ca_file is None or "sslmode" in dict(parse_qsl(urlsplit(url).query)):
+    """Return a URL that asks for a server verified by `ca_file`, host name included; as it is without a file.
+
+    What the URL says itself stays. Raises ValueError where by that `ca_file` would verify nobody.
+    """
+    if ca_file is None:
         return url
+    mode = dict(parse_qsl(urlsplit(url).query)).get("sslmode", VERIFIED)
+    if mode not in _VERIFYING and unprotected(url):
+        msg = f"says sslmode={mode}, by which the CA file beside it verifies nobody: leave sslmode out"
+        raise ValueError(msg)
     return _with(url, {"sslmode": VERIFIED, "sslrootcert": str(ca_file)})
 
 
 def secured(environment: dict[str, str]) -> dict[str, str]:
-    """Return FNTX_* variables whose addresses carry what the other variables say they are verified by."""
+    """Return FNTX_* variables whose addresses carry what the other variables say they are verified by.
+
+    Raises InvalidArgument naming one beside which a CA file would verify nobody.
+    """
     found = dict(environment)
     for name, secure, told in _VARIABLES:
         if found.get(name):
-            found[name] = secure(found[name], Path(found[told]) if found.get(told) else None)
+            try:
+                found[name] = secure(found[name], Path(found[told]) if found.get(told) else None)
+            except ValueError as error:
+                raise InvalidArgument(name, str(error), f"Or unset {told}.") from None
     return found
 
 

@@ -7,7 +7,7 @@
       up.lock             held while a stack is brought up or down
       supervisord.conf    generated at every start
       supervisord.json    pid and create time of the supervisor
-      logs/               one file a process, rotated
+      logs/               one file a process, rotated; 0700
       postgres/           the cluster (a link where root's HOME is closed to other users, see `identity`)
       valkey/             append-only file and valkey.conf
       run/                sockets (elsewhere where HOME is too long for a socket address)
@@ -82,10 +82,17 @@ class Folder:
         with explained(self.home):
             for path in (self.home, self.logs, self.run):
                 _own_directory(path)
+            self._close_logs()
             free = shutil.disk_usage(self.home).free
         if free < MINIMUM_FREE_BYTES:
             problem = f"{self.home} has {free // 1_000_000} MB free, a stack needs {MINIMUM_FREE_BYTES // 1_000_000} MB"
             raise StackError(problem, "Free space there, or set FNTX_HOME to a folder on another disk.")
+
+    def _close_logs(self) -> None:
+        """Keep others out, of what was left readable before too; a server that is another user gets its log open."""
+        self.logs.chmod(0o700)
+        for log in self.logs.iterdir():
+            log.chmod(0o600)
 
     def read_state(self) -> dict[str, Any]:
         """Return what was chosen at an earlier start; empty when there was none."""
@@ -109,7 +116,7 @@ class Folder:
     def lock(self, wait_s: float = 60.0) -> Iterator[None]:
         """Hold the folder. Raises StackError when another `fntx up` or `fntx down` holds it longer than `wait_s`."""
         with explained(self.home):
-            handle = (self.home / "up.lock").open("a+")
+            handle = open(self.home / "up.lock", "a+", opener=private)  # noqa: SIM115 - kept open below
         with handle:
             until(lambda: _try_lock(handle.fileno()), wait_s, lambda: self._held(handle.name))
             handle.truncate(0)
@@ -138,6 +145,11 @@ def explained(path: Path) -> Iterator[None]:
         }.get(error.errno or 0, "Set FNTX_HOME to a folder this user may write to.")
         reason = error.strerror or str(error)
         raise StackError(f"cannot use the folder {path}: {reason.lower()}", fix) from error
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file for `open`, for this user alone where it is new."""
+    return os.open(path, flags, 0o600)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ from fntx_sessions.exceptions import StackError
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.addresses import DATABASE, MAINTENANCE, REDIS, Addresses
 from fntx_sessions.stack.control import GIVEN_UP, Process, Supervisor
-from fntx_sessions.stack.folder import explained, last_line, write_private
+from fntx_sessions.stack.folder import explained, last_line, private, write_private
 from fntx_sessions.stack.orphans import find_orphans, stop_orphans
 from fntx_sessions.stack.plan import Plan
 from fntx_sessions.stack.procfile import SHIPPED
@@ -204,7 +204,7 @@ class Stack:
         return self.folder.home / "supervisord.conf"
 
     def _spawn_supervisor(self) -> None:
-        with (self.folder.logs / "supervisord.err").open("ab") as output:
+        with open(self.folder.logs / "supervisord.err", "ab", opener=private) as output:
             self._child = subprocess.Popen(  # noqa: S603 -- this Python, a module of ours
                 [sys.executable, "-m", "fntx_sessions.stack.supervise", "-c", str(self._configuration)],
                 cwd="/",

@@ -94,7 +94,6 @@ def configuration(folder: Folder, programs: list[Program], *, root: bool) -> str
     main = {
         "nodaemon": "true",
         "silent": "true",
-        "umask": "077",
         "user": "root" if root else None,
         "logfile": str(folder.logs / "supervisord.log"),
         "logfile_maxbytes": "10MB",

@@ -144,6 +144,15 @@ def test_stores_refuse_strangers(running: Stack) -> None:
         stranger.ping()
 
 
+def test_no_other_user_reads_what_a_stack_writes(running: Stack) -> None:
+    """Logs, sockets, configurations and data: nothing below HOME is for the group or for others."""
+    wait_for(lambda: any((running.folder.logs).glob("worker*.log")))
+    found = [path for path in running.folder.home.rglob("*") if not path.is_symlink()]
+    passable = {path for path in found if path.is_dir() and path.stat().st_mode & 0o077 == 0o011}
+    assert passable <= {running.folder.run}  # as root, whose Postgres is another user
+    assert [path for path in found if path.stat().st_mode & 0o077 and path not in passable] == []
+
+
 def test_a_second_up_says_what_runs(running: Stack, procfile: Path) -> None:
     """The second up starts nothing and gives the same addresses."""
     first = running.up()
