@@ -48,7 +48,7 @@ from tasks import routes, second
 from tasks.celery import app
 from tasks.counting import counted, counted_sweep
 from tasks.handlers import Call, Handler
-from tasks.refusing import answer_unverified, audit_refusal, count_unverified
+from tasks.refusing import answer_unverified, audit_refusal, count_unverified, refuse_caller
 from tasks.sent_at import moment_of
 from tasks.signals import TOKEN_HEADER, host_id
 
@@ -233,8 +233,7 @@ def _sweep(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: dict
         authorize(task.caller(), SWEEP)
     except Unauthenticated as error:
         # Nothing else: whoever nobody knows makes no sweep's end, and no work for Postgres.
-        figures.REFUSALS.note(1, type(error).__name__)
-        count_unverified(error)
+        refuse_caller(error)
     except Rejected as error:
         _sweep_refused(task, kwargs, error)
     else:

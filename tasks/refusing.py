@@ -17,18 +17,29 @@ from celery.exceptions import Ignore
 
 from fntx_sessions.database.engine import get_engine
 from fntx_sessions.exceptions import FntxError, Retryable, Unauthenticated
+from fntx_sessions.figures import REFUSALS
 from fntx_sessions.lifecycle.denying import deed_of, denied, id_of, note_counted
 from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.denials import allowance, denials
 from fntx_sessions.security.origin import asker
-from fntx_sessions.security.refusals import MESSAGE, kind_of, refused_callers
+from fntx_sessions.security.refusals import LATE, MESSAGE, kind_of, refused_callers
 from fntx_sessions.settings import get_settings
 from tasks.desk import desk
 from tasks.signals import host_id
 
 Answer = dict[str, Any]
 log = structlog.get_logger(__name__)
+
+
+def refuse_caller(error: Unauthenticated) -> None:
+    """Count a refused message and its caller, whom nobody can verify, but for what beat sent and nobody took in time.
+
+    That is no attempt of anybody's: it lies in the queues after every night without workers.
+    """
+    if kind_of(error) != LATE:
+        REFUSALS.note(1, type(error).__name__)
+        count_unverified(error)
 
 
 def count_unverified(error: Unauthenticated) -> None:

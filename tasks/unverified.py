@@ -12,10 +12,9 @@ from celery.exceptions import InvalidTaskError
 from redis.exceptions import RedisError
 
 from fntx_sessions.exceptions import Unauthenticated
-from fntx_sessions.figures import REFUSALS
 from fntx_sessions.security.tokens import read, verify
 from fntx_sessions.settings import get_settings
-from tasks.refusing import count_unverified
+from tasks.refusing import refuse_caller
 from tasks.signals import TOKEN_HEADER
 
 Answer = dict[str, Any]
@@ -32,8 +31,7 @@ def refuse_unverified(message: Any, app: Any, kwargs: dict[str, Any]) -> None:
     try:
         _read((message.headers or {}).get(TOKEN_HEADER))
     except Unauthenticated as error:
-        REFUSALS.note(1, type(error).__name__)
-        count_unverified(error)
+        refuse_caller(error)
         with suppress(Exception):
             _answer(message.headers, app, kwargs, error)
         raise UnverifiedMessage(str(error)) from error

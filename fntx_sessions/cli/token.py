@@ -68,7 +68,8 @@ def issue(
     settings = _settings()
     bound_id = _command_id(command_id) if task else None
     args = _binding(task, str(bound_id), arguments) if task else ""
-    scope = {"sessions": map(_session, session or ()), "templates": template or (), "tags": tag or ()}
+    sessions = [_session(one) for one in session] if session else None
+    scope = {"sessions": sessions, "templates": template or None, "tags": tag or None}
     token, found = _signed(settings, name, role or [], _seconds(ttl, settings), args=args, **scope)
     if out is not None:
         _write(out, token)
@@ -84,7 +85,7 @@ def issue(
 def _signed(settings: Settings, name: str, roles: list[str], ttl_s: int, **scope: Any) -> tuple[str, "Verified"]:
     """Return a token that the audit knows of; raises InvalidArgument, and Unavailable: then none was given out."""
     from fntx_sessions.database.engine import get_engine  # noqa: PLC0415 -- `fntx --help` needs no driver
-    from fntx_sessions.lifecycle.granting import note_issued  # noqa: PLC0415
+    from fntx_sessions.lifecycle.granting import note_issued, refused_until  # noqa: PLC0415
     from fntx_sessions.security import tokens  # noqa: PLC0415
     from fntx_sessions.security.local import local_actor  # noqa: PLC0415
 
@@ -93,7 +94,8 @@ def _signed(settings: Settings, name: str, roles: list[str], ttl_s: int, **scope
     if "system" in roles:
         raise InvalidArgument("--role", "the system signs its own tokens", "Give another; `fntx roles` shows them.")
     try:
-        token = tokens.issue(settings, name, roles, ttl_s, **scope)
+        after = refused_until(get_engine(), name)
+        token = tokens.issue(settings, name, roles, ttl_s, after=after, **scope)
     except ValueError as error:
         raise InvalidArgument("token", str(error), "See `fntx token issue --help` and `fntx roles`.") from error
     found = tokens.read(token, settings)
@@ -115,8 +117,29 @@ def revoke(
     if as_json:
         output.emit(found)
         return
-    whose = f"token {found['token_id']}" if found["token_id"] else f"every token of {found['name']} until now"
-    output.console().print(f"{whose} is refused, by every process within a few seconds", soft_wrap=True, markup=False)
+    told = f"{_whose(found)} is refused, by every process within a few seconds; {_ended(found)}"
+    output.console().print(told, soft_wrap=True, markup=False)
+    for warning in _doubts(found):
+        output.note(warning)
+
+
+def _whose(found: Answer) -> str:
+    if found["token_id"]:
+        return f"token {found['token_id']}"
+    # Not "until now": it is ahead by as much as an issuer's clock may be.
+    return f"every token of {found['name']} issued until {output.moment(found['issued_until'])} UTC"
+
+
+def _ended(found: Answer) -> str:
+    return f"of those issued by `fntx token issue` that ends {found['ends']}"
+
+
+def _doubts(found: Answer) -> list[str]:
+    """Return what whoever meant somebody else has to know."""
+    which = "with that id" if found["token_id"] else f"of {found['name']}"
+    none = f"The desk's chain knows of no token {which} that was good: is it the one you meant? See `fntx token ls`."
+    alike = [f"{one} reads like it and is another name: its tokens stay good." for one in found["alike"]]
+    return alike if found["ends"] else [none, *alike]
 
 
 def list_tokens(

@@ -27,12 +27,14 @@ _EITHER = "Give a token's id, or a name whose tokens all end."
 
 _REVOKE = text("""
 INSERT INTO revoked_tokens (revocation_id, token_id, subject, issued_until, forget_at, revoked_by, reason)
-VALUES (:revocation_id, :token_id, :name, CASE WHEN CAST(:name AS text) IS NOT NULL THEN clock_timestamp() END,
+VALUES (:revocation_id, :token_id, :name,
+  CASE WHEN CAST(:name AS text) IS NOT NULL THEN clock_timestamp() + make_interval(secs => :leeway_s) END,
   clock_timestamp() + make_interval(secs => :keep_s), :by, :reason)
 ON CONFLICT (revocation_id) DO NOTHING RETURNING revocation_id
 """)
 _REVOKED = text("SELECT * FROM revoked_tokens WHERE revocation_id = :revocation_id")
 _STANDING = text("SELECT * FROM revoked_tokens WHERE forget_at > now() ORDER BY revoked_at DESC LIMIT :limit")
+_UNTIL = text("SELECT max(issued_until) FROM revoked_tokens WHERE subject = :name AND issued_until > clock_timestamp()")
 # Nothing that they refuse is good any more.
 _FORGET = text("DELETE FROM revoked_tokens WHERE forget_at < now()")
 _ISSUED = text("""
@@ -40,6 +42,15 @@ SELECT target AS token_id, reason, actor, timestamp FROM audit
 WHERE session_id = :desk AND action = :action AND outcome = 'done'
   AND timestamp > now() - make_interval(secs => :within_s)
 ORDER BY seq DESC LIMIT :limit
+""")
+# What was issued before a moment and was not over then, by the name it was issued to.
+_GOOD = text("""
+SELECT split_part(reason, ';', 1) AS name, count(*) AS number, count(*) FILTER (WHERE target = :token_id) AS by_id
+FROM audit
+WHERE session_id = :desk AND action = :action AND outcome = 'done'
+  AND timestamp > CAST(:at AS timestamptz) - make_interval(secs => :within_s) AND timestamp <= :at
+  AND CAST(substring(reason FROM '; until (\\S+)$') AS timestamptz) > :at
+GROUP BY 1
 """)
 
 
@@ -67,7 +78,10 @@ class TokensQuery(Model):
 
 
 class Revocation(Model):
-    """What is refused. issued_until: of a name, what was issued until then. forget_at: all of it is over by then."""
+    """What is refused. issued_until: of a name, what says that it was issued until then; forget_at: it is over by then.
+
+    issued_until is ahead by as much as the clock of whoever issues may be.
+    """
 
     revocation_id: UUID
     token_id: str | None
@@ -77,6 +91,17 @@ class Revocation(Model):
     revoked_at: datetime
     reason: str
     forget_at: datetime
+
+
+class Ended(Revocation):
+    """What was refused just now.
+
+    ends: how many tokens that were good are on the desk's chain, which knows those of `fntx token issue`. alike: other
+    names there that read like it, whose tokens stay good.
+    """
+
+    ends: int
+    alike: list[str]
 
 
 class Issued(Model):
@@ -114,7 +139,7 @@ def told(token: Verified) -> str:
     return f"{text_}; until {datetime.fromtimestamp(token.ends_at, UTC).isoformat(timespec='seconds')}"
 
 
-def revoke(engine: Engine, settings: Settings, actor: Actor, asked: RevokeArguments, command_id: UUID) -> Revocation:
+def revoke(engine: Engine, settings: Settings, actor: Actor, asked: RevokeArguments, command_id: UUID) -> Ended:
     """Refuse a token, or all of a name, from now on: within `token_revocations_refresh_s` everywhere.
 
     Asked again under its id, it answers the same. Raises Forbidden, Busy and Unavailable.
@@ -123,15 +148,37 @@ def revoke(engine: Engine, settings: Settings, actor: Actor, asked: RevokeArgume
     bound = asked.model_dump() | {"revocation_id": command_id, "by": actor.name}
     # As long as anything could come of what is refused: of a token, or of what waits for a second person since.
     keep_s = max(settings.token_max_ttl_s, settings.four_eyes_ttl_s) + 2 * settings.token_leeway_s
+    clocks = {"keep_s": keep_s, "leeway_s": settings.token_leeway_s}
     with transaction(engine) as connection:
-        if connection.execute(_REVOKE, bound | {"keep_s": keep_s}).first() is not None:
+        if connection.execute(_REVOKE, bound | clocks).first() is not None:
             connection.execute(_FORGET)
             deed = Deed(REVOKE, "done", asked.token_id or asked.name, asked.reason, command_id)
             desk_audit.record_in(connection, actor, deed)
         found = rows(connection.execute(_REVOKED, {"revocation_id": command_id}))[0]
     if (known := revocations_of(settings)) is not None:
         known.look()
-    return _revocation(found)
+    return _ended(engine, settings, _revocation(found))
+
+
+def _ended(engine: Engine, settings: Settings, found: Revocation) -> Ended:
+    bound = {"desk": DESK, "action": ISSUE, "within_s": settings.token_max_ttl_s, "at": found.revoked_at}
+    with transaction(engine) as connection:
+        good = rows(connection.execute(_GOOD, bound | {"token_id": found.token_id}))
+    if found.name is None:
+        return Ended(**found.model_dump(), ends=sum(row["by_id"] for row in good), alike=[])
+    ends = {row["name"]: row["number"] for row in good}
+    like = {name for name in ends if name != found.name and names.alike(name) == names.alike(found.name)}
+    return Ended(**found.model_dump(), ends=ends.get(found.name, 0), alike=sorted(like))
+
+
+def refused_until(engine: Engine, name: str) -> float | None:
+    """Return the moment, ahead of now, until which what is issued to a name is refused; None: there is none.
+
+    In seconds since 1970, for `tokens.issue`. Raises Busy and Unavailable.
+    """
+    with transaction(engine) as connection:
+        until = connection.execute(_UNTIL, {"name": name}).scalar_one()
+    return until.timestamp() if until else None
 
 
 def list_tokens(engine: Engine, settings: Settings, actor: Actor, asked: TokensQuery) -> Tokens:
@@ -164,7 +211,8 @@ def _issued(row: dict[str, Any], revoked: list[Revocation]) -> Issued:
 
 
 def _refuses(revoked: Revocation, token_id: str, name: str, at: datetime) -> bool:
-    named = revoked.issued_until is not None and revoked.name == name and at <= revoked.issued_until
+    # Both by Postgres's clock: what was issued since says another moment, see `tokens.issue`.
+    named = revoked.name == name and at <= revoked.revoked_at
     return named or revoked.token_id == token_id
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def file_version(path: Path) -> tuple[int, int, int]:
     """Return what differs once a file was replaced or written; raises OSError when there is none."""
-    found = path.stat()
+    found = os.stat(path)  # noqa: PTH116 - for every token that is verified, and a third quicker
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 

@@ -17,9 +17,12 @@ from fntx_sessions.exceptions import Unauthenticated
 
 MESSAGE = "no task"
 OTHER = "unverifiable"
+# Nobody's attempt: what beat sent, and no worker took for longer than its token is good.
+LATE = "late"
 # What a refusal's sentence holds -> the kind it is counted as. The first that fits; a closed set, as rows are kept.
 _KINDS = (
     ("there is no token", "unsigned"),
+    ("expired while its message waited", LATE),
     ("expired", "expired"),
     ("not valid yet", "future"),
     ("revoked", "revoked"),

@@ -151,7 +151,7 @@ def _engine(settings: Settings) -> Engine:
 def refuse_revoked(actor: Actor, settings: Settings, *, wait: bool = True) -> None:
     """Raise Unauthenticated where the caller's token was revoked, as far as this process knows by now."""
     found = revocations_of(settings)
-    if found is not None and actor.token_id and (revoked := found.known(wait=wait).about(actor)) is not None:
+    if found is not None and (revoked := found.known(wait=wait).about(actor)) is not None:
         raise Unauthenticated(revoked.told(), _FIX)
 
 

@@ -24,6 +24,7 @@ _CLAIMS = frozenset(
 TWICE = "the token says a thing twice"
 UNKNOWN_SCOPE = "the token's roles or scope are not ones this service knows"
 EXPIRED = "the token has expired"
+LATE = "the system's token has expired while its message waited"
 TOO_EARLY = "the token is not valid yet; compare the clocks of the two machines"
 
 
@@ -124,24 +125,27 @@ def _moment(claims: Mapping[str, Any], claim: str) -> float:
 
 
 def _word(claims: Mapping[str, Any], claim: str) -> str:
-    value = claims.get(claim) or ""
-    if not isinstance(value, str) or len(value) > MAX_WORD_CHARACTERS or not value.isprintable():
+    if claim not in claims:
+        return ""
+    value = claims[claim]
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_WORD_CHARACTERS or not value.isprintable():
         told = f"the token's {claim} is not one this service knows"
         raise Unsound(told)
     return value
 
 
 def _words(claims: Mapping[str, Any], claim: str) -> frozenset[str]:
-    value = claims.get(claim)
-    if value is None:
+    if claim not in claims:
         return frozenset()
+    value = claims[claim]
     if not _are_strings(value) or not _are_bounded(value):
         raise Unsound(UNKNOWN_SCOPE)
     return frozenset(value)
 
 
 def _are_bounded(words: list[str]) -> bool:
-    return len(words) <= MAX_SCOPE and all(0 < len(word) <= MAX_WORD_CHARACTERS for word in words)
+    # One with nothing in it is somebody's empty result, and would be good for everything.
+    return 0 < len(words) <= MAX_SCOPE and all(0 < len(word) <= MAX_WORD_CHARACTERS for word in words)
 
 
 def _are_strings(value: object) -> TypeGuard[list[str]]:

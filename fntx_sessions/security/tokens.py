@@ -6,7 +6,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,9 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fntx_sessions.exceptions import StackError, Unauthenticated
 from fntx_sessions.security import key_files, keys, revocations, token_claims
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.names import SYSTEM_NAME
 from fntx_sessions.security.private_files import file_version
 from fntx_sessions.security.roles import ROLES, SYSTEM
-from fntx_sessions.security.token_claims import EXPIRED, TOO_EARLY, Unsound, Verified
+from fntx_sessions.security.token_claims import EXPIRED, LATE, TOO_EARLY, Unsound, Verified
 from fntx_sessions.settings import Settings, get_settings
 
 ISSUER = "fntx-sessions"
@@ -34,6 +34,9 @@ _REMEMBERED = 1024
 _ASK = "Get a new token from whoever issues them; on a local stack `fntx up` renews yours."
 _SEND = "Set FNTX_TOKEN, run on the machine of the stack, or send the header `fntx_token`."
 _CONFIGURE = "Set FNTX_TOKEN_PUBLIC_KEY_FILE where tasks run, or run `fntx up` once."
+_UNKNOWN_KEY = "the token is signed with a key this service does not know"
+_MALFORMED = "it cannot be verified"
+_MICROSECOND = 1e-6  # what Postgres tells moments apart by
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*", re.ASCII)
 
 # What a refused token is told; anything PyJWT raises that is not here is "cannot be verified".
@@ -56,24 +59,29 @@ def issue(
     roles: Iterable[str],
     ttl_s: int,
     *,
-    sessions: Iterable[str] = (),
-    templates: Iterable[str] = (),
-    tags: Iterable[str] = (),
+    sessions: Iterable[str] | None = None,
+    templates: Iterable[str] | None = None,
+    tags: Iterable[str] | None = None,
     host: str = "",
     args: str = "",
+    after: float | None = None,
 ) -> str:
     """Return a token for `name`, good for `ttl_s` seconds, where a scope is given on what is in any of it only.
 
-    args: `binding.binding` of the one command it is good for. One with the role `system` is signed with the system's
-    key. Raises ValueError for an unknown role, a name that is none, a scope too wide or a life too long,
+    args: `binding.binding` of the one command it is good for. after: the moment until which all of that name are
+    refused, in seconds since 1970; this one is not. One with the role `system` is signed with the system's key. Raises
+    ValueError for an unknown role, a name that is none, a scope too wide or with nothing in it, or a life too long,
     Unauthenticated when this process holds no private key, StackError when that key is not usable.
     """
-    scope = {"session": sorted(sessions), "templates": sorted(templates), "tags": sorted(tags)}
-    own = {"sub": name, "roles": sorted(roles), "host": host, "args": args} | scope
+    given = {"session": sessions, "templates": templates, "tags": tags}
+    scope = {claim: sorted(words) for claim, words in given.items() if words is not None}
+    own = {"roles": sorted(roles), "host": host, "args": args}
     if unknown := set(own["roles"]) - ROLES:
         msg = f"unknown roles {sorted(unknown)}; there are {sorted(ROLES)}"
         raise ValueError(msg)
-    claims = _moments(ttl_s) | {claim: value for claim, value in own.items() if value or claim == "sub"}
+    # A scope without anything in it stays, and is refused: left out, the token would be good for everything.
+    said = {claim: value for claim, value in own.items() if value}
+    claims = {"sub": name} | _moments(ttl_s, after) | said | scope
     of_system = SYSTEM in own["roles"]
     token_claims.refuse_untimely(token_claims.verified(claims, "", of_system=of_system), settings)
     pair = keys.system_pair(settings) if of_system else keys.signing_pair(settings)
@@ -117,13 +125,12 @@ def read(token: object, settings: Settings) -> Verified:
         raise Unauthenticated("the token is not a string", _SEND)
     if len(token) > MAX_TOKEN_CHARACTERS:
         raise Unauthenticated(f"the token has more than {MAX_TOKEN_CHARACTERS} characters", _ASK)
-    if not _FORM.fullmatch(token):
-        raise Unauthenticated("it cannot be verified", _ASK)
     found = _signed(token, settings)
     try:
         token_claims.refuse_untimely(found, settings)
     except Unsound as error:
-        raise Unauthenticated(str(error), _ASK) from error
+        late = str(error) == EXPIRED and found.actor.name == SYSTEM_NAME
+        raise Unauthenticated(LATE if late else str(error), _ASK) from error
     return found
 
 
@@ -135,30 +142,25 @@ def expires_in_s(token: str, settings: Settings) -> float:
         return 0.0
 
 
-def _moments(ttl_s: int) -> dict[str, Any]:
-    # To the millisecond: who is issued a new token right after all theirs were revoked gets a good one.
+def _moments(ttl_s: int, after: float | None) -> dict[str, Any]:
     now = math.floor(time.time() * 1000) / 1000
-    claims = {"iss": ISSUER, "aud": AUDIENCE, "iat": now, "nbf": now}
+    issued_at = now if after is None else max(now, after + _MICROSECOND)
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "iat": issued_at, "nbf": now}
     return claims | {"exp": math.floor(now) + ttl_s, "jti": uuid4().hex}
 
 
-@dataclass(frozen=True, slots=True)
-class _KeyFile:
-    path: Path
-    version: tuple[int, int, int] | None
+def _version(path: Path) -> tuple[int, int, int] | None:
+    try:
+        return file_version(path)
+    except OSError:
+        return None
 
-    @staticmethod
-    def of(path: Path) -> "_KeyFile":
-        try:
-            return _KeyFile(path, file_version(path))
-        except OSError:
-            return _KeyFile(path, None)
 
-    def key(self, key_id: object) -> Ed25519PublicKey | None:
-        if self.version is None or not isinstance(key_id, str):
-            return None
-        found = key_files.load_public_keys(self.path).get(key_id)
-        return found.key if found else None
+def _key(path: Path, key_id: object) -> Ed25519PublicKey | None:
+    if not isinstance(key_id, str) or _version(path) is None:
+        return None
+    found = key_files.load_public_keys(path).get(key_id)
+    return found.key if found else None
 
 
 class _Memory:
@@ -193,11 +195,12 @@ def _signed(token: str, settings: Settings) -> Verified:
 
     Callers send one token with many commands, and checking a signature costs as much as the rest of the edge.
     """
-    people = _KeyFile.of(keys.signing_pair(settings).public)
-    system = _KeyFile.of(keys.system_pair(settings).public)
-    if people.version is None and system.version is None:
-        raise Unauthenticated(f"this process has no key to verify tokens (no {people.path.name})", _CONFIGURE)
-    key = (token, people, system)
+    people, system = keys.signing_pair(settings).public, keys.system_pair(settings).public
+    # Looked at each time: a key that is taken away is gone at once.
+    versions = _version(people), _version(system)
+    if versions == (None, None):
+        raise Unauthenticated(f"this process has no key to verify tokens (no {people.name})", _CONFIGURE)
+    key = (token, str(people), str(system), versions)
     found = _memory.get(key)
     if found is None:
         found = _judged(token, people, system)
@@ -207,8 +210,10 @@ def _signed(token: str, settings: Settings) -> Verified:
     return found
 
 
-def _judged(token: str, people: _KeyFile, system: _KeyFile) -> Verified | str:
+def _judged(token: str, people: Path, system: Path) -> Verified | str:
     """Return what a token says, or what is wrong with it; raises Unauthenticated where that is this process's keys."""
+    if not _FORM.fullmatch(token):
+        return _MALFORMED
     try:
         key_id, key, of_system = _verification_key(token, people, system)
         claims: dict[str, Any] = jwt.decode(
@@ -222,24 +227,21 @@ def _judged(token: str, people: _KeyFile, system: _KeyFile) -> Verified | str:
         raise Unauthenticated(f"this process's keys are not usable: {error.args[0]}", str(error.args[1])) from error
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
         # ValueError and RecursionError: bytes that are no JSON, or JSON nested to hurt the parser.
-        return next((text for kind, text in _DETAILS.items() if isinstance(error, kind)), "it cannot be verified")
+        return next((text for kind, text in _DETAILS.items() if isinstance(error, kind)), _MALFORMED)
 
 
-def _verification_key(token: str, people: _KeyFile, system: _KeyFile) -> tuple[str, Ed25519PublicKey, bool]:
+def _verification_key(token: str, people: Path, system: Path) -> tuple[str, Ed25519PublicKey, bool]:
     header = jwt.get_unverified_header(token)
     if header.get("alg") != ALGORITHM:
         raise Unsound(_DETAILS[jwt.InvalidAlgorithmError])
     key_id = header.get("kid")
-    theirs, own = people.key(key_id), system.key(key_id)
+    theirs, own = _key(people, key_id), _key(system, key_id)
     if theirs is not None and own is not None:
-        told = f"key {key_id} stands for people and for the system: take it out of {people.path} or {system.path}"
+        told = f"key {key_id} stands for people and for the system: take it out of {people} or {system}"
         raise Unsound(told)
     if (key := theirs or own) is None:
         raise Unsound(_UNKNOWN_KEY)
     return str(key_id), key, own is not None
-
-
-_UNKNOWN_KEY = "the token is signed with a key this service does not know"
 
 
 def _nobody(settings: Settings) -> Actor:

@@ -199,6 +199,24 @@ def test_what_nobody_can_verify_is_refused_counted_by_kind_and_touches_nothing(v
     assert victim.touched() == before
 
 
+def test_what_beat_sent_and_nobody_took_is_no_forgery(victim):
+    """After a night without workers its messages are thrown away uncounted; a person's expired token is counted."""
+    key = key_files.load_private_key(keys.system_pair(victim.settings).private)
+    long_ago, kid = int(time.time()) - HOUR, key_files.key_id(key.public_key())
+    late = victim.signed(key, kid, sub="system", roles=["system"], iat=long_ago, nbf=long_ago, exp=long_ago + 300)
+    person = victim.signed(iat=long_ago, nbf=long_ago, exp=long_ago + 300)
+    expired = lambda: refused_kinds(victim).get("expired", 0)  # noqa: E731
+    first = expired()
+    victim.pause(person)
+    wait_until(lambda: expired() > first, "what was counted before is written down")
+    before = refused_kinds(victim)
+    for token in (late, late, late, person):
+        victim.stranger.send_task("fntx.sweeps.pending", headers={"fntx_token": token}, queue="commands")
+    victim.pause(person)
+    wait_until(lambda: expired() >= before["expired"] + 2, "what was counted is written down")
+    assert refused_kinds(victim) == before | {"expired": before["expired"] + 2}
+
+
 def test_a_token_among_the_arguments_is_none(victim):
     """Only the header speaks: in the keywords one proves nothing; beside a true one it is an argument unknown to us."""
     token = victim.token()

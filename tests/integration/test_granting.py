@@ -2,17 +2,22 @@
 
 import io
 import json
+import os
+import signal
 import sys
+import time
+from contextlib import contextmanager
+from types import SimpleNamespace
 from uuid import UUID, uuid4
 
 import pytest
+from owning import owner_engine
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from worker_process import raw_app, wait_until, worker
 
 from fntx_sessions.cli.app import run
 from fntx_sessions.cli.exits import Exit
-from owning import owner_engine
 from fntx_sessions.database.engine import build_engine, get_engine
 from fntx_sessions.exceptions import Forbidden, InvalidArgument, Unauthenticated, Unavailable
 from fntx_sessions.lifecycle import granting
@@ -68,12 +73,20 @@ def test_a_revoked_token_is_refused_with_who_and_why(home, engine):
 
 
 def test_all_of_a_name_until_now_and_none_that_come_after(home, engine):
-    """That is how a role is taken away: what was issued is refused, what is issued right after is good."""
-    old = issue(home, "ann", ["admin"], 60)
-    revoke(engine, home, name="ann")
-    with pytest.raises(Unauthenticated, match="revoked"):
-        verify(old, home)
-    assert verify(issue(home, "ann", ["viewer"], 60), home).roles == {"viewer"}
+    """That is how a role is taken away: what was issued is refused, what is issued right after is good.
+
+    Also what an issuer signed whose clock is ahead, as far as it may be.
+    """
+    ahead = time.time() + home.token_leeway_s - 1
+    for name, after in (("ann", None), ("eve", ahead)):
+        old = issue(home, name, ["admin"], 60, after=after)
+        assert verify(old, home).name == name
+        revoke(engine, home, name=name)
+        with pytest.raises(Unauthenticated, match="revoked"):
+            verify(old, home)
+        new = issue(home, name, ["viewer"], 60, after=granting.refused_until(engine, name))
+        assert verify(new, home).roles == {"viewer"}
+    assert granting.refused_until(engine, "anna") is None
     assert verify(issue(home, "anna", ["viewer"], 60), home).name == "anna"
 
 
@@ -96,7 +109,7 @@ def test_another_process_sees_it_when_it_looks_again(home, engine):
     with engine.begin() as connection:
         connection.execute(granting._REVOKE, {
             "revocation_id": uuid4(), "token_id": read(token, home).actor.token_id, "name": None, "keep_s": 60,
-            "by": "root", "reason": "",
+            "leeway_s": 5, "by": "root", "reason": "",
         })  # fmt: skip
     assert verify(token, home).name == "ann"
     with pytest.raises(Unauthenticated, match="revoked"):
@@ -171,8 +184,33 @@ def test_what_is_issued_stands_on_the_chain_and_never_the_token(shell, home, eng
     assert listed[0].told.startswith("ann; roles operator; templates iron; until ")
     revoke(engine, home, name="ann")
     assert granting.list_tokens(engine, home, ADMIN, TokensQuery()).issued[0].revoked
+    new = asked(capsys, "token", "issue", "ann", "--role", "viewer")[1]["token"]
+    assert verify(new, home).roles == {"viewer"}
+    assert not granting.list_tokens(engine, home, ADMIN, TokensQuery()).issued[0].revoked
     with engine.connect() as connection:
         assert found["token"] not in str(connection.execute(text("SELECT a::text FROM audit a")).all())
+
+
+def test_a_revocation_says_how_many_tokens_end_by_it(shell, home, engine, capsys):
+    """A slip of the pen ends none, and is told so, with the names that read like it; asked again it says the same."""
+    _, found = asked(capsys, "token", "issue", "Ann", "--role", "viewer")
+    asked(capsys, "token", "issue", "Ann", "--role", "operator")
+    command_id = uuid4()
+    ends = revoke(engine, home, command_id, name="ann")
+    assert (ends.ends, ends.alike) == (0, ["Ann"])
+    assert revoke(engine, home, command_id, name="ann") == ends
+    assert revoke(engine, home, token_id=found["token_id"]).ends == 1
+    assert revoke(engine, home, token_id=found["token_id"][:-1]).ends == 0
+    told = revoke(engine, home, name="Ann")
+    assert (told.ends, told.alike) == (2, [])
+    assert revoke(engine, home, name="Ann").ends == 2
+    for answer, warned in ((ends, True), (told, False)):
+        answers = SimpleNamespace(ask=lambda *_, answer=answer: answer.model_dump(mode="json"))
+        shell.setattr("fntx_sessions.cli.token.line", lambda answers=answers: answers)
+        assert run(["token", "revoke", "--name", "ann"]) == Exit.DONE
+        shown = capsys.readouterr()
+        assert ("Ann reads like it" in shown.err and "knows of no token of ann" in shown.err) == warned
+        assert f"that ends {answer.ends}" in shown.out
 
 
 def test_no_token_is_given_out_that_the_chain_does_not_know(shell, capsys):
@@ -258,10 +296,27 @@ def test_roles_are_printed_as_they_are_looked_up(capsys):
     assert found["release_halt"] == ["admin", "risk_manager"]
 
 
-def test_who_was_downgraded_while_a_command_waited_is_refused_when_it_is_run(home, engine, redis_url, tmp_path):
-    """Sent under a good token, revoked before a worker took it: refused. One bound to another command: refused.
+@contextmanager
+def halted(process):
+    """A worker and its pool that do nothing meanwhile, as on a host without time to spare."""
+    os.killpg(process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGCONT)
 
-    The very command a token is bound to is done, and its own line knows who asks and what is revoked.
+
+def revoked_for_s(engine):
+    with engine.connect() as connection:
+        sql = "SELECT extract(epoch FROM clock_timestamp() - max(revoked_at)) FROM revoked_tokens"
+        return connection.execute(text(sql)).scalar_one()
+
+
+def test_who_was_downgraded_while_a_command_waited_is_refused_when_it_is_run(home, engine, redis_url, tmp_path):
+    """Sent under a good token to a worker that knows it for one, revoked before the worker took it: refused.
+
+    That is once the list it knows is older than it may be. What one is bound to that was not revoked is done, and
+    nothing else with it.
     """
     stranger = raw_app(redis_url)
     session_id, command_id = str(uuid4()), str(uuid4())
@@ -271,29 +326,34 @@ def test_who_was_downgraded_while_a_command_waited_is_refused_when_it_is_run(hom
             name, kwargs=kwargs, task_id=task_id or str(uuid4()), queue="commands", headers={"fntx_token": token}
         )
 
-    waiting = send(issue(home, "ann", ["admin"], 600), session_id=session_id)
-    revoke(engine, home, name="ann")
-    after = send(issue(home, "ann", ["viewer"], 600), session_id=session_id)
+    ann = issue(home, "ann", ["admin"], 600)
     bound = issue(
         home, "bob", ["operator"], 600, args=binding("fntx.tests.echo", command_id, {"session_id": session_id})
     )
-    own = send(bound, task_id=command_id, session_id=session_id)
-    stolen = [
-        send(bound, session_id=session_id),
-        send(bound, task_id=str(uuid4()), session_id=str(uuid4())),
-        send(bound, name="fntx.tests.look", task_id=command_id[:-1] + ("0" if command_id[-1] != "0" else "1"),
-             session_id=session_id),
-    ]  # fmt: skip
+    other_id = command_id[:-1] + ("0" if command_id[-1] != "0" else "1")
     environment = {
         "FNTX_HOME": str(home.home), "FNTX_REDIS_URL": redis_url,
         "FNTX_DATABASE_URL": home.database_url.get_secret_value(),
+        "FNTX_TOKEN_REVOCATIONS_REFRESH_S": "0.2",
     }  # fmt: skip
-    with worker(environment, tmp_path / "worker.log", "-Q", "commands,queries", "-c", "1", "-n", "g@%h"):
+    with worker(environment, tmp_path / "worker.log", "-Q", "commands,queries", "-c", "1", "-n", "g@%h") as process:
+        assert send(ann, session_id=session_id).get(timeout=30)["actor"] == "ann"
+        with halted(process):
+            waiting = send(ann, session_id=session_id)
+            revoke(engine, home, name="ann")
+            new = issue(home, "ann", ["viewer"], 600, after=granting.refused_until(engine, "ann"))
+            after, own = send(new, session_id=session_id), send(bound, task_id=command_id, session_id=session_id)
+            wait_until(lambda: revoked_for_s(engine) > 0.2, "the worker's list is too old")
         refused = waiting.get(timeout=30)
         assert (refused["state"], refused["error"]["error"]) == ("refused", "Unauthenticated")
         assert "revoked by root" in refused["error"]["message"]
         assert after.get(timeout=30)["actor"] == "ann"
         assert own.get(timeout=30)["actor"] == "bob"
+        stolen = [
+            send(bound, session_id=session_id),
+            send(bound, task_id=str(uuid4()), session_id=str(uuid4())),
+            send(bound, name="fntx.tests.look", task_id=other_id, session_id=session_id),
+        ]
         for sent in stolen:
             answer = sent.get(timeout=30)
             assert (answer["state"], answer["error"]["error"]) == ("refused", "Unauthenticated")

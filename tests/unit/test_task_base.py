@@ -81,7 +81,7 @@ def home(tmp_path, monkeypatch):
 def run(home):
     """Call a task as its worker would, with a token of these roles; returns its answer, JSON as the caller gets it."""
 
-    def call(name, *args, roles=("operator",), sessions=(), task_id=None, **kwargs):
+    def call(name, *args, roles=("operator",), sessions=None, task_id=None, **kwargs):
         token = issue(Settings(home=home), "system" if "system" in roles else "ann", roles, 60, sessions=sessions)
         done = app.tasks[name].apply(
             args=args, kwargs=kwargs, task_id=task_id or str(uuid4()), headers={TOKEN_HEADER: token}, throw=False
