@@ -12,6 +12,7 @@ from redis import Redis
 
 from benchmarks.desk import Desk, wait
 from benchmarks.report import Result, middle
+from tasks.routes import queue_for
 
 CLIENTS = 2
 SESSIONS = 100
@@ -41,7 +42,7 @@ class Sender:
     def _send(self, task: str, job: Job) -> str:
         task_id = str(uuid4())
         kwargs = {"session_id": job[1], "reason": job[0]}
-        self._app.send_task(task, kwargs=kwargs, task_id=task_id, queue="commands", headers=self._headers)
+        self._app.send_task(task, kwargs=kwargs, task_id=task_id, queue=queue_for(task), headers=self._headers)
         return task_id
 
     def await_all(self, ids: Sequence[str], pause_s: float) -> None:

@@ -1,9 +1,11 @@
 """Commands and stops beside floods: 10,000 forged messages a minute, and as many of a viewer who may not.
 
-Run by itself: ``python -m benchmarks.flood``. The rates without a flood are of the same run, before and after.
+Each into the queue of commands, and into the one of stops itself: a forger chooses. Run by itself:
+``python -m benchmarks.flood [ROUNDS]``. The rates without a flood are of the same run, before and after.
 """
 
 import multiprocessing
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ from fntx_sessions.schemas import SessionType, Trigger
 from fntx_sessions.security import key_files, keys
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.tokens import issue
+from tasks.routes import COMMANDS, SAFETY
 
 PER_MINUTE = 10_000
 SESSIONS = 24
@@ -33,24 +36,24 @@ STOPS = 20
 _BATCH_S = 0.05
 _SETTLES_S = 3.0
 RESULTS = Path("build/flood.json")
-KINDS = ("forged", "denied")
+KINDS = ("forged", "denied", "forged into safety", "denied into safety")
 _EVE = Ed25519PrivateKey.generate()
 _ANN = Actor("bench", frozenset({"operator", "risk_manager"}))
 
 
-def flood(desk: Desk) -> list[Result]:
+def flood(desk: Desk, rounds: int = ROUNDS) -> list[Result]:
     """Return commands a second and how long a stop takes, beside each flood, against without, in turns."""
     sessions = desk.active_sessions(SESSIONS)
     rates: dict[str, list[float]] = {kind: [] for kind in ("none", *KINDS)}
     stops: dict[str, list[float]] = {kind: [] for kind in rates}
     sender = Sender(desk.redis_url, desk.token)
     _rate(sender, sessions)  # warms up
-    for number in range(ROUNDS):
+    for number in range(rounds):
         for kind, found in rates.items():
             with _flooded(desk, kind, sessions[0]):
                 found.append(_rate(sender, sessions))
                 stops[kind] += _stops(desk, sender, STOPS // ROUNDS)
-        print(f"round {number + 1} of {ROUNDS}", flush=True)
+        print(f"round {number + 1} of {rounds}", flush=True)
     return [row for kind in KINDS for row in _rows(kind, rates, stops)]
 
 
@@ -58,7 +61,7 @@ def _rows(kind: str, rates: dict[str, list[float]], stops: dict[str, list[float]
     beside = "without"
     yield Result(
         f"commands beside {PER_MINUTE:,} {kind} a minute", "/s", middle(rates[kind]), beside, middle(rates["none"]),
-        0.5, rounds=ROUNDS,
+        0.5, rounds=len(rates[kind]),
     )  # fmt: skip
     yield Result(
         f"  a stop, enqueue to outcome, p50, {kind}", "ms", middle(stops[kind]), beside, middle(stops["none"]), 3.0,
@@ -99,11 +102,12 @@ def _flooded(desk: Desk, kind: str, session_id: UUID) -> Iterator[None]:
     if kind == "none":
         yield
         return
-    token = "" if kind == "forged" else issue(desk.settings, "vic", ["viewer"], 3600)
+    token = "" if kind.startswith("forged") else issue(desk.settings, "vic", ["viewer"], 3600)
+    queue = SAFETY if kind.endswith(SAFETY) else COMMANDS
     end = multiprocessing.get_context("spawn").Event()
     kid = key_files.key_id(key_files.load_private_key(keys.signing_pair(desk.settings).private).public_key())
     work = multiprocessing.get_context("spawn").Process(
-        target=_send, args=(desk.redis_url, token, kid, str(session_id), end), daemon=True
+        target=_send, args=(desk.redis_url, token, kid, str(session_id), queue, end), daemon=True
     )
     work.start()
     time.sleep(_SETTLES_S)
@@ -113,7 +117,7 @@ def _flooded(desk: Desk, kind: str, session_id: UUID) -> Iterator[None]:
         end.set()
         work.join()
         with Redis.from_url(desk.redis_url) as redis:
-            wait(lambda: not redis.llen("commands"), "the flood is worked off")
+            wait(lambda: not redis.llen(queue), "the flood is worked off")
 
 
 def forged(number: int, kid: str) -> str:
@@ -123,7 +127,7 @@ def forged(number: int, kid: str) -> str:
     return jwt.encode(claims | {"iat": now, "nbf": now, "exp": now + 60}, _EVE, "EdDSA", {"kid": kid})
 
 
-def _send(redis_url: str, token: str, kid: str, session_id: str, end: Any) -> None:
+def _send(redis_url: str, token: str, kid: str, session_id: str, queue: str, end: Any) -> None:
     """Send messages at the rate until told to end: what is late is sent at once. Forged ones each differ."""
     app = Celery("flood", broker=redis_url, set_as_current=False)
     began, sent = time.monotonic(), 0
@@ -134,7 +138,7 @@ def _send(redis_url: str, token: str, kid: str, session_id: str, end: Any) -> No
                 headers = {"fntx_token": token or forged(number, kid)}
                 app.send_task(
                     "fntx.sessions.stop", kwargs={"session_id": session_id, "reason": "flood"}, task_id=str(uuid4()),
-                    queue="commands", headers=headers, producer=producer,
+                    queue=queue, headers=headers, producer=producer,
                 )  # fmt: skip
             sent = due
 
@@ -142,7 +146,7 @@ def _send(redis_url: str, token: str, kid: str, session_id: str, end: Any) -> No
 def main() -> None:
     """Run it alone on a desk of its own."""
     with own_desk() as desk, desk.worker("commands", "-Q", "commands,queries,celery", "-c", "2"):
-        results = flood(desk)
+        results = flood(desk, int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)
     show(results)
     store(results, RESULTS)
 

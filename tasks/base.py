@@ -38,7 +38,6 @@ from fntx_sessions.exceptions import (
     Unavailable,
 )
 from fntx_sessions.security.actor import Actor, system_actor
-from fntx_sessions.security.binding import binding
 from fntx_sessions.security.origin import asker, set_asker, set_origin
 from fntx_sessions.security.roles import SWEEP, VIEW, authorize
 from fntx_sessions.security.scope import admitted
@@ -51,6 +50,7 @@ from tasks.handlers import Call, Handler
 from tasks.refusing import answer_unverified, audit_refusal, count_unverified, refuse_caller
 from tasks.sent_at import moment_of
 from tasks.signals import TOKEN_HEADER, host_id
+from tasks.unverified import asked_for
 
 F = TypeVar("F", bound=Callable[..., Any])
 Answer = dict[str, Any]
@@ -88,11 +88,7 @@ class FntxTask(Task):  # type: ignore[type-arg]  # generic in the stubs only
         return _LIMITS_S.get(queue) or (settings.command_soft_time_limit_s, settings.command_time_limit_s)
 
     def _asked(self) -> str:
-        """Return what this message asks for, as a token may be bound to it; nothing where it is no JSON."""
-        given = self.request.kwargs or {}
-        with suppress(ValueError, TypeError):
-            return binding(self.name, str(given.get("command_id") or self.request.id), given)
-        return ""
+        return asked_for(self.name, self.request.id, self.request.kwargs or {})
 
     def caller(self) -> Actor:
         """Return who sent this message; raises Unauthenticated."""
@@ -122,7 +118,8 @@ class SweepTask(FntxTask):
 def command(name: str, *, refused: Callable[[Answer], None] | None = None) -> Callable[[F], F]:
     """Register a function as a command task; it authorizes its actor itself, where its outcome is audited.
 
-    refused: told the keywords of each message that was refused, whatever for.
+    refused: told the keywords of each message that was refused, whatever for; not of those that `tasks.denied` refuses,
+    which no process of the pool sees.
     """
     return _register(name, AnsweringTask, _command, **({} if refused is None else {"refused": staticmethod(refused)}))
 

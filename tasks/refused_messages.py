@@ -57,9 +57,9 @@ def _count_instead(record: logging.LogRecord) -> bool:
 
 def _is_counted(args: Any) -> bool:
     """Tell whether a message was refused for its caller, who is counted elsewhere."""
-    from tasks.unverified import UnverifiedMessage  # noqa: PLC0415 - as below
+    from tasks.unverified import RefusedMessage  # noqa: PLC0415 - as below
 
-    return isinstance(args, tuple) and bool(args) and isinstance(args[0], UnverifiedMessage)
+    return isinstance(args, tuple) and bool(args) and isinstance(args[0], RefusedMessage)
 
 
 def refuse(kind: str, name: str = "") -> None:

@@ -49,6 +49,12 @@ def count_unverified(error: Unauthenticated) -> None:
     _writer.begin()
 
 
+def count_denied(actor: Actor) -> None:
+    """Count what a verified caller was denied beyond their allowance; touches neither Postgres nor Redis."""
+    allowance.count(actor.name)
+    _writer.begin()
+
+
 def count_message(detail: str) -> None:
     """Count what arrived at a worker and is no message of a task."""
     if host_id():

@@ -5,6 +5,7 @@ from typing import Any
 from celery.exceptions import InvalidTaskError
 from celery.worker.request import Request as CeleryRequest
 
+from tasks.denied import refuse_denied
 from tasks.unverified import refuse_unverified
 
 _PARTS = 3
@@ -15,12 +16,16 @@ _FOLLOWERS = frozenset({"callbacks", "errbacks", "chain", "chord"})
 class Request(CeleryRequest):
     """Takes a message whose body is positional arguments, keywords, and an empty list of what to run afterwards.
 
-    Raises InvalidTaskError for another, and for one whose caller nobody can verify.
+    Raises InvalidTaskError for another, for one whose caller nobody can verify, and for one more of a flood of what its
+    caller may never do.
     """
 
     def __init__(self, message: Any, **options: Any) -> None:
         _check(message.payload)
-        refuse_unverified(message, options["app"], message.payload[1])
+        app, kwargs = options["app"], message.payload[1]
+        actor = refuse_unverified(message, app, kwargs)
+        if actor is not None:
+            refuse_denied(actor, message, app, kwargs)
         super().__init__(message, **options)
 
 

@@ -1,18 +1,24 @@
 """Messages of callers nobody can verify, refused where a worker takes them: before a process of its pool is bothered.
 
 What is left of one is a number, and for a short while an answer. So a flood costs a signature check each, and commands
-do not wait until the pool has been through it. The pool's process verifies anew, and what only Postgres knows too.
+do not wait until the pool has been through it. The pool's process verifies anew; what is revoked this one knows from a
+thread that looks, so that it waits for no store.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import structlog
 from celery.exceptions import InvalidTaskError
 from redis.exceptions import RedisError
 
-from fntx_sessions.exceptions import Unauthenticated
-from fntx_sessions.security.tokens import read, verify
+from fntx_sessions.exceptions import FntxError, Unauthenticated
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.binding import binding
+from fntx_sessions.security.revocations import keep_fresh
+from fntx_sessions.security.tokens import verify
 from fntx_sessions.settings import get_settings
 from tasks.refusing import refuse_caller
 from tasks.signals import TOKEN_HEADER
@@ -22,33 +28,53 @@ log = structlog.get_logger(__name__)
 _NAME_CHARACTERS = 100
 
 
-class UnverifiedMessage(InvalidTaskError):
-    """A message whose caller nobody can verify; it is counted already."""
+class RefusedMessage(InvalidTaskError):
+    """A message that is refused for who sent it; it is counted already."""
 
 
-def refuse_unverified(message: Any, app: Any, kwargs: dict[str, Any]) -> None:
-    """Raise UnverifiedMessage, counted and answered, for a message without a token that is ours and good now."""
+class UnverifiedMessage(RefusedMessage):
+    """A message whose caller nobody can verify."""
+
+
+def refuse_unverified(message: Any, app: Any, kwargs: dict[str, Any]) -> Actor | None:
+    """Return who sent a message; None: that could not be looked at here.
+
+    Raises UnverifiedMessage, counted and answered, for a message without a token that is ours, good now and for this,
+    and not known to be revoked.
+    """
     try:
-        _read((message.headers or {}).get(TOKEN_HEADER))
+        return _sender(message.headers or {}, kwargs)
     except Unauthenticated as error:
         refuse_caller(error)
-        with suppress(Exception):
-            _answer(message.headers, app, kwargs, error)
+        answer_refused(message, app, kwargs, error)
         raise UnverifiedMessage(str(error)) from error
     except Exception:
         # Whatever it is, it must not end the worker: the pool's process looks again.
         log.exception("token_not_read")
+        return None
 
 
-def _read(token: object) -> None:
+def asked_for(name: str, task_id: object, kwargs: Mapping[str, Any]) -> str:
+    """Return what a message asks for, as a token may be bound to it; nothing where it is no JSON."""
+    with suppress(ValueError, TypeError):
+        return binding(name, str(kwargs.get("command_id") or task_id), kwargs)
+    return ""
+
+
+def _sender(headers: dict[str, Any], kwargs: dict[str, Any]) -> Actor:
     settings = get_settings()
-    if token is None:
-        verify(None, settings)
-    else:
-        read(token, settings)
+    keep_fresh(settings)
+    asked = partial(asked_for, str(headers.get("task")), headers.get("id"), kwargs)
+    return verify(headers.get(TOKEN_HEADER), settings, asked=asked, wait=False)
 
 
-def _answer(headers: dict[str, Any], app: Any, kwargs: dict[str, Any], error: Unauthenticated) -> None:
+def answer_refused(message: Any, app: Any, kwargs: dict[str, Any], error: FntxError) -> None:
+    """Answer a message that no process of the pool sees, as far as that can be done; never raises."""
+    with suppress(Exception):
+        _answer(message.headers, app, kwargs, error)
+
+
+def _answer(headers: dict[str, Any], app: Any, kwargs: dict[str, Any], error: FntxError) -> None:
     name, task_id = headers["task"], headers["id"]
     if app.tasks[name].ignore_result:
         return

@@ -54,16 +54,32 @@ class Allowance:
         """Begin anew, as a forked child must: its parent's counts are its parent's."""
         self._lock = threading.Lock()
         self._taken: dict[tuple[int, str], int] = {}
+        self._seen: set[tuple[int, str, str]] = set()
         self._beyond: dict[tuple[int, str], int] = {}
 
     def take(self, name: str, most: int, redis: Redis) -> bool:
         """Tell whether one more denial of `name` in this minute may have a row, and take it."""
+        minute, taken, _ = self._noted(name, "")
+        # Whoever is far beyond it costs no question.
+        return taken <= most and self._shared(redis, minute, name) <= most
+
+    def is_beyond(self, name: str, most: int, action: str) -> bool:
+        """Tell whether this process alone, with this one, passed on more denials of `name` than a minute has rows for.
+
+        For who passes them on to those that `take`: it asks nobody.
+        """
+        _, taken, first = self._noted(name, action)
+        return taken > most and not first
+
+    def _noted(self, name: str, action: str) -> tuple[int, int, bool]:
         minute = int(time.time()) // _MINUTE_S
         with self._lock:
             self._taken = {key: number for key, number in self._taken.items() if key[0] == minute}
+            self._seen = {key for key in self._seen if key[0] == minute}
             taken = self._taken[minute, name] = self._taken.get((minute, name), 0) + 1
-        # Whoever is far beyond it costs no question.
-        return taken <= most and self._shared(redis, minute, name) <= most
+            first = (minute, name, action) not in self._seen
+            self._seen.add((minute, name, action))
+        return minute, taken, first
 
     def count(self, name: str) -> None:
         """Count a denial that gets no row."""
@@ -92,9 +108,9 @@ class Allowance:
         return bool(self._beyond)
 
     @staticmethod
-    def _shared(redis: Redis, minute: int, name: str) -> int:
+    def _shared(redis: Redis, minute: int, what: str) -> int:
         # A name is whatever its issuer chose: its hash is as long as any other's.
-        key = f"fntx:denials:{minute}:{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        key = f"fntx:denials:{minute}:{hashlib.sha256(what.encode()).hexdigest()[:16]}"
         try:
             with redis.pipeline(transaction=False) as together:
                 together.incr(key)

@@ -26,13 +26,15 @@ from fntx_sessions.database.engine import build_engine
 from fntx_sessions.lifecycle import execute, granting
 from fntx_sessions.lifecycle.arguments import CreateArguments
 from fntx_sessions.schemas import SessionType
-from fntx_sessions.security import key_files, keys
+from fntx_sessions.security import key_files, keys, roles
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.binding import binding
 from fntx_sessions.security.local import ensure_local_keys
 from fntx_sessions.security.tokens import issue, verify
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.redis_client import build_redis
+from tasks import needed, second
+from tasks.celery import app
 
 HOUR = 3600
 DENIALS = 4
@@ -352,3 +354,53 @@ def test_a_verified_callers_flood_has_few_rows_and_a_count(victim):
     assert DENIALS <= found["rows"] <= 2 * DENIALS  # two minutes' worth where one ended meanwhile
     [found] = victim.rows("SELECT count(*) AS commands FROM commands WHERE actor = 'flo'")
     assert found["commands"] <= 2 * DENIALS
+
+
+def test_beyond_the_allowance_no_process_of_the_pool_sees_a_denial(victim):
+    """By role or by sessions of the token: refused where the worker takes it, its answer kept for a short while."""
+    redis = victim.stranger.backend.client
+    for token in (victim.token("viewer", name="fay"), victim.token(name="kim", sessions=[str(uuid4())])):
+        lives = []
+        for _ in range(3 * DENIALS):
+            task_id = str(uuid4())
+            assert victim.pause(token, task_id=task_id)["error"]["error"] == "Forbidden"
+            lives.append(redis.ttl(f"celery-task-meta-{task_id}"))
+        short = [life for life in lives if life <= victim.settings.refused_answer_expires_s]
+        assert len(short) >= DENIALS  # two minutes' worth were passed on where one ended meanwhile
+        assert lives[0] > victim.settings.refused_answer_expires_s
+
+
+# What a message has to say to be judged at all, by the name of the field; and of one command alone.
+ID = str(uuid4())
+SAID = {
+    "reason": "x", "scope": "all", "action": "pause", "agent": "ada", "sender": "ada", "recipients": ["bob"],
+    "template_name": "Backtest", "session_type": "paper_trading", "selector": {"session_ids": [ID]}, "limit": "1",
+    "state": "refused", "strategy": "s", "risk": "1", "days": [{}, {}], "memory_type": "risk", "feed": "spx",
+    "legs": [{"side": "sell", "right": "put", "strike": "5000"}], "confirmation": ID,
+}  # fmt: skip
+SAID_TO = {
+    "halts.release": {"scope": "all"}, "sessions.prune": {"keep": 1}, "templates.edit": {"to_shipped": True},
+    "tokens.revoke": {"name": "ann"}, "orders.place": {"trade_id": "t"}, "market.publish": {"state": {}},
+}  # fmt: skip
+# They look first who is meant, and say that there is none.
+LOOKED_UP = {"bulk.cancel", "bulk.resume", "confirmations.confirm", "events.acknowledge"}
+
+
+def test_what_a_worker_refuses_by_role_its_pool_refuses_for_the_same(victim):
+    """No command is refused by the table of what each takes that would be done, or refused for something else."""
+    app.loader.import_default_modules()
+    wrong = {}
+    for number, (name, actions) in enumerate(needed.COMMANDS.items()):
+        error = victim.ask(f"fntx.{name}", victim.token("viewer", name=f"val{number}"), **said(name))["error"] or {}
+        asked = str(error.get("facts", {}).get("action")).split(" ")[0]
+        looked_up = name in LOOKED_UP and error["error"] == "NotFound"
+        if not (looked_up or asked in set(map(str, actions)) or roles.VIEW in actions):
+            wrong[name] = error
+    assert wrong == {}
+
+
+def said(name):
+    """Return keywords for a command's required fields."""
+    model = second._commands[f"fntx.{name}"].model
+    required = [field for field, info in model.model_fields.items() if info.is_required()]
+    return {field: SAID.get(field, ID if field.endswith("_id") else {}) for field in required} | SAID_TO.get(name, {})
