@@ -13,6 +13,7 @@ class Actor:
     the key that signed it. sessions, templates, tags: what the token is good for, sessions by id, by template or by
     tag, any of them; all empty: everything. admitted: sessions that were looked up and found in scope by template or
     tag. confirmed_by: who agreed to what they ask, where that takes two; confirmed_roles: theirs.
+    simulated: what they do now is a day of a backtest, which moves nobody's money and so waits for no second.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Actor:
     admitted: frozenset[str] = frozenset()
     ends_at: float | None = None
     key_id: str = ""
+    simulated: bool = False
 
     @property
     def scoped(self) -> bool:
