@@ -29,7 +29,9 @@ from fntx_sessions import figures, traces
 from fntx_sessions.automation.sweeps import note_end, sent_at
 from fntx_sessions.database.engine import get_engine
 from fntx_sessions.exceptions import (
+    CommandConflict,
     Fatal,
+    FntxError,
     Forbidden,
     NeedsSecond,
     Rejected,
@@ -165,6 +167,7 @@ def _command(task: FntxTask, handler: Handler, args: tuple[Any, ...], kwargs: di
         traces.note(command_id=call.command_id)
         actor = _admitted(actor, call)
         answer = second.run(task.name, handler, actor, call, kwargs)
+        _note_conflict(task, kwargs, answer)
         _note_answer(answer)
         return answer
 
@@ -177,6 +180,14 @@ def _handed_back(task: FntxTask, answer: Answer) -> Answer:
     """Return the answer as Celery keeps it; one for a caller nobody verified is kept apart, see there."""
     unverified = asker() is None and (answer.get("error") or {}).get("error") == Unauthenticated.__name__
     return answer_unverified(task, answer) if unverified else answer
+
+
+def _note_conflict(task: FntxTask, kwargs: dict[str, Any], answer: Answer) -> None:
+    """Write down that an id was used again for something else, which a command answers and stores nothing of."""
+    error = answer.get("error") or {}
+    if error.get("error") == CommandConflict.__name__:
+        about = {"session_id": answer["session_id"]} if answer.get("session_id") else {}
+        audit_refusal(task, FntxError.from_dict(error), kwargs | about)
 
 
 def _note_answer(answer: Answer) -> None:
@@ -254,7 +265,7 @@ def _sweep_refused(task: FntxTask, kwargs: dict[str, Any], error: Rejected) -> N
     figures.REFUSALS.note(1, type(error).__name__)
     log.warning("sweep_refused", error=str(error))
     if isinstance(error, Forbidden):
-        audit_refusal(task, error, "refused", kwargs)
+        audit_refusal(task, error, kwargs)
 
 
 def _note_end(task: FntxTask) -> None:
@@ -290,8 +301,8 @@ def _refused(task: FntxTask, kwargs: dict[str, Any], error: Rejected) -> Answer:
         count_unverified(error)
         return _answer(task, kwargs, "refused", error.to_dict())
     log.info("task_refused", error=type(error).__name__, sentence=str(error))
-    if isinstance(error, Forbidden | Unauthenticated):
-        audit_refusal(task, error, "refused", kwargs)
+    if isinstance(error, Forbidden | Unauthenticated | CommandConflict):
+        audit_refusal(task, error, kwargs)
     if task.refused is not None:
         task.refused(kwargs)
     return _answer(task, kwargs, "refused", error.to_dict())
@@ -305,7 +316,7 @@ def _failed(task: FntxTask, kwargs: dict[str, Any], error: Exception) -> Answer:
     told = error.to_dict() if isinstance(error, Fatal) else _internal_error(task)
     if routes.queue_for(task.name) != routes.QUERIES:
         said = error if isinstance(error, Fatal) else Fatal(f"{type(error).__name__}: {told['message']}")
-        audit_refusal(task, said, "failed", kwargs)
+        audit_refusal(task, said, kwargs)
     return _answer(task, kwargs, "error", told)
 
 

@@ -62,13 +62,13 @@ def count_message(detail: str) -> None:
         _writer.begin()
 
 
-def audit_refusal(task: Task, error: FntxError, outcome: str, asked: dict[str, Any]) -> None:  # type: ignore[type-arg]
+def audit_refusal(task: Task, error: FntxError, asked: dict[str, Any]) -> None:  # type: ignore[type-arg]
     """Write down what a verified caller was denied, or what failed them; never raises. Nobody verified: nothing."""
     actor = asker()
     if actor is None:
         return
     try:
-        deed = deed_of(error, task.name.removeprefix("fntx."), outcome, {"command_id": task.request.id, **asked})
+        deed = deed_of(error, task.name.removeprefix("fntx."), {"command_id": task.request.id, **asked})
         _audit(actor, deed, id_of(asked.get("session_id")))
     except Exception:
         log.exception("denial_not_audited", actor=actor.name)

@@ -23,6 +23,7 @@ from fntx_sessions.lifecycle import desk_audit
 from fntx_sessions.lifecycle.arguments import CreateArguments, CreateFromTemplateArguments
 from fntx_sessions.lifecycle.confirming import keeping, reading, rows, settling
 from fntx_sessions.lifecycle.confirming.arguments import SettleArguments
+from fntx_sessions.lifecycle.denying import outcome_of
 from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.origin import origin, set_origin
@@ -160,7 +161,7 @@ def _attempted(row: Row) -> Answer:
     except (Retryable, SoftTimeLimitExceeded, NeedsSecond):
         raise
     except (Rejected, Fatal) as error:
-        outcome, told = ("refused" if isinstance(error, Rejected) else "failed"), error.to_dict()
+        outcome, told = outcome_of(error), error.to_dict()
     except Exception as error:
         log.exception("confirmed_command_failed", command_id=str(row["command_id"]))
         outcome, told = (
@@ -171,7 +172,7 @@ def _attempted(row: Row) -> Answer:
         target, why = keeping.target(row["task"], row["session_id"]), told["message"]
         deed = Deed(row["action"], outcome, target, why, row["command_id"], bytes(row["args_hash"]))
         desk_audit.record(engine, actor, deed)
-    state = "refused" if outcome == "refused" else "error"
+    state = "error" if outcome == "failed" else "refused"
     session_id = str(row["session_id"]) if row["session_id"] else None
     return {"command_id": str(row["command_id"]), "session_id": session_id, "state": state, "error": told}
 

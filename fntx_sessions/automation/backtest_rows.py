@@ -25,8 +25,11 @@ SELECT b.run_id, b.actor, b.created_at, b.stopped_at, b.spec - 'days' AS spec,
     SELECT state, count(*) AS n FROM backtest_units u WHERE u.run_id = b.run_id GROUP BY state) c) AS counts
 FROM backtests b ORDER BY b.created_at DESC LIMIT :limit
 """)
-_STOP = text("UPDATE backtests SET stopped_at = coalesce(stopped_at, now()) WHERE run_id = :run_id")
-_RESUME = text("UPDATE backtests SET stopped_at = NULL WHERE run_id = :run_id")
+_STOP = text("""
+UPDATE backtests b SET stopped_at = now() WHERE b.run_id = :run_id AND b.stopped_at IS NULL AND EXISTS (
+  SELECT 1 FROM backtest_units u WHERE u.run_id = b.run_id AND u.state IN ('waiting', 'running'))
+""")
+_RESUME = text("UPDATE backtests SET stopped_at = NULL WHERE run_id = :run_id AND stopped_at IS NOT NULL")
 
 _IN_FLIGHT = text("""
 SELECT count(*) FROM backtests b JOIN backtest_units u ON u.run_id = b.run_id AND u.state = 'running'
@@ -82,12 +85,12 @@ def recent(connection: Connection, limit: int) -> list[dict[str, Any]]:
 
 
 def stop(connection: Connection, run_id: UUID) -> bool:
-    """Hand out no more units of a run; returns whether it is there. What runs goes on to its end."""
+    """Hand out no more units of a run; returns whether it went on until now. What runs goes on to its end."""
     return bool(connection.execute(_STOP, {"run_id": run_id}).rowcount)
 
 
 def resume(connection: Connection, run_id: UUID) -> bool:
-    """Hand out its units again; returns whether it is there."""
+    """Hand out its units again; returns whether it was stopped."""
     return bool(connection.execute(_RESUME, {"run_id": run_id}).rowcount)
 
 

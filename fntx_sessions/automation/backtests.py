@@ -117,9 +117,8 @@ def stop(engine: Engine, actor: Actor, run_id: UUID) -> Row:
     """Hand out no more units; those that run go on to their end. Returns the status; raises NotFound, Forbidden."""
     authorize(actor, BACKTEST)
     with transaction(engine) as connection:
-        if not backtest_rows.stop(connection, run_id):
-            raise _unknown(run_id)
-        desk_audit.record_in(connection, actor, _deed(run_id, "stopped"))
+        if backtest_rows.stop(connection, run_id):
+            desk_audit.record_in(connection, actor, _deed(run_id, "stopped"))
     return status(engine, run_id)
 
 
@@ -127,9 +126,8 @@ def resume(engine: Engine, actor: Actor, run_id: UUID) -> Row:
     """Go on with a stopped run where it was. Returns the status; raises NotFound, Forbidden."""
     authorize(actor, BACKTEST)
     with transaction(engine) as connection:
-        if not backtest_rows.resume(connection, run_id):
-            raise _unknown(run_id)
-        desk_audit.record_in(connection, actor, _deed(run_id, "resumed"))
+        if backtest_rows.resume(connection, run_id):
+            desk_audit.record_in(connection, actor, _deed(run_id, "resumed"))
     return status(engine, run_id)
 
 

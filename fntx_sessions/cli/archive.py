@@ -11,7 +11,8 @@ from fntx_sessions.cli import output
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.cli.ids import AsJson, over
 from fntx_sessions.cli.output import moment, plain
-from fntx_sessions.exceptions import InvalidArgument, NotFound, Retryable, StackError
+from fntx_sessions.exceptions import FntxError, InvalidArgument, NotFound, Retryable, StackError
+from fntx_sessions.security.machine_user import machine_user
 from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.stack import adopt_local_stack
 
@@ -119,7 +120,9 @@ def restore(ids: Ids = None, to_database: Database = None, as_json: AsJson = Fal
     engine, who = _engine(settings), getpass.getuser()
 
     def act(one: str) -> dict[str, Any]:
-        return _restored(restore_session(engine, settings, _cold(settings), _id(one), who))
+        brought = restore_session(engine, settings, _cold(settings), _id(one), who)
+        _note_deeds(engine, brought)
+        return _restored(brought)
 
     over(ids, act, _show_restored, as_json=as_json)
 
@@ -250,6 +253,23 @@ _SEALED = {
 def _verdict(row: dict[str, Any]) -> str:
     damaged = f"; damaged before it was archived: {', '.join(row['damaged'])}" if row["damaged"] else ""
     return f"[green]whole[/green], {row['rows']:,} rows, {row['snapshots']} snapshots opened{damaged}"
+
+
+def _note_deeds(engine: "Engine", brought: "list[Restored]") -> None:
+    """Write down in the desk's audit what was brought into a database, by the user of this machine; what stood is none.
+
+    It is there by then, and nothing is undone for a row that could not be written.
+    """
+    from fntx_sessions.lifecycle.desk_audit import Deed, record  # noqa: PLC0415 -- as above
+    from fntx_sessions.state.archive_restore import RESTORE  # noqa: PLC0415
+
+    try:
+        for one in brought:
+            if not one.already_there:
+                told = f"session {one.session_id}: {sum(one.rows.values())} rows from its archive"
+                record(engine, machine_user(), Deed(RESTORE, "done", told))
+    except FntxError as error:
+        output.note(f"This stands in no audit: {error}")
 
 
 def _restored(brought: "list[Restored]") -> dict[str, Any]:

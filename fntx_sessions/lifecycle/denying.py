@@ -11,7 +11,7 @@ import structlog
 from redis import Redis
 from sqlalchemy import Engine
 
-from fntx_sessions.exceptions import FntxError, Forbidden, Retryable
+from fntx_sessions.exceptions import FntxError, Forbidden, Rejected, Retryable, Unauthenticated
 from fntx_sessions.lifecycle import desk_audit, session_chain
 from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.security.actor import Actor, system_actor
@@ -27,9 +27,9 @@ COUNTED = "denials_counted"
 _MINUTE_S = 60
 
 
-def may_be_written(settings: Settings, redis: Redis, actor: Actor) -> bool:
+def may_be_written(settings: Settings, redis: Redis, actor: Actor, deed: Deed) -> bool:
     """Tell whether one more denial of this caller in this minute may have a row, and take it."""
-    return allowance.take(actor.name, settings.audit_denials_per_minute, redis)
+    return allowance.take(actor.name, settings.audit_denials_per_minute, redis, deed.action)
 
 
 def denied(desk: "Desk", actor: Actor, deed: Deed, session_id: UUID | None) -> None:
@@ -37,22 +37,35 @@ def denied(desk: "Desk", actor: Actor, deed: Deed, session_id: UUID | None) -> N
 
     Nothing is raised for a store that is away: the caller's answer is the same.
     """
-    if not may_be_written(desk.settings, desk.redis, actor):
+    if not may_be_written(desk.settings, desk.redis, actor, deed):
         allowance.count(actor.name)
         return
     try:
-        if session_id is None or not session_chain.note(desk.engine, session_id, actor, deed):
-            desk_audit.record(desk.engine, actor, deed)
+        write(desk.engine, actor, deed, session_id)
     except Retryable as error:
         allowance.count(actor.name)
         log.warning("denial_not_audited", actor=actor.name, action=deed.action, problem=str(error))
 
 
-def deed_of(error: FntxError, action: str, outcome: str, asked: dict[str, Any]) -> Deed:
+def write(engine: Engine, actor: Actor, deed: Deed, session_id: UUID | None) -> None:
+    """Write one row, once, into the chain of the session, else the desk's; raises Busy and Unavailable."""
+    if session_id is None or not session_chain.note(engine, session_id, actor, deed):
+        desk_audit.record_once(engine, actor, deed)
+
+
+def outcome_of(error: FntxError) -> str:
+    """Return what the audit calls the end that an error is: denied for lack of authority, else refused, or failed."""
+    if isinstance(error, Forbidden | Unauthenticated):
+        return "denied"
+    return "refused" if isinstance(error, Rejected) else "failed"
+
+
+def deed_of(error: FntxError, action: str, asked: dict[str, Any]) -> Deed:
     """Return the row of what was refused or failed; asked: the message's keywords, of which ids alone are kept.
 
     Of a denial the action is the one of the roles table.
     """
+    outcome = outcome_of(error)
     if isinstance(error, Forbidden):
         action = str(error.args[2]).split(" ")[0]
     return Deed(action, outcome, target=target_of(asked), reason=str(error), command_id=id_of(asked.get("command_id")))
@@ -87,8 +100,9 @@ def note_counted(engine: Engine, host: str, *, whole: bool = False) -> None:
 
 def _counted(minute: int, name: str, number: int) -> Deed:
     at = datetime.fromtimestamp(minute * _MINUTE_S, UTC)
-    reason = f"{number} more of what {name} asked for was denied or failed in the minute of {at:%Y-%m-%d %H:%M} UTC"
-    return Deed(COUNTED, "refused", target=name, reason=reason)
+    what, minute_of = "was denied, refused or failed", f"{at:%Y-%m-%d %H:%M} UTC"
+    reason = f"{number} more of what {name} asked for {what} in the minute of {minute_of}"
+    return Deed(COUNTED, "denied", target=name, reason=reason)
 
 
 def id_of(value: object) -> UUID | None:

@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, RowMapping, text
 
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.audit import chain_hash
 from fntx_sessions.security.origin import origin
-from fntx_sessions.state.chain_key import chain_key
+from fntx_sessions.state.chain_key import ChainKey, chain_key
 
 # The session id of its rows.
 DESK = UUID(int=0)
@@ -27,11 +27,19 @@ WITH a AS (
 )
 UPDATE desk_chain SET seq = :seq, head = :hash
 """)
+# The last rows of a chain are looked through: what is delivered twice comes twice within minutes, and a chain is long.
+_WRITTEN = text("""
+SELECT 1 FROM audit WHERE session_id = :session_id AND seq > :seq - 1000 AND command_id = :command_id
+  AND actor = :actor AND action = :action AND outcome = :outcome AND args_hash IS NOT DISTINCT FROM :args_hash LIMIT 1
+""")
 
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """What somebody did or wanted to: target names what it was about; outcome is done, refused, failed or pending."""
+    """What somebody did or wanted to: target names what it was about.
+
+    outcome is done, refused, denied (for lack of authority), failed or pending.
+    """
 
     action: str
     outcome: str
@@ -52,7 +60,28 @@ def record(engine: Engine, actor: Actor, deed: Deed) -> None:
 def record_in(connection: Connection, actor: Actor, deed: Deed) -> None:
     """Write one row of the desk's chain within the caller's transaction: late in it, as it locks the chain's end."""
     key = chain_key(connection.engine)
-    head = connection.execute(_HEAD).mappings().one()
+    _link(connection, actor, deed, connection.execute(_HEAD).mappings().one(), key)
+
+
+def record_once(engine: Engine, actor: Actor, deed: Deed) -> None:
+    """Write one row of the desk's chain as `record` does, but where `deed` is in it already: its message came twice."""
+    key = chain_key(engine)
+    with transaction(engine) as connection:
+        head = connection.execute(_HEAD).mappings().one()
+        if not is_written(connection, DESK, head["seq"], actor, deed):
+            _link(connection, actor, deed, head, key)
+
+
+def is_written(connection: Connection, owner: UUID, seq: int, actor: Actor, deed: Deed) -> bool:
+    """Tell whether a command's deed has its row in the chain of `owner`, whose end, at `seq`, the caller has locked."""
+    if deed.command_id is None:
+        return False
+    named = {"command_id": deed.command_id, "action": deed.action, "outcome": deed.outcome, "args_hash": deed.args_hash}
+    bound = {"session_id": owner, "seq": seq, "actor": actor.name, **named}
+    return connection.execute(_WRITTEN, bound).first() is not None
+
+
+def _link(connection: Connection, actor: Actor, deed: Deed, head: RowMapping, key: ChainKey) -> None:
     previous = None if head["head"] is None else bytes(head["head"])
     entry = audit_row(DESK, actor, deed, head["seq"] + 1, head["now"], key.key_id)
     connection.execute(_WRITE, entry | {"previous": previous, "hash": chain_hash(previous, entry, key.rows)})

@@ -22,7 +22,6 @@ from fntx_sessions.lifecycle import (
     commands,
     creation,
     denying,
-    desk_audit,
     forking,
     machine,
     outbox,
@@ -39,6 +38,7 @@ from fntx_sessions.lifecycle.change import Ask, Outcome
 from fntx_sessions.lifecycle.recovery.run import recover
 from fntx_sessions.schemas import SessionTemplate, Trigger
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.audit import args_hash
 from fntx_sessions.security.origin import asker
 from fntx_sessions.security.roles import FORK_LIVE, authorize, authorize_template, permit
 from fntx_sessions.security.scope import admitted
@@ -74,7 +74,8 @@ class Desk:
 def command(desk: Desk, trigger: Trigger, actor: Actor, arguments: CommandArguments, command_id: UUID) -> Outcome:
     """Do one command on a session and return its outcome; asked again with the same id, it only answers.
 
-    A refusal is an outcome too, stored and audited, one for lack of authority included. Raises Busy and Unavailable,
+    A refusal is an outcome too, stored and audited. One for lack of authority is audited and not stored: asked again it
+    is judged anew, and whoever may not ask is never told what another got under that id. Raises Busy and Unavailable,
     when nothing was written.
     """
     ask = _ask(trigger, actor, arguments, command_id)
@@ -99,31 +100,34 @@ def _done(desk: Desk, ask: Ask) -> Outcome:
     ask = replace(ask, actor=admitted(desk.engine, ask.actor, ask.session_id))
     try:
         authorize(ask.actor, trigger.value, ask.session_id)
-        check_rules(ask.arguments.get("config") or {})  # now: no plug-in is waited for under a lock
+        outcome = _decided(desk, ask)
     except Forbidden as error:
         return _denied(desk, ask, error)
-    except InvalidArgument as error:
-        return machine.run(desk.engine, ask, commands.refuse(error))
-    if trigger in _STEPWISE:
-        outcome = _STEPWISE[trigger](desk.engine, desk.redis, desk.settings, ask)
-    else:
-        outcome = machine.run(desk.engine, ask, commands.DECISIONS[trigger], relaying=True)
     follow_up(desk, outcome)
     return outcome
 
 
+def _decided(desk: Desk, ask: Ask) -> Outcome:
+    try:
+        check_rules(ask.arguments.get("config") or {})  # now: no plug-in is waited for under a lock
+    except InvalidArgument as error:
+        return machine.run(desk.engine, ask, commands.refuse(error))
+    if ask.trigger in _STEPWISE:
+        return _STEPWISE[ask.trigger](desk.engine, desk.redis, desk.settings, ask)
+    return machine.run(desk.engine, ask, commands.DECISIONS[ask.trigger], relaying=True)
+
+
 def _denied(desk: Desk, ask: Ask, error: Forbidden) -> Outcome:
-    """Return the denial as the command's stored outcome, audited in its session's chain; raises it where it may not be.
+    """Return the denial, audited in its session's chain; raises it where it may not be written there.
 
     Beyond a caller's allowance a denial costs no transaction and no lock: nothing they send can slow a stop.
     """
-    if asker() is not None and not denying.may_be_written(desk.settings, desk.redis, ask.actor):
+    asked = {"session_id": str(ask.session_id), "command_id": ask.command_id}
+    deed = replace(denying.deed_of(error, ask.trigger.value, asked), args_hash=args_hash(ask.canonical()))
+    if asker() is not None and not denying.may_be_written(desk.settings, desk.redis, ask.actor, deed):
         raise error
-    outcome = machine.run(desk.engine, ask, commands.refuse(error))
-    if outcome.version is None and not outcome.repeated:
-        asked = {"session_id": str(ask.session_id), "command_id": ask.command_id}
-        desk_audit.record(desk.engine, ask.actor, denying.deed_of(error, ask.trigger.value, "refused", asked))
-    return outcome
+    denying.write(desk.engine, ask.actor, deed, ask.session_id)
+    return Outcome(ask.command_id, ask.session_id, ask.trigger, "refused", error=error.to_dict())
 
 
 def _ask(trigger: Trigger, actor: Actor, arguments: CommandArguments, command_id: UUID) -> Ask:

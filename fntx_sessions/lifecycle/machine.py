@@ -51,6 +51,7 @@ from fntx_sessions.lifecycle.records import (
     asked_rows,
     audit,
     audit_overtaken,
+    audit_refusal,
     events_of,
     outbox_of,
     outcome_of,
@@ -104,7 +105,8 @@ def run(engine: Engine, ask: Ask, decide: Decision, *, finishing: bool = False, 
     its pending outcome. relaying: the caller relays what follows at once; where nothing older waits, the commit claims
     that, and the outcome holds it.
 
-    Raises Busy or Unavailable when nothing was written and the same call may work later.
+    Raises Busy or Unavailable when nothing was written and the same call may work later; Forbidden for what is stored
+    of a session out of scope.
     """
     for _ in range(_ATTEMPTS):
         try:
@@ -174,6 +176,8 @@ def _repeated(row: Row, ask: Ask, hashed: bytes, payloads: Payloads, *, finishin
         return Outcome(ask.command_id, ask.session_id, ask.trigger, "refused", error=conflict.to_dict())
     if finishing and state == "pending":
         return None
+    if row["session_id"] is not None:
+        refuse_outside(ask.actor, ask.trigger.value, ask.session_id, row["template_name"], row["tags"])
     return _stored(row, ask, payloads)
 
 
@@ -337,17 +341,10 @@ def _apply(row: Row, ask: Ask, change: Change) -> None:
 def _refuse(connection: Connection, row: Row, ask: Ask, error: Rejected, sealing: Sealing) -> Outcome:
     status = row.get("status")
     outcome = Outcome(
-        ask.command_id,
-        ask.session_id,
-        ask.trigger,
-        "refused",
-        status=SessionStatus(status) if status else None,
-        version=row["version"],
-        epoch=row["epoch"],
-        at=row["now"],
-        error=error.to_dict(),
-    )
-    entries = [] if row["session_id"] is None else [audit(row, row, ask, "refused", sealing.args_hash, sealing.chain)]
+        ask.command_id, ask.session_id, ask.trigger, "refused",
+        SessionStatus(status) if status else None, row["version"], row["epoch"], row["now"], error=error.to_dict(),
+    )  # fmt: skip
+    entries = [] if row["session_id"] is None else [audit_refusal(row, ask, error, sealing)]
     bound = {
         "command_id": ask.command_id,
         "session_id": ask.session_id,

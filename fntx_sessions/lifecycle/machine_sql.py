@@ -34,7 +34,7 @@ SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS comman
   CASE WHEN c.trigger IN ('recover_session', 'health_check_failed') THEN {POSITIONS} END AS positions,
   {OPEN_ONES} AS asked,
   CASE WHEN s.version <> CAST(:expected_version AS bigint) THEN (SELECT a.actor FROM audit a
-    WHERE a.session_id = s.session_id AND a.version_after = s.version AND a.outcome <> 'refused'
+    WHERE a.session_id = s.session_id AND a.version_after = s.version AND a.outcome IN ('done', 'pending')
     ORDER BY a.seq LIMIT 1)
   END AS version_actor
 """.strip()

@@ -1,10 +1,12 @@
 """The records a command leaves beside the session row: outcome, transition, audit, follow-ups, events; some sealed."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 from fntx_sessions import traces
+from fntx_sessions.exceptions import Forbidden, Rejected
 from fntx_sessions.lifecycle.change import Ask, Change, Outcome, Row
 from fntx_sessions.lifecycle.people import Asked
 from fntx_sessions.schemas import SessionStatus, Trigger
@@ -80,6 +82,13 @@ def audit_overtaken(row: Row, ask: Ask, overtaken: Outcome, key: ChainKey) -> di
     reason = f"overtaken by {ask.trigger.value} {ask.command_id}"
     waited = Ask(overtaken.trigger, ask.session_id, ask.actor, reason, overtaken.command_id)
     return audit(row, row, waited, "refused", None, key)
+
+
+def audit_refusal(row: Row, ask: Ask, error: Rejected, sealing: "Sealing") -> dict[str, Any]:
+    """Return the link of a refusal; of one for lack of authority, `denied`, with what was needed for a reason."""
+    if isinstance(error, Forbidden):
+        return audit(row, row, replace(ask, reason=str(error)), "denied", sealing.args_hash, sealing.chain)
+    return audit(row, row, ask, "refused", sealing.args_hash, sealing.chain)
 
 
 def audit_entry(

@@ -44,7 +44,8 @@ denials = Denials()
 class Allowance:
     """Which denials of a verified caller are audited row by row: so many a minute; the others are counted.
 
-    The desk's processes share the number in Redis. While that is away each has it to itself.
+    The first of each action in a minute always is: harmless ones cannot use up what a grave one would have had. The
+    desk's processes share the numbers in Redis. While that is away each has them to itself.
     """
 
     def __init__(self) -> None:
@@ -57,11 +58,15 @@ class Allowance:
         self._seen: set[tuple[int, str, str]] = set()
         self._beyond: dict[tuple[int, str], int] = {}
 
-    def take(self, name: str, most: int, redis: Redis) -> bool:
-        """Tell whether one more denial of `name` in this minute may have a row, and take it."""
-        minute, taken, _ = self._noted(name, "")
+    def take(self, name: str, most: int, redis: Redis, action: str) -> bool:
+        """Tell whether one more denial of `name` in this minute may have a row, and take it.
+
+        action: one of a closed list, as the first of each may have a row beyond `most`.
+        """
+        minute, taken, first = self._noted(name, action)
         # Whoever is far beyond it costs no question.
-        return taken <= most and self._shared(redis, minute, name) <= most
+        within = taken <= most and self._shared(redis, minute, name) <= most
+        return (first and self._shared(redis, minute, f"{name}\0{action}") <= 1) or within
 
     def is_beyond(self, name: str, most: int, action: str) -> bool:
         """Tell whether this process alone, with this one, passed on more denials of `name` than a minute has rows for.

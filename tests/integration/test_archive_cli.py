@@ -196,15 +196,18 @@ def test_verify_exits_with_what_it_found(desk, session_id, fntx):
 
 
 def test_restore_here_twice_and_elsewhere(desk, session_id, fntx, settings, postgres_server, database_template):
-    """The first brings it, the second finds it there; another database gets the same session."""
+    """The first brings it, the second finds it there; another database gets the same one. Each has a row of it."""
     code, [first], _ = fntx("restore", session_id, "--json")
     assert (code, first["already_there"], first["rows"]["samples"]) == (Exit.DONE, False, 50)
     assert "was there already" in fntx("restore", session_id)[1]
+    deeds = "SELECT actor LIKE '%@%' AS named, outcome FROM audit WHERE action = 'restore_session'"
+    assert [tuple(row.values()) for row in desk.rows(deeds)] == [(True, "done")]
     with postgres_server.database(database_template) as name:
         url = postgres_server.url(name)
         assert fntx("restore", session_id, "--to-database", url)[0] == Exit.DONE
         with make_desk(settings, url) as other:
             assert other.whole(session_id) == desk.whole(session_id)
+            assert len(other.rows(deeds)) == 1
 
 
 def test_restore_elsewhere_says_what_is_wrong_with_the_address(desk, session_id, fntx):

@@ -261,7 +261,10 @@ def test_a_message_cannot_have_the_worker_send_another(victim):
 
 
 def test_a_replay_with_other_arguments_is_a_conflict(victim):
-    """The same id and the same arguments get the first answer; with other arguments nothing is done."""
+    """The same id and the same arguments get the first answer; with other arguments nothing is done, and a row says so.
+
+    Whoever may not do it is denied, with a row, and told nothing of what it came to.
+    """
     token = victim.token("operator", "risk_manager", name="rita")
     asked = {"command_id": str(uuid4()), "session_id": victim.session_id}
     first = victim.ask("fntx.sessions.update", token, **asked, config={"tags": ["one"]})
@@ -270,6 +273,15 @@ def test_a_replay_with_other_arguments_is_a_conflict(victim):
     other = victim.ask("fntx.sessions.update", token, **asked, config={"tags": ["two"]})
     assert other["error"]["error"] == "CommandConflict"
     assert victim.version() == first["version"]
+    by = "SELECT actor, outcome FROM audit WHERE session_id = :id AND command_id = :command ORDER BY seq"
+    written = victim.rows(by, id=victim.session_id, command=asked["command_id"])
+    assert [(row["actor"], row["outcome"]) for row in written] == [("rita", "done"), ("rita", "refused")]
+    stranger = victim.token("viewer", name="vito", sessions=[str(uuid4())])
+    denied = victim.ask("fntx.sessions.update", stranger, **asked, config={"tags": ["one"]})
+    assert (denied["error"]["error"], denied["version"]) == ("Forbidden", None)
+    assert victim.rows(by, id=victim.session_id, command=asked["command_id"])[2:] == [
+        {"actor": "vito", "outcome": "denied"}
+    ]
 
 
 def test_a_token_bound_to_a_command_does_no_other(victim):
@@ -311,8 +323,8 @@ def test_another_sessions_token_is_denied_in_that_sessions_chain(victim):
         id=victim.session_id,
     )
     assert [(row["action"], row["outcome"], row["task"]) for row in found] == [
-        ("view", "refused", "fntx.sessions.get"),
-        ("pause_session", "refused", "fntx.sessions.pause"),
+        ("view", "denied", "fntx.sessions.get"),
+        ("pause_session", "denied", "fntx.sessions.pause"),
     ]
     assert all(row["token_id"] for row in found)
 
@@ -341,7 +353,7 @@ def test_denials_about_no_session_stand_in_the_desks_chain(victim):
     found = victim.rows(query, desk="0" * 32)
     expected = {f"vic{number}" for number in range(len(DESK_DENIALS))} | {"vic9"}
     assert {row["actor"] for row in found} == expected
-    assert {row["outcome"] for row in found} == {"refused"}
+    assert {row["outcome"] for row in found} == {"denied"}
 
 
 def test_a_verified_callers_flood_has_few_rows_and_a_count(victim):

@@ -66,7 +66,7 @@ def latched(desk, session_id):
 
 
 def test_a_verified_callers_denial_is_an_outcome_and_is_audited(desk):
-    """Who may not do something learns it as the command's stored outcome, and the session's audit tells."""
+    """Who may not do something learns it as the command's outcome, and the session's audit tells."""
     session_id = started(desk)
     command_id = uuid4()
     outcome = execute.command(desk, Trigger.PAUSE, VIEWER, HoldArguments(session_id=session_id), command_id)
@@ -74,7 +74,7 @@ def test_a_verified_callers_denial_is_an_outcome_and_is_audited(desk):
     assert outcome.error["error"] == "Forbidden"
     with desk.engine.connect() as connection:
         query = "SELECT actor, outcome FROM audit WHERE command_id = %s"
-        assert connection.exec_driver_sql(query, (command_id,)).one() == ("vic", "refused")
+        assert connection.exec_driver_sql(query, (command_id,)).one() == ("vic", "denied")
 
 
 def test_a_fired_loss_limit_holds_until_a_risk_manager_clears_it(desk):
@@ -130,7 +130,7 @@ def paused_by(desk, actor, session_id):
 
 @pytest.mark.parametrize("by", ["template", "tag", "id"])
 def test_a_token_is_good_for_what_is_in_any_of_its_scopes(desk, by):
-    """By template, by tag or by id: that session answers, another is refused, as an outcome that is audited."""
+    """By template, by tag or by id: that session answers, another is denied, and that is audited."""
     mine, other = created(desk), created(desk)
     retagged(desk, mine, "mine")
     name = template_of(desk, mine)
@@ -145,7 +145,7 @@ def test_a_token_is_good_for_what_is_in_any_of_its_scopes(desk, by):
     refused = paused_by(desk, outside, other)
     assert (refused.state, refused.error["error"]) == ("refused", "Forbidden")
     assert "a token whose scope holds that session" in refused.error["message"]
-    assert audited(desk, other)[-1] == ("pause_session", "refused", "sam")
+    assert audited(desk, other)[-1] == ("pause_session", "denied", "sam")
 
 
 def audited(desk, session_id):

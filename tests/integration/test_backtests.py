@@ -83,18 +83,37 @@ def test_a_sweep_that_died_half_way_is_simply_run_again(hosting, days):
     assert starts[0]["n"] == 1
 
 
+def test_a_day_of_a_backtest_waits_for_no_second_person(hosting, days, monkeypatch):
+    """Where creations and starts take two people: it moves nobody's money."""
+    monkeypatch.setenv("FNTX_FOUR_EYES", "create_session,start_session")
+    get_settings.cache_clear()
+    try:
+        _create(hosting, days, seeds=1)
+        backtests.advance(hosting.desk)
+    finally:
+        monkeypatch.undo()
+        get_settings.cache_clear()
+    assert [row["status"] for row in hosting.rows("SELECT status FROM sessions")] == ["active"]
+
+
 def test_a_stopped_run_hands_out_nothing_and_goes_on_where_it_was(hosting, days):
-    """After stop no unit begins; resume hands out the rest; a limit in flight is kept."""
+    """After stop no unit begins; resume hands out the rest; a limit in flight is kept. Asked twice, audited once."""
     small = hosting.with_settings(backtest_in_flight=1)
     run_id = _create(small, days, seeds=3)
     backtests.advance(small.desk)
-    backtests.stop(small.desk.engine, ANN, run_id)
+    for _ in range(2):
+        backtests.stop(small.desk.engine, ANN, run_id)
     hosting.run("UPDATE backtest_units SET state = 'done', result = '{}' WHERE state = 'running'")
     backtests.advance(small.desk)
     assert backtests.status(small.desk.engine, run_id)["counts"]["waiting"] == 2
-    backtests.resume(small.desk.engine, ANN, run_id)
+    for _ in range(2):
+        backtests.resume(small.desk.engine, ANN, run_id)
     backtests.advance(small.desk)
     assert backtests.status(small.desk.engine, run_id)["counts"] == {"waiting": 1, "running": 1, "done": 1, "failed": 0}
+    hosting.run("UPDATE backtest_units SET state = 'done', result = '{}'")
+    backtests.stop(small.desk.engine, ANN, run_id)  # it is over
+    written = hosting.rows("SELECT target FROM audit WHERE command_id = :id ORDER BY seq", id=run_id)
+    assert [row["target"].rpartition(" ")[2] for row in written] == ["begun", "stopped", "resumed"]
 
 
 def test_a_unit_that_fails_says_why_and_does_not_hold_up_the_run(hosting, days):

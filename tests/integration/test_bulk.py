@@ -317,16 +317,19 @@ def test_a_session_in_error_is_told_of_by_what_guards_it(hosting):
 
 
 def test_cancelled_it_asks_nobody_more(hosting):
-    """Who was done stays done; the others are left alone, also by whoever was at it."""
+    """Who was done stays done; the others are left alone, also by whoever was at it. Only changes are deeds."""
     tag, made = tagged(hosting, *[S.ACTIVE] * 3)
     run = begin(hosting, asked(tag=tag, wave_size=1, wave_pause_s=600))
     bulk.advance(hosting.desk, run)
     report = bulk.cancel(hosting.desk.engine, ANN, run)
     assert (report.state, report.counts) == ("cancelled", {"done": 1, "cancelled": 2})
     assert (report.cancelled_by, report.resumed_by) == ("ann", None)
+    assert bulk.cancel(hosting.desk.engine, ANN, run).counts == report.counts
     bulk.resume(hosting.desk.engine, ANN, run)
     assert bulk.advance(hosting.desk, run, all_waves=True).counts == report.counts
     assert [hosting.row(one)["status"] for one in made] == [S.PAUSED, S.ACTIVE, S.ACTIVE]
+    written = hosting.rows("SELECT target FROM audit WHERE command_id = :id ORDER BY seq", id=run)
+    assert [row["target"].rpartition(": ")[2] for row in written] == ["begun on 3 sessions", "cancelled"]
     with pytest.raises(NotFound):
         bulk.cancel(hosting.desk.engine, ANN, uuid4())
 

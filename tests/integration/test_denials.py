@@ -1,6 +1,7 @@
 """What is refused is counted where it can be held to nobody, and written down where it can: bounded, and not lost."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -10,11 +11,13 @@ from redis import Redis
 
 from fntx_sessions.automation import halts
 from fntx_sessions.automation.halt_arguments import HaltArguments, ReleaseArguments
-from fntx_sessions.exceptions import Forbidden, Unauthenticated, Unavailable
-from fntx_sessions.lifecycle import denying
+from fntx_sessions.exceptions import FntxError, Forbidden, Unauthenticated, Unavailable
+from fntx_sessions.lifecycle import commands, denying, execute, machine
+from fntx_sessions.lifecycle.arguments import HoldArguments
 from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.lifecycle.templates import edits
 from fntx_sessions.lifecycle.templates.edits import RetireArguments
+from fntx_sessions.schemas import Trigger
 from fntx_sessions.security import tokens
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.denials import Allowance, allowance
@@ -40,8 +43,8 @@ def rows(hosting, actor):
     )
 
 
-def deny(hosting, actor=VIC, session_id=None):
-    denying.denied(hosting.desk, actor, Deed("halt", "refused", reason="no"), session_id)
+def deny(hosting, actor=VIC, session_id=None, action="halt"):
+    denying.denied(hosting.desk, actor, Deed(action, "denied", reason="no"), session_id)
 
 
 def test_a_callers_denials_have_so_many_rows_a_minute_and_the_others_a_number(hosting, monkeypatch):
@@ -51,8 +54,8 @@ def test_a_callers_denials_have_so_many_rows_a_minute_and_the_others_a_number(ho
     for _ in range(7):
         deny(hosting)
     other = Allowance()
-    assert not other.take(VIC.name, 3, hosting.desk.redis)  # another process: the desk shares the number
-    assert other.take("ann", 3, hosting.desk.redis)
+    assert not other.take(VIC.name, 3, hosting.desk.redis, "halt")  # another process: the desk shares the number
+    assert other.take("ann", 3, hosting.desk.redis, "halt")
     denying.note_counted(hosting.desk.engine, "w@here")
     assert [row["action"] for row in rows(hosting, "vic")] == ["halt"] * 3
     assert rows(hosting, "system") == []
@@ -65,11 +68,70 @@ def test_a_callers_denials_have_so_many_rows_a_minute_and_the_others_a_number(ho
     assert len(rows(hosting, "vic")) == 4
 
 
+def test_harmless_denials_do_not_use_up_the_row_of_a_grave_one(hosting, monkeypatch):
+    """Of each action the first in a minute has a row, whichever process asks and however many others came before."""
+    monkeypatch.setattr(time, "time", lambda: 6e9)
+    for action in ["view"] * 5 + ["shred", "shred"]:
+        deny(hosting, action=action)
+    assert [row["action"] for row in rows(hosting, "vic")] == ["view"] * 3 + ["shred"]
+    assert not Allowance().take(VIC.name, 3, hosting.desk.redis, "shred")
+
+
+def test_a_denial_whose_message_comes_twice_is_one_row(hosting):
+    """By its id, in the session's chain as in the desk's; what has no id, or another's, has a row of its own."""
+    session_id, command_id = hosting.create(), uuid4()
+    for about in (session_id, None):
+        for told in (command_id, command_id, uuid4()):
+            denying.write(hosting.desk.engine, VIC, Deed("halt", "denied", command_id=told), about)
+    found = hosting.rows("SELECT session_id FROM audit WHERE actor = 'vic'")
+    assert sorted(str(row["session_id"]) for row in found) == sorted([DESK] * 2 + [str(session_id)] * 2)
+
+
+def paused(hosting, actor, session_id, command_id, reason=""):
+    arguments = HoldArguments(session_id=session_id, reason=reason)
+    return execute.command(hosting.desk, Trigger.PAUSE, actor, arguments, command_id)
+
+
+def test_who_may_not_ask_is_never_told_what_another_got_under_the_same_id(hosting):
+    """Role or scope: their attempt is a denial with a row, and nothing is told of the session.
+
+    A denial takes no id: whoever may has it done under the same one, and asks again.
+    """
+    session_id, command_id = hosting.create(), uuid4()
+    eve = Actor("eve", frozenset({"operator"}), sessions=frozenset({str(uuid4())}))
+    denied_first = paused(hosting, VIC, session_id, command_id)
+    done = paused(hosting, RITA, session_id, command_id)
+    for actor in (VIC, eve):
+        for reason in ("", "other"):
+            found = paused(hosting, actor, session_id, command_id, reason)
+            told = (found.state, found.error["error"], found.status, found.version, found.extra)
+            assert told == ("refused", "Forbidden", None, None, {})
+    assert denied_first.error["error"] == "Forbidden"
+    assert paused(hosting, RITA, session_id, command_id) == replace(done, repeated=True)
+    query = "SELECT actor, outcome, reason FROM audit WHERE session_id = :id AND command_id = :command ORDER BY seq"
+    found = hosting.rows(query, id=session_id, command=command_id)
+    assert [(row["actor"], row["outcome"]) for row in found] == [
+        ("vic", "denied"), ("rita", done.state), ("vic", "denied"), ("eve", "denied"), ("eve", "denied"),
+    ]  # fmt: skip
+    assert found[0]["reason"] == str(FntxError.from_dict(denied_first.error))
+
+
+def test_what_is_stored_of_a_session_that_left_the_scope_is_not_told(hosting):
+    """Its row decides, as it is locked: not what was known of it a moment before."""
+    session_id, command_id = hosting.create(), uuid4()
+    arguments = HoldArguments(session_id=session_id)
+    paused(hosting, RITA, session_id, command_id)
+    late = replace(RITA, tags=frozenset({"gone"}), admitted=frozenset({str(session_id)}))
+    ask = execute._ask(Trigger.PAUSE, late, arguments, command_id)
+    with pytest.raises(Forbidden, match="scope"):
+        machine.run(hosting.desk.engine, ask, commands.DECISIONS[Trigger.PAUSE])
+
+
 def test_with_redis_away_each_process_has_the_allowance_to_itself(monkeypatch):
     """Nobody's denial fails for it."""
     monkeypatch.setattr(time, "time", lambda: 6e9)
     away, alone = Redis(host="127.0.0.1", port=1, retry=None), Allowance()
-    assert [alone.take("vic", 2, away) for _ in range(4)] == [True, True, False, False]
+    assert [alone.take("vic", 2, away, "halt") for _ in range(4)] == [True, True, False, False]
 
 
 def test_what_could_not_be_written_is_told_later(hosting, monkeypatch):
@@ -80,6 +142,7 @@ def test_what_could_not_be_written_is_told_later(hosting, monkeypatch):
 
     with monkeypatch.context() as gone:
         gone.setattr("fntx_sessions.lifecycle.denying.desk_audit.record", away)
+        gone.setattr("fntx_sessions.lifecycle.denying.desk_audit.record_once", away)
         deny(hosting)
         with pytest.raises(Unavailable):
             denying.note_counted(hosting.desk.engine, "w@here", whole=True)
@@ -170,6 +233,6 @@ def test_every_refusal_of_a_token_has_a_kind():
 def test_a_denials_row_names_the_action_and_what_it_was_about():
     """The action as the table of roles has it; of a message's keywords ids and names alone, and those cut."""
     error = Forbidden("vic", "viewer", "view session 1", "operator")
-    deed = denying.deed_of(error, "sessions.get", "refused", {"session_id": "x" * 500, "reason": "secret"})
-    assert (deed.action, deed.target) == ("view", f"session {'x' * 100}")
+    deed = denying.deed_of(error, "sessions.get", {"session_id": "x" * 500, "reason": "secret"})
+    assert (deed.action, deed.outcome, deed.target) == ("view", "denied", f"session {'x' * 100}")
     assert "secret" not in str(deed)

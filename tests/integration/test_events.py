@@ -180,7 +180,7 @@ def test_who_may_not_or_names_nothing_is_refused(world: World) -> None:
     refused = acknowledge(world, event_id, Actor("eve", frozenset({"viewer"})))
     assert refused.error is not None
     assert refused.error["error"] == "Forbidden"
-    assert world.audit(session_id)[-1]["outcome"] == "refused"
+    assert world.audit(session_id)[-1]["outcome"] == "denied"
     with pytest.raises(NotFound, match="event"):
         acknowledge(world, uuid4())
     elsewhere = acknowledge(world, event_id, session_id=other)

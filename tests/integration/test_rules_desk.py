@@ -323,7 +323,7 @@ def test_a_stop_rule_of_a_started_session_is_taken_away_by_risk_alone(hosting):
     assert updated(hosting, session_id, [CLOSE, VIX | {"value": 25}], OPERATOR).state == "done"
     assert updated(hosting, session_id, [CLOSE], RISK).state == "done"
     audited = hosting.rows("SELECT outcome FROM audit WHERE session_id = :id AND actor = 'operator'", id=session_id)
-    assert [row["outcome"] for row in audited].count("refused") == 4
+    assert [row["outcome"] for row in audited].count("denied") == 4
     stored = hosting.row(session_id)["config"]["auto_stop_conditions"]
     assert [one["condition"] for one in stored] == ["market_close"]
 

@@ -115,8 +115,10 @@ _CANCEL = text("""
 WITH r AS (
   UPDATE bulk_runs SET cancelled_at = now(), cancelled_by = :actor, next_wave_at = NULL, claimed_until = NULL
   WHERE bulk_id = :bulk_id AND finished_at IS NULL AND cancelled_at IS NULL RETURNING bulk_id
+), i AS (
+  UPDATE bulk_items i SET state = 'cancelled' FROM r WHERE i.bulk_id = r.bulk_id AND i.state IN ('waiting', 'failed')
 )
-UPDATE bulk_items i SET state = 'cancelled' FROM r WHERE i.bulk_id = r.bulk_id AND i.state IN ('waiting', 'failed')
+SELECT bulk_id FROM r
 """)
 _RESUME = text("""
 UPDATE bulk_runs SET next_wave_at = now(), resumed_at = now(), resumed_by = :actor
@@ -201,14 +203,14 @@ def release(connection: Connection, bulk_id: UUID, claimed_until: datetime, paus
     connection.execute(_RELEASE, bound)
 
 
-def cancel(connection: Connection, bulk_id: UUID, actor: str) -> None:
-    """End a run that is not over, and note who did."""
-    connection.execute(_CANCEL, {"bulk_id": bulk_id, "actor": actor})
+def cancel(connection: Connection, bulk_id: UUID, actor: str) -> bool:
+    """End a run that is not over, note who did, and return whether it was that."""
+    return connection.execute(_CANCEL, {"bulk_id": bulk_id, "actor": actor}).first() is not None
 
 
-def resume(connection: Connection, bulk_id: UUID, actor: str) -> None:
-    """Let a run that waits for a person go on, and note who did."""
-    connection.execute(_RESUME, {"bulk_id": bulk_id, "actor": actor})
+def resume(connection: Connection, bulk_id: UUID, actor: str) -> bool:
+    """Let a run that waits for a person go on, note who did, and return whether it waited."""
+    return bool(connection.execute(_RESUME, {"bulk_id": bulk_id, "actor": actor}).rowcount)
 
 
 def forget(connection: Connection, keep_s: float, limit: int) -> int:

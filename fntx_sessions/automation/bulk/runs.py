@@ -196,8 +196,7 @@ def _changed(engine: Engine, actor: Actor, bulk_id: UUID, change: Any, what: str
     found = report(engine, bulk_id, items=False, actor=actor)
     may_ask(actor, TRIGGERS[found.action])
     with transaction(engine) as connection:
-        change(connection, bulk_id, actor.name)
-        if found.halt_id is None:
+        if change(connection, bulk_id, actor.name) and found.halt_id is None:
             target = f"bulk {found.action} {bulk_id}: {what}"
             deed = Deed(TRIGGERS[found.action].value, "done", target, command_id=bulk_id)
             desk_audit.record_in(connection, actor, deed)

@@ -70,12 +70,18 @@ def decline(engine: Engine, actor: Actor, arguments: SettleArguments) -> Row:
 
 
 def expire(engine: Engine, host_actor: Actor, limit: int) -> int:
-    """End what nobody confirmed in time, up to `limit` of them; return how many."""
-    with transaction(engine) as connection:
-        found = rows.overdue(connection, limit)
-        for row in found:
-            _settle(connection, host_actor, row, "expired", EXPIRE, "nobody confirmed it in time")
-    return len(found)
+    """End what nobody confirmed in time, up to `limit` of them; return how many.
+
+    One at a time: each holds the end of the desk's chain, which all deeds wait for, for no longer than its own row.
+    """
+    for ended_so_far in range(limit):
+        with transaction(engine) as connection:
+            found = rows.overdue(connection, 1)
+            for row in found:
+                _settle(connection, host_actor, row, "expired", EXPIRE, "nobody confirmed it in time")
+        if not found:
+            return ended_so_far
+    return limit
 
 
 def _decided(engine: Engine, command_id: UUID, decide: Callable[[Connection, Row], None]) -> Row:

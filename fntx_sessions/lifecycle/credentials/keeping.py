@@ -120,7 +120,7 @@ def _authorize(engine: Engine, change: _Change) -> None:
             session_id = change.holder.session_id
             authorize(admitted(engine, change.actor, session_id), CREDENTIALS, session_id)
     except Forbidden as error:
-        desk_audit.record(engine, change.actor, Deed(change.action, "refused", change.target, str(error)))
+        desk_audit.record(engine, change.actor, Deed(change.action, "denied", change.target, str(error)))
         raise
 
 

@@ -18,7 +18,8 @@ from fntx_sessions.schemas import Trigger
 
 _SINCE = text("""
 SELECT timestamp, actor, action, reason, version_after FROM audit
-WHERE session_id = :session_id AND version_after > :version AND outcome <> 'refused' AND command_id <> :command_id
+WHERE session_id = :session_id AND version_after > :version AND outcome IN ('done', 'pending')
+  AND command_id <> :command_id
 ORDER BY seq LIMIT 20
 """)
 
