@@ -160,7 +160,7 @@ def _begin(desk: Desk, run: Row | None, unit: Row) -> Row | None:
     """Create and start one unit's session; returns the unit's failure when that is refused."""
     if run is None:
         return None
-    actor = Actor(run["actor"], frozenset(run["spec"]["roles"]))
+    actor = Actor(run["actor"], frozenset(run["spec"]["roles"]), simulated=True)
     name = f"{unit['trade_date']}/{unit['seed']}"
     start = StartArguments(session_id=unit["session_id"], reason="backtest")
     try:

@@ -13,6 +13,7 @@ from fntx_sessions.exceptions import CommandConflict, Forbidden, InvalidArgument
 from fntx_sessions.lifecycle.arguments import ListArguments
 from fntx_sessions.lifecycle.reads.sessions import list_sessions
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.settings import get_settings
 from fntx_sessions.testing import FailpointReached, failpoints_armed
 from fntx_sessions.trading.backtest import LABEL
 from fntx_sessions.trading.calendars import get_calendar
