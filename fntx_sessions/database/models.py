@@ -43,6 +43,7 @@ from fntx_sessions.database.state_tables import (
 )
 from fntx_sessions.database.trust_tables import (
     audit_anchors,
+    audit_key,
     confirmations,
     credentials,
     desk_chain,
@@ -68,6 +69,7 @@ __all__ = [
     "archives",
     "audit",
     "audit_anchors",
+    "audit_key",
     "backtest_units",
     "backtests",
     "bulk_items",

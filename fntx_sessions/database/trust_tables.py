@@ -31,6 +31,15 @@ desk_chain = Table(
     CheckConstraint("one = 1", name="one_row"),
 )
 
+# The one key that this database's rows and anchors hash with; noted once, and nothing moves it.
+audit_key = Table(
+    "audit_key",
+    metadata,
+    Column("one", Integer, primary_key=True, server_default=text("1"), autoincrement=False),
+    Column("key_id", Text, nullable=False),
+    CheckConstraint("one = 1", name="one_row"),
+)
+
 audit_anchors = Table(
     "audit_anchors",
     metadata,

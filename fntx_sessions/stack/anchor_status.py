@@ -42,6 +42,9 @@ def diagnose_anchors(found: AnchorsFound) -> Iterator[Check]:
     if found.broken:
         told = f"{found.broken} ends of chains that anchors name are not in Postgres: rows were cut off or replaced"
         yield Check("audit", "fail", told, "fntx audit verify --all")
+    elif found.age_s is not None and found.age_s < -_LATE_S:
+        told = "Postgres has a note of an anchor from the future: it was forged, or the clock was set back"
+        yield Check("audit", "fail", told, "fntx audit verify --all")
     elif found.age_s is None:
         waited = (found.first_session_age_s or 0.0) > _LATE_S
         told = "no anchor yet: whoever owns Postgres could cut rows off the audit's chains and nobody would see"

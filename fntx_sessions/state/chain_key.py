@@ -1,4 +1,4 @@
-"""The keys of the audit's chains: data keys of owners that are no session, made once a database, never shredded.
+"""The keys of the audit's chains: data keys of owners that are no session, one a database, never shredded.
 
 A key is wrapped by the ring like every data key, so that rotating the ring wraps it anew, and Postgres alone gives
 nobody a secret to hash with. Its owner carries the key's own id: keys of several databases that share a cold store lie
@@ -18,20 +18,15 @@ from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import FntxError, IntegrityError
 from fntx_sessions.security.keyring import KeyRing, load_ring
 from fntx_sessions.settings import Settings, get_settings
+from fntx_sessions.state import own_chain_key
 from fntx_sessions.state.cold_keys import ensure_cold_key, import_cold_key, read_cold_key
 from fntx_sessions.state.data_key import binding, new_secret
-from fntx_sessions.state.key_rows import KeyRow, insert_keys, key_row, read_keys
+from fntx_sessions.state.key_rows import KeyRow, read_keys
 from fntx_sessions.state.objects.base import ObjectStore
 from fntx_sessions.state.objects.cold import open_cold
 
 _OWNERS = 1 << 64
-_CURRENT = text("""
-SELECT session_id, data_key_id, ring_key_id, wrapped, cold_at, cold_stores, shredded_at FROM session_keys
-WHERE session_id BETWEEN CAST(:first AS uuid) AND CAST(:last AS uuid) AND wrapped IS NOT NULL
-ORDER BY created_at, session_id LIMIT 1
-""")
 _NAMED = text("SELECT DISTINCT key_id FROM audit WHERE session_id = :session_id AND key_id IS NOT NULL")
-_SPAN = {"first": str(UUID(int=_OWNERS)), "last": str(UUID(int=2 * _OWNERS - 1))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +50,15 @@ def owner_of(key_id: str) -> UUID:
 
 
 def chain_key(engine: Engine) -> ChainKey:
-    """Return the key that new rows of this database hash with, made where there is none; remembered from then on.
+    """Return the key that new rows of this database hash with; remembered from then on.
 
-    Call it before the row's transaction holds a lock: the first call of a process asks Postgres. Raises Unavailable.
+    The first of a database is made here, and no second: one whose row is gone is taken back from the cold store. Call
+    it before the row's transaction holds a lock: the first call of a process asks Postgres. Raises IntegrityError (it
+    is nowhere any more) and Unavailable.
     """
     held = _remembered.get(engine)
     if held is None:
-        held = _remembered[engine] = _open(_current(engine), load_ring(get_settings()))
+        held = _remembered[engine] = _own(engine, get_settings())
     return held
 
 
@@ -102,18 +99,24 @@ class ChainKeys:
             return
         self._held[opened.key_id] = opened
 
-    def _find(self, key_id: str) -> ChainKey:
-        owner = owner_of(key_id)
+    def row(self, key_id: str) -> KeyRow:
+        """Return a key as it lies there, wrapped, and opens; raises as `named`."""
+        owner, ring = owner_of(key_id), load_ring(self._settings)
         found = None if self._engine is None else read_keys(self._engine, [owner]).get(owner)
+        if found is None or not _opens(found, ring):
+            found = read_cold_key(self._store or open_cold(self._settings), owner) or found
         if found is None or found.wrapped is None:
-            found = read_cold_key(self._store or open_cold(self._settings), owner)
-        if found is None:
             raise IntegrityError(f"chain key {key_id}", "is neither in this database nor in the cold store")
-        return _open(found, load_ring(self._settings))
+        return found
+
+    def _find(self, key_id: str) -> ChainKey:
+        return _open(self.row(key_id), load_ring(self._settings))
 
 
 def bring_chain_keys(engine: Engine, settings: Settings, store: ObjectStore, key_ids: Iterable[str]) -> None:
     """See to it that this database has the keys of chains that come from another; raises as `ChainKeys.named`."""
+    # An empty database has its own first: one that comes is never taken for it.
+    chain_key(engine)
     owners = [owner_of(key_id) for key_id in key_ids]
     known = read_keys(engine, owners) if owners else {}
     for owner in owners:
@@ -121,23 +124,38 @@ def bring_chain_keys(engine: Engine, settings: Settings, store: ObjectStore, key
             import_cold_key(engine, settings, store, owner)
 
 
-def _current(engine: Engine) -> KeyRow:
-    found = _oldest(engine)
-    if found is None:
-        key_id, secret = new_secret()
-        owner = owner_of(key_id.hex())
-        insert_keys(engine, [KeyRow(owner, key_id, load_ring(get_settings()).wrap(secret, binding(owner, key_id)))])
-        # Another process may have made one at this moment: both stay, each row names its own.
-        found = _oldest(engine)
-    if found is None:
-        raise IntegrityError("the key of the audit's chains", "it is gone as soon as it is made")
+def _own(engine: Engine, settings: Settings) -> ChainKey:
+    key_id = own_chain_key.noted(engine) or _settled(engine, settings)
+    found = ChainKeys(engine, settings).named(key_id)
+    owner = owner_of(key_id)
+    if owner not in read_keys(engine, [owner]):
+        import_cold_key(engine, settings, open_cold(settings), owner)
     return found
 
 
-def _oldest(engine: Engine) -> KeyRow | None:
-    with transaction(engine) as connection:
-        row = connection.execute(_CURRENT, _SPAN).one_or_none()
-    return None if row is None else key_row(row)
+def _settled(engine: Engine, settings: Settings) -> str:
+    """Return the key of a database that has none noted: the one its rows have, else a new one."""
+    known = own_chain_key.only_trace(engine)
+    if known is not None:
+        ChainKeys(engine, settings).named(known)
+        own_chain_key.note(engine, known)
+    else:
+        key_id, secret = new_secret()
+        owner = owner_of(key_id.hex())
+        wrapped = load_ring(settings).wrap(secret, binding(owner, key_id))
+        own_chain_key.make(engine, str(owner), key_id.hex(), wrapped)
+    found = own_chain_key.noted(engine)
+    if found is None:
+        raise IntegrityError("the key of the audit's chains", "its note is gone as soon as it is made")
+    return found
+
+
+def _opens(row: KeyRow, ring: KeyRing) -> bool:
+    try:
+        _open(row, ring)
+    except FntxError:
+        return False
+    return True
 
 
 def _open(row: KeyRow, ring: KeyRing) -> ChainKey:

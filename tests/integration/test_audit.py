@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from unittest.mock import Mock
 from uuid import UUID, uuid4
 
@@ -262,23 +263,148 @@ def test_anchors_that_somebody_changed_or_took_are_found(desk, capsys):
     assert "anchor 3, which Postgres noted, is gone" in said(desk, capsys, "--all")[1]
 
 
-def test_anchors_are_written_when_due_and_name_what_grew(desk):
+CHAIN_KEYS = "session_id::text LIKE '00000000-0000-0001-%'"
+KEY_GONE = f"DELETE FROM session_keys WHERE {CHAIN_KEYS}"
+NOTES_GONE = "DELETE FROM audit_anchors; DELETE FROM audit_key"
+
+
+@pytest.mark.parametrize("gone", [KEY_GONE, f"{KEY_GONE}; {NOTES_GONE}"], ids=["key", "all that tells of it"])
+def test_a_key_that_is_taken_away_takes_no_anchor_away(desk, capsys, gone):
+    """A chain written anew without a key is found still; so it is after the desk went on and anchored anew."""
+    session_id = lived(desk)
+    desk_audit.record(desk.engine, ANN, Deed("issue_token", "done"))
+    anchor(desk)
+    rewritten(desk, session_id, None, None)
+    freely(desk, gone, id=session_id)
+    named = "row 6 is not the one that anchor 1 names"
+    for asked in ("--all", str(session_id)):
+        code, told = said(desk, capsys, asked)
+        assert (code, named in told) == (1, True), told
+    assert desk.rows(f"SELECT 1 FROM session_keys WHERE {CHAIN_KEYS}") == []
+    key = chain_key(desk.engine)
+    chain_keys._remembered.clear()
+    assert chain_key(desk.engine) == key
+    anchor(desk, full=True)
+    code, told = said(desk, capsys, "--all")
+    assert (code, "row 6" in told) == (1, True), told
+
+
+def test_anchors_of_a_key_that_nothing_tells_of_are_asked_too(desk, capsys):
+    """A desk made to look as if it had never had a key gets a new one: the anchors of the old know its sessions."""
+    session_id = lived(desk)
+    anchor(desk)
+    old = chain_key(desk.engine).key_id
+    rewritten(desk, session_id, None, None)
+    freely(desk, f"{KEY_GONE}; {NOTES_GONE}", id=session_id)
+    chain_keys._remembered.clear()
+    assert chain_key(desk.engine).key_id != old
+    anchor(desk)
+    code, told = said(desk, capsys, "--all")
+    assert (code, f"row 6 is not the one that anchor 1 of chain key {old} names" in told) == (1, True), told
+
+
+def test_no_second_key_is_made_where_the_first_is_nowhere(desk):
+    """A desk whose key is gone from Postgres and the cold store says so with each command, and writes nothing."""
+    session_id = lived(desk)
+    key_id = chain_key(desk.engine).key_id
+    for gone in (KEY_GONE, "DELETE FROM audit_key"):
+        freely(desk, gone, id=session_id)
+        chain_keys._remembered.clear()
+        with pytest.raises(IntegrityError, match=f"chain key {key_id} .* is neither in this database nor in the cold"):
+            chain_key(desk.engine)
+    assert desk.rows(f"SELECT 1 FROM session_keys WHERE {CHAIN_KEYS}") == []
+
+
+def test_neither_rights_of_the_house_nor_times_move_the_key(desk):
+    """Another key that seems older, or the own one emptied: new rows hash with the one that was noted."""
+    key = chain_key(desk.engine)
+    anchor(desk)
+    desk.run(
+        "INSERT INTO session_keys (session_id, data_key_id, ring_key_id, wrapped, created_at) SELECT "
+        "'00000000-0000-0001-0011-223344556677', data_key_id, ring_key_id, wrapped, created_at - interval '1 day' "
+        f"FROM session_keys WHERE {CHAIN_KEYS}"
+    )
+    chain_keys._remembered.clear()
+    assert chain_key(desk.engine) == key
+    desk.run(f"UPDATE session_keys SET wrapped = 'x' WHERE {CHAIN_KEYS}")
+    chain_keys._remembered.clear()
+    assert chain_key(desk.engine) == key
+
+
+FORGED = """
+INSERT INTO audit_anchors (object_name, made_at, chains, hash, key_id, number, ends_full_run, broken)
+SELECT :name, now() + interval '100 years', 0, '\\x00', key_id, :number, true, 0 FROM audit_anchors LIMIT 1
+"""
+
+
+def test_a_forged_note_of_an_anchor_puts_none_off_and_is_found(desk, capsys):
+    """Of when the newest is, only the anchor itself is believed; doctor and verify tell of the note."""
+    lived(desk)
+    anchor(desk)
+    desk.run(FORGED, name="x", number=99)
+    desk.run(FORGED, name="y", number=0)
+    assert anchor_due(desk.engine, at_once(desk, "audit_anchor_interval_s"), desk.cold) == 1
+    names = [info.name for info in desk.cold.list("anchors/")]
+    assert [json.loads(desk.cold.read(name).splitlines()[0])["run"] for name in names] == ["full", "changed"]
+    code, told = said(desk, capsys, "--all")
+    found = [one in told for one in ("anchor 99, which Postgres noted, is gone", "an anchor 'x'", "an anchor 'y'")]
+    assert (code, found) == (1, [True] * 3), told
+    with desk.engine.connect() as connection:
+        [check] = diagnose_anchors(read_anchors(connection))
+    assert check.result == "fail"
+
+
+def test_a_note_of_an_anchor_that_was_changed_is_found(desk, capsys):
+    """What Postgres has of an anchor is what the anchor says, its time too."""
+    session_id = lived(desk)
+    anchor(desk)
+    desk.run("UPDATE audit_anchors SET made_at = made_at + interval '1 hour'")
+    assert anchor_due(desk.engine, at_once(desk, "audit_anchor_interval_s"), desk.cold) == 1
+    code, told = said(desk, capsys, str(session_id))
+    assert (code, "is not the one that Postgres noted" in told) == (1, True), told
+
+
+def test_an_anchors_metadata_hides_nothing(desk, capsys):
+    """Where it says that it names other chains, it is read all the same, and what was done to it told."""
+    session_id = lived(desk)
+    anchor(desk)
+    anchor(desk)
+    freely(desk, FORGERIES["cut off, with its head"][0], id=session_id)
+    for info in list(desk.cold.list("anchors/")):
+        spans = {"from": str(UUID(int=2**128 - 1)), "to": str(UUID(int=0))}
+        desk.cold.replace(info.name, desk.cold.read(info.name), {**info.metadata, **spans})
+    for asked in (str(session_id), "--all"):
+        code, told = said(desk, capsys, asked)
+        assert (code, "its metadata was changed" in told) == (1, True), told
+
+
+def test_a_session_that_is_nowhere_is_not_called_whole(desk, capsys):
+    """No row, head or anchor knows of it: exit code 4."""
+    anchor(desk)
+    assert said(desk, capsys, str(uuid4()))[0] == Exit.NOT_FOUND
+
+
+def at_once(desk, *names: str) -> Settings:
+    """Return settings by which what they name is due at every moment."""
+    return desk.settings.model_copy(update=dict.fromkeys(names, 0.0))
+
+
+def test_anchors_are_written_when_due_and_name_what_grew(desk, monkeypatch):
     """The first names all, the next what grew since, and a full one comes round again; none is ever overwritten."""
     still = lived(desk)
     assert anchor_due(desk.engine, desk.settings, desk.cold) == 1
     assert anchor_due(desk.engine, desk.settings, desk.cold) == 0
-    desk.run("UPDATE audit_anchors SET made_at = made_at + interval '20 minutes'")
-    moved = desk.lifecycle.in_status(S.ACTIVE)
+    monkeypatch.setattr(anchoring, "_UNSEEN", timedelta())
     assert anchor(desk) == 1
+    moved = desk.lifecycle.in_status(S.ACTIVE)
     names = [info.name for info in desk.cold.list("anchors/")]
     held = [json.loads(desk.cold.read(name).splitlines()[0]) for name in names]
     assert [[end[0] for end in one["chains"]] for one in held] == [[str(still)], []]
-    desk.run("UPDATE audit_anchors SET made_at = made_at - interval '40 minutes'")
-    assert anchor_due(desk.engine, desk.settings, desk.cold) == 1
+    assert anchor_due(desk.engine, at_once(desk, "audit_anchor_interval_s"), desk.cold) == 1
     newest = json.loads(desk.cold.read([info.name for info in desk.cold.list("anchors/")][-1]).splitlines()[0])
-    assert ([end[0] for end in newest["chains"]], newest["run"]) == (sorted([str(still), str(moved)]), "changed")
-    desk.run("UPDATE audit_anchors SET made_at = made_at - interval '2 days'")
-    assert anchor_due(desk.engine, desk.settings, desk.cold) == 1
+    assert ([end[0] for end in newest["chains"]], newest["run"]) == ([str(moved)], "changed")
+    always = at_once(desk, "audit_anchor_interval_s", "audit_full_anchor_interval_s")
+    assert anchor_due(desk.engine, always, desk.cold) == 1
     assert [part.number for part in survey(desk.cold, chain_key(desk.engine).key_id).since] == [4]
 
 
@@ -429,8 +555,43 @@ def test_an_archive_brings_its_chain_to_another_database(desk, postgres_server, 
         assert checked(other, native).whole
 
 
+def test_an_empty_database_has_its_own_key_before_it_takes_anothers(desk, postgres_server, database_template):
+    """Restored first of all: each database anchors its own chains, under its own key, and both are whole."""
+    session_id = desk.closed(checkpoints=1, samples=3)
+    Archiver(desk.engine, desk.settings, desk.cold).archive(session_id)
+    lived(desk)
+    anchor(desk)
+    with (
+        postgres_server.database(database_template) as name,
+        make_desk(desk.settings, postgres_server.url(name)) as other,
+    ):
+        restore_session(other.engine, other.settings, other.cold, session_id, "ann")
+        assert chain_key(other.engine).key_id != chain_key(desk.engine).key_id
+        other.lifecycle.do(T.START, session_id)
+        anchor(other)
+        desk.lifecycle.do(T.RESUME, session_id)
+        anchor(desk)
+        for one in (desk, other):
+            found = verify_all(one.engine, one.settings, one.cold)
+            assert found.whole, found
+
+
+def test_an_export_has_each_key_that_its_rows_name(desk, capsys, tmp_path):
+    """One that is gone from Postgres comes from the cold store; where one is nowhere there is no file."""
+    session_id = lived(desk)
+    anchor(desk)
+    freely(desk, KEY_GONE, id=session_id)
+    file = tmp_path / "chain.jsonl"
+    assert run(["audit", "export", str(session_id), str(file)]) == Exit.DONE
+    with file.open("rb") as opened:
+        assert exporting.verify_file(desk.settings, opened).problems == {}
+    freely(desk, "UPDATE audit SET key_id = 'aaaaaaaaaaaaaaaa' WHERE session_id = :id AND seq = 2", id=session_id)
+    assert run(["audit", "export", str(session_id), str(tmp_path / "other")]) not in (Exit.DONE, Exit.UNAVAILABLE)
+    assert not (tmp_path / "other").exists()
+
+
 def test_an_exported_chain_is_verified_with_the_ring_alone(desk, capsys, tmp_path, monkeypatch):
-    """JSON lines that anybody can read; no store is asked. What is changed, taken out or put in is found."""
+    """JSON lines that anybody can read; no store is asked, so none is called proven. What was done to it is found."""
     session_id = lived(desk)
     desk_audit.record(desk.engine, ANN, Deed("issue_token", "done", target="bob"))
     file, own = tmp_path / "chain.jsonl", tmp_path / "desk.jsonl"
@@ -439,8 +600,9 @@ def test_an_exported_chain_is_verified_with_the_ring_alone(desk, capsys, tmp_pat
     assert run(["audit", "export", str(session_id), str(file)]) == Exit.USAGE
     assert file.stat().st_mode & 0o077 == 0
     monkeypatch.setenv("FNTX_DATABASE_URL", "postgresql://127.0.0.1:1/nowhere")
-    assert said(desk, capsys, "--file", str(file)) == (Exit.DONE, "1 chains, 6 rows, 0 anchors: whole")
-    assert said(desk, capsys, "--file", str(own))[0] == Exit.DONE
+    assert said(desk, capsys, "--file", str(file))[0] == Exit.UNHEALTHY
+    code, told = said(desk, capsys, "--file", str(own))
+    assert (code, "no anchor speaks about a file" in told) == (Exit.UNHEALTHY, True)
     whole = file.read_bytes().splitlines(keepends=True)
     harms = {
         "row 2 was changed": [*whole[:2], whole[2].replace(b"start_session", b"close_session"), *whole[3:]],

@@ -21,7 +21,9 @@ from fntx_sessions.lifecycle.auditing import sql
 from fntx_sessions.lifecycle.auditing.anchor import Anchor, End, decoded, digest, encoded, name_of
 from fntx_sessions.lifecycle.auditing.stream import Reader, survey
 from fntx_sessions.settings import Settings
-from fntx_sessions.state.chain_key import ChainKeys, chain_key
+from fntx_sessions.state.chain_key import ChainKeys, chain_key, owner_of
+from fntx_sessions.state.cold_keys import read_cold_key, write_cold_key
+from fntx_sessions.state.key_rows import read_keys
 from fntx_sessions.state.objects.base import ObjectStore
 from fntx_sessions.testing import failpoint
 
@@ -37,22 +39,25 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What Postgres knows of the anchors. now: by its clock; full_at: of the last full run that was completed."""
+    """Up to where there are anchors that can be believed. now: by Postgres' clock; newest_at: None without any."""
 
     now: datetime
-    newest_at: datetime | None
-    newest: int | None
-    hash: bytes | None
-    full_at: datetime | None
+    newest: int = 0
+    newest_at: datetime | None = None
+    previous: str | None = None
 
 
 def anchor_due(engine: Engine, settings: Settings, store: ObjectStore) -> int:
     """Write the anchors that are due; return how many. Raises Unavailable: the next run makes up for it."""
     writer = Writer(engine, settings, store)
-    now, newest_at = writer.standing.now, writer.standing.newest_at
-    if newest_at is not None and now < newest_at + timedelta(seconds=settings.audit_anchor_interval_s):
+    if _recent(writer.standing.newest_at, writer.standing.now, settings.audit_anchor_interval_s):
         return 0
     return writer.run()
+
+
+def _recent(made_at: datetime | None, now: datetime, every_s: float) -> bool:
+    """Tell whether nothing is due yet. A moment to come is none that anything may wait for."""
+    return made_at is not None and timedelta() <= now - made_at < timedelta(seconds=every_s)
 
 
 class Writer:
@@ -63,14 +68,13 @@ class Writer:
         self._settings = settings
         self._store = store
         self._key = chain_key(engine)
-        with transaction(engine) as connection:
-            found = connection.execute(sql.STANDING, {"key_id": self._key.key_id}).one()
-        self.standing = Standing(*found)
-        self._number = (self.standing.newest or 0) + 1
-        self._previous = None if self.standing.hash is None else bytes(self.standing.hash).hex()
+        self.standing = self._standing()
+        self._number = self.standing.newest + 1
+        self._previous = self.standing.previous
 
     def run(self, *, full: bool = False) -> int:
         """Write a run, a full one where one is due or asked for; return how many anchors. Raises Unavailable."""
+        self._keep_key()
         self._catch_up()
         run: Literal["full", "changed"] = "full" if full or self._full_is_due() else "changed"
         broken = self._broken() if run == "full" else []
@@ -83,10 +87,40 @@ class Writer:
             written, chains = written + 1, after
         return written
 
+    def _standing(self) -> Standing:
+        """Return where the anchors end. A note in Postgres says where to look; only the anchor itself is believed."""
+        with transaction(self._engine) as connection:
+            now, noted = connection.execute(sql.STANDING, {"key_id": self._key.key_id}).one()
+        found = self._believed(noted) if noted else None
+        if noted and found is None:
+            there = reversed(survey(self._store, self._key.key_id).since)
+            found = next((one for part in there if (one := self._believed(part.number))), None)
+        if found is None:
+            return Standing(now)
+        anchor, data = found
+        return Standing(now, anchor.number, anchor.made_at, digest(data).hex())
+
+    def _believed(self, number: int) -> tuple[Anchor, bytes] | None:
+        data = self._store.read(name := name_of(self._key.key_id, number))
+        try:
+            return None if data is None else (decoded(name, data, lambda _: self._key.anchors), data)
+        except IntegrityError:
+            return None
+
     def _full_is_due(self) -> bool:
-        full_at = self.standing.full_at
-        every = timedelta(seconds=self._settings.audit_full_anchor_interval_s)
-        return full_at is None or self.standing.now >= full_at + every
+        bound = {"key_id": self._key.key_id, "newest": self.standing.newest}
+        with transaction(self._engine) as connection:
+            noted = connection.execute(sql.LAST_FULL, bound).scalar_one()
+        found = self._believed(noted) if noted else None
+        if found is None or found[0].run != "full" or not found[0].last:
+            return True
+        return not _recent(found[0].made_at, self.standing.now, self._settings.audit_full_anchor_interval_s)
+
+    def _keep_key(self) -> None:
+        """See to it that whoever takes the key from Postgres does not take it from the anchors."""
+        owner = owner_of(self._key.key_id)
+        if read_cold_key(self._store, owner) is None and (row := read_keys(self._engine, [owner]).get(owner)):
+            write_cold_key(self._engine, self._store, row)
 
     def _catch_up(self) -> None:
         """Take in anchors that were written and not noted, or whose note is gone."""

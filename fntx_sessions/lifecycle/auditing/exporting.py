@@ -22,14 +22,15 @@ from fntx_sessions.lifecycle.auditing.verifying import Verified, rows_between
 from fntx_sessions.lifecycle.desk_audit import DESK
 from fntx_sessions.security.chain_check import ChainCheck
 from fntx_sessions.security.keyring import Wrapped
-from fntx_sessions.settings import Settings
+from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.state.chain_key import ChainKeys, chain_key, owner_of
-from fntx_sessions.state.key_rows import KeyRow, read_keys
+from fntx_sessions.state.key_rows import KeyRow
 
 WHAT = "One chain of the audit of fntx-sessions. `fntx audit verify --file FILE` holds it against its keys."
 FORMAT = 1
 _BYTES = ("args_hash", "previous", "hash")
 _LINE_MAX = 100_000
+NO_ANCHOR = "no anchor speaks about a file: what was cut off before it was written shows where it was written"
 # Times as the chain hashes them.
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 
@@ -37,7 +38,8 @@ _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 def export(engine: Engine, session_id: UUID, write: Callable[[bytes], Any]) -> int:
     """Write a chain, `DESK` for the desk's own, as it is at one moment; return how many rows.
 
-    It is not checked: what is wrong with the chain is wrong in the file too. Raises NotFound, Busy and Unavailable.
+    It is not checked: what is wrong with the chain is wrong in the file too. Raises IntegrityError (a key that rows
+    name is nowhere: nobody could verify the file), NotFound, Busy and Unavailable.
     """
     count, hashed = 0, hashlib.sha256()
     key = chain_key(engine)
@@ -63,6 +65,7 @@ def export(engine: Engine, session_id: UUID, write: Callable[[bytes], Any]) -> i
 def verify_file(settings: Settings, lines: Iterable[bytes], engine: Engine | None = None) -> Verified:
     """Check an exported chain with the ring alone; engine: where keys are looked for that the ring does not open.
 
+    It is never whole: no anchor speaks about a file.
     Raises IntegrityError for what is no such file, and Unavailable where its keys cannot be opened.
     """
     found, keys, left = Verified(chains=1), ChainKeys(engine, settings), iter(lines)
@@ -85,8 +88,9 @@ def verify_file(settings: Settings, lines: Iterable[bytes], engine: Engine | Non
         problems.append("lines were put after its end")
     if problems := [*check.problems(), *problems]:
         found.problems[UUID(header["session_id"])] = problems
-    elif check.keyless_to:
-        found.unproven[UUID(header["session_id"])] = f"rows 1 to {check.keyless_to} were written without a key"
+    else:
+        keyless = f"rows 1 to {check.keyless_to} were written without a key; " if check.keyless_to else ""
+        found.unproven[UUID(header["session_id"])] = keyless + NO_ANCHOR
     return found
 
 
@@ -112,11 +116,11 @@ def _head(connection: Any, session_id: UUID) -> dict[str, Any]:
 
 
 def _wrapped(engine: Engine, key_ids: set[str]) -> list[dict[str, str]]:
-    found = read_keys(engine, map(owner_of, key_ids))
+    keys = ChainKeys(engine, get_settings())
+    found = ((key_id, keys.row(key_id).sealed()) for key_id in sorted(key_ids))
     return [
-        {"key_id": row.data_key_id.hex(), "ring_key_id": row.wrapped.ring_key_id, "wrapped": row.wrapped.data.hex()}
-        for row in found.values()
-        if row.wrapped is not None
+        {"key_id": key_id, "ring_key_id": wrapped.ring_key_id, "wrapped": wrapped.data.hex()}
+        for key_id, wrapped in found
     ]
 
 

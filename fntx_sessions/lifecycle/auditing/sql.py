@@ -32,18 +32,28 @@ LEFT JOIN audit a ON a.session_id = n.session_id AND a.seq = n.seq
 WHERE a.hash IS DISTINCT FROM decode(n.head, 'hex')
 """)
 
+# Numbers only: of when an anchor is, the anchor itself is asked.
 STANDING = text("""
 SELECT clock_timestamp() AS now,
-  (SELECT max(made_at) FROM audit_anchors WHERE key_id = :key_id) AS newest_at,
-  (SELECT max(number) FROM audit_anchors WHERE key_id = :key_id) AS newest,
-  (SELECT hash FROM audit_anchors WHERE key_id = :key_id ORDER BY number DESC LIMIT 1) AS hash,
-  (SELECT max(made_at) FROM audit_anchors WHERE key_id = :key_id AND ends_full_run) AS full_at
+  coalesce((SELECT max(number) FROM audit_anchors WHERE key_id = :key_id), 0) AS newest
+""")
+LAST_FULL = text("""
+SELECT coalesce(max(number), 0) FROM audit_anchors WHERE key_id = :key_id AND ends_full_run AND number <= :newest
 """)
 NOTE = text("""
 INSERT INTO audit_anchors (object_name, made_at, chains, hash, key_id, number, ends_full_run, broken)
 VALUES (:object_name, :made_at, :chains, :hash, :key_id, :number, :ends_full_run, :broken)
 ON CONFLICT (object_name) DO NOTHING
 """)
-NOTED = text("SELECT number, hash FROM audit_anchors WHERE key_id = :key_id AND number >= :since ORDER BY number")
+NOTED = text("""
+SELECT number, made_at, chains, hash, ends_full_run, broken FROM audit_anchors
+WHERE key_id = :key_id AND number >= :since ORDER BY number
+""")
+# Notes that can be of no anchor, whatever lies in the cold store.
+ODD_NOTES = text("""
+SELECT object_name FROM audit_anchors
+WHERE number < 1 OR object_name <> 'anchors/' || key_id || '/' || lpad(CAST(number AS text), 12, '0')
+ORDER BY anchor LIMIT 20
+""")
 
 KEYS = text("SELECT DISTINCT key_id FROM audit WHERE session_id = :session_id AND key_id IS NOT NULL")

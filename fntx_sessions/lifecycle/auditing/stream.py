@@ -1,15 +1,17 @@
 """The anchors of one chain key as they lie in the cold store: which of them matter, and what they say of whom."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from fntx_sessions.exceptions import IntegrityError
-from fntx_sessions.lifecycle.auditing.anchor import Anchor, decoded, digest, folder_of
+from fntx_sessions.lifecycle.auditing.anchor import PREFIX, Anchor, decoded, digest, folder_of
 from fntx_sessions.state.objects.base import ObjectStore
 
 _NAME = re.compile(r"anchors/[0-9a-f]{16}/\d{12}")
+_KEPT_ENDS = 100_000  # about 20 MB of anchors are not read twice
 _LOWEST, _HIGHEST = UUID(int=0), UUID(int=2**128 - 1)
 
 
@@ -25,18 +27,14 @@ class Part:
     low: UUID | None
     high: UUID | None
 
-    def may_name(self, low: UUID, high: UUID) -> bool:
-        """Tell whether it can say anything of chains between two ids."""
-        return self.low is None or self.high is None or (self.low <= high and low <= self.high)
-
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What an anchor says: that the row of this number had this hash."""
+    """What an anchor says: that the row of this number had this hash. anchor: which, in words."""
 
     seq: int
     head: str
-    anchor: int
+    anchor: str
 
 
 @dataclass(slots=True)
@@ -78,24 +76,55 @@ def survey(store: ObjectStore, key_id: str) -> Stream:
     return found
 
 
-class Reader:
-    """Reads anchors, and keeps what was wrong with any; `stored` are the hashes that Postgres noted, by number."""
+def survey_all(store: ObjectStore) -> dict[str, Stream]:
+    """List the anchors of every key there is; what is no anchor is told with the key under whose name it lies."""
+    found: dict[str, Stream] = {}
+    for info in store.list(PREFIX):
+        stream = found.setdefault(info.name.split("/")[1], Stream())
+        if _NAME.fullmatch(info.name):
+            stream.take(part_of(info.name, info.metadata))
+        else:
+            stream.problems.append(f"{info.name} lies among the anchors and is none")
+    return found
 
-    def __init__(self, store: ObjectStore, key_of: Callable[[str], bytes], stored: dict[int, bytes]) -> None:
+
+class Reader:
+    """Reads anchors, and keeps what was wrong with any; `noted` is what Postgres has of them, by number."""
+
+    def __init__(self, store: ObjectStore, key_of: Callable[[str], bytes], noted: Mapping[int, Any]) -> None:
         self._store = store
         self._key_of = key_of
-        self._stored = stored
+        self._noted = noted
         self._digests: dict[int, str] = {}
+        self._spans: dict[int, tuple[UUID, UUID]] = {}
+        self._kept: dict[int, Anchor] = {}
+        self._room = _KEPT_ENDS
         self.problems: dict[str, None] = {}
 
-    def claims(self, parts: list[Part], low: UUID = _LOWEST, high: UUID = _HIGHEST) -> dict[UUID, list[Claim]]:
-        """Return what anchors say of the chains between two ids; raises Unavailable."""
+    def prove(self, parts: Iterable[Part]) -> None:
+        """Read each of them, in the order of their numbers: what names and metadata say is believed of none.
+
+        Raises Unavailable.
+        """
+        for part in sorted(set(parts), key=lambda one: one.number):
+            anchor = self.read(part)
+            if anchor and anchor.chains:
+                ids = [end.session_id for end in anchor.chains]
+                self._spans[part.number] = (min(ids), max(ids))
+            if anchor and len(anchor.chains) <= self._room:
+                self._room -= len(anchor.chains)
+                self._kept[part.number] = anchor
+
+    def claims(self, parts: list[Part], low: UUID, high: UUID, of: str = "") -> dict[UUID, list[Claim]]:
+        """Return what proven anchors say of the chains between two ids, `of` whose key; raises Unavailable."""
         found: dict[UUID, list[Claim]] = {}
         for part in parts:
-            if part.may_name(low, high) and (anchor := self.read(part)):
+            first, last = self._spans.get(part.number, (_HIGHEST, _LOWEST))
+            if first <= high and low <= last and (anchor := self._kept.get(part.number) or self.read(part)):
                 for end in anchor.chains:
                     if low <= end.session_id <= high:
-                        found.setdefault(end.session_id, []).append(Claim(end.seq, end.head, part.number))
+                        claim = Claim(end.seq, end.head, f"anchor {part.number}{of}")
+                        found.setdefault(end.session_id, []).append(claim)
         return found
 
     def anchors(self, parts: list[Part]) -> Iterator[Anchor]:
@@ -117,14 +146,23 @@ class Reader:
         anchor = decoded(part.name, data, self._key_of)
         if part_of(part.name, anchor.metadata()) != part:
             raise IntegrityError(part.name, "its metadata was changed")
-        stored, found = self._stored.get(part.number), digest(data)
-        if stored is not None and stored != found:
+        found, note = digest(data), self._noted.get(part.number)
+        if note is not None and _told(note) != _tells(anchor, found):
             raise IntegrityError(part.name, "is not the one that Postgres noted")
         before = self._digests.get(part.number - 1)
         if before is not None and anchor.previous != before:
             raise IntegrityError(part.name, "does not follow the anchor before it")
         self._digests[part.number] = found.hex()
         return anchor
+
+
+def _told(note: Any) -> tuple[Any, ...]:
+    return (note.made_at, note.chains, bytes(note.hash), note.ends_full_run, note.broken)
+
+
+def _tells(anchor: Anchor, found: bytes) -> tuple[Any, ...]:
+    ends = anchor.run == "full" and anchor.last
+    return (anchor.made_at, len(anchor.chains), found, ends, len(anchor.broken))
 
 
 def part_of(name: str, told: Mapping[str, str]) -> Part:

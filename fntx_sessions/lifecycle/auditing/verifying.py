@@ -9,13 +9,15 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine
 
 from fntx_sessions.database.engine import rows, transaction
-from fntx_sessions.exceptions import Retryable
+from fntx_sessions.exceptions import NotFound, Retryable
 from fntx_sessions.lifecycle.auditing import sql
-from fntx_sessions.lifecycle.auditing.stream import Claim, Reader, Stream, survey
+from fntx_sessions.lifecycle.auditing.stream import Claim
+from fntx_sessions.lifecycle.auditing.witnesses import Claims, Witnesses
 from fntx_sessions.lifecycle.desk_audit import DESK
 from fntx_sessions.security.chain_check import ChainCheck
 from fntx_sessions.settings import Settings
-from fntx_sessions.state.chain_key import ChainKeys, chain_key
+from fntx_sessions.state.archive import object_name
+from fntx_sessions.state.chain_key import ChainKeys
 from fntx_sessions.state.objects.base import ObjectStore
 
 Row = dict[str, Any]
@@ -53,18 +55,25 @@ class Verified:
 
 
 def verify_one(engine: Engine, settings: Settings, store: ObjectStore, session_id: UUID) -> Verified:
-    """Check every row of one chain, `DESK` for the desk's own, as it stands now; raises Busy and Unavailable.
+    """Check every row of one chain, `DESK` for the desk's own, as it stands now.
 
-    A cold store that is out of reach is said and stops nothing.
+    A cold store that is out of reach is said and stops nothing. Raises NotFound (neither rows nor anchors know of such
+    a chain), Busy and Unavailable.
     """
     verifier = Verifier(engine, settings, store)
     before = UUID(int=session_id.int - 1) if session_id.int else None
     verifier.check(before, session_id)
-    return verifier.done()
+    found = verifier.done()
+    if found.chains == 0:
+        raise NotFound("session", str(session_id), "No row, head or anchor has its id. See `fntx ls`.")
+    return found
 
 
 def verify_all(engine: Engine, settings: Settings, store: ObjectStore) -> Verified:
-    """Check every chain, the desk's own too; the more rows, the slower, in bounded memory. Raises as `verify_one`."""
+    """Check every chain, the desk's own too; the more rows, the slower, in bounded memory.
+
+    Raises Busy and Unavailable.
+    """
     verifier = Verifier(engine, settings, store)
     verifier.check(None, DESK)
     after = DESK
@@ -83,68 +92,52 @@ class Verifier:
         self._engine = engine
         self._store = store
         self._keys = ChainKeys(engine, settings, store)
-        self._key_id = chain_key(engine).key_id
         self._found = Verified()
-        self._stream = Stream()
-        self._reader = Reader(store, self._keys.anchors, {})
-        self._survey()
+        self._witnesses = self._called()
 
     def check(self, after: UUID | None, upto: UUID) -> None:
         """Check the chains of the ids after one and up to another."""
         low = UUID(int=after.int + 1) if after is not None else DESK
         # Before the rows are read: no anchor may know of a row that we do not see.
-        claims, first = self._claims(low, upto)
+        claims, first, others = self._claims(low, upto)
         with transaction(self._engine) as connection:
             connection.execute(sql.MOMENT)
             heads = self._heads(connection, low, upto)
             for session_id, chain in groupby(rows_between(connection, low, upto), lambda row: row["session_id"]):
                 head = heads.pop(session_id, None)
-                self._chain(session_id, head, chain, claims.pop(session_id, []), first.get(session_id, []))
+                told = [one.pop(session_id, []) for one in (claims, first, others)]
+                self._chain(session_id, head, chain, *told)
         for session_id, head in heads.items():
-            self._chain(session_id, head, iter(()), claims.pop(session_id, []), [])
+            told = [one.pop(session_id, []) for one in (claims, first, others)]
+            self._chain(session_id, head, iter(()), *told)
         for session_id, left in claims.items():
-            self._chain(session_id, None, iter(()), left, [])
+            self._chain(session_id, None, iter(()), left, [], [])
 
     def done(self) -> Verified:
         """Return what was found."""
-        self._found.about_anchors += list(self._reader.problems)
         return self._found
 
-    def _survey(self) -> None:
+    def _called(self) -> Witnesses | None:
         try:
-            self._stream = survey(self._store, self._key_id)
+            called = Witnesses(self._engine, self._store, self._keys)
         except Retryable as error:
             self._found.unasked = f"the anchors could not be compared: {error}"
-            return
-        since = self._stream.since
-        with transaction(self._engine) as connection:
-            bound = {"key_id": self._key_id, "since": since[0].number if since else 0}
-            noted = {row.number: bytes(row.hash) for row in connection.execute(sql.NOTED, bound)}
-        self._reader = Reader(self._store, self._keys.anchors, noted)
-        gone = sorted(number for number in noted if number > self._stream.newest)
-        problems = [f"anchor {number}, which Postgres noted, is gone from the cold store" for number in gone]
-        self._found.about_anchors = [*self._stream.problems, *problems]
-        self._found.anchors = self._stream.newest
-        if not self._stream.begun:
-            self._found.unasked = "" if self._found.about_anchors else NO_ANCHORS
+            return None
+        self._found.about_anchors, self._found.anchors = called.problems, called.anchors
+        told = [] if called.begun or called.problems else [NO_ANCHORS]
+        self._found.unasked = "; ".join([*told, *called.unread])
+        return called
 
-    def _claims(self, low: UUID, high: UUID) -> tuple[dict[UUID, list[Claim]], dict[UUID, list[Claim]]]:
+    def _claims(self, low: UUID, high: UUID) -> list[Claims]:
+        """Return what own anchors say, what the very first do, and what those of other keys do."""
+        if self._witnesses is None:
+            return [{}, {}, {}]
         try:
-            self._told_before()
-            return self._reader.claims(self._stream.since, low, high), self._reader.claims(
-                self._stream.first, low, high
-            )
+            asked = self._witnesses
+            return [ask(low, high) for ask in (asked.claims, asked.first_claims, asked.claims_of_others)]
         except Retryable as error:
             self._found.unasked = f"the anchors could not be compared: {error}"
-            return {}, {}
-
-    def _told_before(self) -> None:
-        """Take up what the last full run found of the anchors before it."""
-        begins = next((part for part in self._stream.since if part.full), None)
-        anchor = self._reader.read(begins) if begins else None
-        for problem in anchor.broken if anchor else []:
-            if problem not in self._found.about_anchors:
-                self._found.about_anchors.append(problem)
+            return [{}, {}, {}]
 
     def _heads(self, connection: Connection, low: UUID, high: UUID) -> dict[UUID, Row]:
         bound = {"after": UUID(int=max(low.int - 1, 0)), "upto": high, "limit": _CHAINS + 1}
@@ -153,10 +146,16 @@ class Verifier:
         return {row["session_id"]: row for row in found}
 
     def _chain(
-        self, session_id: UUID, head: Row | None, chain: Iterator[Row], claims: list[Claim], first: list[Claim]
+        self,
+        session_id: UUID,
+        head: Row | None,
+        chain: Iterator[Row],
+        claims: list[Claim],
+        first: list[Claim],
+        others: list[Claim],
     ) -> None:
         check, hashes = ChainCheck(self._keys.rows), dict[int, str]()
-        asked = {claim.seq for claim in (*claims, *first)}
+        asked = {claim.seq for claim in (*claims, *first, *others)}
         for row in chain:
             check.see(row)
             self._found.rows += 1
@@ -167,12 +166,25 @@ class Verifier:
         else:
             check.see_head(head["head"], head["seq"])
         self._found.chains += 1
-        _compare(check, hashes, claims)
+        _compare(check, hashes, [*claims, *self._about_here(session_id, check, hashes, others)])
         if problems := check.problems():
             self._found.problems[session_id] = problems
         elif check.keyless_to and not _proven(check.keyless_to, hashes, first):
             told = "was" if check.keyless_to == 1 else f"to {check.keyless_to} were"
             self._found.unproven[session_id] = f"row 1 {told} written without a key, and no first anchor names them"
+
+    def _about_here(
+        self, session_id: UUID, check: ChainCheck, hashes: dict[int, str], others: list[Claim]
+    ) -> list[Claim]:
+        """Return what anchors of other keys say of this database's chain, though it be not so here.
+
+        Every database has a desk. A session may go on in two databases once its archive was brought to another; but
+        what was written without a key was written before any.
+        """
+        untrue = [one for one in others if hashes.get(one.seq) != one.head] if session_id != DESK else []
+        if any(one.seq > check.keyless_to for one in untrue) and self._store.info(object_name(session_id)) is not None:
+            return [one for one in untrue if one.seq <= check.keyless_to]
+        return untrue
 
 
 def rows_between(connection: Connection, low: UUID, high: UUID) -> Iterator[Row]:
@@ -191,14 +203,12 @@ def _compare(check: ChainCheck, hashes: dict[int, str], claims: list[Claim]) -> 
     """Note the first row that an anchor names otherwise, and the last that is not there any more."""
     for claim in sorted(claims, key=lambda one: one.seq):
         if claim.seq in hashes and hashes[claim.seq] != claim.head:
-            check.note(
-                f"row {claim.seq} is not the one that anchor {claim.anchor} names: rows were cut off or replaced"
-            )
+            check.note(f"row {claim.seq} is not the one that {claim.anchor} names: rows were cut off or replaced")
             break
     last = max(claims, key=lambda one: one.seq, default=None)
     if last is not None and last.seq > check.seq:
         rows_told = f"row {last.seq} is" if last.seq == check.seq + 1 else f"rows {check.seq + 1} to {last.seq} are"
-        check.note(f"{rows_told} gone from the end: anchor {last.anchor} names row {last.seq}")
+        check.note(f"{rows_told} gone from the end: {last.anchor} names row {last.seq}")
 
 
 def _proven(keyless_to: int, hashes: dict[int, str], first: list[Claim]) -> bool:
