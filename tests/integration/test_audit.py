@@ -368,11 +368,13 @@ def test_an_anchors_metadata_hides_nothing(desk, capsys):
     """Where it says that it names other chains, it is read all the same, and what was done to it told."""
     session_id = lived(desk)
     anchor(desk)
+    desk.lifecycle.do(T.PAUSE, session_id)
     anchor(desk)
-    freely(desk, FORGERIES["cut off, with its head"][0], id=session_id)
-    for info in list(desk.cold.list("anchors/")):
-        spans = {"from": str(UUID(int=2**128 - 1)), "to": str(UUID(int=0))}
-        desk.cold.replace(info.name, desk.cold.read(info.name), {**info.metadata, **spans})
+    freely(desk, FORGERIES["cut off, with its head"][0].replace("> 4", "> 6").replace("= 4", "= 6"), id=session_id)
+    assert "anchor 2 names row 7" in said(desk, capsys, str(session_id))[1]
+    _, grown = desk.cold.list("anchors/")
+    spans = {"from": str(UUID(int=2**128 - 1)), "to": str(UUID(int=0))}
+    desk.cold.replace(grown.name, desk.cold.read(grown.name), {**grown.metadata, **spans})
     for asked in (str(session_id), "--all"):
         code, told = said(desk, capsys, asked)
         assert (code, "its metadata was changed" in told) == (1, True), told
