@@ -9,8 +9,9 @@ from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.exceptions import FntxError, InvalidArgument, Rejected, Retryable
 from fntx_sessions.pasting import pasted
 from fntx_sessions.security import ring_changes
+from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.keyring import KeyRing, RingKey, create_ring, load_ring
-from fntx_sessions.security.machine_user import machine_user
+from fntx_sessions.security.local import beside_actor
 from fntx_sessions.security.roles import KEYS
 from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.stack import adopt_local_stack
@@ -25,7 +26,7 @@ KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The key's id; see `fn
 LACKING = "not in the ring"
 HELP = (
     "The key ring that wraps every session's data key: keep copies of it, and give every host the same one. For "
-    "whoever may write its file (the desk's administrators)."
+    "administrators who may write its file."
 )
 
 
@@ -41,8 +42,10 @@ def register(app: typer.Typer) -> None:
 
 def init(as_json: AsJson = False) -> None:
     """Make the key ring where there is none. A fleet shares one: make it once, and copy it to every host."""
-    ring = create_ring(_settings())
-    _note_deed("made the ring", ring.current)
+    settings = _settings()
+    keeper = beside_actor(settings, KEYS)
+    ring = create_ring(settings)
+    _note_deed(keeper, "made the ring", ring.current)
     _say(f"made {ring.where} with key {ring.current}", {"ring": ring.where, "current": ring.current}, as_json=as_json)
     output.note("Keep a copy apart from this machine: without this ring nothing that is sealed can be opened.")
 
@@ -74,8 +77,9 @@ def rotate(
     from fntx_sessions.state.key_rotation import rewrap, uses  # noqa: PLC0415 -- `fntx --help` needs no driver
 
     settings = _settings()
+    keeper = beside_actor(settings, KEYS)
     if stage:
-        _stage(settings, as_json=as_json)
+        _stage(settings, keeper, as_json=as_json)
         return
     engine, store = _stores(settings)
     ring = load_ring(settings)
@@ -86,7 +90,7 @@ def rotate(
         with ring_changes.changing(settings):
             ring = ring_changes.advance(settings)
     done = rewrap(engine, settings, store, _say_so_far)
-    _note_deed("rotated", ring.current)
+    _note_deed(keeper, "rotated", ring.current)
     _say_rotated(ring, done, as_json=as_json)
     _note_elsewhere(found.stores())
 
@@ -94,20 +98,22 @@ def rotate(
 def retire(key: KeyId, as_json: AsJson = False) -> None:
     """Retire a staged key: it will never wrap anything."""
     settings = _settings()
+    keeper = beside_actor(settings, KEYS)
     with ring_changes.changing(settings):
         ring_changes.retire(settings, key)
-    _note_deed("retired", key)
+    _note_deed(keeper, "retired", key)
     _say(f"retired {key}", {"retired": key}, as_json=as_json)
 
 
 def remove(key: KeyId, as_json: AsJson = False) -> None:
     """Take a key out of the ring; refused while anything hangs on it."""
     settings = _settings()
+    keeper = beside_actor(settings, KEYS)
     with ring_changes.changing(settings):
         ring_changes.spare(load_ring(settings), key)
         _refuse_needed(settings, key)
         ring_changes.remove(settings, key)
-    _note_deed("removed", key)
+    _note_deed(keeper, "removed", key)
     _say(f"removed {key}; destroy the copies of the ring that still hold it", {"removed": key}, as_json=as_json)
 
 
@@ -118,24 +124,26 @@ def forget_store(
     """Forget a cold store that is gone for good: keys that only it needed can be removed then."""
     from fntx_sessions.state.key_rotation import forget_store as forget  # noqa: PLC0415 -- as above
 
-    engine, store = _stores(_settings())
+    settings = _settings()
+    keeper = beside_actor(settings, KEYS)
+    engine, store = _stores(settings)
     if url == store.address:
         raise InvalidArgument("URL", f"{url} is the cold store in use", "Only one that is gone can be forgotten.")
     count = forget(engine, url)
-    _note_deed("forgot the cold store", url)
+    _note_deed(keeper, "forgot the cold store", url)
     _say(f"forgot {count} cold key objects in {url}", {"store": url, "forgotten": count}, as_json=as_json)
 
 
-def _stage(settings: Settings, *, as_json: bool) -> None:
+def _stage(settings: Settings, keeper: Actor, *, as_json: bool) -> None:
     with ring_changes.changing(settings):
         ring = ring_changes.stage(settings)
     staged = [key.key_id for key in ring.staged()]
-    _note_deed("staged", ", ".join(staged))
+    _note_deed(keeper, "staged", ", ".join(staged))
     _say(f"staged in {ring.where}: {', '.join(staged)}", {"ring": ring.where, "staged": staged}, as_json=as_json)
 
 
-def _note_deed(what: str, about: str) -> None:
-    """Write down in the desk's audit what was done to the ring, by the user of this machine; a note where that fails.
+def _note_deed(keeper: Actor, what: str, about: str) -> None:
+    """Write down in the desk's audit what was done to the ring, by whom; a note where that fails.
 
     It is done by then, and the ring is of use without a database: nothing is undone for it.
     """
@@ -146,7 +154,7 @@ def _note_deed(what: str, about: str) -> None:
         return
     try:
         deed = desk_audit.Deed(KEYS, "done", f"key ring: {what} {about}"[:_TARGET_CHARACTERS])
-        desk_audit.record(_stores(get_settings())[0], machine_user(), deed)
+        desk_audit.record(_stores(get_settings())[0], keeper, deed)
     except FntxError as error:
         output.note(f"This stands in no audit: {error}")
 

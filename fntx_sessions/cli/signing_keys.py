@@ -11,6 +11,7 @@ from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.stack import adopt_local_stack
 
 if TYPE_CHECKING:
+    from fntx_sessions.security.actor import Actor
     from fntx_sessions.security.keys import KeyPair
 
 HELP = """The keys that sign tokens: people's and services', and with --system the one that workers and beat sign with.
@@ -53,9 +54,10 @@ def rotate(
     from fntx_sessions.security import signing_keys  # noqa: PLC0415 -- as above
 
     settings = _settings()
+    keeper = _keeper(settings)
     pair = _pair(settings, system=system)
     key_id = signing_keys.stage(pair) if stage else signing_keys.rotate(pair)
-    _noted(settings, "stage" if stage else "rotate", key_id, system=system)
+    _noted(keeper, "stage" if stage else "rotate", key_id, system=system)
     if not stage and not system:
         _renew(settings, pair)
     told = f"staged: copy {pair.public} to every host, then rotate" if stage else f"signs now; {_copy(pair)}"
@@ -74,10 +76,11 @@ def retire(
     from fntx_sessions.security import signing_keys  # noqa: PLC0415 -- as above
 
     settings = _settings()
+    keeper = _keeper(settings)
     pair = _pair(settings, system=system)
     longest_s = settings.system_token_ttl_s if system else settings.token_max_ttl_s
     signing_keys.retire(pair, key, longest_s, at_once=now)
-    _noted(settings, "retire", key, system=system)
+    _noted(keeper, "retire", key, system=system)
     _say(f"key {key} is out of it; {_copy(pair)}", {"retired": key, "public": str(pair.public)}, as_json=as_json)
 
 
@@ -92,17 +95,23 @@ def _renew(settings: Settings, pair: "KeyPair") -> None:
         output.note(f"{local.admin_token_file} is new too: log in to the pages again with it")
 
 
-def _noted(settings: Settings, what: str, key_id: str, *, system: bool) -> None:
+def _noted(keeper: "Actor", what: str, key_id: str, *, system: bool) -> None:
     """Write it on the desk's chain where Postgres can be reached: a leaked key is changed without it all the same."""
     from fntx_sessions.database.engine import get_engine  # noqa: PLC0415 -- as above
     from fntx_sessions.lifecycle.desk_audit import Deed, record  # noqa: PLC0415
-    from fntx_sessions.security.local import local_actor  # noqa: PLC0415
 
     try:
         target = f"{'system' if system else 'signing'} key {key_id}"
-        record(get_engine(), local_actor(settings), Deed(f"{what}_signing_key", "done", target))
+        record(get_engine(), keeper, Deed(f"{what}_signing_key", "done", target))
     except FntxError as error:
         output.note(f"not in the audit: {error}")
+
+
+def _keeper(settings: Settings) -> "Actor":
+    from fntx_sessions.security.local import beside_actor  # noqa: PLC0415 -- as above
+    from fntx_sessions.security.roles import KEYS  # noqa: PLC0415
+
+    return beside_actor(settings, KEYS)
 
 
 def _copy(pair: "KeyPair") -> str:

@@ -87,19 +87,21 @@ def _signed(settings: Settings, name: str, roles: list[str], ttl_s: int, **scope
     from fntx_sessions.database.engine import get_engine  # noqa: PLC0415 -- `fntx --help` needs no driver
     from fntx_sessions.lifecycle.granting import note_issued, refused_until  # noqa: PLC0415
     from fntx_sessions.security import tokens  # noqa: PLC0415
-    from fntx_sessions.security.local import local_actor  # noqa: PLC0415
+    from fntx_sessions.security.local import beside_actor  # noqa: PLC0415
+    from fntx_sessions.security.roles import TOKENS  # noqa: PLC0415
 
     if not roles:
         raise InvalidArgument("--role", "is missing", "Say what it may do: `fntx roles` shows the roles.")
     if "system" in roles:
         raise InvalidArgument("--role", "the system signs its own tokens", "Give another; `fntx roles` shows them.")
+    issuer = beside_actor(settings, TOKENS)
     try:
         after = refused_until(get_engine(), name)
         token = tokens.issue(settings, name, roles, ttl_s, after=after, **scope)
     except ValueError as error:
         raise InvalidArgument("token", str(error), "See `fntx token issue --help` and `fntx roles`.") from error
     found = tokens.read(token, settings)
-    note_issued(get_engine(), local_actor(settings), found)
+    note_issued(get_engine(), issuer, found)
     return token, found
 
 

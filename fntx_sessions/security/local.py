@@ -1,10 +1,9 @@
 """The tokens a process holds: the local administrator's file, the caller's own, and the system's."""
 
-import os
-import pwd
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from fntx_sessions.exceptions import FntxError, StackError
@@ -12,10 +11,11 @@ from fntx_sessions.security import keys
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.keyring import ensure_ring
 from fntx_sessions.security.keys import LocalKeys
+from fntx_sessions.security.machine_user import machine_user
 from fntx_sessions.security.names import SYSTEM_NAME
 from fntx_sessions.security.private_files import file_version, write_private
-from fntx_sessions.security.roles import ADMIN, SYSTEM
-from fntx_sessions.security.tokens import expires_in_s, issue, read
+from fntx_sessions.security.roles import ADMIN, SYSTEM, permit
+from fntx_sessions.security.tokens import expires_in_s, issue, verify
 from fntx_sessions.settings import Settings, get_settings
 
 ADMIN_TOKEN_TTL_S = 30 * 86_400
@@ -65,24 +65,20 @@ def current_token(settings: Settings | None = None) -> str | None:
     return _read(LocalKeys.of(settings.home).admin_token_file)
 
 
-def local_actor(settings: Settings) -> Actor:
-    """Return who acts beside the desk, on the machine of its keys: whose token is here, else the user of the machine.
+def beside_actor(settings: Settings, action: str) -> Actor:
+    """Return who does something beside the desk, on files of this machine: whom the token here speaks for.
 
-    It is an administrator: who may read the keys may do everything.
+    Where there is no token, or none that can be verified, it is the machine's user, with no role: whoever may write the
+    files may do it, and a lost key is changed without one. Raises Forbidden where the token's roles do not allow it.
     """
     token = current_token(settings)
     try:
-        name = read(token, settings).actor.name if token else _user()
+        actor = verify(token, settings) if token else machine_user()
     except FntxError:
-        name = _user()
-    return Actor(name, frozenset({ADMIN}), host=socket.gethostname())
-
-
-def _user() -> str:
-    try:
-        return f"local:{pwd.getpwuid(os.geteuid()).pw_name}"
-    except KeyError:
-        return f"local:{os.geteuid()}"
+        return machine_user()
+    if token:
+        permit(actor.everywhere(), action)
+    return replace(actor, host=socket.gethostname())
 
 
 class _SystemTokens:

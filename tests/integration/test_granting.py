@@ -167,7 +167,8 @@ def shell(home, monkeypatch):
 
 def asked(capsys, *arguments):
     code = run([*arguments, "--json"])
-    return code, json.loads(capsys.readouterr().out)
+    told = capsys.readouterr().out
+    return code, json.loads(told[told.index("{\n") :])  # after what the log said, which a real command keeps on stderr
 
 
 def test_what_is_issued_stands_on_the_chain_and_never_the_token(shell, home, engine, capsys):
@@ -359,3 +360,18 @@ def test_who_was_downgraded_while_a_command_waited_is_refused_when_it_is_run(hom
             assert (answer["state"], answer["error"]["error"]) == ("refused", "Unauthenticated")
             assert "one other command" in answer["error"]["message"]
     stranger.close()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("keys", "rotate"), ("signing-keys", "rotate"), ("token", "issue", "eve", "--role", "admin")],
+    ids=" ".join,
+)
+def test_keys_and_tokens_are_an_administrators(shell, home, engine, capsys, command):
+    """Beside the desk too: whose token is here may do no more than by message, and nothing was changed."""
+    shell.setenv("FNTX_TOKEN", issue(home, "ann", ["operator"], 60))
+    before = {path: path.read_bytes() for path in (home.home / "keys").iterdir()}
+    code, found = asked(capsys, *command)
+    assert (code, found["error"]) == (Exit.REFUSED, "Forbidden")
+    assert {path: path.read_bytes() for path in (home.home / "keys").iterdir()} == before
+    assert chain(engine) == []
