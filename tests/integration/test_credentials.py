@@ -187,10 +187,10 @@ def test_who_may_not_is_refused_and_written_down(desk):
     [row] = credentials.list_credentials(desk.desk.engine, OLIVER, holder)
     assert (row["name"], row["version"], row["set_by"]) == (NAME, 1, "rita")
     assert [deed[:3] for deed in deeds(desk, holder)] == [
-        ("oliver", "set_credential", "refused"),
+        ("oliver", "set_credential", "denied"),
         ("rita", "set_credential", "done"),
-        ("oliver", "rotate_credential", "refused"),
-        ("oliver", "remove_credential", "refused"),
+        ("oliver", "rotate_credential", "denied"),
+        ("oliver", "remove_credential", "denied"),
     ]
 
 

@@ -195,7 +195,7 @@ def test_workers_that_live_and_have_no_quotes_are_not_waited_for(hosting):
     ("published", "told"),
     [
         (None, "no market was ever saved"),
-        ({"timestamp": "2018-01-09T15:00:00+00:00"}, "options are shut|no quotes: the"),
+        ({"timestamp": "2018-01-09T15:00:00+00:00"}, "options are shut|no quotes: what is known"),
     ],
 )
 def test_without_fresh_quotes_nothing_is_priced(hosting, published, told):

@@ -93,8 +93,12 @@ def test_workers_of_slow_queues_keep_their_unacknowledged_messages_apart():
 @pytest.mark.parametrize("queue", [queue for queue in routes.QUEUES if queue != routes.UNNAMED])
 def test_a_task_ends_long_before_its_message_is_given_to_another(queue):
     """Hard limit <= half the visibility timeout of whoever reads the queue; the soft one comes first."""
-    name = {"agents": "fntx.sweeps.step", "queries": "fntx.sessions.get", "commands": "fntx.sessions.stop"}.get(queue)
-    name = name or {"sweeps": "fntx.sweeps.save", "checkpoints": "fntx.sweeps.checkpoint"}.get(queue)
+    name = {"agents": "fntx.sweeps.step", "queries": "fntx.sessions.get", "commands": "fntx.sessions.start"}.get(queue)
+    name = name or {
+        "sweeps": "fntx.sweeps.save",
+        "checkpoints": "fntx.sweeps.checkpoint",
+        "safety": "fntx.sessions.stop",
+    }.get(queue)
     name = name or "fntx.sweeps.prune"
     assert routes.queue_for(name) == queue
     task = type("T", (base.FntxTask,), {"name": name})()
@@ -105,7 +109,8 @@ def test_a_task_ends_long_before_its_message_is_given_to_another(queue):
 @pytest.mark.parametrize(
     ("name", "queue"),
     [
-        ("fntx.sessions.stop", "commands"),
+        ("fntx.sessions.stop", "safety"),
+        ("fntx.sessions.resume", "commands"),
         ("fntx.sessions.create_from_template", "commands"),
         *((f"fntx.sessions.{verb}", "queries") for verb in ("get", "list", "metrics", "events", "transitions")),
         ("fntx.sessions.trades", "queries"),
