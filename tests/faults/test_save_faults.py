@@ -13,6 +13,7 @@ import orjson
 import pytest
 from own_postgres import OwnPostgres, own_server
 from state_world import World, agent_bytes, make_world, report
+from worker_process import wait_until
 
 from fntx_sessions.automation import saving
 from fntx_sessions.exceptions import PreconditionFailed, Unavailable
@@ -93,12 +94,16 @@ def test_postgres_killed_in_mid_save_loses_nothing_and_takes_it_in_order(
         world.live.report(report(session_id, n=4))
         with suppress(Unavailable):  # the first to come finds a connection that died with the server
             saving.save_sweep(desk)
-        world.due()
-        saving._Looked.at = float("-inf")
-        saving.save_sweep(desk)
+
+        def saved() -> bool:
+            world.due()
+            saving._Looked.at = float("-inf")
+            saving.save_sweep(desk)
+            return world.rows("SELECT revision FROM saves") == [{"revision": 4}]
+
+        wait_until(saved, "what is newest is saved, by a later sweep where one met a connection that had died")
         stored = [(row["revision"], row["checkpoint_type"]) for row in world.rows(_STORED)]
         assert (stored[:2], files(world)) == ([(2, "backup"), (3, "backup")], [])
-        assert world.rows("SELECT revision FROM saves") == [{"revision": 4}]
         own_postgres.end(signal.SIGINT)
         own_postgres.start()  # stopped in order it comes back too
         assert bring_in_again(world).imported == 0
