@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fntx_sessions.exceptions import IntegrityError
 from fntx_sessions.lifecycle.auditing.anchor import PREFIX, Anchor, decoded, digest, folder_of
-from fntx_sessions.state.objects.base import ObjectStore
+from fntx_sessions.state.objects.base import ObjectInfo, ObjectStore
 
 _NAME = re.compile(r"anchors/[0-9a-f]{16}/\d{12}")
 _KEPT_ENDS = 100_000  # about 20 MB of anchors are not read twice
@@ -54,8 +54,14 @@ class Stream:
         """Tell whether a full run was ever completed."""
         return bool(self.first)
 
-    def take(self, part: Part) -> None:
-        """Take in the next anchor by name."""
+    def see(self, info: ObjectInfo) -> None:
+        """Take in the next object by name: an anchor, or what should not lie there."""
+        if _NAME.fullmatch(info.name):
+            self._take(part_of(info.name, info.metadata))
+        else:
+            self.problems.append(f"{info.name} lies among the anchors and is none")
+
+    def _take(self, part: Part) -> None:
         if part.number != self.newest + 1:
             self.problems.append(f"anchor {self.newest + 1} is missing from the cold store before {part.name}")
         self.newest = part.number
@@ -69,10 +75,7 @@ def survey(store: ObjectStore, key_id: str) -> Stream:
     """List a key's anchors, in bounded memory however many there are; raises Unavailable."""
     found = Stream()
     for info in store.list(folder_of(key_id)):
-        if _NAME.fullmatch(info.name):
-            found.take(part_of(info.name, info.metadata))
-        else:
-            found.problems.append(f"{info.name} lies among the anchors and is none")
+        found.see(info)
     return found
 
 
@@ -80,11 +83,7 @@ def survey_all(store: ObjectStore) -> dict[str, Stream]:
     """List the anchors of every key there is; what is no anchor is told with the key under whose name it lies."""
     found: dict[str, Stream] = {}
     for info in store.list(PREFIX):
-        stream = found.setdefault(info.name.split("/")[1], Stream())
-        if _NAME.fullmatch(info.name):
-            stream.take(part_of(info.name, info.metadata))
-        else:
-            stream.problems.append(f"{info.name} lies among the anchors and is none")
+        found.setdefault(info.name.split("/")[1], Stream()).see(info)
     return found
 
 
