@@ -49,7 +49,7 @@ from tasks import routes, second
 from tasks.celery import app
 from tasks.counting import counted, counted_sweep
 from tasks.handlers import Call, Handler
-from tasks.refusing import answer_unverified, audit_refusal, count_unverified, refuse_caller
+from tasks.refusing import answer_to, answer_unverified, audit_refusal, count_unverified, refuse_caller
 from tasks.sent_at import moment_of
 from tasks.signals import TOKEN_HEADER, host_id
 from tasks.unverified import asked_for
@@ -330,14 +330,7 @@ def _again_or_unavailable(task: FntxTask, kwargs: dict[str, Any], error: Retryab
 
 
 def _answer(task: FntxTask, kwargs: dict[str, Any], state: str, error: dict[str, Any]) -> Answer:
-    command_id = str(kwargs.get("command_id") or task.request.id)
-    return {
-        "command_id": command_id[:100],
-        "session_id": str(kwargs["session_id"])[:100] if kwargs.get("session_id") else None,
-        "task": task.name,
-        "state": state,
-        "error": error,
-    }
+    return answer_to(task.name, task.request.id, kwargs, state, error)
 
 
 def _internal_error(task: FntxTask) -> dict[str, Any]:

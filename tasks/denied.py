@@ -13,7 +13,7 @@ from fntx_sessions.figures import REFUSALS
 from fntx_sessions.lifecycle.denying import id_of
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.denials import allowance
-from fntx_sessions.security.roles import ALLOWED
+from fntx_sessions.security.roles import ALLOWED, outside
 from fntx_sessions.settings import get_settings
 from tasks.needed import needed
 from tasks.refusing import count_denied
@@ -54,5 +54,4 @@ def denial(actor: Actor, name: str, kwargs: dict[str, Any]) -> Forbidden | None:
     session_id = id_of(kwargs.get("session_id"))
     if session_id is None or actor.scoped_by_kind or actor.reaches(session_id):
         return None
-    asked = f"{name} of session {session_id}"
-    return Forbidden(actor.name, actor.role_list(), asked, "a token whose scope holds that session")
+    return outside(actor, f"{name} of session {session_id}")

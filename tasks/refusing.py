@@ -7,6 +7,7 @@ Postgres; and once more as the process ends.
 import os
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, cast
 from uuid import UUID
@@ -30,6 +31,7 @@ from tasks.signals import host_id
 
 Answer = dict[str, Any]
 log = structlog.get_logger(__name__)
+_ID_CHARACTERS = 100
 
 
 def refuse_caller(error: Unauthenticated) -> None:
@@ -81,6 +83,17 @@ def _audit(actor: Actor, deed: Deed, session_id: UUID | None) -> None:
     denied(desk(), actor, deed, session_id)
     if allowance.waiting:
         _writer.begin()
+
+
+def answer_to(name: str, task_id: object, kwargs: Mapping[str, Any], state: str, error: dict[str, Any]) -> Answer:
+    """Return the answer that an error is, bounded: what it repeats is whatever a message said."""
+    return {
+        "command_id": str(kwargs.get("command_id") or task_id)[:_ID_CHARACTERS],
+        "session_id": str(kwargs["session_id"])[:_ID_CHARACTERS] if kwargs.get("session_id") else None,
+        "task": name,
+        "state": state,
+        "error": error,
+    }
 
 
 def answer_unverified(task: Task, answer: Answer) -> Answer:  # type: ignore[type-arg]

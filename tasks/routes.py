@@ -2,18 +2,16 @@
 
 from typing import Any
 
-COMMANDS, QUERIES, AGENTS, SWEEPS = "commands", "queries", "agents", "sweeps"
+from fntx_sessions.caller.producer import COMMANDS, QUERIES, SAFETY, SAFETY_TASKS
+
+__all__ = ["COMMANDS", "QUERIES", "SAFETY", "SAFETY_TASKS", "queue_for"]
+
+AGENTS, SWEEPS = "agents", "sweeps"
 CHECKPOINTS, MAINTENANCE = "checkpoints", "maintenance"
-# What ends risk, and whoever makes trouble: command workers look here first, however many others wait.
-SAFETY = "safety"
 # Celery's own default: where a caller who has only Celery and names no queue ends up. Command workers read it too.
 UNNAMED = "celery"
 
 QUEUES = (SAFETY, COMMANDS, QUERIES, AGENTS, SWEEPS, CHECKPOINTS, MAINTENANCE, UNNAMED)
-SAFETY_TASKS = frozenset(
-    {"fntx.sessions.pause", "fntx.sessions.suspend", "fntx.sessions.stop", "fntx.halts.place", "fntx.orders.cancel"}
-    | {"fntx.tokens.revoke"}
-)
 # Their tasks may run for minutes: a worker that reads one of them waits long before a message is given to another.
 SLOW_QUEUES = frozenset({CHECKPOINTS, MAINTENANCE})
 # Their tasks ask for no trade date.

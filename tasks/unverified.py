@@ -20,12 +20,11 @@ from fntx_sessions.security.binding import binding
 from fntx_sessions.security.revocations import keep_fresh
 from fntx_sessions.security.tokens import verify
 from fntx_sessions.settings import get_settings
-from tasks.refusing import refuse_caller
+from tasks.refusing import answer_to, refuse_caller
 from tasks.signals import TOKEN_HEADER
 
 Answer = dict[str, Any]
 log = structlog.get_logger(__name__)
-_NAME_CHARACTERS = 100
 
 
 class RefusedMessage(InvalidTaskError):
@@ -78,11 +77,7 @@ def _answer(headers: dict[str, Any], app: Any, kwargs: dict[str, Any], error: Fn
     name, task_id = headers["task"], headers["id"]
     if app.tasks[name].ignore_result:
         return
-    given = {key: kwargs.get(key) for key in ("command_id", "session_id")}
-    told = {key: str(value)[:_NAME_CHARACTERS] if value else None for key, value in given.items()}
-    command_id = told["command_id"] or str(task_id)[:_NAME_CHARACTERS]
-    answer = told | {"command_id": command_id, "task": name, "state": "refused", "error": error.to_dict()}
-    keep_for_a_while(app.backend, task_id, answer)
+    keep_for_a_while(app.backend, task_id, answer_to(name, task_id, kwargs, "refused", error.to_dict()))
 
 
 def keep_for_a_while(backend: Any, task_id: str, answer: Answer, request: Any = None) -> None:

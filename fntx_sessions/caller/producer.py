@@ -25,8 +25,10 @@ from fntx_sessions.security.message_signing import serializer
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.redis_client import WRITING, translate
 
-SAFETY, COMMANDS, QUERIES = "safety", "commands", "queries"
-# As `tasks.routes` has it, which needs Celery's worker half.
+COMMANDS, QUERIES = "commands", "queries"
+# What ends risk, and whoever makes trouble: command workers look here first, however many others wait.
+SAFETY = "safety"
+# Here, as whoever only asks needs none of Celery's worker half.
 SAFETY_TASKS = frozenset(
     {"fntx.sessions.pause", "fntx.sessions.suspend", "fntx.sessions.stop", "fntx.halts.place", "fntx.orders.cancel"}
     | {"fntx.tokens.revoke"}

@@ -8,13 +8,13 @@ import typer
 from pydantic import SecretStr
 
 from fntx_sessions.cli import output
+from fntx_sessions.cli.beside import note_deed, settings_here
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.cli.ids import AsJson, over
 from fntx_sessions.cli.output import moment, plain
-from fntx_sessions.exceptions import FntxError, InvalidArgument, NotFound, Retryable, StackError
+from fntx_sessions.exceptions import InvalidArgument, NotFound, Retryable, StackError
 from fntx_sessions.security.machine_user import machine_user
 from fntx_sessions.settings import Settings, get_settings
-from fntx_sessions.stack import adopt_local_stack
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -55,7 +55,7 @@ def list_archives(
     """List archives, newest first; of the cold store itself where the database knows of none."""
     from fntx_sessions.state import archive_reads  # noqa: PLC0415 -- `fntx --help` needs no driver
 
-    settings = _settings()
+    settings = settings_here()
     found = [] if cold else _known(settings, limit)
     found = found or archive_reads.of_store(_cold(settings), limit)
     if as_json:
@@ -78,7 +78,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show what is in an archive, and which weeks of a session that goes on are sealed; changes nothing."""
-    settings = _settings()
+    settings = settings_here()
     if week is not None:
         over(ids, lambda one: _week(settings, _id(one), week, relation), _print_lines, as_json=False)
     if relation is not None:
@@ -94,7 +94,7 @@ def verify(
     """Read and open all of an archive: rows, audit chain, every checkpoint. Exit code 1 when one is not whole."""
     from fntx_sessions.state import archive_reads  # noqa: PLC0415 -- as above
 
-    settings = _settings()
+    settings = settings_here()
     archiver, engine = _archiver(settings), _engine(settings)
     listed = [row["session_id"] for row in archive_reads.of_store(_cold(settings), None)] if everything else ids
     if everything and not listed:
@@ -114,7 +114,7 @@ def restore(ids: Ids = None, to_database: Database = None, as_json: AsJson = Fal
     """
     from fntx_sessions.state.archive_restore import restore_session  # noqa: PLC0415 -- as above
 
-    settings = _settings()
+    settings = settings_here()
     if to_database is not None:
         settings = settings.model_copy(update={"database_url": SecretStr(_address(to_database))})
     engine, who = _engine(settings), getpass.getuser()
@@ -136,12 +136,6 @@ COLUMNS = {
     "checkpoints": lambda row: str(row["counts"].get("checkpoints", 0)),
     "in Postgres": lambda row: plain(row["rows"]),
 }
-
-
-def _settings() -> Settings:
-    adopt_local_stack()
-    get_settings.cache_clear()
-    return get_settings()
 
 
 def _engine(settings: Settings) -> "Engine":
@@ -256,20 +250,13 @@ def _verdict(row: dict[str, Any]) -> str:
 
 
 def _note_deeds(engine: "Engine", brought: "list[Restored]") -> None:
-    """Write down in the desk's audit what was brought into a database, by the user of this machine; what stood is none.
+    """Write down in the desk's audit what was brought, by the user of this machine; what stood is none of it."""
+    from fntx_sessions.state.archive_restore import RESTORE  # noqa: PLC0415 -- as above
 
-    It is there by then, and nothing is undone for a row that could not be written.
-    """
-    from fntx_sessions.lifecycle.desk_audit import Deed, record  # noqa: PLC0415 -- as above
-    from fntx_sessions.state.archive_restore import RESTORE  # noqa: PLC0415
-
-    try:
-        for one in brought:
-            if not one.already_there:
-                told = f"session {one.session_id}: {sum(one.rows.values())} rows from its archive"
-                record(engine, machine_user(), Deed(RESTORE, "done", told))
-    except FntxError as error:
-        output.note(f"This stands in no audit: {error}")
+    for one in brought:
+        if not one.already_there:
+            told = f"session {one.session_id}: {sum(one.rows.values())} rows from its archive"
+            note_deed(machine_user(), RESTORE, told, engine)
 
 
 def _restored(brought: "list[Restored]") -> dict[str, Any]:

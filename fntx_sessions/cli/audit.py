@@ -15,13 +15,13 @@ import typer
 from fntx_sessions.caller.ids import SHOWN, only, whole_or_prefix
 from fntx_sessions.cli import output
 from fntx_sessions.cli.audit_refused import refused
+from fntx_sessions.cli.beside import settings_here
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.cli.moments import moment_given
 from fntx_sessions.cli.output import SHORT_ID, plain
 from fntx_sessions.exceptions import FntxError, InvalidArgument, Unavailable
-from fntx_sessions.settings import Settings, get_settings
-from fntx_sessions.stack import adopt_local_stack
+from fntx_sessions.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -62,7 +62,7 @@ def list_rows(
     """List rows of the audit, the newest first: of one session, of the desk's own chain, or of the last day of all."""
     from fntx_sessions.lifecycle.auditing.listing import Wanted, list_audit  # noqa: PLC0415 -- `--help` needs no driver
 
-    engine, chain = _engine(_settings()), None
+    engine, chain = _engine(settings_here()), None
     if session or desk:
         chain = _chain(engine, session, desk=desk)
     elif since is None:
@@ -105,7 +105,7 @@ def export(
     """Write a chain as JSON lines that `fntx audit verify --file` checks elsewhere, with the key ring alone."""
     from fntx_sessions.lifecycle.auditing.exporting import export as write  # noqa: PLC0415 -- as above
 
-    engine = _engine(_settings())
+    engine = _engine(settings_here())
     desk = session == "desk"
     chain = _chain(engine, None if desk else session, desk=desk)
     with _created(file) as opened:
@@ -114,7 +114,7 @@ def export(
 
 
 def _verified(session: str | None, file: Path | None, *, desk: bool) -> "Verified":
-    settings = _settings()
+    settings = settings_here()
     if file is not None:
         return _verified_file(settings, file)
     from fntx_sessions.lifecycle.auditing.verifying import verify_all, verify_one  # noqa: PLC0415 -- as above
@@ -205,12 +205,6 @@ def _facts(found: "Verified") -> dict[str, Any]:
 
 def _name(chain: UUID) -> str:
     return "the desk" if chain == _DESK else str(chain)
-
-
-def _settings() -> Settings:
-    adopt_local_stack()
-    get_settings.cache_clear()
-    return get_settings()
 
 
 def _engine(_: Settings) -> "Engine":

@@ -5,10 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from fntx_sessions.cli import output
+from fntx_sessions.cli.beside import settings_here
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.printable import printable
-from fntx_sessions.settings import get_settings
-from fntx_sessions.stack import adopt_local_stack
 
 _HOUR_S = 3600
 NOTE = (
@@ -26,8 +25,7 @@ def refused(
     from fntx_sessions.database.engine import get_engine, transaction  # noqa: PLC0415 -- `fntx --help` needs no driver
     from fntx_sessions.security.refusals import read_minutes  # noqa: PLC0415
 
-    adopt_local_stack()
-    get_settings.cache_clear()
+    settings_here()
     with transaction(get_engine()) as connection:
         rows = list(read_minutes(connection, hours * _HOUR_S, limit))
     if as_json:

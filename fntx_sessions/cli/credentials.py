@@ -1,20 +1,20 @@
 """`fntx credentials`: what agents know and nobody may read. Works on the stores: a value travels in no message."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fntx_sessions.caller.ids import whole_or_prefix
 from fntx_sessions.cli import output
 from fntx_sessions.cli.asking import line
+from fntx_sessions.cli.beside import settings_here
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.local import current_token
 from fntx_sessions.security.tokens import verify
-from fntx_sessions.settings import Settings, get_settings
-from fntx_sessions.stack import adopt_local_stack
+from fntx_sessions.settings import Settings
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -50,7 +50,7 @@ def set_one(name: Name, session: OfSession = None, template: OfTemplate = None, 
 
     actor, engine, holder, settings = _at_hand(session, template)
     done = set_credential(engine, settings, actor, holder, checked_name(name), _value(name, settings))
-    _say(f"set {name} of {holder}", done, as_json=as_json)
+    output.say(f"set {name} of {holder}", done, as_json=as_json)
 
 
 def rotate(name: Name, session: OfSession = None, template: OfTemplate = None, as_json: AsJson = False) -> None:
@@ -59,7 +59,7 @@ def rotate(name: Name, session: OfSession = None, template: OfTemplate = None, a
 
     actor, engine, holder, settings = _at_hand(session, template)
     done = rotate_credential(engine, settings, actor, holder, checked_name(name), _value(name, settings))
-    _say(f"{name} of {holder} is at version {done['version']} now", done, as_json=as_json)
+    output.say(f"{name} of {holder} is at version {done['version']} now", done, as_json=as_json)
 
 
 def remove(name: Name, session: OfSession = None, template: OfTemplate = None, as_json: AsJson = False) -> None:
@@ -67,7 +67,7 @@ def remove(name: Name, session: OfSession = None, template: OfTemplate = None, a
     from fntx_sessions.lifecycle.credentials import remove_credential  # noqa: PLC0415 -- as above
 
     actor, engine, holder, _ = _at_hand(session, template)
-    _say(f"removed {name} of {holder}", remove_credential(engine, actor, holder, name), as_json=as_json)
+    output.say(f"removed {name} of {holder}", remove_credential(engine, actor, holder, name), as_json=as_json)
 
 
 def list_them(session: OfSession = None, template: OfTemplate = None, as_json: AsJson = False) -> None:
@@ -75,7 +75,7 @@ def list_them(session: OfSession = None, template: OfTemplate = None, as_json: A
     from fntx_sessions.database.engine import get_engine  # noqa: PLC0415 -- as above
     from fntx_sessions.lifecycle.credentials import list_credentials  # noqa: PLC0415
 
-    settings = _settings()
+    settings = settings_here()
     holder = _holder(session, template) if session or template else None
     found = list_credentials(get_engine(), _actor(settings), holder)
     if as_json:
@@ -87,14 +87,8 @@ def list_them(session: OfSession = None, template: OfTemplate = None, as_json: A
 def _at_hand(session: str | None, template: str | None) -> "tuple[Actor, Engine, Holder, Settings]":
     from fntx_sessions.database.engine import get_engine  # noqa: PLC0415 -- as above
 
-    settings = _settings()
+    settings = settings_here()
     return _actor(settings), get_engine(), _holder(session, template), settings
-
-
-def _settings() -> Settings:
-    adopt_local_stack()
-    get_settings.cache_clear()
-    return get_settings()
 
 
 def _actor(settings: Settings) -> Actor:
@@ -124,13 +118,6 @@ def _value(name: str, settings: Settings) -> str:
         return read.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise InvalidArgument("value", "is no UTF-8 text", "Encode bytes, as base64 for one.") from None
-
-
-def _say(told: str, facts: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        output.emit(facts)
-    else:
-        output.console().print(told, soft_wrap=True)
 
 
 COLUMNS = {

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
+from fntx_sessions.cli.beside import settings_here
 from fntx_sessions.exceptions import InvalidArgument, StackError, Unavailable
-from fntx_sessions.settings import get_settings
-from fntx_sessions.stack import adopt_local_stack
 
 Port = Annotated[int | None, typer.Option("--port", min=1, max=65535, help="FNTX_FLOWER_PORT's without it.")]
 Address = Annotated[str, typer.Option("--address", help="Where it listens; only loopback is safe without a proxy.")]
@@ -25,9 +24,7 @@ def register(app: typer.Typer) -> None:
 
 def flower(port: Port = None, address: Address = "127.0.0.1", url_prefix: Prefix = "", more: More = None) -> None:
     """Run Flower with the Sessions pages. `fntx up` runs one already; this is for one more, or a desk elsewhere."""
-    adopt_local_stack()
-    get_settings.cache_clear()
-    settings = get_settings()
+    settings = settings_here()
     if settings.redis_url is None:
         raise Unavailable("the desk", f"no stack runs in {settings.home}", "Start it with `fntx up`.")
     chosen = port or settings.flower_port

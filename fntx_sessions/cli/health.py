@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fntx_sessions.cli import output
+from fntx_sessions.cli.beside import settings_here
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.cli.output import plain
 from fntx_sessions.exceptions import Unavailable
-from fntx_sessions.settings import Settings, get_settings
-from fntx_sessions.stack import adopt_local_stack
+from fntx_sessions.settings import Settings
 
 if TYPE_CHECKING:
     from fntx_sessions.lifecycle.execute import Desk
@@ -35,7 +35,7 @@ def health(
     as_json: AsJson = False,
 ) -> None:
     """Say how the desk does, or one session: every check, worst first. Exit code 6: something failed or was unseen."""
-    settings = _settings()
+    settings = settings_here()
     found = _desk(settings) if session is None else _session(settings, session)
     if as_json:
         output.emit(found)
@@ -43,12 +43,6 @@ def health(
         _show(found)
     if found.get("unseen") or any(check["grade"] == "failed" for check in found["checks"]):
         raise typer.Exit(Exit.UNHEALTHY)
-
-
-def _settings() -> Settings:
-    adopt_local_stack()
-    get_settings.cache_clear()  # what the stack told us is in the environment now
-    return get_settings()
 
 
 def _desk(settings: Settings) -> dict[str, Any]:

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fntx_sessions.cli import output
+from fntx_sessions.cli.beside import note_deed, settings_here
 from fntx_sessions.cli.ids import AsJson
-from fntx_sessions.exceptions import FntxError, InvalidArgument, Rejected, Retryable
+from fntx_sessions.exceptions import InvalidArgument, Rejected, Retryable
 from fntx_sessions.pasting import pasted
 from fntx_sessions.security import ring_changes
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.keyring import KeyRing, RingKey, create_ring, load_ring
 from fntx_sessions.security.local import beside_actor
 from fntx_sessions.security.roles import KEYS
-from fntx_sessions.settings import Settings, get_settings
-from fntx_sessions.stack import adopt_local_stack
+from fntx_sessions.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -42,17 +42,18 @@ def register(app: typer.Typer) -> None:
 
 def init(as_json: AsJson = False) -> None:
     """Make the key ring where there is none. A fleet shares one: make it once, and copy it to every host."""
-    settings = _settings()
+    settings = settings_here()
     keeper = beside_actor(settings, KEYS)
     ring = create_ring(settings)
     _note_deed(keeper, "made the ring", ring.current)
-    _say(f"made {ring.where} with key {ring.current}", {"ring": ring.where, "current": ring.current}, as_json=as_json)
+    made = {"ring": ring.where, "current": ring.current}
+    output.say(f"made {ring.where} with key {ring.current}", made, as_json=as_json)
     output.note("Keep a copy apart from this machine: without this ring nothing that is sealed can be opened.")
 
 
 def list_keys(as_json: AsJson = False) -> None:
     """Show the ring's keys, and how many data keys and cold key objects hang on each."""
-    settings = _settings()
+    settings = settings_here()
     ring = load_ring(settings)
     found = _known_uses(settings)
     rows = [_facts(ring, key, found) for key in ring.keys.values()]
@@ -76,7 +77,7 @@ def rotate(
     """Make a new key current and wrap every data key with it. Sessions go on; when interrupted, run it again."""
     from fntx_sessions.state.key_rotation import rewrap, uses  # noqa: PLC0415 -- `fntx --help` needs no driver
 
-    settings = _settings()
+    settings = settings_here()
     keeper = beside_actor(settings, KEYS)
     if stage:
         _stage(settings, keeper, as_json=as_json)
@@ -97,24 +98,24 @@ def rotate(
 
 def retire(key: KeyId, as_json: AsJson = False) -> None:
     """Retire a staged key: it will never wrap anything."""
-    settings = _settings()
+    settings = settings_here()
     keeper = beside_actor(settings, KEYS)
     with ring_changes.changing(settings):
         ring_changes.retire(settings, key)
     _note_deed(keeper, "retired", key)
-    _say(f"retired {key}", {"retired": key}, as_json=as_json)
+    output.say(f"retired {key}", {"retired": key}, as_json=as_json)
 
 
 def remove(key: KeyId, as_json: AsJson = False) -> None:
     """Take a key out of the ring; refused while anything hangs on it."""
-    settings = _settings()
+    settings = settings_here()
     keeper = beside_actor(settings, KEYS)
     with ring_changes.changing(settings):
         ring_changes.spare(load_ring(settings), key)
         _refuse_needed(settings, key)
         ring_changes.remove(settings, key)
     _note_deed(keeper, "removed", key)
-    _say(f"removed {key}; destroy the copies of the ring that still hold it", {"removed": key}, as_json=as_json)
+    output.say(f"removed {key}; destroy the copies of the ring that still hold it", {"removed": key}, as_json=as_json)
 
 
 def forget_store(
@@ -124,14 +125,14 @@ def forget_store(
     """Forget a cold store that is gone for good: keys that only it needed can be removed then."""
     from fntx_sessions.state.key_rotation import forget_store as forget  # noqa: PLC0415 -- as above
 
-    settings = _settings()
+    settings = settings_here()
     keeper = beside_actor(settings, KEYS)
     engine, store = _stores(settings)
     if url == store.address:
         raise InvalidArgument("URL", f"{url} is the cold store in use", "Only one that is gone can be forgotten.")
     count = forget(engine, url)
     _note_deed(keeper, "forgot the cold store", url)
-    _say(f"forgot {count} cold key objects in {url}", {"store": url, "forgotten": count}, as_json=as_json)
+    output.say(f"forgot {count} cold key objects in {url}", {"store": url, "forgotten": count}, as_json=as_json)
 
 
 def _stage(settings: Settings, keeper: Actor, *, as_json: bool) -> None:
@@ -139,34 +140,14 @@ def _stage(settings: Settings, keeper: Actor, *, as_json: bool) -> None:
         ring = ring_changes.stage(settings)
     staged = [key.key_id for key in ring.staged()]
     _note_deed(keeper, "staged", ", ".join(staged))
-    _say(f"staged in {ring.where}: {', '.join(staged)}", {"ring": ring.where, "staged": staged}, as_json=as_json)
+    output.say(f"staged in {ring.where}: {', '.join(staged)}", {"ring": ring.where, "staged": staged}, as_json=as_json)
 
 
 def _note_deed(keeper: Actor, what: str, about: str) -> None:
-    """Write down in the desk's audit what was done to the ring, by whom; a note where that fails.
-
-    It is done by then, and the ring is of use without a database: nothing is undone for it.
-    """
-    from fntx_sessions.lifecycle import desk_audit  # noqa: PLC0415 -- `fntx --help` needs no driver
-
-    if get_settings().database_url is None:
-        output.note("No database is configured: this stands in no audit.")
-        return
-    try:
-        deed = desk_audit.Deed(KEYS, "done", f"key ring: {what} {about}"[:_TARGET_CHARACTERS])
-        desk_audit.record(_stores(get_settings())[0], keeper, deed)
-    except FntxError as error:
-        output.note(f"This stands in no audit: {error}")
+    note_deed(keeper, KEYS, f"key ring: {what} {about}"[:_TARGET_CHARACTERS])
 
 
 _TARGET_CHARACTERS = 300
-
-
-def _say(told: str, facts: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        output.emit(facts)
-    else:
-        output.console().print(told, soft_wrap=True)
 
 
 def _note_elsewhere(stores: dict[str, int]) -> None:
@@ -177,12 +158,6 @@ def _note_elsewhere(stores: dict[str, int]) -> None:
 def _ask(address: str) -> str:
     forget = pasted("fntx", "keys", "forget-store", address)
     return f"Run `FNTX_COLD_URL={pasted(address)} fntx keys rotate`; if that store is gone, `{forget}`."
-
-
-def _settings() -> Settings:
-    adopt_local_stack()
-    get_settings.cache_clear()
-    return get_settings()
 
 
 def _stores(settings: Settings) -> tuple["Engine", "ObjectStore"]:

@@ -77,6 +77,14 @@ def emit(data: Any) -> None:
     sys.stdout.write(same_json(text) + "\n")
 
 
+def say(told: str, data: Any, *, as_json: bool) -> None:
+    """Print what was done as a sentence, or as facts for machines."""
+    if as_json:
+        emit(data)
+    else:
+        console().print(told, soft_wrap=True, markup=False)
+
+
 def table(rows: Iterable[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], str]], empty: str) -> None:
     """Print rows as a table, a column per heading; `empty` says what to do when there are none.
 

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fntx_sessions.cli import output
+from fntx_sessions.cli.beside import note_deed, settings_here
 from fntx_sessions.cli.ids import AsJson
-from fntx_sessions.exceptions import FntxError
-from fntx_sessions.settings import Settings, get_settings
-from fntx_sessions.stack import adopt_local_stack
+from fntx_sessions.settings import Settings
 
 if TYPE_CHECKING:
     from fntx_sessions.security.actor import Actor
@@ -34,7 +33,7 @@ def list_keys(system: OfSystem = False, as_json: AsJson = False) -> None:
     """Show the keys that verify: which one signs, which is staged, and since when others sign no more."""
     from fntx_sessions.security import signing_keys  # noqa: PLC0415 -- `fntx --help` needs none of it
 
-    pair = _pair(_settings(), system=system)
+    pair = _pair(settings_here(), system=system)
     rows = [_facts(one) for one in signing_keys.list_keys(pair)]
     if as_json:
         output.emit({"private": str(pair.private), "public": str(pair.public), "keys": rows})
@@ -53,7 +52,7 @@ def rotate(
     """Sign with a new key from now on. Tokens of the one before stay good until it is retired."""
     from fntx_sessions.security import signing_keys  # noqa: PLC0415 -- as above
 
-    settings = _settings()
+    settings = settings_here()
     keeper = _keeper(settings)
     pair = _pair(settings, system=system)
     key_id = signing_keys.stage(pair) if stage else signing_keys.rotate(pair)
@@ -61,7 +60,7 @@ def rotate(
     if not stage and not system:
         _renew(settings, pair)
     told = f"staged: copy {pair.public} to every host, then rotate" if stage else f"signs now; {_copy(pair)}"
-    _say(f"key {key_id} {told}", {"key": key_id, "public": str(pair.public), "staged": stage}, as_json=as_json)
+    output.say(f"key {key_id} {told}", {"key": key_id, "public": str(pair.public), "staged": stage}, as_json=as_json)
 
 
 def retire(
@@ -75,13 +74,13 @@ def retire(
     """Take a key out: what it signed is refused from now on, wherever this public file is."""
     from fntx_sessions.security import signing_keys  # noqa: PLC0415 -- as above
 
-    settings = _settings()
+    settings = settings_here()
     keeper = _keeper(settings)
     pair = _pair(settings, system=system)
     longest_s = settings.system_token_ttl_s if system else settings.token_max_ttl_s
     signing_keys.retire(pair, key, longest_s, at_once=now)
     _noted(keeper, "retire", key, system=system)
-    _say(f"key {key} is out of it; {_copy(pair)}", {"retired": key, "public": str(pair.public)}, as_json=as_json)
+    output.say(f"key {key} is out of it; {_copy(pair)}", {"retired": key, "public": str(pair.public)}, as_json=as_json)
 
 
 def _renew(settings: Settings, pair: "KeyPair") -> None:
@@ -96,15 +95,7 @@ def _renew(settings: Settings, pair: "KeyPair") -> None:
 
 
 def _noted(keeper: "Actor", what: str, key_id: str, *, system: bool) -> None:
-    """Write it on the desk's chain where Postgres can be reached: a leaked key is changed without it all the same."""
-    from fntx_sessions.database.engine import get_engine  # noqa: PLC0415 -- as above
-    from fntx_sessions.lifecycle.desk_audit import Deed, record  # noqa: PLC0415
-
-    try:
-        target = f"{'system' if system else 'signing'} key {key_id}"
-        record(get_engine(), keeper, Deed(f"{what}_signing_key", "done", target))
-    except FntxError as error:
-        output.note(f"not in the audit: {error}")
+    note_deed(keeper, f"{what}_signing_key", f"{'system' if system else 'signing'} key {key_id}")
 
 
 def _keeper(settings: Settings) -> "Actor":
@@ -118,23 +109,10 @@ def _copy(pair: "KeyPair") -> str:
     return f"copy {pair.public} to every host that has one of its own"
 
 
-def _say(told: str, facts: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        output.emit(facts)
-    else:
-        output.console().print(told, soft_wrap=True, markup=False)
-
-
 def _pair(settings: Settings, *, system: bool) -> "KeyPair":
     from fntx_sessions.security.keys import signing_pair, system_pair  # noqa: PLC0415 -- as above
 
     return system_pair(settings) if system else signing_pair(settings)
-
-
-def _settings() -> Settings:
-    adopt_local_stack()
-    get_settings.cache_clear()
-    return get_settings()
 
 
 def _facts(key: Any) -> dict[str, Any]:

@@ -10,12 +10,12 @@ import typer
 
 from fntx_sessions.cli import output
 from fntx_sessions.cli.asking import Answer, line
+from fntx_sessions.cli.beside import settings_here
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.cli.token_facts import COMMAND_ID, facts_of, show
 from fntx_sessions.cli.values import read_json
 from fntx_sessions.exceptions import InvalidArgument, StackError
-from fntx_sessions.settings import Settings, get_settings
-from fntx_sessions.stack import adopt_local_stack
+from fntx_sessions.settings import Settings
 
 if TYPE_CHECKING:
     from fntx_sessions.security.token_claims import Verified
@@ -65,7 +65,7 @@ def issue(
     as_json: AsJson = False,
 ) -> None:
     """Sign a token and print it, and nothing else, to stdout. With several scopes it is good for what is in any."""
-    settings = _settings()
+    settings = settings_here()
     bound_id = _command_id(command_id) if task else None
     args = _binding(task, str(bound_id), arguments) if task else ""
     sessions = [_session(one) for one in session] if session else None
@@ -219,12 +219,6 @@ def _write(path: Path, token: str) -> None:
         create_private(path, f"{token}\n".encode())
     except OSError as error:
         raise StackError(f"cannot write {path}: {error.strerror}", "Name a file in a folder of yours.") from error
-
-
-def _settings() -> Settings:
-    adopt_local_stack()
-    get_settings.cache_clear()
-    return get_settings()
 
 
 ISSUED = {

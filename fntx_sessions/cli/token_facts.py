@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fntx_sessions.cli import output
+from fntx_sessions.cli.beside import settings_here
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.exceptions import FntxError, InvalidArgument, Unauthenticated
-from fntx_sessions.settings import Settings, get_settings
-from fntx_sessions.stack import adopt_local_stack
+from fntx_sessions.settings import Settings
 
 if TYPE_CHECKING:
     from fntx_sessions.security.token_claims import Verified
@@ -58,9 +58,7 @@ def show(
         raise InvalidArgument("token", "is not taken from the command line", "Others see it there: give it to stdin.")
     from fntx_sessions.security.tokens import read  # noqa: PLC0415 -- as above
 
-    adopt_local_stack()
-    get_settings.cache_clear()
-    settings = get_settings()
+    settings = settings_here()
     found = read(sys.stdin.read(1 << 16).strip(), settings)
     why = revoked(found, settings)
     tell(facts_of(found), why, as_json=as_json)

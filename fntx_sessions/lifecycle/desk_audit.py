@@ -82,9 +82,14 @@ def is_written(connection: Connection, owner: UUID, seq: int, actor: Actor, deed
 
 
 def _link(connection: Connection, actor: Actor, deed: Deed, head: RowMapping, key: ChainKey) -> None:
-    previous = None if head["head"] is None else bytes(head["head"])
     entry = audit_row(DESK, actor, deed, head["seq"] + 1, head["now"], key.key_id)
-    connection.execute(_WRITE, entry | {"previous": previous, "hash": chain_hash(previous, entry, key.rows)})
+    connection.execute(_WRITE, linked(entry, head["head"], key))
+
+
+def linked(entry: dict[str, Any], head: bytes | memoryview | None, key: ChainKey) -> dict[str, Any]:
+    """Return a row with what its chain adds to it: `head`, the hash of the row before it, and its own."""
+    previous = None if head is None else bytes(head)
+    return entry | {"previous": previous, "hash": chain_hash(previous, entry, key.rows)}
 
 
 def audit_row(owner: UUID, actor: Actor, deed: Deed, seq: int, now: datetime, key_id: str) -> dict[str, Any]:

@@ -8,10 +8,9 @@ from uuid import UUID, uuid4
 from fntx_sessions import traces
 from fntx_sessions.exceptions import Forbidden, Rejected
 from fntx_sessions.lifecycle.change import Ask, Change, Outcome, Row
+from fntx_sessions.lifecycle.desk_audit import Deed, audit_row, linked
 from fntx_sessions.lifecycle.people import Asked
 from fntx_sessions.schemas import SessionStatus, Trigger
-from fntx_sessions.security.audit import chain_hash
-from fntx_sessions.security.origin import origin
 from fntx_sessions.state.chain_key import ChainKey
 from fntx_sessions.state.payloads import APPROVAL, ARGUMENTS, DESK, HAND_ORDER, OUTCOME, Payloads, sealable
 
@@ -72,9 +71,9 @@ def audit(row: Row, before: Row, ask: Ask, outcome: str, args_hash: bytes | None
     """Return the next link of the session's audit chain, and move the chain's head on the row."""
     row["audit_seq"] += 1
     entry = audit_entry(row, ask, outcome, args_hash, before["version"], key.key_id)
-    previous = None if row["audit_head"] is None else bytes(row["audit_head"])
-    row["audit_head"] = chain_hash(previous, entry, key.rows)
-    return entry | {"previous": previous, "hash": row["audit_head"]}
+    link = linked(entry, row["audit_head"], key)
+    row["audit_head"] = link["hash"]
+    return link
 
 
 def audit_overtaken(row: Row, ask: Ask, overtaken: Outcome, key: ChainKey) -> dict[str, Any]:
@@ -95,27 +94,9 @@ def audit_entry(
     row: Row, ask: Ask, outcome: str, args_hash: bytes | None, version_before: int | None, key_id: str
 ) -> dict[str, Any]:
     """Return the audit row of a command, with the very columns and types that are stored and hashed."""
-    where = origin()
-    return {
-        "session_id": ask.session_id,
-        "seq": row["audit_seq"],
-        "timestamp": row["now"],
-        "actor": ask.actor.name,
-        "roles": ask.actor.role_list(),
-        "action": ask.trigger.value,
-        "outcome": outcome,
-        "reason": ask.reason,
-        "command_id": ask.command_id,
-        "args_hash": args_hash,
-        "version_before": version_before,
-        "version_after": row["version"],
-        "host": ask.actor.host or where.host,
-        "target": None,
-        "task": where.task,
-        "token_id": ask.actor.token_id or None,
-        "confirmed_by": ask.actor.confirmed_by or None,
-        "key_id": key_id,
-    }
+    deed = Deed(ask.trigger.value, outcome, None, ask.reason, ask.command_id, args_hash, version_before, row["version"])
+    entry = audit_row(ask.session_id, ask.actor, deed, row["audit_seq"], row["now"], key_id)
+    return entry | {"reason": ask.reason}  # whole, as it was asked
 
 
 def outbox_of(row: Row, ask: Ask, change: Change) -> list[dict[str, Any]]:

@@ -9,11 +9,10 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.lifecycle.desk_audit import Deed, audit_row, is_written
+from fntx_sessions.lifecycle.desk_audit import Deed, audit_row, is_written, linked
 from fntx_sessions.lifecycle.machine_sql import CHAIN_END, NOTE
 from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.audit import chain_hash
 from fntx_sessions.state.chain_key import chain_key
 
 
@@ -31,7 +30,6 @@ def note(engine: Engine, session_id: UUID, actor: Actor, deed: Deed) -> bool:
             return True
         at = replace(deed, version_before=row["version"], version_after=row["version"])
         entry = audit_row(session_id, actor, at, row["audit_seq"] + 1, row["now"], key.key_id)
-        previous = None if row["audit_head"] is None else bytes(row["audit_head"])
-        entry |= {"previous": previous, "hash": chain_hash(previous, entry, key.rows)}
-        connection.execute(NOTE, {**entry, "audit": to_json([entry])})
+        link = linked(entry, row["audit_head"], key)
+        connection.execute(NOTE, link | {"audit": to_json([link])})
     return True

@@ -80,7 +80,9 @@ def _shared() -> list[Processor]:
 def redact(value: Any, depth: int = _DEPTH) -> Any:
     """Return `value` with what looks secret by its key or its shape replaced by ``***``; the original is untouched."""
     if isinstance(value, str):
-        return _JWT.sub(HIDDEN, _PAIR.sub(_hidden_pair, _URL_PASSWORD.sub(rf"\g<start>{HIDDEN}@", hide(value))))
+        text = _URL_PASSWORD.sub(rf"\g<start>{HIDDEN}@", hide(value))
+        # A pair holds one of the two, and most of what every command logs, ids and names, neither: a search saved each.
+        return _JWT.sub(HIDDEN, _PAIR.sub(_hidden_pair, text) if ":" in text or "=" in text else text)
     if isinstance(value, bytes | bytearray):
         return redact(value.decode(errors="backslashreplace"))
     if depth == 0 and isinstance(value, Mapping | list | tuple | set | frozenset):

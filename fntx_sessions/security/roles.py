@@ -152,7 +152,12 @@ def permit(actor: Actor, action: str, session_id: UUID | str | None = None) -> N
         raise Forbidden(actor.name, actor.role_list(), str(action), " or ".join(sorted(needed)) or "nothing we give")
     if not actor.reaches(session_id):
         asked = f"{action} session {session_id}" if session_id else f"{action} without naming a session"
-        raise Forbidden(actor.name, actor.role_list(), asked, "a token whose scope holds that session")
+        raise outside(actor, asked)
+
+
+def outside(actor: Actor, asked: str) -> Forbidden:
+    """Return the refusal of what is about a session that a token's scope does not hold."""
+    return Forbidden(actor.name, actor.role_list(), asked, "a token whose scope holds that session")
 
 
 def authorize_template(actor: Actor, action: str, template_name: str) -> None:

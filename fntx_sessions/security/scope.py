@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import statements
-from fntx_sessions.exceptions import Forbidden
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.roles import outside
 
 # Of the sessions `s`, those that a scope holds; `bound` fills it in.
 IN_SCOPE = """(CAST(:scope_sessions AS uuid[]) IS NULL OR s.session_id = ANY(CAST(:scope_sessions AS uuid[]))
@@ -60,8 +60,7 @@ def refuse_outside(
 ) -> None:
     """Raise Forbidden where a session, as its locked row says, is not in scope: its tags may be others than before."""
     if not holds(actor, session_id, template_name, tags):
-        asked = f"{action} session {session_id}"
-        raise Forbidden(actor.name, actor.role_list(), asked, "a token whose scope holds that session")
+        raise outside(actor, f"{action} session {session_id}")
 
 
 def _uuid(value: UUID | str | None) -> UUID | None:

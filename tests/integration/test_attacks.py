@@ -396,7 +396,7 @@ SAID_TO = {
     "tokens.revoke": {"name": "ann"}, "orders.place": {"trade_id": "t"}, "market.publish": {"state": {}},
 }  # fmt: skip
 # They look first who is meant, and say that there is none.
-LOOKED_UP = {"bulk.cancel", "bulk.resume", "confirmations.confirm", "events.acknowledge"}
+LOOKED_UP = {"bulk.cancel", "bulk.resume", "confirmations.confirm"}
 
 
 def test_what_a_worker_refuses_by_role_its_pool_refuses_for_the_same(victim):

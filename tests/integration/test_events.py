@@ -17,7 +17,7 @@ from fntx_sessions.cli import events as cli
 from fntx_sessions.cli.app import run
 from fntx_sessions.cli.asking import Line
 from fntx_sessions.cli.exits import Exit
-from fntx_sessions.exceptions import InvalidArgument, NotFound, Unavailable
+from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound, Unavailable
 from fntx_sessions.lifecycle import acknowledging
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.events_arguments import AcknowledgeArguments, EventsQuery
@@ -187,6 +187,20 @@ def test_who_may_not_or_names_nothing_is_refused(world: World) -> None:
     assert elsewhere.error is not None
     assert elsewhere.error["error"] == "NotFound"
     assert found(world, acknowledged=True) == []
+
+
+def test_who_may_not_learns_nothing_of_what_there_is(world: World) -> None:
+    """By a token of another session, and by a viewer: refused alike, whether the event is there or not."""
+    there, nowhere = told(world, world.create()), uuid4()
+    elsewhere = Actor("sam", frozenset({"operator"}), sessions=frozenset({str(world.create())}))
+    words = set()
+    for event_id in (there, nowhere):
+        with pytest.raises(Forbidden) as denied:
+            acknowledge(world, event_id, elsewhere)
+        words.add(str(denied.value).replace(str(event_id), "ID"))
+    assert len(words) == 1
+    with pytest.raises(Forbidden):
+        acknowledge(world, nowhere, Actor("eve", frozenset({"viewer"})))
 
 
 def test_an_ended_session_can_still_be_seen_to(world: World) -> None:

@@ -96,7 +96,7 @@ class Reader:
         self._noted = noted
         self._digests: dict[int, str] = {}
         self._spans: dict[int, tuple[UUID, UUID]] = {}
-        self._kept: dict[int, Anchor] = {}
+        self._kept: dict[Part, Anchor] = {}
         self._room = _KEPT_ENDS
         self.problems: dict[str, None] = {}
 
@@ -112,14 +112,14 @@ class Reader:
                 self._spans[part.number] = (min(ids), max(ids))
             if anchor and len(anchor.chains) <= self._room:
                 self._room -= len(anchor.chains)
-                self._kept[part.number] = anchor
+                self._kept[part] = anchor
 
     def claims(self, parts: list[Part], low: UUID, high: UUID, of: str = "") -> dict[UUID, list[Claim]]:
         """Return what proven anchors say of the chains between two ids, `of` whose key; raises Unavailable."""
         found: dict[UUID, list[Claim]] = {}
         for part in parts:
             first, last = self._spans.get(part.number, (_HIGHEST, _LOWEST))
-            if first <= high and low <= last and (anchor := self._kept.get(part.number) or self.read(part)):
+            if first <= high and low <= last and (anchor := self.read(part)):
                 for end in anchor.chains:
                     if low <= end.session_id <= high:
                         claim = Claim(end.seq, end.head, f"anchor {part.number}{of}")
@@ -132,6 +132,8 @@ class Reader:
 
     def read(self, part: Part) -> Anchor | None:
         """Return an anchor; None: it cannot be believed, and `problems` says why. Raises Unavailable."""
+        if part in self._kept:
+            return self._kept[part]
         try:
             return self._read(part)
         except IntegrityError as error:
