@@ -61,6 +61,7 @@ class Resting:
         self._seen: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
         self._asked = float("-inf")
         self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
 
     def now(self) -> frozenset[str]:
         """Return the sweeps that have nothing to do; none where Postgres has not said so within the last second."""
@@ -71,11 +72,19 @@ class Resting:
         at, found = self._seen
         return found if self._asked - at < _FRESH_S else frozenset()
 
+    def close(self) -> None:
+        """Look no more; a look under way ends by itself."""
+        self._closed.set()
+
     def _run(self) -> None:
-        while time.monotonic() - self._asked < _NOBODY_ASKS_S:
+        known = True
+        while time.monotonic() - self._asked < _NOBODY_ASKS_S and not self._closed.is_set():
             began = time.monotonic()
             try:
                 self._seen = (began, idle_sweeps(self._engine()))
+                known = True
             except FntxError as error:
-                _log.warning("rest_not_known", problem=str(error))
-            time.sleep(LOOK_S)
+                if known:
+                    _log.warning("rest_not_known", problem=str(error))
+                known = False
+            self._closed.wait(LOOK_S)

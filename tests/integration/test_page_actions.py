@@ -63,13 +63,18 @@ def act(person: Person, path: str, **given: str) -> Answer:
 
 def sent(person: Person, path: str, form: dict[str, str]) -> Answer:
     """Send a form and return the page of what became of it, once it is known: a busy machine may take its time."""
-    answer = person.post(path, form)
-    assert answer.status == 303, answer
     pages: list[Answer] = []
 
     def known() -> bool:
-        pages.append(person.get(answer.headers["Location"]))
-        return not any(words in told(pages[-1]) for words in ("Under way.", "Not known: nobody answered."))
+        if not pages or "You may ask again" in told(pages[-1]):
+            answer = person.post(path, form)
+            assert answer.status == 303, answer
+            address.append(answer.headers["Location"])
+        pages.append(person.get(address[-1]))
+        waits = ("Under way.", "Not known: nobody answered.", "You may ask again")
+        return not any(words in told(pages[-1]) for words in waits)
+
+    address: list[str] = []
 
     wait_until(known, "the outcome is known")
     return pages[-1]

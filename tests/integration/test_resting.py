@@ -1,10 +1,13 @@
 """Sweeps that have nothing to do rest: each one's work is seen, and what cannot be seen rests nobody."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hosting import Hosting, make_hosting, shared
+from sqlalchemy import Engine
+from structlog.testing import capture_logs
 from worker_process import wait_until
 
 from fntx_sessions.automation import hosts, resting
@@ -45,28 +48,39 @@ def test_the_guard_rests_while_an_agents_worker_lives(desk):
     assert "guard" not in idle_sweeps(desk.desk.engine)
 
 
-@pytest.fixture(autouse=True)
-def soon_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resting, "_NOBODY_ASKS_S", 0.5)
+@pytest.fixture
+def looking() -> Iterator[Callable[[Callable[[], Engine]], Resting]]:
+    made: list[Resting] = []
+
+    def make(engine: Callable[[], Engine]) -> Resting:
+        made.append(Resting(engine))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+    wait_until(lambda: all(thread.name != "fntx-resting" for thread in threading.enumerate()), "nobody looks any more")
 
 
-def test_a_postgres_that_does_not_answer_rests_nobody():
-    """Saves go into backups then, which nothing in Postgres says."""
+def test_a_postgres_that_does_not_answer_rests_nobody(looking):
+    """Saves go into backups then, which nothing in Postgres says; the log says it once."""
     asked = []
 
     def engine():
         asked.append(1)
         raise Unavailable("Postgres", "away", "Start it.")
 
-    found = Resting(engine)
-    assert found.now() == frozenset()
-    wait_until(lambda: len(asked) > 1, "it is asked again")
+    found = looking(engine)
+    with capture_logs() as logged:
+        assert found.now() == frozenset()
+        wait_until(lambda: len(asked) > 2, "it is asked again")
+    assert [entry["event"] for entry in logged] == ["rest_not_known"]
     assert found.now() == frozenset()
 
 
-def test_what_was_seen_long_ago_rests_nobody(desk, monkeypatch):
+def test_what_was_seen_long_ago_rests_nobody(desk, looking, monkeypatch):
     """A look that hangs is no look."""
-    found = Resting(lambda: desk.desk.engine)
+    found = looking(lambda: desk.desk.engine)
     wait_until(found.now, "it has looked")
     monkeypatch.setattr(resting, "_FRESH_S", -1.0)
     assert found.now() == frozenset()

@@ -75,7 +75,7 @@ class Acting:
         self._closing: set[asyncio.Task[None]] = set()
 
     def begin(self, viewer: Viewer, deed: Deed) -> Deed:
-        """Send a command, and return at once; one that was sent before under its id is returned as it stands.
+        """Send a command, and return at once; one that was sent before under its id is asked for again at most.
 
         Raises InvalidArgument where something else was sent under its id: that is not what is asked for now.
         """
@@ -83,7 +83,7 @@ class Acting:
         if known is not None:
             if known.asks != deed.asks:
                 raise InvalidArgument("command_id", "is of a command that was sent before", "Send this form again.")
-            return known
+            return self.again(viewer, deed.command_id) or known
         self._deeds[viewer.login, deed.command_id] = deed
         self._send(viewer, deed)
         self._make_room()
