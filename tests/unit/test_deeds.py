@@ -71,10 +71,10 @@ def test_what_flower_itself_fails_at_is_asked_again_and_never_called_refused(tmp
         monkeypatch.setattr("fntx_sessions.monitoring.flower.acting.Caller", broken)
         deed = acting.begin(ann, pausing())
         await deed.within(10)
-        found = ended_deed(acting.begin(ann, deed))
+        found = ended_deed(deed)
         assert (found.grade, found.again, deed.may_be_asked_again) == ("unknown", True, True)
         monkeypatch.undo()
-        acting.again(ann, deed.command_id)
+        assert acting.begin(ann, deed) is deed
         await deed.within(10)
         assert ended_deed(deed).grade == "not done"
 
