@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -36,6 +37,10 @@ for name in [name for name in os.environ if name.startswith("FNTX_")]:
     del os.environ[name]
 # Every Settings() and every child process seals with the golden files' ring.
 os.environ["FNTX_KEY_RING"] = (Path(__file__).parent / "golden" / "ring.json").read_text().strip()
+
+# Hundreds of processes are started: where no bytecode may be kept, each would compile all it imports anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 __all__ = ["pytest_collection_modifyitems"]
 _numbers = itertools.count(1)
