@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from fntx_sessions.agents.shutting_out import shut_out_at_once
 from fntx_sessions.lifecycle import granting
 from fntx_sessions.lifecycle.granting import RevokeArguments, Tokens, TokensQuery
 from fntx_sessions.security.actor import Actor
@@ -13,9 +14,10 @@ from tasks.handlers import plain
 
 @command("fntx.tokens.revoke")
 def revoke(actor: Actor, command_id: UUID, arguments: RevokeArguments) -> dict[str, Any]:
-    """Refuse a token, or all of a name, from now on."""
+    """Refuse a token, or all of a name, from now on; the agents that joined with it speak no more."""
     at = desk()
     found = granting.revoke(at.engine, at.settings, actor, arguments, command_id)
+    shut_out_at_once(at)
     return {"command_id": str(command_id), "state": "done", "result": plain(found), "error": None}
 
 

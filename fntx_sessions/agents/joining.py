@@ -1,8 +1,8 @@
 """How agents of other services take part: they join with a token and get a ticket, say that they are ready, leave.
 
-Who joined keeps the agent, under the name of its token, until it leaves or an administrator has it leave: silence frees
-nothing, or whoever can silence an agent could be it. Of two processes under that name the later one speaks. Hosted
-agents have nothing to do with this.
+Who joined keeps the agent, under the name of its token, until it leaves, an administrator has it leave, or that token
+is taken back (`shutting_out`): silence frees nothing, or whoever can silence an agent could be it. Of two processes
+under that name the later one speaks. Hosted agents have nothing to do with this.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from sqlalchemy import Connection, text
 
 from fntx_sessions.automation.pending import finish_session
 from fntx_sessions.database.engine import rows, transaction
-from fntx_sessions.database.hosting import TRADED_ELSEWHERE
-from fntx_sessions.exceptions import FntxError, InvalidArgument, NotFound, SessionClosed
+from fntx_sessions.database.hosting import NOBODY_SPEAKS, TRADED_ELSEWHERE
+from fntx_sessions.exceptions import FntxError, InvalidArgument, NotFound, NotJoined, SessionClosed, Superseded
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import Model, SessionStatus
 from fntx_sessions.security.actor import Actor, system_actor
@@ -46,13 +46,18 @@ _WHOSE = text("""
 SELECT CASE WHEN ticket_hash IS NOT NULL THEN joined_by END FROM session_agents
 WHERE session_id = :session_id AND agent = :agent FOR UPDATE
 """)
+_HELD = text("""
+SELECT ticket_hash IS NOT NULL AS held, ticket_hash = :ticket_hash AS own FROM session_agents
+WHERE session_id = :session_id AND agent = :agent FOR UPDATE
+""")
 # Who joined before may have left records that nobody has taken in yet: that it joined stays until they are.
 _JOIN = text("""
 WITH before AS (
   SELECT joined_at, ticket_hash FROM session_agents WHERE session_id = :session_id AND agent = :agent FOR UPDATE
 ), joined AS (
   UPDATE session_agents SET joined_at = now(), joined_by = :actor, ticket_hash = :ticket_hash,
-    sealing_key = :sealing_key
+    sealing_key = :sealing_key, token_id = :token_id, token_key_id = :token_key_id,
+    token_issued_at = to_timestamp(CAST(:token_issued_at AS float8))
   WHERE session_id = :session_id AND agent = :agent
 )
 INSERT INTO events (event_id, session_id, event_type, event_category, severity, source_agent, description)
@@ -72,9 +77,9 @@ SELECT s.pending ->> 'trigger' = 'start_session' AND NOT EXISTS (SELECT FROM ses
   WHERE g.session_id = s.session_id AND g.required AND g.ready_at IS NULL) FROM sessions s
 WHERE s.session_id = :session_id
 """)
-_LEAVE = text("""
+_LEAVE = text(f"""
 WITH left_now AS (
-  UPDATE session_agents SET ready_at = NULL, ticket_hash = NULL, sealing_key = NULL
+  UPDATE session_agents SET {NOBODY_SPEAKS}
   WHERE session_id = :session_id AND agent = :agent
     AND (ready_at IS NOT NULL OR ticket_hash IS NOT NULL)
   RETURNING session_id
@@ -117,7 +122,8 @@ def join(desk: Desk, actor: Actor, arguments: JoinArguments) -> dict[str, Any]:
     """Let an agent of another service in; return its ticket, the session as it stands, and how to report.
 
     An older ticket of the same agent is no good from now on. Raises Forbidden (another's, too), NotFound (no such
-    session, or not on its roster), InvalidArgument (hosted by the desk), SessionClosed and Unavailable.
+    session, or not on its roster), InvalidArgument (hosted by the desk), SessionClosed, Unavailable, and NotJoined or
+    Superseded where it was let go, or joined elsewhere, before this was done.
     """
     found = invited(desk, actor, arguments)
     if found["hosted"]:
@@ -128,7 +134,7 @@ def join(desk: Desk, actor: Actor, arguments: JoinArguments) -> dict[str, Any]:
     ticket = arguments.ticket or secrets.token_hex(_TICKET_BYTES)
     opened = _enter(desk, actor, arguments, ticket, found["epoch"])
     if arguments.ready:
-        _say_ready(desk, arguments)
+        _go_on(desk, arguments)
     facts = _facts(desk, arguments.session_id)
     return {
         "state": "done",
@@ -158,7 +164,8 @@ def ready(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, Any]
     invited(desk, actor, arguments)
     with transaction(desk.engine) as connection:
         keep_whose(connection, actor, arguments)
-    _say_ready(desk, arguments)
+        connection.execute(_READY, _bound(arguments))
+    _go_on(desk, arguments)
     return _standing(desk, arguments)
 
 
@@ -198,23 +205,48 @@ def keep_whose(connection: Connection, actor: Actor, arguments: AgentArguments) 
 
 
 def _enter(desk: Desk, actor: Actor, arguments: JoinArguments, ticket: str, epoch: int) -> agent_doors.Opened:
-    bound = _bound(arguments) | {"actor": actor.name, "ticket_hash": hashlib.sha256(ticket.encode()).digest()}
     given = arguments.sealing_key
+    bound = _bound(arguments) | _of_token(actor) | {"ticket_hash": hashlib.sha256(ticket.encode()).digest()}
     bound["sealing_key"] = None if given is None else Binary(sealing_key_of(given))
     with transaction(desk.engine) as connection:
         keep_whose(connection, actor, arguments)
         connection.execute(_JOIN, bound)
     # A session that Redis forgot, or never knew, is live from now on, under the epoch that stands.
     LiveState(desk.redis, desk.settings).raise_fence(arguments.session_id, epoch)
-    facts = _facts(desk, arguments.session_id)
+    with transaction(desk.engine) as connection:
+        # Whoever lets it go does so before this, and no door is opened, or after it, and shuts the door.
+        _keep_held(connection, arguments, bound)
+        opened = _open_door(desk, connection, arguments, ticket)
+        if arguments.ready:
+            connection.execute(_READY, _bound(arguments))
+    return opened
+
+
+def _of_token(actor: Actor) -> dict[str, Any]:
+    """Return what is noted of the token that somebody joins with; None: there is none, or it does not say."""
+    told = {"token_id": actor.token_id or None, "token_key_id": actor.key_id or None}
+    return told | {"actor": actor.name, "token_issued_at": actor.issued_at}
+
+
+def _keep_held(connection: Connection, arguments: JoinArguments, bound: dict[str, Any]) -> None:
+    """Hold the agent's row until the transaction ends; raises NotJoined or Superseded where the ticket is not there."""
+    row = connection.execute(_HELD, bound).one_or_none()
+    if row is None or not row.held:
+        raise NotJoined(str(arguments.session_id), arguments.agent, "it was let go meanwhile")
+    if not row.own:
+        raise Superseded(str(arguments.session_id), arguments.agent)
+
+
+def _open_door(desk: Desk, connection: Connection, arguments: JoinArguments, ticket: str) -> agent_doors.Opened:
+    facts = rows(connection.execute(_FACTS, {"session_id": arguments.session_id}))[0]
     own = [part for part, ours in ((TRADING, facts["traded_here"]), (MARKET, facts["watched_here"])) if ours]
     return agent_doors.open_door(desk.redis, desk.settings, arguments.session_id, arguments.agent, ticket, own)
 
 
-def _say_ready(desk: Desk, arguments: AgentArguments) -> None:
+def _go_on(desk: Desk, arguments: AgentArguments) -> None:
+    """Finish a start that waited for this agent alone."""
     bound = {"session_id": arguments.session_id}
     with transaction(desk.engine) as connection:
-        connection.execute(_READY, _bound(arguments))
         awaited = connection.execute(_AWAITED, bound).scalar_one_or_none()
     if awaited:
         finish_session(desk, system_actor("agents"), arguments.session_id)

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, text
 
 from fntx_sessions.agents.told import DecisionTold, Told, TradeTold
 from fntx_sessions.database.engine import rows, transaction
+from fntx_sessions.database.hosting import NOBODY_SPEAKS
 from fntx_sessions.exceptions import IntegrityError
 from fntx_sessions.state.payloads import EVENT, REPORT, Payloads, report_name, sealable
 
@@ -30,8 +31,8 @@ FROM session_agents g JOIN session_work w USING (session_id) JOIN sessions s USI
 WHERE g.joined_at IS NOT NULL GROUP BY g.session_id, w.status, w.hosted, w.clock_at, s.config, s.started_at
 """)
 # Not of one that joined again since it was looked at.
-_FORGET = text("""
-UPDATE session_agents g SET joined_at = NULL, ticket_hash = NULL
+_FORGET = text(f"""
+UPDATE session_agents g SET joined_at = NULL, {NOBODY_SPEAKS}
 FROM session_work w WHERE w.session_id = g.session_id AND g.session_id = ANY(:ids)
   AND (g.ticket_hash IS NULL OR w.status = 'closed') AND g.joined_at IS NOT NULL
 """)

@@ -113,7 +113,7 @@ def revoke(
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Refuse a token from now on, or all of a name: what waits in a queue with it is refused too."""
+    """Refuse a token from now on, or all of a name: what waits in a queue with it, and agents that joined with it."""
     asked = {"token_id": _token_id(token) if token else None, "name": name, "reason": reason}
     found = line().ask("tokens.revoke", {key: value for key, value in asked.items() if value is not None}, uuid4())
     if as_json:

@@ -116,6 +116,10 @@ session_agents = Table(
     at("joined_at"),
     Column("joined_by", Text),
     Column("ticket_hash", LargeBinary),
+    # Of the token it joined with: taken back, it ends the ticket.
+    Column("token_id", Text),
+    Column("token_key_id", Text),
+    at("token_issued_at"),
     # X25519; what it may know is sealed to it.
     Column("sealing_key", LargeBinary),
     PrimaryKeyConstraint("session_id", "agent"),

@@ -97,6 +97,8 @@ _EVERY = (
               "these stop rules do not fire until the data is back"),
     EventType("agent_joined", "agents", "info", "an agent of another service joined"),
     EventType("agent_left", "agents", "warning", "an agent of another service left"),
+    EventType("agent_shut_out", "agents", "error", "an agent's token was taken back: it has to join with a fresh one",
+              "yes", "what it holds elsewhere is looked after by its own service alone"),
     EventType("record_refused", "agents", "warning", "what an agent told was not taken",
               impact="measures lack what it told"),
     EventType("agent_failed", "health", "error", "an agent failed in a step"),

@@ -112,7 +112,15 @@ def open_door(
 
 def close_door(client: redis.Redis, session_id: UUID, agent: str) -> None:
     """Let nobody report as `agent` any more, until it joins again; raises Unavailable."""
-    _LEAVE.run(client, key(session_id, "live"), agent)
+    close_doors(client, [(session_id, agent)])
+
+
+def close_doors(client: redis.Redis, agents: Iterable[tuple[UUID, str]]) -> None:
+    """The same for agents of many sessions, in one round trip; raises Unavailable."""
+    calls: list[Call] = [(key(session_id, "live"), [agent]) for session_id, agent in agents]
+    if calls:
+        # Where there is no live state of ours, there is no door either.
+        _LEAVE.run_many(client, calls, apart=True)
 
 
 def look(client: redis.Redis, asked: Sequence[tuple[UUID, Sequence[str]]]) -> list[dict[str, Seen] | None]:

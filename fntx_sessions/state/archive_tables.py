@@ -17,7 +17,7 @@ from fntx_sessions.exceptions import IntegrityError
 
 # Claims and due times are of the moment; bytes of snapshots have sections of their own.
 _LEFT_OUT = {
-    "session_agents": {"joined_at", "ticket_hash"},
+    "session_agents": {"joined_at", "ticket_hash", "token_id", "token_key_id", "token_issued_at"},
     "saves": {"manifest"},
     "checkpoints": {"manifest", "damage", "tier", "cold_object", "moved_at", "move_claimed_until"},
 }

@@ -8,12 +8,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from agent_world import EXAMPLES, PLANNER, AgentDesk, agent_desk, away, quiet_desk
 from hosting import T
+from pydantic import SecretStr
 from worker_process import wait_until
 
+from fntx_sessions.agents.shutting_out import shut_out
 from fntx_sessions.exceptions import (
     FellBehind,
     InvalidArgument,
@@ -27,7 +30,11 @@ from fntx_sessions.exceptions import (
     TooMuch,
     Unavailable,
 )
+from fntx_sessions.lifecycle.granting import RevokeArguments, revoke
 from fntx_sessions.schemas import SessionStatus
+from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.local import ensure_local_keys
+from fntx_sessions.security.tokens import issue, read
 from fntx_sessions.state.redis_client import key
 
 __all__ = ["agent_desk", "quiet_desk"]
@@ -532,3 +539,19 @@ def test_a_report_is_what_the_desk_saves(agent_desk):
     part = json.loads(live[f"part:agent/{PLANNER}".encode()])
     assert (part["agent_id"], part["internal_state"], part["decisions_made"]) == (PLANNER, {"n": 7}, 3)
     assert json.loads(live[b"part:market"])["spy_price"] == 512.5
+
+
+def test_an_agent_whose_token_was_revoked_is_told_that_it_has_not_joined(agent_desk):
+    """What it says under its old ticket is refused as of who never joined; nothing of it is written."""
+    settings, at = agent_desk.running.settings, agent_desk.hosting.desk
+    ensure_local_keys(agent_desk.running.folder)
+    token = issue(settings, "leaked", ["agent"], 60)
+    session_id = agent_desk.session()
+    with agent_desk.client(session_id, token=SecretStr(token)) as client:
+        client.join()
+        assert client.report(state={"internal_state": {"n": 1}}) == 1
+        asked = RevokeArguments(token_id=read(token, settings).actor.token_id)
+        revoke(at.engine, at.settings, Actor("root", frozenset({"admin"})), asked, uuid4())
+        assert shut_out(at) == 1
+        with pytest.raises(NotJoined):
+            client.report(state={"internal_state": {"n": 2}})
