@@ -46,8 +46,8 @@ def save_to_backup(engine: Engine, client: redis.Redis, settings: Settings, *, n
             report.failed[work.session_id] = keys.refusal(work.session_id) or _NO_KEY
     works = [work for work in works if work.session_id in at_hand]
     changes = Changes(engine, LiveState(client, settings), settings)
-    marks = changes.marks([work.session_id for work in works])
-    chunks = list(changes.chunks(works, marks, report))
+    seen = zip(works, changes.marks(works), strict=True)
+    chunks = list(changes.chunks(seen, report))
     if chunks:
         _back_up(settings, changes, chunks, report)
         _log.warning("backup.saved", problem=report.problem, **report.counts())
@@ -82,7 +82,7 @@ def _put(writer: BackupWriter, packed: Packed, report: BackupReport) -> None:
         return
     report.saved.append(packed.session_id)
     get_memory().put(packed)
-    get_remembered().keep(packed.session_id, (packed.epoch, packed.revision))
+    get_remembered().keep([packed])
 
 
 def _refuse(ids: list[UUID], error: Unavailable, report: BackupReport) -> None:

@@ -1,6 +1,6 @@
 """What changed since the last save: compared by marks, read in chunks of bounded size, checked and sealed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from fntx_sessions.state.save_report import SaveReport
 from fntx_sessions.state.snapshot import Packed, Packer, Snapshot
 
 _log = structlog.get_logger(__name__)
-Marks = Mapping[UUID, LiveMark | None]
+Marks = Sequence[LiveMark | None]
 
 
 class Changes:
@@ -29,15 +29,15 @@ class Changes:
         self._packer = Packer.of(settings, engine)
         self._invalid: list[Invalid] = []
 
-    def marks(self, session_ids: Sequence[UUID]) -> Marks:
-        """Return how far each session is, in one round trip; None: not live. Raises Unavailable."""
-        return dict(zip(session_ids, self._live.marks(session_ids), strict=True))
+    def marks(self, works: Sequence[Work]) -> Marks:
+        """Return how far each session is, in order, in one round trip; None: not live. Raises Unavailable."""
+        return self._live.marks([work.session_id for work in works])
 
-    def chunks(self, works: Sequence[Work], marks: Marks, report: SaveReport) -> Iterator[list[UUID]]:
+    def chunks(self, seen: Iterable[tuple[Work, LiveMark | None]], report: SaveReport) -> Iterator[list[UUID]]:
         """Yield the sessions that are ahead of their save; sessions of 10 MB come by the hundred too."""
         chunk: list[UUID] = []
         size = 0
-        for session_id, mark in self._changed(works, marks, report):
+        for session_id, mark in self._changed(seen, report):
             if chunk and size + mark.size > self._chunk_bytes:
                 yield chunk
                 chunk, size = [], 0
@@ -69,9 +69,9 @@ class Changes:
         found, self._invalid = self._invalid, []
         return found
 
-    def _changed(self, works: Sequence[Work], marks: Marks, report: SaveReport) -> Iterator[tuple[UUID, LiveMark]]:
-        for work in works:
-            mark = marks[work.session_id]
+    @staticmethod
+    def _changed(seen: Iterable[tuple[Work, LiveMark | None]], report: SaveReport) -> Iterator[tuple[UUID, LiveMark]]:
+        for work, mark in seen:
             if is_current(work, mark):
                 report.unchanged.append(work.session_id)
             elif mark is None or (reason := _not_ours(work, mark)):

@@ -5,11 +5,10 @@ in the order of their ids, so that two holders never wait for each other in a ci
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from msgspec import Struct
 from sqlalchemy import Engine, TextClause, text
 
 from fntx_sessions.database.engine import statements
@@ -32,9 +31,9 @@ def array(items: Iterable[str]) -> str:
     return "{" + ",".join(items) + "}"
 
 
-def moment(at: datetime | None) -> str:
-    """Return a time as an item of such a literal."""
-    return f'"{at.isoformat()}"' if at else "NULL"
+def moment(at: str | None) -> str:
+    """Return a time, as Postgres wrote it, as an item of such a literal."""
+    return f'"{at}"' if at else "NULL"
 
 
 def after(what: str, due: str, start: str = "CAST(:claimed_at AS timestamptz)") -> str:
@@ -46,24 +45,22 @@ def after(what: str, due: str, start: str = "CAST(:claimed_at AS timestamptz)") 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One claimed session: the epoch it should be at, what is saved of it, when it was due."""
+class Work(Struct, frozen=True, gc=False):
+    """One claimed session: the epoch it should be at, what is saved of it, when it was due, as Postgres wrote it."""
 
     session_id: UUID
     epoch: int
     saved: tuple[int, int]
-    due_at: datetime | None
+    due_at: str | None
     checkpoint_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Sessions claimed together at `claimed_at`, until `until`."""
+class Claim(Struct, frozen=True):
+    """Sessions claimed together at `claimed_at`, until `until`, both as Postgres wrote them."""
 
     work: Sequence[Work]
-    claimed_at: datetime | None = None
-    until: datetime | None = None
+    claimed_at: str | None = None
+    until: str | None = None
 
 
 class DueWork:
@@ -119,8 +116,8 @@ WITH mine AS (
 )
 UPDATE session_work w SET {what}_claimed_until = now() + :lease_s * interval '1 second'
 FROM mine WHERE w.session_id = mine.session_id
-RETURNING w.session_id, w.epoch, w.saved_epoch, w.saved_revision, w.next_{what}_at AS due_at, w.checkpoint_type,
-  w.{what}_claimed_until AS until, now() AS claimed_at
+RETURNING w.session_id, w.epoch, w.saved_epoch, w.saved_revision, CAST(w.next_{what}_at AS text) AS due_at,
+  w.checkpoint_type, CAST(w.{what}_claimed_until AS text) AS until, CAST(now() AS text) AS claimed_at
 """)
 
 
@@ -144,8 +141,5 @@ def _claim(engine: Engine, statement: TextClause, values: dict[str, Any]) -> Cla
         rows = connection.execute(statement, values).all()
     if not rows:
         return Claim(())
-    work = [
-        Work(row.session_id, row.epoch, (row.saved_epoch, row.saved_revision), row.due_at, row.checkpoint_type)
-        for row in rows
-    ]
+    work = [Work(one, epoch, (saved, revision), due, kind) for one, epoch, saved, revision, due, kind, _, _ in rows]
     return Claim(work, rows[0].claimed_at, rows[0].until)

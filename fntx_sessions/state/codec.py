@@ -9,12 +9,12 @@ import hashlib
 import hmac
 import struct
 import threading
-from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
 import zstandard
 from cryptography.exceptions import InvalidTag
+from msgspec import Struct
 
 from fntx_sessions.exceptions import IntegrityError
 from fntx_sessions.state.data_key import DataKey
@@ -32,8 +32,7 @@ _ANY_RATIO_BYTES, _MAX_RATIO = 64 << 20, 1000
 _local = threading.local()
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(Struct, frozen=True, gc=False):
     """What a blob is: whose, of which kind (`save`, `checkpoint`, `part`), and its own name."""
 
     session_id: UUID
@@ -72,13 +71,13 @@ class Codec:
 
     def encode(self, plain: bytes, label: Label) -> bytes:
         """Return the sealed blob of `plain`, good for `label` only; raises Shredded and Unavailable."""
-        key = self._seal.sealing(label.session_id)
+        key, associated = self._seal.sealing(label.session_id), label.associated
         compressed = _compressor().compress(plain)
         # Made of what is sealed, so that the same part is the same bytes wherever and however often it is sealed.
-        nonce = hmac.digest(key.nonces, b"\x00".join((label.associated, compressed)), "sha256")[:_NONCE_BYTES]
+        nonce = hmac.digest(key.nonces, b"\x00".join((associated, compressed)), "sha256")[:_NONCE_BYTES]
         length = len(compressed) + 16  # the tag
         header = _HEADER.pack(_MAGIC, _FORMAT, _AES_256_GCM, key.key_id, nonce, length)
-        return header + key.sealing.encrypt(nonce, compressed, header + label.associated)
+        return header + key.sealing.encrypt(nonce, compressed, header + associated)
 
     def decode(self, blob: bytes, label: Label) -> bytes:
         """Return the plain bytes; raises IntegrityError that says what is wrong, Shredded and Unavailable."""

@@ -97,13 +97,13 @@ class DataKeys:
 
     def _have(self, session_ids: Sequence[UUID], *, make: bool) -> dict[UUID, FntxError]:
         since, problems = self._cache.believed_since(), dict[UUID, FntxError]()
-        found = {one: self._cache.get(one, since) for one in session_ids}
-        absent = [one for one, held in found.items() if held is None]
+        found = self._cache.get_all(session_ids, since)
+        absent = [one for one, held in zip(session_ids, found, strict=True) if held is None]
         if absent:
             self._fetch(absent, since, problems, make=make)
-            found |= {one: self._cache.get(one, 0.0) for one in absent}
-        shredded = {one: held.shredded for one, held in found.items() if held and held.shredded}
-        return problems | shredded
+            found = self._cache.get_all(session_ids, 0.0)
+        pairs = zip(session_ids, found, strict=True)
+        return problems | {one: held.shredded for one, held in pairs if held and held.shredded}
 
     def _fetch(self, absent: list[UUID], since: float, problems: dict[UUID, FntxError], *, make: bool) -> None:
         try:

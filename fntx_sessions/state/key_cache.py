@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from time import monotonic
@@ -51,11 +52,12 @@ class KeyCache:
     def get(self, session_id: UUID, since: float) -> Remembered | None:
         """Return what Postgres said since `since` (monotonic seconds); that a session is shredded holds for ever."""
         with self._lock:
-            held = self._held.get(session_id)
-            if held is None or (held.at < since and held.shredded is None):
-                return None
-            self._held.move_to_end(session_id)
-            return held
+            return self._believed(session_id, since)
+
+    def get_all(self, session_ids: Sequence[UUID], since: float) -> list[Remembered | None]:
+        """Return, in order, what `get` says of each."""
+        with self._lock:
+            return [self._believed(one, since) for one in session_ids]
 
     def put(self, session_id: UUID, remembered: Remembered) -> None:
         """Remember; where it is full, what was not used for longest goes."""
@@ -74,6 +76,13 @@ class KeyCache:
                 if held.at < since and held.shredded is None:
                     found.append(session_id)
             return found
+
+    def _believed(self, session_id: UUID, since: float) -> Remembered | None:
+        held = self._held.get(session_id)
+        if held is None or (held.at < since and held.shredded is None):
+            return None
+        self._held.move_to_end(session_id)
+        return held
 
     def forget(self, session_id: UUID) -> None:
         """Let go of a session."""

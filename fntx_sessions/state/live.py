@@ -6,11 +6,12 @@ write, never twice the same), ``beat:<agent>`` (ms). Those of agents of other se
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import redis
+from msgspec import Struct
 
 from fntx_sessions.exceptions import FntxError, StaleEpoch
 from fntx_sessions.settings import Settings
@@ -42,8 +43,7 @@ class Report:
     parts: Mapping[str, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class LiveMark:
+class LiveMark(Struct, frozen=True, gc=False):
     """How far a session's live state is; `size` is the bytes of all its parts."""
 
     epoch: int
@@ -51,8 +51,7 @@ class LiveMark:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class LiveCut:
+class LiveCut(Struct, frozen=True):
     """A session's live state at one moment. beats: agent -> ms since 1970.
 
     marks: part -> the mark of its last write. unread: parts that are as the reader knows them, and not among `parts`.
@@ -64,7 +63,7 @@ class LiveCut:
     parts: dict[str, bytes]
     part_revisions: dict[str, int]
     beats: dict[str, int]
-    marks: dict[str, bytes] = field(default_factory=dict)
+    marks: dict[str, bytes] = {}
     unread: tuple[str, ...] = ()
 
 
@@ -185,10 +184,11 @@ def _outcome(report: Report, answer: list[int]) -> int | FntxError:
 
 
 def _mark(fields: list[bytes | None]) -> LiveMark | None:
-    if fields[0] is None:
+    epoch, revision, size = fields
+    if epoch is None:
         return None
     try:
-        return LiveMark(*(int(field or 0) for field in fields))
+        return LiveMark(int(epoch), int(revision or 0), int(size or 0))
     except ValueError:
         return LiveMark(_UNREADABLE, 0, 0)  # written past the script: no session is at such an epoch
 
@@ -200,23 +200,23 @@ def _cut(
     fields = answer if isinstance(answer, Mapping) else dict(zip(answer[::2], answer[1::2], strict=True))
     if b"epoch" not in fields:
         return None
-    named: dict[str, dict[str, Any]] = {"part": {}, "rev": {}, "mark": {}, "beat": {}}
+    named: dict[bytes, dict[str, Any]] = {b"part": {}, b"rev": {}, b"mark": {}, b"beat": {}}
     for said, value in fields.items():
-        # Who writes past the script may write anything: a name that is no part's is refused where parts are checked.
-        kind, colon, name = said.decode(errors="backslashreplace").partition(":")
+        kind, colon, name = said.partition(b":")
         if not colon or kind not in named:
             continue
-        if kind in ("part", "mark"):
-            named[kind][name] = value
+        # Who writes past the script may write anything: a name that is no part's is refused where parts are checked.
+        if kind in (b"part", b"mark"):
+            named[kind][name.decode(errors="backslashreplace")] = value
         elif value.isdigit() and len(value) < _LONGEST_NUMBER:
-            named[kind][name] = int(value)
+            named[kind][name.decode(errors="backslashreplace")] = int(value)
     return LiveCut(
         session_id,
         int(fields[b"epoch"]),
         int(fields[b"revision"]),
-        named["part"],
-        named["rev"],
-        named["beat"],
-        named["mark"],
+        named[b"part"],
+        named[b"rev"],
+        named[b"beat"],
+        named[b"mark"],
         tuple(name.decode() for name in left),
     )

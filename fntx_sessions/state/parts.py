@@ -1,7 +1,6 @@
 """The parts of a session's state: their names, and what their bytes must be. Validated from the bytes as reported."""
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -67,8 +66,7 @@ class TradingPart(Struct, frozen=True):
     trading_enabled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True, gc=False):
     """A large part that was sealed before: the mark and the size it had live, and the name of its content."""
 
     mark: bytes
@@ -88,7 +86,7 @@ _trading = msgspec.json.Decoder(TradingPart)
 # that this does not see are looked for: bytes that are no UTF-8, and numbers that may be too large for a double, in the
 # bytes with every digit made a 0. Only where such a number may be, everything is decoded.
 _SHAPES = bytes(ord("0") if chr(n) in "0123456789+" else ord("e") if chr(n) in "eE" else ord(" ") for n in range(256))
-_HUGE = (b"0e000", b"0" * 309)
+_HUGE_EXPONENT, _HUGE_RUN = b"0e000", b"0" * 309
 
 
 def agent_part(agent: str) -> str:
@@ -149,7 +147,7 @@ def _may_be_huge(data: bytes) -> bool:
     if not data.isascii():
         str(data, "utf-8")
     shapes = data.translate(_SHAPES)
-    return any(huge in shapes for huge in _HUGE)
+    return _HUGE_EXPONENT in shapes or _HUGE_RUN in shapes
 
 
 def _problem(error: Exception) -> str:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from uuid import UUID
 
 from fntx_sessions.state.claims import Work
+from fntx_sessions.state.snapshot import Packed
 
 # Not claimed here for so long: another worker's, or closed.
 FORGET_S = 900.0
@@ -40,12 +41,13 @@ class Remembered:
                 else:
                     known.work, known.kept, known.seen_at = work, max(known.kept, work.saved), now
 
-    def keep(self, session_id: UUID, mark: tuple[int, int]) -> None:
-        """Note how far a session is kept now, in Postgres or in a backup."""
+    def keep(self, saves: Iterable[Packed]) -> None:
+        """Note how far sessions are kept now, in Postgres or in a backup."""
         with self._lock:
-            known = self._known.get(session_id)
-            if known is not None:
-                known.kept = max(known.kept, mark)
+            for packed in saves:
+                known = self._known.get(packed.session_id)
+                if known is not None:
+                    known.kept = max(known.kept, (packed.epoch, packed.revision))
 
     def due(self, every_s: float) -> list[Work]:
         """Return the sessions whose last backup was tried `every_s` ago or longer, saved as far as they are kept."""

@@ -1,7 +1,6 @@
 """The save of record, written for a whole batch in one statement, behind the fence."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from itertools import accumulate
 from uuid import UUID
 
@@ -41,7 +40,7 @@ SELECT n.session_id, n.epoch, n.revision, n.manifest, n.checksum FROM n JOIN fen
 ON CONFLICT (session_id) DO UPDATE SET epoch = excluded.epoch, revision = excluded.revision, saved_at = now(),
   manifest = excluded.manifest, checksum = excluded.checksum
 WHERE (s.epoch, s.revision) < (excluded.epoch, excluded.revision)
-RETURNING s.session_id
+RETURNING CAST(s.session_id AS text)
 """)
 
 _OWNED = text("SELECT session_id FROM session_work WHERE host_id = :host AND next_save_at IS NOT NULL")
@@ -59,7 +58,7 @@ def write_saves(engine: Engine, claim: Claim, packed: Sequence[Packed], renamed:
     dropped: set[part_rows.Ref] = set()
 
     def work(connection: Connection, sent: set[part_rows.Ref]) -> set[UUID]:
-        written = set(connection.execute(_WRITE, _values(claim, packed, dues)).scalars())
+        written = _ids(packed, connection.execute(_WRITE, _values(claim, packed, dues)).scalars().all())
         mine = [p for p in packed if p.session_id in written]
         part_rows.insert(connection, mine, sent)
         dropped.update(part_rows.unname(connection, [p for p in mine if p.session_id in renamed]))
@@ -84,7 +83,12 @@ def owned_by(engine: Engine, host_id: str) -> list[UUID]:
         return list(connection.execute(_OWNED, {"host": host_id}).scalars())
 
 
-def _values(claim: Claim, packed: Sequence[Packed], dues: dict[UUID, datetime | None]) -> dict[str, object]:
+def _ids(packed: Sequence[Packed], written: Sequence[str]) -> set[UUID]:
+    # Nearly always all of them: to make ids of their names again would cost more than the question.
+    return {p.session_id for p in packed} if len(written) == len(packed) else set(map(UUID, written))
+
+
+def _values(claim: Claim, packed: Sequence[Packed], dues: dict[UUID, str | None]) -> dict[str, object]:
     ends = accumulate(len(p.manifest) for p in packed)
     return {
         "ids": array(str(p.session_id) for p in packed),

@@ -5,7 +5,9 @@ costs a timestamp; one whose state is invalid or gone keeps its last good save a
 """
 
 import os
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from time import perf_counter
 from uuid import UUID
 
@@ -17,7 +19,7 @@ from fntx_sessions import figures
 from fntx_sessions.exceptions import Retryable
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.changes import Changes, Marks, is_current
-from fntx_sessions.state.claims import Claim, DueWork
+from fntx_sessions.state.claims import Claim, DueWork, Work
 from fntx_sessions.state.data_keys import DataKeys
 from fntx_sessions.state.hot_copies import HotCopies
 from fntx_sessions.state.invalid_states import keep_invalid
@@ -84,26 +86,25 @@ class Saver:
         # Nothing found, or all of it taken by others: then the other stretch.
         for turn in range(os.getpid() % 2, _LOOKS):
             stretch = turn % 2
-            report, claim, marks = self._settled(limit, stretch)
-            if claim.work or report.unchanged or not (marks or stretch):
+            looked = look(self._engine, limit * _Pace.ahead, stretch * limit * _Pace.ahead)
+            report, claim, marks = self._settled(looked, limit)
+            if claim.work or report.unchanged or not (looked or stretch):
                 break
         return self._saved(claim, marks, report)
 
-    def _settled(self, limit: int, stretch: int) -> tuple[SaveReport, Claim, Marks]:
-        looked = look(self._engine, limit * _Pace.ahead, stretch * limit * _Pace.ahead)
+    def _settled(self, looked: Sequence[Work], limit: int) -> tuple[SaveReport, Claim, Marks]:
         get_remembered().note(looked)
-        ids = [work.session_id for work in looked]
-        problems = self._keys.ensure(ids)
-        marks = self._changes.marks(ids)
-        changed = [work for work in looked if not is_current(work, marks[work.session_id])]
-        _Pace.ahead = 1 if 2 * len(changed) > len(looked) else _LOOK_AHEAD
-        left = {work.session_id for work in changed[limit:]}
-        current = set(ids) - {work.session_id for work in changed}
-        mine = [work for work in looked if work.session_id not in left] if left else looked
-        settled = settle(self._engine, mine, current, self._settings.lease_s)
-        failed = {work.session_id: str(problems[work.session_id]) for work in settled.claim.work
-                  if work.session_id in problems}  # fmt: skip
-        return SaveReport(unchanged=settled.current, failed=failed), settled.claim, marks
+        problems = self._keys.ensure([work.session_id for work in looked])
+        marks = self._changes.marks(looked)
+        current = list(map(is_current, looked, marks))
+        changed = list(accumulate(not one for one in current))
+        _Pace.ahead = 1 if looked and 2 * changed[-1] > len(looked) else _LOOK_AHEAD
+        mine = bisect_right(changed, limit)
+        settled = settle(self._engine, looked[:mine], current[:mine], self._settings.lease_s)
+        claimed = {work.session_id for work in settled.claim.work} if problems else set()
+        failed = {one: str(problem) for one, problem in problems.items() if one in claimed}
+        report = SaveReport(unchanged=settled.current, failed=failed)
+        return report, settled.claim, [marks[place] for place in settled.seen]
 
     def save(self, claim: Claim) -> SaveReport:
         """Save what changed of claimed sessions, in chunks of bounded size, and give every one back."""
@@ -111,30 +112,35 @@ class Saver:
         get_remembered().note(claim.work)
         try:
             report = SaveReport(failed={one: str(problem) for one, problem in self._keys.ensure(ids).items()})
-            marks = self._changes.marks(ids)
+            marks = self._changes.marks(claim.work)
         except Retryable:
             SAVES.release(self._engine, claim)
             raise
         return self._saved(claim, marks, report)
 
     def _saved(self, claim: Claim, marks: Marks, report: SaveReport) -> SaveReport:
-        started, before = perf_counter(), set(report.unchanged)
+        started, before = perf_counter(), len(report.unchanged)
         failpoint("save.claimed")
-        works = [work for work in claim.work if work.session_id not in report.failed]
+        seen = zip(claim.work, marks, strict=True)
+        usable = [one for one in seen if one[0].session_id not in report.failed] if report.failed else seen
         try:
-            for ids in self._changes.chunks(works, marks, report):
+            for ids in self._changes.chunks(usable, report):
                 self._save_chunk(claim, ids, report)
             keep_invalid(self._engine, self._settings, self._changes.take_invalid())
         except Retryable:
             SAVES.release(self._engine, claim)
             raise
-        written = set(report.saved)
-        rest = [work for work in claim.work if work.session_id not in written]
-        SAVES.finish(self._engine, claim, rest, [one for one in report.unchanged if one not in before])
+        if len(report.saved) < len(claim.work):
+            self._give_back(claim, report, before)
         self._hot.settle()
         report.seconds = perf_counter() - started
         report.count()
         return report
+
+    def _give_back(self, claim: Claim, report: SaveReport, settled: int) -> None:
+        written = set(report.saved)
+        rest = [work for work in claim.work if work.session_id not in written]
+        SAVES.finish(self._engine, claim, rest, report.unchanged[settled:])
 
     def _save_chunk(self, claim: Claim, ids: list[UUID], report: SaveReport) -> None:
         before = {session_id: self._memory.get(Ref(session_id)) for session_id in ids}
@@ -145,9 +151,10 @@ class Saver:
         kept = [p for p in packed if p.session_id in written]
         figures.SAVE_BYTES.note(sum(p.size for p in kept))
         report.saved += [p.session_id for p in kept]
-        report.skipped |= dict.fromkeys({p.session_id for p in packed} - written, "superseded by a newer epoch or save")
-        for p in kept:
-            get_remembered().keep(p.session_id, (p.epoch, p.revision))
+        if len(kept) < len(packed):
+            left = {p.session_id for p in packed} - written
+            report.skipped |= dict.fromkeys(left, "superseded by a newer epoch or save")
+        get_remembered().keep(kept)
         self._copy(kept, before, report)
 
     def _copy(self, kept: list[Packed], before: dict[UUID, Packed | None], report: SaveReport) -> None:

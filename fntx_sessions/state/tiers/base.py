@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
+from msgspec import Struct
+
 from fntx_sessions.state.snapshot import Packed
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(Struct, frozen=True, gc=False):
     """Which snapshot of a session: its latest save (checkpoint_id None), or one checkpoint."""
 
     session_id: UUID
