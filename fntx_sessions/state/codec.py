@@ -9,12 +9,12 @@ import hashlib
 import hmac
 import struct
 import threading
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
 import zstandard
 from cryptography.exceptions import InvalidTag
-from msgspec import Struct
 
 from fntx_sessions.exceptions import IntegrityError
 from fntx_sessions.state.data_key import DataKey
@@ -32,7 +32,8 @@ _ANY_RATIO_BYTES, _MAX_RATIO = 64 << 20, 1000
 _local = threading.local()
 
 
-class Label(Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class Label:
     """What a blob is: whose, of which kind (`save`, `checkpoint`, `part`), and its own name."""
 
     session_id: UUID
