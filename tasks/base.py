@@ -46,6 +46,7 @@ from fntx_sessions.security.scope import admitted
 from fntx_sessions.security.tokens import verify
 from fntx_sessions.settings import get_settings
 from tasks import routes, second
+from tasks.about import About
 from tasks.celery import app
 from tasks.counting import counted, counted_sweep
 from tasks.handlers import Call, Handler
@@ -117,13 +118,17 @@ class SweepTask(FntxTask):
     send_events = False
 
 
-def command(name: str, *, refused: Callable[[Answer], None] | None = None) -> Callable[[F], F]:
+def command(
+    name: str, *, refused: Callable[[Answer], None] | None = None, about: About | None = None
+) -> Callable[[F], F]:
     """Register a function as a command task; it authorizes its actor itself, where its outcome is audited.
 
     refused: told the keywords of each message that was refused, whatever for; not of those that `tasks.denied` refuses,
-    which no process of the pool sees.
+    which no process of the pool sees. about: of one that may take two people, what it is about as it is asked.
     """
-    return _register(name, AnsweringTask, _command, **({} if refused is None else {"refused": staticmethod(refused)}))
+    return _register(
+        name, AnsweringTask, _command, about, **({} if refused is None else {"refused": staticmethod(refused)})
+    )
 
 
 def query(name: str, *, within_scope: bool = False) -> Callable[[F], F]:
@@ -132,21 +137,25 @@ def query(name: str, *, within_scope: bool = False) -> Callable[[F], F]:
     within_scope: it takes `actor` and answers with what their token is good for; others refuse a token with a scope
     what names no session.
     """
-    return _register(name, AnsweringTask, _query, answers_within_scope=within_scope)
+    return _register(name, AnsweringTask, _query, None, answers_within_scope=within_scope)
 
 
 def sweep(name: str) -> Callable[[F], F]:
     """Register a function as a sweep: the system's own, answered to nobody; what raises is logged and fails."""
-    return _register(name, SweepTask, _sweep)
+    return _register(name, SweepTask, _sweep, None)
 
 
 def _register(
-    name: str, base: type[FntxTask], run: Callable[[FntxTask, Handler, Any, Any], Any], **attributes: Any
+    name: str,
+    base: type[FntxTask],
+    run: Callable[[FntxTask, Handler, Any, Any], Any],
+    about: About | None,
+    **attributes: Any,
 ) -> Callable[[F], F]:
     def register(function: F) -> F:
         handler = Handler.of(function)
         if run is _command:
-            second.register(name, handler)
+            second.register(name, handler, about)
 
         def task(self: FntxTask, /, *args: Any, **kwargs: Any) -> Any:
             return run(self, handler, args, kwargs)

@@ -12,6 +12,7 @@ from fntx_sessions.automation import bulk
 from fntx_sessions.automation.bulk import BulkArguments, BulkRequest
 from fntx_sessions.schemas import Model
 from fntx_sessions.security.actor import Actor
+from tasks.about import of_bulk
 from tasks.base import command
 from tasks.desk import desk
 
@@ -41,7 +42,7 @@ def preview(actor: Actor, arguments: BulkArguments) -> Answer:
     return _done(bulk.preview(desk().engine, actor, arguments))
 
 
-@command("fntx.bulk.begin")
+@command("fntx.bulk.begin", about=of_bulk)
 def begin(actor: Actor, command_id: UUID, arguments: BulkArguments) -> Answer:
     """Store a run, its id the command's, and begin with it at once; the sweep goes on."""
     at = desk()

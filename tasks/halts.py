@@ -6,6 +6,7 @@ from uuid import UUID
 from fntx_sessions.automation import halts
 from fntx_sessions.automation.halt_arguments import Halt, HaltArguments, ListArguments, ReleaseArguments
 from fntx_sessions.security.actor import Actor
+from tasks.about import of_halt
 from tasks.base import command, query
 from tasks.desk import desk
 from tasks.handlers import plain
@@ -25,10 +26,10 @@ def place(actor: Actor, command_id: UUID, arguments: HaltArguments) -> Answer:
     return _done(command_id, halts.halt(at, actor, arguments, command_id, within_s=within_s))
 
 
-@command("fntx.halts.release")
+@command("fntx.halts.release", about=of_halt)
 def release(actor: Actor, command_id: UUID, arguments: ReleaseArguments) -> Answer:
     """End a halt; nothing is resumed by it."""
-    return _done(command_id, halts.release(desk(), actor, arguments))
+    return _done(command_id, halts.release(desk(), actor, arguments, command_id))
 
 
 @query("fntx.halts.list")

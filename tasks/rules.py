@@ -9,6 +9,7 @@ from fntx_sessions.automation.rules.explain import ExplainArguments
 from fntx_sessions.automation.rules.explain import explain as explained
 from fntx_sessions.automation.rules.rehearsals import RehearseArguments
 from fntx_sessions.security.actor import Actor
+from tasks.about import of_template
 from tasks.base import command, query
 from tasks.desk import desk
 
@@ -27,7 +28,7 @@ def rehearse(arguments: RehearseArguments) -> Answer:
     return rehearsals.over_session(desk().engine, desk().settings, arguments)
 
 
-@command("fntx.rules.set_template")
+@command("fntx.rules.set_template", about=of_template)
 def set_template(actor: Actor, command_id: UUID, arguments: TemplateRulesArguments) -> Answer:
     """Replace rule sets of a template; who and why are kept with it."""
     changed = editing.set_template_rules(desk().engine, actor, arguments, command_id)

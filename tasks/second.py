@@ -31,6 +31,7 @@ from fntx_sessions.security.scope import admitted
 from fntx_sessions.security.still_good import must_be_still_good
 from fntx_sessions.settings import get_settings
 from fntx_sessions.testing import failpoint
+from tasks.about import About
 from tasks.desk import desk
 from tasks.handlers import Call, Handler
 
@@ -44,11 +45,15 @@ _FORGOTTEN_AT_ONCE = 500
 
 # Every command by its task's name.
 _commands: dict[str, Handler] = {}
+# Of those that may wait: what they are about as they are asked.
+_about: dict[str, About] = {}
 
 
-def register(name: str, handler: Handler) -> None:
-    """Know a command, so that it can be done once it is confirmed."""
+def register(name: str, handler: Handler, about: About | None) -> None:
+    """Know a command, so that it can be done once it is confirmed, and of what is as it was asked."""
     _commands[name] = handler
+    if about is not None:
+        _about[name] = about
 
 
 def run(name: str, handler: Handler, actor: Actor, call: Call, keywords: Mapping[str, Any]) -> Answer:
@@ -70,8 +75,9 @@ def run(name: str, handler: Handler, actor: Actor, call: Call, keywords: Mapping
         if wanted is None:
             msg = f"{name} takes two people, but has no command id to wait under"
             raise RuntimeError(msg) from error
-        at = desk()
-        return _of_two(keeping.keep(at.engine, at.settings, replace(wanted, action=str(error.args[0]))))
+        at, about = desk(), _about.get(name)
+        facts = about(actor, call.arguments) if about else None
+        return _of_two(keeping.keep(at.engine, at.settings, replace(wanted, action=str(error.args[0]), about=facts)))
     return found
 
 

@@ -15,6 +15,7 @@ from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.lifecycle.reads import checkpoints as kept
 from fntx_sessions.schemas import SessionCheckpoint, Trigger
 from fntx_sessions.security.actor import Actor
+from tasks.about import of_session
 from tasks.base import command, query
 from tasks.desk import desk
 
@@ -31,13 +32,13 @@ def pin(actor: Actor, command_id: UUID, arguments: PinArguments) -> Outcome:
     return execute.command(desk(), Trigger.PIN, actor, arguments, command_id)
 
 
-@command("fntx.sessions.prune")
+@command("fntx.sessions.prune", about=of_session(Trigger.PRUNE))
 def prune(actor: Actor, command_id: UUID, arguments: PruneArguments) -> Outcome:
     """Delete old checkpoints in every tier."""
     return execute.command(desk(), Trigger.PRUNE, actor, arguments, command_id)
 
 
-@command("fntx.sessions.fork")
+@command("fntx.sessions.fork", about=of_session(Trigger.CREATE))
 def fork(actor: Actor, command_id: UUID, arguments: ForkArguments) -> Outcome:
     """Make a new session with another one's settings and memory."""
     return execute.fork(desk(), actor, arguments, command_id)

@@ -10,6 +10,7 @@ from fntx_sessions.lifecycle.templates.importing import ImportArguments
 from fntx_sessions.lifecycle.templates.reading import TemplateQuery, TemplatesQuery, TemplateVersion, VersionsQuery
 from fntx_sessions.schemas import SessionTemplate
 from fntx_sessions.security.actor import Actor
+from tasks.about import of_template
 from tasks.base import command, query
 from tasks.desk import desk
 
@@ -46,25 +47,25 @@ def export(arguments: TemplateQuery) -> Answer:
     return files.to_file(reading.get(desk().engine, arguments))
 
 
-@command("fntx.templates.add")
+@command("fntx.templates.add", about=of_template)
 def add(actor: Actor, command_id: UUID, arguments: AddArguments) -> Answer:
     """Store a new template."""
     return _done(command_id, edits.add(desk().engine, desk().settings, actor, arguments, command_id).to_dict())
 
 
-@command("fntx.templates.edit")
+@command("fntx.templates.edit", about=of_template)
 def edit(actor: Actor, command_id: UUID, arguments: EditArguments) -> Answer:
     """Change a template, or set it back; who and why are kept."""
     return _done(command_id, edits.edit(desk().engine, desk().settings, actor, arguments, command_id).to_dict())
 
 
-@command("fntx.templates.import")
+@command("fntx.templates.import", about=of_template)
 def take_in(actor: Actor, command_id: UUID, arguments: ImportArguments) -> Answer:
     """Store a file's template, or say what that would change."""
     return _done(command_id, importing.take_in(desk().engine, desk().settings, actor, arguments, command_id))
 
 
-@command("fntx.templates.retire")
+@command("fntx.templates.retire", about=of_template)
 def retire(actor: Actor, command_id: UUID, arguments: RetireArguments) -> Answer:
     """Let no session be made of a template any more, or again."""
     return _done(command_id, edits.retire(desk().engine, actor, arguments, command_id).to_dict())

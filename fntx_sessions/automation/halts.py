@@ -26,12 +26,14 @@ from fntx_sessions.automation.halt_arguments import (
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import Busy, CommandConflict, InvalidArgument, NotFound, Retryable
 from fntx_sessions.lifecycle import desk_audit
+from fntx_sessions.lifecycle.confirming import about
 from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.schemas import Hold
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.roles import HALT, RELEASE_HALT, authorize, authorize_template
 from fntx_sessions.security.scope import admitted
+from fntx_sessions.state.payloads import Payloads
 from fntx_sessions.testing import failpoint
 
 log = structlog.get_logger(__name__)
@@ -162,13 +164,14 @@ def _told(engine: Engine, found: Halt) -> Placed:
     return Placed(halt=found, standing=False, left=left, items=list(items.values()))
 
 
-def release(desk: Desk, actor: Actor, arguments: ReleaseArguments) -> Released:
+def release(desk: Desk, actor: Actor, arguments: ReleaseArguments, command_id: UUID | None = None) -> Released:
     """End a halt; what it paused stays paused until a person resumes it. Asked again by its id, it answers the same.
 
-    Raises Forbidden, and NotFound where no such halt stands.
+    Where two people agreed to it under `command_id`, it is the halt that its scope named when it was asked. Raises
+    Forbidden, and NotFound where no such halt stands.
     """
     authorize(actor, RELEASE_HALT)
-    found = _named(desk.engine, arguments)
+    found = _agreed(desk.engine, actor, command_id) or named(desk.engine, arguments)
     with transaction(desk.engine) as connection:
         if halt_rows.release(connection, found.halt_id, actor.name, arguments.reason):
             deed = Deed(RELEASE_HALT, "done", f"halt of {found.where}", arguments.reason, found.halt_id)
@@ -179,7 +182,14 @@ def release(desk: Desk, actor: Actor, arguments: ReleaseArguments) -> Released:
     return Released(halt=ended, sessions=sessions)
 
 
-def _named(engine: Engine, arguments: ReleaseArguments) -> Halt:
+def _agreed(engine: Engine, actor: Actor, command_id: UUID | None) -> Halt | None:
+    with transaction(engine) as connection:
+        facts = about.as_asked(connection, Payloads(engine), actor, command_id)
+    return None if facts is None else halt_rows.load(engine, UUID(facts["halt"]["halt_id"]))
+
+
+def named(engine: Engine, arguments: ReleaseArguments) -> Halt:
+    """Return the halt that is meant; raises NotFound, and InvalidArgument where it is not one alone."""
     if arguments.halt_id is not None:
         return halt_rows.find(engine, arguments.halt_id)
     scope = Scope.parse(arguments.scope or "")

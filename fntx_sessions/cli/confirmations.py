@@ -1,9 +1,12 @@
-"""`fntx confirmations ls|confirm|decline`: what takes two people, and waits for the second."""
+"""`fntx confirmations ls|show|confirm|decline`: what takes two people, and waits for the second."""
 
+import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import typer
+from rich.markup import escape
 
 from fntx_sessions.caller.ids import whole_or_prefix
 from fntx_sessions.cli import output
@@ -11,6 +14,7 @@ from fntx_sessions.cli.asking import Answer, line
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.cli.output import SHORT_ID, age, plain
 from fntx_sessions.exceptions import InvalidArgument, NotFound, verb
+from fntx_sessions.printable import printable
 
 HELP = """What takes two people, and waits for the second: FNTX_FOUR_EYES names what does.
 
@@ -18,6 +22,7 @@ Whoever confirms is somebody else than who asked, and may do it too. It is done 
 audit says who confirmed. What nobody confirms in time is not done.
 """
 Id = Annotated[str, typer.Argument(metavar="COMMAND", help="Its command's id or first characters (4 or more).")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not show it, and do not ask.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; kept with it, and in the audit.")]
 _LOOKED_THROUGH = 1000
 
@@ -26,6 +31,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file to `app`."""
     group = typer.Typer(name="confirmations", help=HELP, no_args_is_help=True)
     group.command("ls")(list_confirmations)
+    group.command()(show)
     group.command()(confirm)
     group.command()(decline)
     app.add_typer(group)
@@ -44,14 +50,52 @@ def list_confirmations(
         output.table(found, COLUMNS, "nothing waits for a second person")
 
 
-def confirm(command: Id, reason: Reason = "", as_json: AsJson = False) -> None:
-    """Be the second person: it is done now, once, in the name of who asked."""
-    _settle("confirm", command, reason, as_json=as_json)
+def show(command: Id, as_json: AsJson = False) -> None:
+    """Show all of what waits: what it moves, what it is about as it was asked, and all that was given."""
+    found = _found(command)
+    if as_json:
+        output.emit(found)
+    else:
+        for told in _lines(found):
+            output.console().print(escape(told), soft_wrap=True)
+
+
+def confirm(command: Id, reason: Reason = "", yes: Yes = False, as_json: AsJson = False) -> None:
+    """Be the second person: it is shown whole, then done now, once, in the name of who asked."""
+    found = _found(command)
+    if not yes:
+        _may_go_on(found)
+    _settle("confirm", found["command_id"], reason, as_json=as_json)
 
 
 def decline(command: Id, reason: Reason = "", as_json: AsJson = False) -> None:
     """Say no, or take back what you asked for yourself: it is not done."""
     _settle("decline", command, reason, as_json=as_json)
+
+
+def _may_go_on(found: Answer) -> None:
+    for told in _lines(found):
+        output.note(told)
+    if not sys.stdin.isatty():
+        raise InvalidArgument("confirm", "asks before it does anything", "Give --yes where nobody can answer.")
+    if not typer.confirm("Do it?", err=True):
+        raise InvalidArgument("confirm", "was not agreed to", "Nothing was done: it still waits.")
+
+
+def _lines(found: Answer) -> Iterator[str]:
+    first, *rest = map(printable, found["words"])
+    session = f" session {found['session_id']}" if found["session_id"] else ""
+    yield f"{first}{session}, asked for by {printable(found['asked_by'])} ({found['asked_roles']})"
+    for told in (*rest, f"why: {printable(found['reason']) or 'no reason given'}"):
+        yield f"  {told}"
+    yield f"  {found['state']}; until {found['expires_at']}"
+
+
+def _found(given: str) -> Answer:
+    found = line().query("confirmations.list", confirmation=str(_id(given)))
+    if not found:
+        raise NotFound("confirmation", given, "See `fntx confirmations ls --all`.")
+    return dict(found[0])
 
 
 def _settle(word: str, given: str, reason: str, *, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from fntx_sessions.lifecycle import templates
 from fntx_sessions.lifecycle.arguments import CreateArguments, CreateFromTemplateArguments
 from fntx_sessions.lifecycle.by_itself import must_be_two_to_make
 from fntx_sessions.lifecycle.change import Ask, Outcome, Row
+from fntx_sessions.lifecycle.confirming import about
 from fntx_sessions.lifecycle.creation_sql import CLAIM, INSERT, INSERT_COMMIT, REFUSE
 from fntx_sessions.lifecycle.feeds import check_feed, unrecorded
 from fntx_sessions.lifecycle.machine import committing, door, transaction_span
@@ -51,6 +52,8 @@ class Plan:
     from_template: bool
     # What else is written in the same transaction: a fork's memory.
     brings: Callable[[Connection], None] | None = None
+    # What it is made of, where that is no template: a fork's parent as it was read.
+    parent: about.Facts | None = None
 
 
 def desk_defaults(settings: Settings) -> dict[str, Any]:
@@ -178,9 +181,21 @@ def _create_once(engine: Engine, settings: Settings, ask: Ask, planned: Plan) ->
         if error is not None:
             return _refuse(connection, ask, error, payloads)
         must_be_two_to_make(ask.actor, planned.session_type, planned.config)
+        _must_be_as_asked(connection, payloads, ask, planned)
         warnings = _warnings(planned, claimed, account_id, broker)
         bound |= claimed | {"broker": broker}
         return _insert(connection, settings, ask, planned, bound, warnings, payloads, chain)
+
+
+def _must_be_as_asked(connection: Connection, payloads: Payloads, ask: Ask, planned: Plan) -> None:
+    if not ask.actor.confirmed_by:
+        return
+    if planned.parent is not None:
+        now, deeds = planned.parent, about.OF_SESSIONS
+    else:
+        template = planned.template
+        now, deeds = about.of_template(template.template_name, template.version, template), about.OF_TEMPLATES
+    about.must_be_as_asked(connection, payloads, ask.actor, ask.command_id, now, deeds)
 
 
 def _claim_values(ask: Ask, hashed: bytes) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from fntx_sessions.lifecycle.arguments import ForkArguments
 from fntx_sessions.lifecycle.beforehand import unkeepable
 from fntx_sessions.lifecycle.carrying import carry_loss
 from fntx_sessions.lifecycle.change import Ask, Outcome, Row
+from fntx_sessions.lifecycle.confirming import about
 from fntx_sessions.lifecycle.feeds import check_feed
-from fntx_sessions.schemas import SessionTemplate, SessionType
+from fntx_sessions.schemas import SessionTemplate, SessionType, Trigger
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import forks
 from fntx_sessions.state.identity import identity_under
@@ -28,7 +29,7 @@ _SAFE = frozenset({SessionType.PAPER_TRADING, SessionType.BACKTEST})
 _PAPER = "paper"
 
 _PARENT = text("""
-SELECT s.template_name, s.template_version, s.config, s.risk_parameters, s.enabled_strategies, s.strategy_parameters,
+SELECT s.*,
   (SELECT coalesce(jsonb_agg(jsonb_build_object('agent', g.agent, 'required', g.required, 'hosted', g.hosted)
       ORDER BY array_position(ARRAY(SELECT jsonb_array_elements_text(s.roster)), g.agent)), '[]')
     FROM session_agents g WHERE g.session_id = s.session_id) AS agents
@@ -105,6 +106,7 @@ def _plan(engine: Engine, arguments: ForkArguments) -> creation.Plan:
         parent["agents"],
         arguments.session_id,
         from_template=False,
+        parent=about.of_session(Trigger.CREATE, parent, {}),
     )
 
 

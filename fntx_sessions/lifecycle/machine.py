@@ -30,6 +30,7 @@ from fntx_sessions.exceptions import (
 )
 from fntx_sessions.lifecycle import transitions
 from fntx_sessions.lifecycle.change import Ask, Change, Decision, Outcome, Row
+from fntx_sessions.lifecycle.confirming.about import session_must_be_as_asked
 from fntx_sessions.lifecycle.halting import ORDERED
 from fntx_sessions.lifecycle.machine_sql import (
     REFUSE,
@@ -196,6 +197,7 @@ def _is_taken_up(row: Row, ask: Ask, payloads: Payloads) -> bool:
 def _decide_and_write(connection: Connection, row: Row, ask: Ask, decide: Decision, sealing: Sealing) -> Outcome:
     try:
         check(row, ask)
+        session_must_be_as_asked(connection, sealing.payloads, row, ask)
         changes = with_withdrawals(row, ask, decide(row, ask))
         for change in changes:
             check_table(row, ask, change.trigger or ask.trigger, change)

@@ -25,7 +25,7 @@ SELECT clock_timestamp() AS now, c.state AS command_state, c.args_hash AS comman
     WHERE i.session_id = s.session_id AND i.state IN ('intended', 'working')) AS in_flight,
   (SELECT coalesce(jsonb_agg(g.agent ORDER BY g.agent), '[]') FROM session_agents g
     WHERE g.session_id = s.session_id AND g.required AND g.ready_at IS NULL) AS agents_missing,
-  (SELECT coalesce(jsonb_agg(d.trade_date), '[]') FROM account_days d
+  (SELECT coalesce(jsonb_object_agg(to_char(d.trade_date, 'YYYY-MM-DD'), d.latched_at), '{{}}') FROM account_days d
     WHERE d.account_id = s.account_id AND d.latched_at IS NOT NULL) AS latched_dates,
   CASE WHEN s.exclusive_account AND s.started_at IS NULL THEN (SELECT x.session_id FROM sessions x
     WHERE x.account_id = s.account_id AND x.exclusive_account AND x.started_at IS NOT NULL AND x.status <> 'closed')

@@ -47,7 +47,7 @@ class Rehearsal:
 
 def rehearse(engine: Engine, ask: Ask) -> Rehearsal:
     """Return what a command would come to if it were asked now; raises NotFound for an unknown session."""
-    row = _look(engine, ask)
+    row = look(engine, ask)
     machine.check(row, ask)
     try:
         return Rehearsal(row, _decided(dict(row), ask))
@@ -69,7 +69,8 @@ def _decided(row: Row, ask: Ask) -> tuple[Change, ...]:
     return tuple(changes)
 
 
-def _look(engine: Engine, ask: Ask) -> Row:
+def look(engine: Engine, ask: Ask) -> Row:
+    """Return the row and the facts that a decision would see now; session_id None: there is no such session."""
     bound = {
         "session_id": ask.session_id,
         "trigger": ask.trigger.value,

@@ -354,8 +354,11 @@ def two_for(names: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FNTX_FOUR_EYES", names)
         get_settings.cache_clear()
-        yield
-    get_settings.cache_clear()
+        try:
+            yield
+        finally:
+            patch.undo()
+            get_settings.cache_clear()
 
 
 @pytest.mark.parametrize("config", [{"auto_resume_conditions": RULES}, {"auto_resume_after_recovery": True}])

@@ -126,7 +126,7 @@ def terminal(desk, monkeypatch, capsys):
 
 
 def test_a_terminal_says_how_the_second_confirms(terminal, hosting, paused):
-    """Its own exit code, the command to run, a list of what waits; by an id's first characters it is confirmed."""
+    """Its own exit code, the command to run, a list of what waits; all of it is shown before it is confirmed."""
     code, said = terminal("ann", "resume", str(paused), "--reason", "calm again")
     assert code == Exit.WAITING
     assert "fntx confirmations confirm" in said
@@ -135,8 +135,12 @@ def test_a_terminal_says_how_the_second_confirms(terminal, hosting, paused):
     code, said = terminal("bob", "confirmations", "ls")
     assert code == Exit.DONE
     assert "ann" in said
-    assert terminal("ann", "confirmations", "confirm", waiting["command_id"])[0] == Exit.REFUSED
-    code, said = terminal("bob", "confirmations", "confirm", waiting["command_id"][:8], "-r", "yes")
+    code, said = terminal("bob", "confirmations", "show", waiting["command_id"][:8])
+    assert (code, f"resume session {paused}, asked for by ann" in said) == (Exit.DONE, True)
+    code, said = terminal("bob", "confirmations", "confirm", waiting["command_id"])
+    assert (code, "limits as they were" in said, "Give --yes" in said) == (Exit.USAGE, True, True)
+    assert terminal("ann", "confirmations", "confirm", waiting["command_id"], "--yes")[0] == Exit.REFUSED
+    code, said = terminal("bob", "confirmations", "confirm", waiting["command_id"][:8], "-r", "yes", "--yes")
     assert (code, "resume for ann is confirmed: done" in said) == (Exit.DONE, True)
     assert hosting.row(paused)["status"] == "active"
     assert terminal("bob", "confirmations", "decline", waiting["command_id"])[0] == Exit.REFUSED

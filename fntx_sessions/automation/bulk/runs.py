@@ -19,6 +19,7 @@ from fntx_sessions.automation.bulk.request import (
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import CommandConflict, NotFound
 from fntx_sessions.lifecycle import desk_audit, machine
+from fntx_sessions.lifecycle.confirming import about
 from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
@@ -39,7 +40,8 @@ def begin(engine: Engine, actor: Actor, request: BulkRequest) -> UUID:
     """Store a run with the sessions that match now as its items; return its id. Nothing is asked of them yet.
 
     Asked twice under one id, it is there once. Raises Forbidden, InvalidArgument, NotFound for an id and where nothing
-    matches, which stores nothing, CommandConflict when the id stands for another run, and NeedsSecond.
+    matches, which stores nothing, CommandConflict when the id stands for another run, NeedsSecond, and NotConfirmed
+    where two people agreed to it for other sessions, or some of them were changed since.
     """
     may_begin(actor, request.trigger)
     request.command(UUID(int=0))
@@ -48,18 +50,23 @@ def begin(engine: Engine, actor: Actor, request: BulkRequest) -> UUID:
     with transaction(engine) as connection:
         found = rows.load(connection, request.bulk_id)
         if found is None:
-            found = _registered(connection, actor, request, sealed)
+            found = _registered(connection, actor, request, sealed, payloads)
     _must_be_same(found, request, payloads)
     return request.bulk_id
 
 
-def _registered(connection: Connection, actor: Actor, request: BulkRequest, sealed: bytes | None) -> Row:
+def _registered(
+    connection: Connection, actor: Actor, request: BulkRequest, sealed: bytes | None, payloads: Payloads
+) -> Row:
     found = matching(connection, actor, request.selector, limited=request.halt_id is None)
     actor = knowing(actor, found)
     # Nothing in scope would be stored as no scope at all.
     if not found or (actor.scoped and not actor.sessions | actor.admitted):
         raise none_matches(request.selector)
     ids = [row["session_id"] for row in found]
+    if actor.confirmed_by:
+        now = about.of_sessions(connection, request.trigger, ids)
+        about.must_be_as_asked(connection, payloads, actor, request.bulk_id, now, about.OF_SESSIONS)
     items = {
         "ids": ids,
         "commands": [item_command_id(request.bulk_id, one) for one in ids],

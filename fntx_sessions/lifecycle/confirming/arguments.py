@@ -13,9 +13,13 @@ State = Literal["waiting", "confirmed", "rejected", "expired"]
 
 
 class ConfirmationsQuery(Model):
-    """fntx.confirmations.list: those that wait, newest first. everything: those that are over, too."""
+    """fntx.confirmations.list: those that wait, newest first.
+
+    everything: those that are over, too. confirmation: the one under this command's id, in whatever state.
+    """
 
     session_id: UUID | None = None
+    confirmation: UUID | None = None
     everything: bool = False
     limit: int = Field(default=100, ge=1, le=1000)
 
@@ -30,8 +34,9 @@ class SettleArguments(Model):
 class Confirmation(Model):
     """What somebody asked for that takes two people.
 
-    action: by its name in the table of roles; told: what it comes to, in words; needed: the roles of which the second
-    person has one. arguments: as they were asked, None where they cannot be read any more. expires_in_s: negative once
+    action: by its name in the table of roles; words: all that it comes to, what matters most first; told: the same in
+    one line, which says how much of it was cut; needed: the roles of which the second person has one. arguments: as
+    they were asked, None where they cannot be read any more. expires_in_s: negative once
     its time is up. settled_by: who confirmed or declined. done_at: when what was confirmed had been done, or refused.
     """
 
@@ -39,6 +44,7 @@ class Confirmation(Model):
     task: str
     action: str
     told: str
+    words: list[str]
     session_id: UUID | None
     arguments: dict[str, Any] | None
     asked_by: str

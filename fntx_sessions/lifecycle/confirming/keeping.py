@@ -22,6 +22,7 @@ from fntx_sessions.exceptions import (
 )
 from fntx_sessions.lifecycle import desk_audit
 from fntx_sessions.lifecycle.confirming import rows
+from fntx_sessions.lifecycle.confirming.sealing import Asked, opened, sealed
 from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
@@ -32,12 +33,12 @@ from fntx_sessions.state.payloads import DESK, Payloads, sealable
 from fntx_sessions.testing import failpoint
 
 Row = dict[str, Any]
-_ARGUMENTS, _ACTOR = "confirmation", "confirmation_actor"
+_ACTOR = "confirmation_actor"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A command as it was asked, with who asked, and the action that takes two people."""
+    """A command as it was asked, with who asked, the action that takes two people, and what it is about."""
 
     command_id: UUID
     task: str
@@ -45,6 +46,7 @@ class Wanted:
     arguments: Mapping[str, Any]
     session_id: UUID | None
     actor: Actor
+    about: dict[str, Any] | None = None
 
     @property
     def hash(self) -> bytes:
@@ -126,7 +128,7 @@ def _row(engine: Engine, settings: Settings, wanted: Wanted, owner: UUID) -> Row
         "task": wanted.task,
         "action": wanted.action,
         "session_id": wanted.session_id,
-        "arguments": payloads.seal(owner, _ARGUMENTS, wanted.command_id, dict(wanted.arguments)),
+        "arguments": sealed(payloads, owner, wanted.command_id, Asked(dict(wanted.arguments), wanted.about)),
         "args_hash": wanted.hash,
         "asked_by": wanted.actor.name,
         "asked_roles": wanted.actor.role_list(),
@@ -145,16 +147,13 @@ def target(task: str, session_id: UUID | None) -> str:
 
 def arguments_of(engine: Engine, row: Row) -> dict[str, Any]:
     """Return what a kept command was asked with; raises Shredded and IntegrityError."""
-    found: dict[str, Any] = Payloads(engine).open(
-        row["session_id"] or DESK, _ARGUMENTS, row["command_id"], row["arguments"]
-    )
-    return found
+    return opened(Payloads(engine), row).arguments
 
 
-def shown_arguments(engine: Engine, row: Row) -> dict[str, Any] | None:
-    """Return the arguments for whoever looks; None where they cannot be read any more."""
+def shown_asked(engine: Engine, row: Row) -> Asked | None:
+    """Return what was asked, and about what, for whoever looks; None where it cannot be read any more."""
     try:
-        return arguments_of(engine, row)
+        return opened(Payloads(engine), row)
     except (Shredded, IntegrityError):
         return None
 

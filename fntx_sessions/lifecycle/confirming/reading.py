@@ -6,21 +6,22 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.exceptions import NotFound, verb
+from fntx_sessions.exceptions import NotFound
 from fntx_sessions.lifecycle.confirming import rows
 from fntx_sessions.lifecycle.confirming.arguments import Confirmation, ConfirmationsQuery
-from fntx_sessions.lifecycle.confirming.keeping import ended, shown_arguments, waits
+from fntx_sessions.lifecycle.confirming.keeping import ended, shown_asked, waits
+from fntx_sessions.lifecycle.confirming.words import brief, words
 from fntx_sessions.security.roles import seconds
 
 Row = dict[str, Any]
-_NOT_TOLD = frozenset({"session_id", "reason", "command_id", "fntx_token"})
-_TOLD_CHARACTERS = 300
 
 
 def list_confirmations(engine: Engine, query: ConfirmationsQuery) -> list[Confirmation]:
     """Return what waits for a second person, or all that is kept, newest first."""
     with transaction(engine) as connection:
-        found = rows.listed(connection, query.session_id, everything=query.everything, limit=query.limit)
+        found = rows.listed(
+            connection, query.session_id, query.confirmation, everything=query.everything, limit=query.limit
+        )
     return [shown(engine, row) for row in found]
 
 
@@ -55,15 +56,10 @@ def needed(action: str) -> str:
 
 def shown(engine: Engine, row: Row) -> Confirmation:
     """Return a row as it is shown."""
-    arguments = shown_arguments(engine, row)
+    asked = shown_asked(engine, row)
     own = {name: row[name] for name in Confirmation.model_fields.keys() & row.keys() - {"arguments"}}
     if row["overdue"]:
         own["state"] = "expired"
-    return Confirmation(**own, arguments=arguments, needed=needed(row["action"]), told=_told(row, arguments))
-
-
-def _told(row: Row, arguments: dict[str, Any] | None) -> str:
-    if arguments is None:
-        return f"{verb(row['action'])}: what with cannot be read any more"
-    told = ", ".join(f"{name}={value}" for name, value in arguments.items() if name not in _NOT_TOLD)
-    return f"{verb(row['action'])} {told}".strip()[:_TOLD_CHARACTERS]
+    told = words(row["action"], asked)
+    arguments = asked.arguments if asked else None
+    return Confirmation(**own, arguments=arguments, needed=needed(row["action"]), words=told, told=brief(told))

@@ -30,8 +30,9 @@ WHERE command_id = :command_id AND state = 'waiting'
 """)
 _LIST = text(f"""
 SELECT {_SEEN} FROM confirmations c
-WHERE (:everything OR c.state = 'waiting' AND c.expires_at > now())
+WHERE (:everything OR c.command_id = CAST(:command_id AS uuid) OR c.state = 'waiting' AND c.expires_at > now())
   AND (CAST(:session_id AS uuid) IS NULL OR c.session_id = :session_id)
+  AND (CAST(:command_id AS uuid) IS NULL OR c.command_id = :command_id)
 ORDER BY c.asked_at DESC, c.command_id LIMIT :limit
 """)
 _COUNT = text("SELECT count(*) FROM confirmations WHERE state = 'waiting' AND expires_at > now()")
@@ -84,9 +85,11 @@ def settle(connection: Connection, command_id: UUID, state: str, by: str, roles:
     connection.execute(_SETTLE, bound)
 
 
-def listed(connection: Connection, session_id: UUID | None, *, everything: bool, limit: int) -> list[Row]:
-    """Return those that wait, or all that are kept, newest first."""
-    bound = {"session_id": session_id, "everything": everything, "limit": limit}
+def listed(
+    connection: Connection, session_id: UUID | None, command_id: UUID | None, *, everything: bool, limit: int
+) -> list[Row]:
+    """Return those that wait, or all that are kept, newest first; the one of a command's id, in whatever state."""
+    bound = {"session_id": session_id, "command_id": command_id, "everything": everything, "limit": limit}
     return rows(connection.execute(_LIST, bound))
 
 

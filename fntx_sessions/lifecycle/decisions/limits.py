@@ -24,10 +24,15 @@ def limit_changes(row: Row, edits: dict[str, Any]) -> dict[str, list[Any]]:
     return {name: change for name, change in changes.items() if change[0] != change[1]}
 
 
+def moves(limits: dict[str, list[Any]]) -> list[str]:
+    """Return what `limit_changes` found, in words."""
+    return [f"{name} {_said(before)} -> {_said(after)}" for name, (before, after) in limits.items()]
+
+
 def edits_event(row: Row, ask: Ask, edits: dict[str, Any], *, clears: bool = False) -> dict[str, Any]:
     """Return the event that says what was changed by whom and why; `limits` of its data as `limit_changes`."""
     limits = limit_changes(row, edits)
-    moved = "".join(f"; {name} {_said(before)} -> {_said(after)}" for name, (before, after) in limits.items())
+    moved = "".join(f"; {move}" for move in moves(limits))
     why = ask.reason or "no reason given"
     return {
         "event_type": CONFIG_CHANGED,

@@ -30,7 +30,8 @@ def start(row: Row, ask: Ask) -> list[Change]:
     not_halted(row, ask)
     not_latched(row, ask)
     _account_free(row, ask)
-    edits = edited(row, ask)
+    # Of a start that waited, they are made: what was changed since, a limit lowered, stays so.
+    edits = {} if _has_waited(row, ask) else edited(row, ask)
     missing = row["agents_missing"]
     if missing:
         return _pending_start(row, ask, edits, missing)
@@ -55,6 +56,10 @@ def start(row: Row, ask: Ask) -> list[Change]:
             ),
         )
     ]
+
+
+def _has_waited(row: Row, ask: Ask) -> bool:
+    return row["pending"] is not None and row["pending"]["command_id"] == str(ask.command_id)
 
 
 def _account_free(row: Row, ask: Ask) -> None:
@@ -119,7 +124,10 @@ def _start_warnings(row: Row) -> tuple[str, ...]:
 
 
 def update(row: Row, ask: Ask) -> list[Change]:
-    """Change config, risk parameters or strategies; raising a limit of a started session needs a risk manager."""
+    """Change config, risk parameters or strategies.
+
+    Of a session that was started, or whose start waits for its agents, raising a limit needs a risk manager.
+    """
     if S(row["status"]) in (S.CLOSING, S.CLOSED):
         raise illegal(row, ask)
     edits = edited(row, ask) | _held(row, ask)
@@ -177,6 +185,12 @@ def edited(row: Row, ask: Ask) -> dict[str, Any]:
     return {key: value for key, value in edits.items() if value != row[key]}
 
 
+def _is_to_trade(row: Row) -> bool:
+    """Tell whether a session was started, or will be by a start that was asked and waits for its agents."""
+    pending = row["pending"] or {}
+    return row["started_at"] is not None or pending.get("trigger") == Trigger.START
+
+
 def _check_fixed(row: Row, config: dict[str, Any]) -> None:
     for key in _FIXED_AFTER_START:
         if config[key] != row["config"][key]:
@@ -186,7 +200,7 @@ def _check_fixed(row: Row, config: dict[str, Any]) -> None:
 def _check_loosened(row: Row, ask: Ask, config: dict[str, Any]) -> None:
     """Leave it to risk's own roles to take a stop rule away from what may hold positions, or to make it wider."""
     key = "auto_stop_conditions"
-    if row["started_at"] is None or config[key] == row["config"][key]:
+    if not _is_to_trade(row) or config[key] == row["config"][key]:
         return
     old, new = (compile_stored(as_text(one)) for one in (row["config"], config))
     if loosened(old.stop, new.stop, get_settings().rule_data_max_age_s):
@@ -194,7 +208,7 @@ def _check_loosened(row: Row, ask: Ask, config: dict[str, Any]) -> None:
 
 
 def _check_raise(row: Row, ask: Ask, risk: dict[str, Any]) -> None:
-    if row["started_at"] is None:
+    if not _is_to_trade(row):
         return
     for key in ("max_daily_risk", "position_limit", "stop_loss_multiplier"):
         if risk[key] > row["risk_parameters"][key]:

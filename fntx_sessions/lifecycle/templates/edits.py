@@ -1,6 +1,7 @@
 """Adding, editing and retiring templates: what is asked, who may, and what a template is afterwards."""
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Annotated, Any, Self
 from uuid import UUID
 
@@ -77,7 +78,7 @@ def add(engine: Engine, settings: Settings, actor: Actor, arguments: AddArgument
     """Store a new template; raises Forbidden, InvalidArgument by path, and as `write` does."""
     authorize(actor, EDIT_TEMPLATE)
     check_depth(arguments.changes, settings, "changes")
-    own = _of(actor, arguments, command_id)
+    own = replace(_of(actor, arguments, command_id), copy_of=None if arguments.copy_version else arguments.copy_of)
 
     def make(kept: Kept | None) -> Wanted:
         if kept is not None:

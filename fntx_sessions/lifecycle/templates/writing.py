@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, text
 from fntx_sessions.database.engine import statements, transaction
 from fntx_sessions.exceptions import Busy, CommandConflict, InvalidArgument, TemplateConflict
 from fntx_sessions.lifecycle import desk_audit
+from fntx_sessions.lifecycle.confirming import about
 from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.lifecycle.templates.contents import rules_of
 from fntx_sessions.lifecycle.templates.differences import Difference, differences
@@ -25,6 +26,7 @@ from fntx_sessions.schemas import TemplateContents
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.roles import EDIT_RULES, EDIT_TEMPLATE, authorize
 from fntx_sessions.settings import get_settings
+from fntx_sessions.state.payloads import Payloads
 
 _TRIES = 10
 _KEPT = text("""
@@ -68,7 +70,10 @@ WHERE v.command_id = :command_id
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Who asks for what of which template, and why. arguments: all that was asked; an id stands for them alone."""
+    """Who asks for what of which template, and why. arguments: all that was asked; an id stands for them alone.
+
+    copy_of: the template that a new one begins as, in whatever version that is.
+    """
 
     actor: Actor
     template_name: str
@@ -76,6 +81,7 @@ class Edit:
     command_id: UUID
     arguments: dict[str, Any]
     expected_version: int | None = None
+    copy_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +146,9 @@ def write(engine: Engine, edit: Edit, make: Callable[[Kept | None], Wanted]) -> 
     """Make a template what `make` wants of it as it stands (None: there is none of that name), as a new version.
 
     Asked twice under one id, it happens once and is answered alike. Whoever changes rules edits a template and rules,
-    whichever way they came. Raises what `make` raises, Forbidden, NeedsSecond, CommandConflict, TemplateConflict,
-    InvalidArgument for a name that is almost another's, NotFound, Busy and Unavailable: nothing was changed.
+    whichever way they came. Raises what `make` raises, Forbidden, NeedsSecond, NotConfirmed, CommandConflict,
+    TemplateConflict, InvalidArgument for a name that is almost another's, NotFound, Busy and Unavailable: nothing was
+    changed.
     """
     asked = _hash(edit.arguments)
     for _ in range(_TRIES):
@@ -152,6 +159,7 @@ def write(engine: Engine, edit: Edit, make: Callable[[Kept | None], Wanted]) -> 
             if written is not None:
                 return written
             _check_expected(connection, edit, kept)
+            _must_be_as_asked(connection, Payloads(engine), edit)
         wanted = make(kept)
         _authorize(edit.actor, kept, wanted)
         with transaction(engine) as connection:
@@ -188,6 +196,22 @@ def look(connection: Connection, name: str) -> Kept | None:
     """Return a template as it stands; None: there is none."""
     row = connection.execute(_KEPT, {"name": name}).mappings().one_or_none()
     return None if row is None else Kept(**row)
+
+
+def template_facts(connection: Connection, name: str, copy_of: str | None) -> about.Facts:
+    """Return what an edit of a template is about; copy_of: the one that a new one begins as, as it stands."""
+    kept, copied = look(connection, name), look(connection, copy_of) if copy_of else None
+    facts = about.of_template(name, kept.version if kept else None, kept.contents if kept else None)
+    if copied is not None:
+        facts["template"]["copy_of"] = f"{copy_of} at version {copied.version}"
+    return facts
+
+
+def _must_be_as_asked(connection: Connection, payloads: Payloads, edit: Edit) -> None:
+    if edit.actor.confirmed_by:
+        # After `kept` was looked at, on which storing depends: what is edited now is no newer than what is compared.
+        now = template_facts(connection, edit.template_name, edit.copy_of)
+        about.must_be_as_asked(connection, payloads, edit.actor, edit.command_id, now, about.OF_TEMPLATES)
 
 
 def _check_expected(connection: Connection, edit: Edit, kept: Kept | None) -> None:

@@ -65,8 +65,8 @@ class SecondWord(Act):
         if self.name == "decline":
             return ("It is not done. Who asked is told so, and why, when they ask again.",)
         return (
-            f"It is done at once, in the name of {found.asked_by}: {found.told}.",
-            "The audit names you both. It is judged as things stand then, and may be refused.",
+            f"It is done at once, in the name of {found.asked_by}: {'; '.join(found.words)}.",
+            "The audit names you both. What was changed since it was asked is not done; it may be refused.",
         )
 
     def arguments(self, target: Target, form: Form) -> dict[str, Any]:
