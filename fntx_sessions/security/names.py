@@ -11,8 +11,9 @@ SYSTEM_NAME = "system"
 # Nobody's: `anonymous` is what a caller without a token is called where none is needed.
 _RESERVED = frozenset({SYSTEM_NAME, "anonymous", "desk", "fntx"})
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@+:-]*[A-Za-z0-9])?")
-# What reads alike in common fonts, by Unicode's table of confusables as far as it is about ASCII.
-_ALIKE = str.maketrans({"0": "o", "1": "l", "i": "l"})
+# What reads alike in common fonts, by Unicode's table of confusables as far as it is about ASCII; marks tell no people
+# apart.
+_ALIKE = str.maketrans({"0": "o", "1": "l", "i": "l"} | dict.fromkeys("._@+:-", ""))
 RULE = (
     f"Take 1 to {NAME_CHARACTERS} letters a-z, digits and . _ - @ + : with a letter or digit at both ends, "
     "and none of " + ", ".join(sorted(_RESERVED))
@@ -33,7 +34,7 @@ def problem_of(name: object) -> str | None:
 
 
 def alike(name: str) -> str:
-    """Return what is the same for two names that a person may take for one: ``Ann`` and ``ann``, ``B0b`` and ``bob``.
+    """Return what is the same for two names that a person may take for one: ``Ann.Lee`` and ``ann_lee``, ``B0b``, ``bob``.
 
     Two people whose consent counts must differ in it.
     """

@@ -173,6 +173,7 @@ def test_names_that_read_alike_are_known_for_it():
     assert names.alike("B0b") == names.alike("bob")
     assert names.alike("Alice") == names.alike("a1ice") == names.alike("aIice")
     assert names.alike("harmon") == names.alike("harrnon")
+    assert names.alike("ann.lee") == names.alike("ann_lee") == names.alike("Ann-Lee") == names.alike("annlee")
     assert names.alike("ann") != names.alike("anna")
 
 
