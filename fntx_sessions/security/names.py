@@ -34,7 +34,7 @@ def problem_of(name: object) -> str | None:
 
 
 def alike(name: str) -> str:
-    """Return what is the same for two names that a person may take for one: ``Ann.Lee`` and ``ann_lee``, ``B0b``, ``bob``.
+    """Return what is the same for two names that a person may take for one: ``Ann.Lee`` and ``ann_lee``.
 
     Two people whose consent counts must differ in it.
     """
