@@ -64,8 +64,20 @@ def running(procfile: Path) -> Iterator[Stack]:
         yield stack
 
 
+@pytest.fixture(scope="module")
+def prepared(procfile: Path) -> Iterator[Path]:
+    """A home whose stack was up once and is down: copies of it need make and migrate no database."""
+    with short_directory() as made:
+        with Stack(made / "home", procfile=procfile):
+            pass
+        (made / "home" / "ends").unlink()
+        yield made / "home"
+
+
 @pytest.fixture
-def stack(home: Path, procfile: Path) -> Iterator[Stack]:
+def stack(home: Path, procfile: Path, prepared: Path) -> Iterator[Stack]:
+    """A stack that is down, in a folder with the data of a start before."""
+    subprocess.run(["cp", "-a", prepared, home], check=True)  # -a: as root Postgres's data is another user's
     made = Stack(home, procfile=procfile)
     yield made
     made.down()
@@ -109,8 +121,9 @@ def kill_everything(stack: Stack) -> None:
     psutil.wait_procs(everything, timeout=WAIT_S)
 
 
-def test_up_brings_stores_and_processes_and_down_ends_them_in_order(stack: Stack, home: Path) -> None:
+def test_up_brings_stores_and_processes_and_down_ends_them_in_order(home: Path, procfile: Path) -> None:
     """After up everything runs on a migrated database; down ends beat before the worker, and leaves no process."""
+    stack = Stack(home, procfile=procfile)
     addresses = stack.up()
     assert addresses.started
     assert {name: process.state for name, process in stack.processes().items()} == dict.fromkeys(
@@ -121,6 +134,7 @@ def test_up_brings_stores_and_processes_and_down_ends_them_in_order(stack: Stack
     assert (home / "ends").read_text().split() == ["beat", "worker"]
     assert stack.processes() == {}
     assert not stack.down()
+    assert not find_orphans(home)
 
 
 def test_no_secret_is_printed_or_in_a_command_line(running: Stack) -> None:
@@ -301,11 +315,10 @@ def test_a_bad_procfile_names_its_line(home: Path, tmp_path: Path) -> None:
     assert not home.exists()
 
 
-def test_postgres_of_another_version_is_refused(home: Path, procfile: Path) -> None:
+def test_postgres_of_another_version_is_refused(stack: Stack) -> None:
     """A cluster made by another major version is named, not started."""
-    with Stack(home, procfile=procfile) as stack:
-        version = stack.folder.postgres / "PG_VERSION"
-        assert version.read_text().strip() == "18"
+    version = stack.folder.postgres / "PG_VERSION"
+    assert version.read_text().strip() == "18"
     version.write_text("17\n")
     with pytest.raises(StackError, match="made by PostgreSQL 17"):
         stack.up()
@@ -443,11 +456,11 @@ def test_status_and_doctor_find_a_full_redis_out(running: Stack) -> None:
     assert checks["Valkey"]["result"] == checks["saves"]["result"] == "ok"
 
 
-def test_a_process_adopts_the_running_stack(stack: Stack, home: Path) -> None:
+def test_a_process_adopts_the_running_stack(running: Stack, home: Path) -> None:
     """Without addresses of its own a process uses the stack in FNTX_HOME; given ones win; none runs: unchanged."""
     environ = {"FNTX_HOME": str(home), "FNTX_DATABASE_URL": "postgresql://given/db"}
     assert not adopt_local_stack(environ)
-    stack.up()
+    environ["FNTX_HOME"] = str(running.folder.home)
     assert adopt_local_stack(environ)
-    assert environ["FNTX_REDIS_URL"] == stack.environment()["FNTX_REDIS_URL"]
+    assert environ["FNTX_REDIS_URL"] == running.environment()["FNTX_REDIS_URL"]
     assert environ["FNTX_DATABASE_URL"] == "postgresql://given/db"
