@@ -278,7 +278,7 @@ class SessionClosed(Rejected):
     """The session is over; nothing was written."""
 
     facts = ("session_id",)
-    sentence = "session {session_id} is closed. Join one that is not."
+    sentence = "session {session_id} is closed for good: it takes no agents and no credentials. See `fntx ls`."
 
 
 class Superseded(Rejected):

@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     audit_anchor_interval_s: float = Field(default=900.0, gt=0)
     audit_full_anchor_interval_s: float = Field(default=86_400.0, gt=0)
     audit_denials_per_minute: int = Field(default=60, ge=1)
+    audit_patience_s: float = Field(default=6.0, gt=0)
     refused_callers_flush_s: float = Field(default=10.0, gt=0)
     refused_callers_keep_s: int = Field(default=30 * 86_400, ge=60)
     refused_answer_expires_s: int = Field(default=60, ge=1)
@@ -89,6 +90,7 @@ class Settings(BaseSettings):
     credential_max_bytes: int = Field(default=16_384, ge=64)
     credential_inbox_s: int = Field(default=3600, ge=1)
     credential_refresh_s: float = Field(default=30.0, ge=0)
+    credential_known_s: float = Field(default=3600.0, ge=0)
 
     # Postgres.
     db_pool_size: int = Field(default=2, ge=1)
@@ -309,6 +311,7 @@ class Settings(BaseSettings):
     # Seeing it: logs, Flower with the Sessions pages, figures for Prometheus, traces.
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_printed_per_s: int = Field(default=100, ge=1)
     flower_port: int = Field(default=5555, ge=0, le=65535)
     flower_auth: Literal["required", "open"] = "required"
     flower_basic_auth: SecretStr | None = None

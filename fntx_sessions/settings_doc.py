@@ -57,6 +57,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "audit_anchor_interval_s": "how often the ends of the chains that grew are written to the cold store",
         "audit_full_anchor_interval_s": "how often those of all chains are, earlier ones held against the rows first",
         "audit_denials_per_minute": "refusals of one verified caller that are audited row by row; others are counted",
+        "audit_patience_s": "how long a command beside the desk tries again while others keep the end of its chain busy",
         "refused_callers_flush_s": "how often a process writes down how many callers nobody could verify",
         "refused_callers_keep_s": "how long those numbers are kept",
         "refused_answer_expires_s": "how long the answer to a caller nobody could verify waits for its caller",
@@ -72,6 +73,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "credential_max_bytes": "largest credential",
         "credential_inbox_s": "how long what was sealed to an agent elsewhere lies in its inbox",
         "credential_refresh_s": "how long an `AgentClient` believes what it was told before it asks again",
+        "credential_known_s": "how long a worker goes on hiding a value after agents opened the one in its place",
     },
     "Postgres": {
         "db_pool_size": "connections a process keeps; as many more for a moment",
@@ -302,6 +304,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Seeing it": {
         "log_format": "`json`; `console` for people, in colour; `auto`: `console` where stderr is a terminal",
         "log_level": "the least level that is logged",
+        "log_printed_per_s": "how many lines that agents and libraries print in a worker's process are logged",
         "flower_port": "Flower's port on loopback; the next free one where it is taken",
         "flower_auth": "`required`: nobody sees a page without a login; `open`: everybody may look, and nobody may act "
         "without a login",

@@ -112,7 +112,7 @@ def _worker() -> dict[str, Any]:
         "worker_max_tasks_per_child": 10_000,
         "worker_max_memory_per_child": 400_000,  # kB
         "worker_hijack_root_logger": False,
-        "worker_redirect_stdouts": False,
+        "worker_redirect_stdouts": False,  # tasks/printed.py does
     }
 
 

@@ -103,6 +103,14 @@ def _beat_speaks_for_system(**_: Any) -> None:
 
 
 @signals.celeryd_after_setup.connect
+def _print_into_log(**_: Any) -> None:
+    # Before agents are imported: what they hold of stdout is this one.
+    from tasks.printed import print_into_log  # noqa: PLC0415 -- only workers run what others wrote
+
+    print_into_log()
+
+
+@signals.celeryd_after_setup.connect
 def _fit_broker_options(instance: Any, conf: Any, **_: Any) -> None:
     """Choose broker options by the queues this worker reads.
 

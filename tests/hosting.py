@@ -24,6 +24,7 @@ from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.lifecycle.reads.history import opened
 from fntx_sessions.lifecycle.recovery.differences import read_ledger
 from fntx_sessions.schemas import SessionStatus, Trigger
+from fntx_sessions.security import known_secrets
 from fntx_sessions.security.actor import Actor, system_actor
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.payloads import Payloads
@@ -211,6 +212,7 @@ def make_hosting(settings: Settings) -> Iterator[Hosting]:
 def forget_runtimes() -> None:
     """Make this process a new one, as far as hosting goes."""
     host._runtimes.clear()
+    known_secrets.forget_all()
 
 
 @contextmanager

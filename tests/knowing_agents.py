@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import sys
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -67,6 +68,8 @@ class Emits(_Tells):
         data = {"headers": [value], value: 1}
         context.desk.emit("connected", "agents", Severity.INFO, f"connected with {value}", data)
         logging.getLogger("their.broker").warning("connected with %s", value)
+        print("connected with", value)  # noqa: T201 -- as somebody will
+        print(f"Authorization: Bearer {value}", file=sys.stderr)  # noqa: T201
         context.desk.request_pause(f"the broker refuses {value}")
 
 
@@ -79,6 +82,22 @@ class Remembers(_Tells):
         context.desk.remember(MemorySlice("market", {"key": value}))
 
 
+class Hoards:
+    """Looks once, as whoever makes a client of a broker does, and tells it in its third step, by then long rotated."""
+
+    name = "HoardsAgent"
+    key = ""
+
+    def step(self, state: dict[str, Any], context: Any) -> Any:
+        self.key = self.key or context.credentials[NAME].get_secret_value()
+        steps = state.get("steps", 0) + 1
+        if steps < 3:
+            return {"steps": steps}
+        context.desk.emit("connected", "agents", Severity.INFO, f"still connected with {self.key}")
+        print("still connected with", self.key)  # noqa: T201
+        return {"steps": steps, "key": self.key}
+
+
 class Asks:
     """Asks for what nobody set."""
 
@@ -88,7 +107,7 @@ class Asks:
         return {"value": str(context.credentials["no_such_key"])}
 
 
-AGENTS = {agent.__name__: agent for agent in (Knows, NeverLooks, Keeps, Raises, Emits, Remembers, Asks)}
+AGENTS = {agent.__name__: agent for agent in (Knows, NeverLooks, Keeps, Raises, Emits, Remembers, Hoards, Asks)}
 
 
 def known_with_ours() -> dict[str, EntryPoint]:

@@ -60,9 +60,7 @@ class Credentials:
         self._held, self._good_until = MappingProxyType({}), 0.0
 
     def _hold(self, opened: dict[str, str]) -> None:
-        self._use.end()
-        for name, value in opened.items():
-            self._use.add(name, value)
+        self._use.hold(opened)
         self._held = MappingProxyType({name: SecretStr(value) for name, value in opened.items()})
         self._good_until = time.monotonic() + self._refresh_s
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from fntx_sessions import figures
 from fntx_sessions.agents.actions import HostedDesk, Requests
@@ -29,7 +30,7 @@ from fntx_sessions.lifecycle.credentials import Opener
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.memory.store import Kept as KeptMemory
 from fntx_sessions.schemas import Hold, SessionStatus, SessionType
-from fntx_sessions.security.known_secrets import InUse, in_use
+from fntx_sessions.security.known_secrets import InUse, use_of
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.parts import GUARD
 from fntx_sessions.testing import failpoint
@@ -111,7 +112,7 @@ def _bar(desk: Desk, runtime: Runtime, done: Slice) -> None:
         hosted.board = Board(tick, runtime.rules, stressed=runtime.book.stressed)
         _begin(desk, runtime, hosted.board)
     context = _context(runtime, tick, hosted)
-    with in_use() as use:
+    with use_of(runtime.session_id) as use:
         context.credentials = Opener(desk.engine, desk.settings, runtime.session_id, use)
         attempted, failed = _step_agents(runtime, context, hosted, use)
     attempted, failed = attempted + hosted.calls, failed + hosted.calls_failed
@@ -178,7 +179,9 @@ def _step_agents(runtime: Runtime, context: StepContext, hosted: HostedDesk, use
         own_note().write(str(runtime.session_id), slot.name)
         began, spent = time.perf_counter(), time.process_time()
         try:
-            _step_agent(slot, context, settings, use)
+            # What it logs or prints is a line of its own.
+            with bound_contextvars(session_id=str(runtime.session_id), agent=slot.name):
+                _step_agent(slot, context, settings, use)
         except (StaleEpoch, Retryable):
             raise
         except BaseException as error:  # noqa: BLE001 - an agent may raise any; what comes from outside is raised on

@@ -1,6 +1,8 @@
 """`fntx credentials`: what agents know and nobody may read. Works on the stores: a value travels in no message."""
 
+import socket
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -63,11 +65,14 @@ def rotate(name: Name, session: OfSession = None, template: OfTemplate = None, a
 
 
 def remove(name: Name, session: OfSession = None, template: OfTemplate = None, as_json: AsJson = False) -> None:
-    """Take a credential away; agents that ask for it are told that there is none."""
+    """Take a credential away; agents that ask get their template's of that name instead, or hear that there is none."""
     from fntx_sessions.lifecycle.credentials import remove_credential  # noqa: PLC0415 -- as above
 
     actor, engine, holder, _ = _at_hand(session, template)
-    output.say(f"removed {name} of {holder}", remove_credential(engine, actor, holder, name), as_json=as_json)
+    done = remove_credential(engine, actor, holder, name)
+    instead = done["instead_of_it"]
+    now = f"; its agents get that of template {instead} from now on" if instead else ""
+    output.say(f"removed {name} of {holder}{now}", done, as_json=as_json)
 
 
 def list_them(session: OfSession = None, template: OfTemplate = None, as_json: AsJson = False) -> None:
@@ -92,7 +97,7 @@ def _at_hand(session: str | None, template: str | None) -> "tuple[Actor, Engine,
 
 
 def _actor(settings: Settings) -> Actor:
-    return verify(current_token(settings), settings)
+    return replace(verify(current_token(settings), settings), host=socket.gethostname())
 
 
 def _holder(session: str | None, template: str | None) -> "Holder":
@@ -108,7 +113,12 @@ def _session_id(given: str) -> "UUID":
 
 
 def _value(name: str, settings: Settings) -> str:
-    """Return a value that was typed twice without being shown, or all of stdin without the newline at its end."""
+    """Return a value that was typed twice without being shown, or all of stdin without the newline at its end.
+
+    Empty where there is no stdin, as under cron.
+    """
+    if sys.stdin is None:
+        return ""
     if sys.stdin.isatty():
         typed: str = typer.prompt(f"Value of {name}", hide_input=True, confirmation_prompt=True, err=True)
         return typed

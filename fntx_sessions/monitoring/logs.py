@@ -29,6 +29,11 @@ _PAIR = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _JWT = re.compile(r"\beyJ[\w-]{10,}\.[\w-]+\.[\w-]*")
+# As HTTP has them, wherever they stand; `basic` is a word, so that after it only what looks like base64 is hidden.
+_BEARER = re.compile(
+    r"\b(?P<start>(?:[Bb]earer|BEARER)\s{1,4}|(?:[Bb]asic|BASIC)\s{1,4}(?=[\w+/]{0,200}(?:[\d=]|[a-z][A-Z])))"
+    r"[^\s'\",;&)}\]\\]{6,}"
+)
 HIDDEN = "***"
 # Where redaction stops looking: deeper values are hidden whole.
 _DEPTH = 6
@@ -82,7 +87,8 @@ def redact(value: Any, depth: int = _DEPTH) -> Any:
     if isinstance(value, str):
         text = _URL_PASSWORD.sub(rf"\g<start>{HIDDEN}@", hide(value))
         # A pair holds one of the two, and most of what every command logs, ids and names, neither: a search saved each.
-        return _JWT.sub(HIDDEN, _PAIR.sub(_hidden_pair, text) if ":" in text or "=" in text else text)
+        text = _PAIR.sub(_hidden_pair, text) if ":" in text or "=" in text else text
+        return _JWT.sub(HIDDEN, _BEARER.sub(rf"\g<start>{HIDDEN}", text))
     if isinstance(value, bytes | bytearray):
         return redact(value.decode(errors="backslashreplace"))
     if depth == 0 and isinstance(value, Mapping | list | tuple | set | frozenset):
@@ -132,7 +138,7 @@ def _shown(value: Any) -> Any:
 
 
 def _field(key: str, value: Any) -> Any:
-    return HIDDEN if is_secret(key) else redact(_cut(value) if isinstance(value, str) else value)
+    return HIDDEN if is_secret(key) else redact(_cut(hide(value)) if isinstance(value, str) else value)
 
 
 def _cut(text: str) -> str:

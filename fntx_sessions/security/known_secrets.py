@@ -1,19 +1,25 @@
 """Values that must not be told, known while they are in use: whatever writes text for people hides them.
 
-Held by the process, in plain, from the moment an agent opened one until its session's slice of work is over.
+Held by the process, in plain, from the moment an agent opened one: an agent that keeps it may tell it at any later
+step. Forgotten when it was replaced a while ago, and when the process has stepped many other sessions since.
 """
 
 import threading
-from collections import Counter
-from collections.abc import Iterator
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import orjson
 
 HIDDEN = "***"
 # A shorter one would be found in every other word.
 LEAST_CHARACTERS = 6
+# Of as many sessions, those stepped last, a process remembers what they opened; of as many it keeps the runtimes.
+MOST_KEPT = 512
 
 
 class _Known:
@@ -25,19 +31,14 @@ class _Known:
         # Read without the lock: longest first, so that no value is hidden in part by a shorter one.
         self.shown: tuple[str, ...] = ()
 
-    def add(self, forms: set[str]) -> None:
+    def change(self, added: AbstractSet[str], dropped: AbstractSet[str]) -> None:
+        if not added and not dropped:
+            return
         with self._lock:
-            self._forms.update(forms)
-            self._tell()
-
-    def drop(self, forms: list[str]) -> None:
-        with self._lock:
-            self._forms.subtract(forms)
+            self._forms.update(added)
+            self._forms.subtract(dropped)
             self._forms = +self._forms
-            self._tell()
-
-    def _tell(self) -> None:
-        self.shown = tuple(sorted(self._forms, key=len, reverse=True))
+            self.shown = tuple(sorted(self._forms, key=len, reverse=True))
 
 
 _known = _Known()
@@ -48,19 +49,25 @@ class InUse:
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
-        self._added: list[str] = []
+        # Until when forms of values that were replaced stay known, in monotonic seconds.
+        self._until: dict[str, float] = {}
 
     @property
     def any(self) -> bool:
         """Tell whether any was made known."""
         return bool(self._names)
 
-    def add(self, name: str, value: str) -> None:
-        """Make a value known, under the name it may be told by; one of fewer than `LEAST_CHARACTERS` is not."""
-        forms = {form for form in _forms(value) if len(form) >= LEAST_CHARACTERS} - self._names.keys()
-        self._names |= dict.fromkeys(forms, name)
-        self._added += forms
-        _known.add(forms)
+    def hold(self, values: Mapping[str, str], then_s: float = 0.0) -> None:
+        """Make values known, by the names they may be told by; one of fewer than `LEAST_CHARACTERS` is not.
+
+        Those known before that are not among them stay so for `then_s` seconds, and until the next time.
+        """
+        now, before = time.monotonic(), self._names
+        held = {form: name for name, value in values.items() for form in _forms(value)}
+        until = {form: self._until.get(form, now + then_s) for form in before.keys() - held.keys()}
+        self._until = {form: moment for form, moment in until.items() if moment > now}
+        self._names = {form: before[form] for form in self._until} | held
+        _known.change(self._names.keys() - before.keys(), before.keys() - self._names.keys())
 
     def found_in(self, data: bytes) -> str | None:
         """Return the name of a value that stands in some JSON; None: there is none."""
@@ -68,18 +75,31 @@ class InUse:
 
     def end(self) -> None:
         """Forget all of it."""
-        _known.drop(self._added)
-        self._names, self._added = {}, []
+        _known.change(set(), self._names.keys())
+        self._names, self._until = {}, {}
+
+
+_kept: "OrderedDict[UUID, InUse]" = OrderedDict()
 
 
 @contextmanager
-def in_use() -> Iterator[InUse]:
-    """Yield what values are made known by for a block; they are forgotten at its end."""
-    use = InUse()
+def use_of(session_id: UUID) -> Iterator[InUse]:
+    """Yield what a session's values are made known by, for a step of it; they stay known when it ends."""
+    use = _kept.setdefault(session_id, InUse())
+    _kept.move_to_end(session_id)
     try:
         yield use
     finally:
-        use.end()
+        if not use.any:
+            _kept.pop(session_id, None)
+        while len(_kept) > MOST_KEPT:
+            _kept.popitem(last=False)[1].end()
+
+
+def forget_all() -> None:
+    """Forget what every session made known, as a new process would."""
+    while _kept:
+        _kept.popitem()[1].end()
 
 
 def hide_in(value: Any) -> Any:
@@ -107,7 +127,11 @@ def hide(text: str) -> str:
 
 
 def _forms(value: str) -> set[str]:
-    """Return a value as it stands in text: as it is, as JSON has it, as Python's repr has it, and its long lines."""
+    """Return a value as it stands in text: as it is, as JSON has it, as Python's repr has it, and its long lines.
+
+    None of fewer than `LEAST_CHARACTERS`.
+    """
     whole = {value, orjson.dumps(value).decode()[1:-1], repr(value)[1:-1]}
     # A key of many lines is cut to pieces by whoever indents it.
-    return whole | {line.strip() for line in value.splitlines() if len(line.strip()) >= 3 * LEAST_CHARACTERS}
+    whole |= {line.strip() for line in value.splitlines() if len(line.strip()) >= 3 * LEAST_CHARACTERS}
+    return {form for form in whole if len(form) >= LEAST_CHARACTERS}

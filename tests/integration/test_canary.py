@@ -176,7 +176,7 @@ def live_through(day: Day) -> None:
     """Plant credentials, then let agents use, keep, tell and lose them, a worker die, and strangers send secrets."""
     plant, hosting = day.canaries.plant, day.hosting
     good = day.create(WATCHER, "Knows", "NeverLooks", "EvaluatorAgent")
-    bad = [day.create(WATCHER, name) for name in ("Raises", "Emits", "Keeps")]
+    bad = [day.create(WATCHER, name) for name in ("Raises", "Emits", "Keeps", "Hoards")]
     remote = day.create("TheirPlanner")
     template = Holder(template_name=hosting.row(good)["template_name"])
     day.keep(template, plant("template credential", "canary-template-77aa31"))
@@ -255,7 +255,8 @@ def test_no_file_holds_any_but_those_that_keep_them(day):
     """Postgres' own files and its log of changes, the cold store, local backups, logs, the stack's notes."""
     search_files(day.canaries, day.stack.folder.home, KEPT)
     logs = "".join(path.read_text(errors="replace") for path in day.stack.folder.logs.iterdir())
-    assert "agent_failed" in logs
+    for line in ("agent_failed", "still connected with ***", "Authorization: Bearer ***"):
+        assert line in logs
     assert "canary" not in logs.replace("canary_app", "")
     assert day.canaries.seen() == []
 

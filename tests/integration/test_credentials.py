@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import pickle
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 from door_world import AGENT, PLANNER, invited, joined, leave
-from hosting import ANN, FEED, Hosting, S, T, make_hosting, shared
+from hosting import ANN, FEED, Hosting, S, T, forget_runtimes, make_hosting, shared
 from knowing_agents import NAME, fingerprint, known_with_ours
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, SealedBox
@@ -42,7 +43,7 @@ from fntx_sessions.monitoring.logs import configure_logging
 from fntx_sessions.security import ring_changes
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.keyring import create_ring, ring_file
-from fntx_sessions.security.known_secrets import hide, in_use
+from fntx_sessions.security.known_secrets import MOST_KEPT, InUse, forget_all, hide, use_of
 from fntx_sessions.settings import get_settings
 from fntx_sessions.state.erasing import erase
 from fntx_sessions.state.key_rotation import rewrap
@@ -194,6 +195,62 @@ def test_who_may_not_is_refused_and_written_down(desk):
     ]
 
 
+def test_what_is_refused_is_written_down_once(desk):
+    """Set twice, empty, not there, of a session that is over: a row each, that says why and nothing of the value."""
+    holder = Holder(session_id := desk.create())
+    keep(desk, holder)
+    for refused in (lambda: keep(desk, holder), lambda: rotate(desk, holder, " ")):
+        with pytest.raises(InvalidArgument):
+            refused()
+    credentials.remove_credential(desk.desk.engine, RITA, holder, NAME)
+    for refused in (lambda: rotate(desk, holder),
+                    lambda: credentials.remove_credential(desk.desk.engine, RITA, holder, NAME)):  # fmt: skip
+        with pytest.raises(NotFound):
+            refused()
+    desk.do(T.STOP, session_id)
+    desk.finish()
+    with pytest.raises(SessionClosed, match="no credentials"):
+        keep(desk, holder)
+    assert [deed[1:3] for deed in deeds(desk, holder)] == [
+        ("set_credential", "done"),
+        ("set_credential", "refused"),
+        ("rotate_credential", "refused"),
+        ("remove_credential", "done"),
+        ("rotate_credential", "refused"),
+        ("remove_credential", "refused"),
+        ("set_credential", "refused"),
+    ]
+
+
+def test_a_list_shows_what_is_in_scope(desk):
+    """Of one session or template, or of all; what its scope does not hold a token is denied, with a row."""
+    mine, other = Holder(desk.create()), Holder(desk.create())
+    template = Holder(template_name=desk.row(mine.session_id)["template_name"])
+    keep(desk, mine)
+    keep(desk, other)
+    scoped = Actor("vic", frozenset({"viewer"}), sessions=frozenset({str(mine.session_id)}))
+    of_template = Actor("tim", frozenset({"viewer"}), templates=frozenset({template.template_name}))
+    nobody = Actor("nora", frozenset())
+
+    def listed(actor, holder=None):
+        found = credentials.list_credentials(desk.desk.engine, actor, holder)
+        return {row["session_id"] or row["template_name"] for row in found}
+
+    with kept(desk, template, "the template's"):
+        assert listed(scoped) == listed(scoped, mine) == {mine.session_id}
+        assert listed(of_template, template) == {template.template_name}
+        assert {mine.session_id, other.session_id, template.template_name} <= listed(of_template) & listed(OLIVER)
+        for actor, holder in ((scoped, other), (scoped, template), (nobody, None)):
+            with pytest.raises(Forbidden):
+                listed(actor, holder)
+    found = desk.rows("SELECT actor, outcome, target FROM audit WHERE action = 'list_credentials' ORDER BY seq")
+    assert [tuple(row.values()) for row in found] == [
+        ("vic", "denied", f"credentials of {other}"),
+        ("vic", "denied", f"credentials of {template}"),
+        ("nora", "denied", "credentials of all"),
+    ]
+
+
 def test_what_makes_no_sense_is_refused(desk):
     """No holder or two, a bad name, no value or too much, twice the same, none to rotate, a session that is over."""
     session_id = desk.create()
@@ -296,20 +353,74 @@ def test_an_agent_that_tells_one_by_mistake_tells_nobody(desk, agent):
     assert value.encode() not in everything(desk)
 
 
+def test_what_an_agent_keeps_is_known_as_long_as_its_session_is_stepped(desk):
+    """Looked at once, rotated, told in a later step: refused in state, hidden elsewhere; a new process forgets."""
+    holder = with_agents(desk, "Hoards", "Knows")
+    value = "kept-since-the-first-step-31"
+    keep(desk, holder, value)
+    desk.step()
+    rotate(desk, holder)
+    desk.step()
+    desk.step()
+    assert [event["description"] for event in desk.events(holder.session_id, "connected")] == [
+        "still connected with ***"
+    ]
+    [event] = desk.events(holder.session_id, "agent_failed")
+    assert f"credential {NAME}" in event["description"]
+    assert memory(desk, holder, "Hoards") == {"steps": 2}
+    assert value.encode() not in everything(desk)
+    assert hide(value + FIRST) == "***" + FIRST
+    forget_runtimes()
+    assert hide(value) == value
+
+
+def test_a_value_that_was_replaced_is_known_for_a_while(monkeypatch):
+    """Then nothing hides it; one that two hold is known until neither does."""
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    one, other = InUse(), InUse()
+    one.hold({NAME: "value-one"}, 60)
+    other.hold({NAME: "value-one"}, 60)
+    one.hold({NAME: "value-two"}, 60)
+    now = 59.0
+    one.hold({NAME: "value-two"}, 60)
+    assert one.found_in(b"value-one") == one.found_in(b"value-two") == NAME
+    now = 61.0
+    one.hold({NAME: "value-two"}, 60)
+    assert one.found_in(b"value-one") is None
+    assert hide("value-one value-two") == "*** ***"
+    other.end()
+    assert hide("value-one value-two") == "value-one ***"
+    one.end()
+    assert hide("value-one value-two") == "value-one value-two"
+
+
+def test_of_the_sessions_stepped_last_alone_it_is_known():
+    """A process that steps very many forgets those that it has not stepped for longest; most open nothing."""
+    first, *others = [uuid4() for _ in range(MOST_KEPT + 1)]
+    for session_id in (first, *others):
+        with use_of(session_id) as use:
+            use.hold({NAME: f"value-{session_id}"})
+        with use_of(uuid4()):
+            pass
+    assert hide(f"value-{first} value-{others[0]}") == f"value-{first} ***"
+    forget_all()
+
+
 def test_logs_hide_what_is_in_use(desk, capsys):
     """A library's line and a traceback lose the value, however its lines are broken or quoted."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     configure_logging(desk.desk.settings)
     try:
-        with in_use() as use:
-            use.add(NAME, SECOND)
-            use.add("short", "abc")
-            logging.getLogger("their.broker").warning("key %r", SECOND)
-            try:
-                raise LookupError(SECOND)  # noqa: TRY301 -- as an agent does
-            except LookupError:
-                logging.getLogger("their.broker").exception("abc failed")
+        use = InUse()
+        use.hold({NAME: SECOND, "short": "abc"})
+        logging.getLogger("their.broker").warning("key %r", SECOND)
+        try:
+            raise LookupError(SECOND)  # noqa: TRY301 -- as an agent does
+        except LookupError:
+            logging.getLogger("their.broker").exception("abc failed")
+        use.end()
     finally:
         root.handlers[:], root.level = before, level
     told = capsys.readouterr().err
@@ -322,16 +433,16 @@ def test_they_cannot_be_stored_by_accident(desk):
     """The mapping is neither pickled nor JSON; one that is not there is named with those that are."""
     session_id = desk.create()
     keep(desk, Holder(session_id))
-    with in_use() as use:
-        opener = credentials.Opener(desk.desk.engine, desk.desk.settings, session_id, use)
-        with pytest.raises(TypeError):
-            pickle.dumps(opener)
-        with pytest.raises(TypeError):
-            json.dumps(opener)
-        with pytest.raises(KeyError, match=f"no credential 'other'; there are: {NAME}"):
-            opener["other"]
-        assert list(opener) == [NAME]
-        assert FIRST not in repr(opener) + repr(opener[NAME]) + f"{opener[NAME]}"
+    opener = credentials.Opener(desk.desk.engine, desk.desk.settings, session_id, use := InUse())
+    with pytest.raises(TypeError):
+        pickle.dumps(opener)
+    with pytest.raises(TypeError):
+        json.dumps(opener)
+    with pytest.raises(KeyError, match=f"no credential 'other'; there are: {NAME}"):
+        opener["other"]
+    assert list(opener) == [NAME]
+    assert FIRST not in repr(opener) + repr(opener[NAME]) + f"{opener[NAME]}"
+    use.end()
 
 
 def test_on_the_command_line(desk, line):
@@ -349,6 +460,29 @@ def test_on_the_command_line(desk, line):
     assert line("rm", NAME, "--session", session_id)[0] == Exit.DONE
     assert line("rm", NAME, "--session", session_id)[0] == Exit.NOT_FOUND
     assert json.loads(line("ls", "--session", session_id, "--json")[1]) == []
+    hosts = desk.rows(
+        "SELECT DISTINCT host FROM audit WHERE target = :of", of=f"credential {NAME} of session {session_id}"
+    )
+    assert [row["host"] for row in hosts] == [socket.gethostname()]
+
+
+def test_whose_credential_agents_get_instead_is_said(desk, line):
+    """Where the session's template has one of that name, taking its own away does not mean that there is none."""
+    session_id = desk.create()
+    template = desk.row(session_id)["template_name"]
+    keep(desk, Holder(session_id))
+    with kept(desk, Holder(template_name=template), "the template's"):
+        code, out, _ = line("rm", NAME, "--session", str(session_id))
+        assert (code, f"its agents get that of template {template} from now on" in out) == (Exit.DONE, True)
+        assert known(desk, session_id)[NAME][1] == "the template's"
+
+
+def test_without_a_stdin_there_is_no_value(desk, line, monkeypatch):
+    """Under cron, say: it is refused like an empty one."""
+    session_id = str(desk.create())
+    monkeypatch.setattr(io, "TextIOWrapper", lambda _: None)
+    code, _, err = line("set", NAME, "--session", session_id)
+    assert (code, "is empty" in err) == (Exit.USAGE, True)
 
 
 def test_the_command_line_refuses(desk, line):

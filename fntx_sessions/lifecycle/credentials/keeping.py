@@ -1,5 +1,7 @@
 """Setting, rotating, removing and listing credentials: done and written into the desk's audit chain together."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -15,12 +17,12 @@ from fntx_sessions.lifecycle.credentials.values import checked_name, checked_val
 from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.roles import CREDENTIALS, VIEW, authorize, authorize_template
-from fntx_sessions.security.scope import admitted
+from fntx_sessions.security.scope import IN_SCOPE, admitted, bound
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.codec import Codec
 from fntx_sessions.state.data_keys import DataKeys
 
-SET, ROTATE, REMOVE = "set_credential", "rotate_credential", "remove_credential"
+SET, ROTATE, REMOVE, LIST = "set_credential", "rotate_credential", "remove_credential", "list_credentials"
 
 _SEEN = text("""
 SELECT version, sealed IS NOT NULL AS kept FROM credentials
@@ -37,10 +39,17 @@ UPDATE credentials SET sealed = :sealed, version = :version, set_by = :actor, se
 WHERE name = :name AND (session_id = :session_id OR template_name = :template_name) AND version = :seen
   AND (sealed IS NOT NULL) = :kept
 """)
-_LIST = text("""
+_LIST = text(f"""
 SELECT session_id, template_name, name, version, set_by, set_at, created_at FROM credentials
 WHERE sealed IS NOT NULL AND (session_id = :session_id OR template_name = :template_name OR :everything)
+  AND (session_id IS NULL OR session_id IN (SELECT s.session_id FROM sessions s WHERE {IN_SCOPE}))
+  AND (template_name IS NULL OR CAST(:scope_sessions AS uuid[]) IS NULL
+    OR template_name = ANY(CAST(:scope_templates AS text[])))
 ORDER BY session_id NULLS FIRST, template_name, name
+""")
+_TEMPLATE_S = text("""
+SELECT c.template_name FROM sessions s JOIN credentials c ON c.template_name = s.template_name
+WHERE s.session_id = :session_id AND c.name = :name AND c.sealed IS NOT NULL
 """)
 
 
@@ -72,15 +81,16 @@ def set_credential(
 ) -> dict[str, Any]:
     """Keep a new credential and return what may be told of it.
 
-    Raises Forbidden (which is audited), InvalidArgument (a bad name or value, or one of that name is there already),
-    NotFound, SessionClosed, Shredded and Unavailable.
+    Raises InvalidArgument for a bad name; and, with a row in the audit, Forbidden, InvalidArgument (a bad value, or one
+    of that name is there already), NotFound, SessionClosed and Shredded. Raises Unavailable.
     """
     change = _Change(SET, actor, holder, checked_name(name))
-    _authorize(engine, change)
-    seen = _seen(engine, change)
-    if seen.kept:
-        raise InvalidArgument("name", f"{name} of {holder} is set already", "Use `fntx credentials rotate`.")
-    return _keep(engine, settings, change, value, seen)
+    with _written_down(engine, change):
+        _authorize(engine, change)
+        seen = _seen(engine, change)
+        if seen.kept:
+            raise InvalidArgument("name", f"{name} of {holder} is set already", "Use `fntx credentials rotate`.")
+        return _keep(engine, settings, change, value, seen)
 
 
 def rotate_credential(
@@ -88,40 +98,64 @@ def rotate_credential(
 ) -> dict[str, Any]:
     """Put a new value in a credential's place, one version on; raises as `set_credential`, NotFound: it is not set."""
     change = _Change(ROTATE, actor, holder, checked_name(name))
-    _authorize(engine, change)
-    return _keep(engine, settings, change, value, _there(engine, change))
+    with _written_down(engine, change):
+        _authorize(engine, change)
+        return _keep(engine, settings, change, value, _there(engine, change))
 
 
 def remove_credential(engine: Engine, actor: Actor, holder: Holder, name: str) -> dict[str, Any]:
-    """Take a credential away, its sealed value with it; raises Forbidden, InvalidArgument, NotFound and Unavailable."""
+    """Take a credential away, its sealed value with it; raises as `rotate_credential`.
+
+    instead_of_it: the template whose credential of that name a session's agents get from now on, None for none.
+    """
     change = _Change(REMOVE, actor, holder, checked_name(name))
-    _authorize(engine, change)
-    seen = _there(engine, change)
-    return _write(engine, change, None, seen.version, seen)
+    with _written_down(engine, change):
+        _authorize(engine, change)
+        seen = _there(engine, change)
+        done = _write(engine, change, None, seen.version, seen)
+    with transaction(engine) as connection:
+        named = {"session_id": holder.session_id, "name": name}
+        return done | {"instead_of_it": connection.execute(_TEMPLATE_S, named).scalar_one_or_none()}
 
 
 def list_credentials(engine: Engine, actor: Actor, holder: Holder | None = None) -> list[dict[str, Any]]:
-    """Return what may be told of credentials, of all holders for None: holder, name, version, by whom and when.
+    """Return what may be told of credentials, of all holders in the caller's scope for None.
 
-    Raises Forbidden and Unavailable.
+    That is holder, name, version, by whom and when. Raises Forbidden, which is audited, and Unavailable.
     """
-    session_id = holder.session_id if holder else None
-    authorize(admitted(engine, actor, session_id), VIEW, session_id)
-    bound = holder.bound() if holder else {"session_id": None, "template_name": None}
+    try:
+        if holder is None:
+            authorize(actor.everywhere(), VIEW)
+        else:
+            _may(engine, actor, VIEW, holder)
+    except Forbidden as error:
+        desk_audit.record(engine, actor, Deed(LIST, "denied", f"credentials of {holder or 'all'}", str(error)))
+        raise
+    of = holder.bound() if holder else {"session_id": None, "template_name": None}
     with transaction(engine) as connection:
-        return rows(connection.execute(_LIST, bound | {"everything": holder is None}))
+        return rows(connection.execute(_LIST, of | bound(actor) | {"everything": holder is None}))
+
+
+@contextmanager
+def _written_down(engine: Engine, change: _Change) -> Iterator[None]:
+    """Let a change that is denied or refused have its row, which holds nothing of the value."""
+    try:
+        yield
+    except Rejected as error:
+        outcome = "denied" if isinstance(error, Forbidden) else "refused"
+        desk_audit.record(engine, change.actor, Deed(change.action, outcome, change.target, str(error)))
+        raise
 
 
 def _authorize(engine: Engine, change: _Change) -> None:
-    try:
-        if change.holder.template_name is not None:
-            authorize_template(change.actor, CREDENTIALS, change.holder.template_name)
-        else:
-            session_id = change.holder.session_id
-            authorize(admitted(engine, change.actor, session_id), CREDENTIALS, session_id)
-    except Forbidden as error:
-        desk_audit.record(engine, change.actor, Deed(change.action, "denied", change.target, str(error)))
-        raise
+    _may(engine, change.actor, CREDENTIALS, change.holder)
+
+
+def _may(engine: Engine, actor: Actor, action: str, holder: Holder) -> None:
+    if holder.template_name is not None:
+        authorize_template(actor, action, holder.template_name)
+    else:
+        authorize(admitted(engine, actor, holder.session_id), action, holder.session_id)
 
 
 def _seen(engine: Engine, change: _Change) -> _Seen:
@@ -148,7 +182,7 @@ def _keep(engine: Engine, settings: Settings, change: _Change, value: str, seen:
 
 
 def _write(engine: Engine, change: _Change, sealed: bytes | None, version: int, seen: _Seen) -> dict[str, Any]:
-    bound = change.holder.bound() | {
+    values = change.holder.bound() | {
         "credential_id": uuid4(),
         "name": change.name,
         "sealed": None if sealed is None else Binary(sealed),
@@ -159,7 +193,7 @@ def _write(engine: Engine, change: _Change, sealed: bytes | None, version: int, 
     }
     deed = Deed(change.action, "done", change.target, version_before=seen.version or None, version_after=version)
     with transaction(engine) as connection:
-        if connection.execute(_NEXT if seen.version else _NEW, bound).rowcount != 1:
+        if connection.execute(_NEXT if seen.version else _NEW, values).rowcount != 1:
             raise Rejected(f"{change.target} was changed by somebody else just now. Look again, then decide.")
         desk_audit.record_in(connection, change.actor, deed)
     return change.holder.bound() | {"name": change.name, "version": version, "removed": sealed is None}

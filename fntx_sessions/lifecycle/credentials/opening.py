@@ -48,7 +48,7 @@ def _opened(codec: Codec, row: Any) -> Opened:
 
 
 class Opener(Mapping[str, SecretStr]):
-    """The credentials of one session for one step: asked for when an agent first looks, forgotten with the step.
+    """The credentials of one session for one step: asked for when an agent first looks, anew in each step.
 
     Shows names only; what would store or send it is refused. Values are told by `get_secret_value()`.
     """
@@ -84,6 +84,6 @@ class Opener(Mapping[str, SecretStr]):
         if self._held is None:
             found = credentials_of(self._engine, self._settings, self._session_id)
             self._held = {name: one.value for name, one in found.items()}
-            for name, value in self._held.items():
-                self._use.add(name, value.get_secret_value())
+            told = {name: value.get_secret_value() for name, value in self._held.items()}
+            self._use.hold(told, self._settings.credential_known_s)
         return self._held
