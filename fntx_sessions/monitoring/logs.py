@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -39,6 +40,7 @@ HIDDEN = "***"
 _DEPTH = 6
 # Longer texts lose their middle: a traceback says most at its end, a message of anybody's is of any length.
 _HEAD, _TAIL = 4000, 8000
+_REMEMBERED_CHARACTERS = 64
 
 # They repeat at INFO what our own lines say, for every task.
 _QUIET = (
@@ -85,10 +87,7 @@ def _shared() -> list[Processor]:
 def redact(value: Any, depth: int = _DEPTH) -> Any:
     """Return `value` with what looks secret by its key or its shape replaced by ``***``; the original is untouched."""
     if isinstance(value, str):
-        text = _URL_PASSWORD.sub(rf"\g<start>{HIDDEN}@", hide(value))
-        # A pair holds one of the two, and most of what every command logs, ids and names, neither: a search saved each.
-        text = _PAIR.sub(_hidden_pair, text) if ":" in text or "=" in text else text
-        return _JWT.sub(HIDDEN, _BEARER.sub(rf"\g<start>{HIDDEN}", text))
+        return _redacted(hide(value))
     if isinstance(value, bytes | bytearray):
         return redact(value.decode(errors="backslashreplace"))
     if depth == 0 and isinstance(value, Mapping | list | tuple | set | frozenset):
@@ -98,6 +97,17 @@ def redact(value: Any, depth: int = _DEPTH) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [redact(item, depth - 1) for item in value]
     return value
+
+
+def _redacted(text: str) -> str:
+    # Most of what every command logs, ids and names, lacks what each of these cannot be without: a search saved each.
+    if "://" in text:
+        text = _URL_PASSWORD.sub(rf"\g<start>{HIDDEN}@", text)
+    if ":" in text or "=" in text:
+        text = _PAIR.sub(_hidden_pair, text)
+    if len(text.split(maxsplit=1)) > 1:
+        text = _BEARER.sub(rf"\g<start>{HIDDEN}", text)
+    return _JWT.sub(HIDDEN, text) if "eyJ" in text else text
 
 
 def redact_text(text: str) -> str:
@@ -112,7 +122,15 @@ def _hidden_pair(found: re.Match[str]) -> str:
 
 def is_secret(key: object) -> bool:
     """Tell whether a field of this name holds something that must not be seen."""
-    return isinstance(key, str) and _SECRET_KEY.search(key) is not None
+    if not isinstance(key, str):
+        return False
+    # Names of fields are few and short; long ones are strangers', and are not kept.
+    return _names_secret(key) if len(key) <= _REMEMBERED_CHARACTERS else _SECRET_KEY.search(key) is not None
+
+
+@lru_cache(maxsize=1024)
+def _names_secret(key: str) -> bool:
+    return _SECRET_KEY.search(key) is not None
 
 
 def _name_trace(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
