@@ -27,7 +27,10 @@ end
 redis.call('HSET', key, 'epoch', ARGV[1], 'revision', ARGV[2], 'checksum', ARGV[4], 'manifest', ARGV[5],
   'size', ARGV[6])
 redis.call('EXPIRE', key, ARGV[3])
-for _, field in ipairs(redis.call('HKEYS', key)) do
-  if string.find(field, '^part:') and not wanted[field] then redis.call('HDEL', key, field) end
+-- Parts that only the former save named are rare, and to list the fields is not cheap.
+if redis.call('HLEN', key) > 5 + count then
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if string.find(field, '^part:') and not wanted[field] then redis.call('HDEL', key, field) end
+  end
 end
 return missing

@@ -1,30 +1,30 @@
 """The save of record, written for a whole batch in one statement, behind the fence."""
 
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from struct import Struct
 from uuid import UUID
 
-from psycopg2 import Binary
 from sqlalchemy import Connection, Engine, text
 
+from fntx_sessions.database.copying import copy_in
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.state import part_rows
-from fntx_sessions.state.claims import Claim, Work, after, array, moment
+from fntx_sessions.state.claims import Claim, Work, after
 from fntx_sessions.state.snapshot import Packed
 from fntx_sessions.testing import failpoint
 
-_CHECKSUM_BYTES = 32
+# Saves come by binary COPY: as constants of a statement they take Postgres longer to parse than to store.
+_STAGE = text("""
+CREATE TEMP TABLE IF NOT EXISTS staged_saves (
+  session_id uuid, epoch bigint, revision bigint, due_at text, manifest bytea, checksum bytea
+) ON COMMIT DELETE ROWS
+""")
+_COLUMNS = ("session_id", "epoch", "revision", "due_at", "manifest", "checksum")
 
-# Manifests and checksums come one behind the other, in one piece each: many pieces take Postgres longer to parse than
-# to store. The fence and the marks are on the work row, locked here until the commit: an epoch cannot move past a save.
+# The fence and the marks are on the work row, locked here until the commit: an epoch cannot move past a save.
 _WRITE = text(f"""
 WITH n AS (
-  SELECT t.session_id, t.epoch, t.revision, substring(b.manifests FROM t.start FOR t.size) AS manifest,
-    substring(b.checksums FROM (t.number - 1)::int * {_CHECKSUM_BYTES} + 1 FOR {_CHECKSUM_BYTES}) AS checksum, t.due_at
-  FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS bigint[]), CAST(:revisions AS bigint[]), CAST(:starts AS int[]),
-    CAST(:sizes AS int[]), CAST(:dues AS timestamptz[]))
-    WITH ORDINALITY AS t(session_id, epoch, revision, start, size, due_at, number),
-    (SELECT CAST(:manifests AS bytea) AS manifests, CAST(:checksums AS bytea) AS checksums) AS b
+  SELECT session_id, epoch, revision, CAST(nullif(due_at, '') AS timestamptz) AS due_at FROM staged_saves
 ), mine AS (
   SELECT w.session_id FROM session_work w JOIN n USING (session_id) ORDER BY w.session_id FOR NO KEY UPDATE OF w
 ), fenced AS (
@@ -36,12 +36,14 @@ WITH n AS (
   RETURNING w.session_id
 )
 INSERT INTO saves AS s (session_id, epoch, revision, manifest, checksum)
-SELECT n.session_id, n.epoch, n.revision, n.manifest, n.checksum FROM n JOIN fenced USING (session_id)
+SELECT n.session_id, n.epoch, n.revision, n.manifest, n.checksum FROM staged_saves n JOIN fenced USING (session_id)
 ON CONFLICT (session_id) DO UPDATE SET epoch = excluded.epoch, revision = excluded.revision, saved_at = now(),
   manifest = excluded.manifest, checksum = excluded.checksum
 WHERE (s.epoch, s.revision) < (excluded.epoch, excluded.revision)
 RETURNING CAST(s.session_id AS text)
 """)
+
+_bigint = Struct(">q").pack
 
 _OWNED = text("SELECT session_id FROM session_work WHERE host_id = :host AND next_save_at IS NOT NULL")
 
@@ -54,11 +56,12 @@ def write_saves(engine: Engine, claim: Claim, packed: Sequence[Packed], renamed:
     """
     if not packed:
         return set()
-    dues = {work.session_id: work.due_at for work in claim.work}
     dropped: set[part_rows.Ref] = set()
 
     def work(connection: Connection, sent: set[part_rows.Ref]) -> set[UUID]:
-        written = _ids(packed, connection.execute(_WRITE, _values(claim, packed, dues)).scalars().all())
+        connection.execute(_STAGE)
+        copy_in(connection, "staged_saves", _COLUMNS, _rows(claim, packed))
+        written = _ids(packed, connection.execute(_WRITE, {"claimed_at": claim.claimed_at}).scalars().all())
         mine = [p for p in packed if p.session_id in written]
         part_rows.insert(connection, mine, sent)
         dropped.update(part_rows.unname(connection, [p for p in mine if p.session_id in renamed]))
@@ -88,16 +91,8 @@ def _ids(packed: Sequence[Packed], written: Sequence[str]) -> set[UUID]:
     return {p.session_id for p in packed} if len(written) == len(packed) else set(map(UUID, written))
 
 
-def _values(claim: Claim, packed: Sequence[Packed], dues: dict[UUID, str | None]) -> dict[str, object]:
-    ends = accumulate(len(p.manifest) for p in packed)
-    return {
-        "ids": array(str(p.session_id) for p in packed),
-        "epochs": array(str(p.epoch) for p in packed),
-        "revisions": array(str(p.revision) for p in packed),
-        "starts": array(str(1 + end - len(p.manifest)) for end, p in zip(ends, packed, strict=True)),
-        "sizes": array(str(len(p.manifest)) for p in packed),
-        "manifests": Binary(b"".join(p.manifest for p in packed)),
-        "checksums": Binary(b"".join(p.checksum for p in packed)),
-        "dues": array(moment(dues[p.session_id]) for p in packed),
-        "claimed_at": claim.claimed_at,
-    }
+def _rows(claim: Claim, packed: Sequence[Packed]) -> Iterator[tuple[bytes, ...]]:
+    dues = {work.session_id: work.due_at for work in claim.work}
+    for p in packed:
+        due_at = (dues[p.session_id] or "").encode()
+        yield p.session_id.bytes, _bigint(p.epoch), _bigint(p.revision), due_at, p.manifest, p.checksum
