@@ -22,6 +22,7 @@ from sqlalchemy import text
 
 from fntx_sessions.automation import halts
 from fntx_sessions.automation.halt_arguments import ReleaseArguments
+from fntx_sessions.lifecycle import owed
 from fntx_sessions.lifecycle.halting import SHARED
 from fntx_sessions.schemas import SessionStatus
 from fntx_sessions.security.actor import Actor
@@ -132,6 +133,8 @@ def test_killed_anywhere_and_asked_again_it_goes_on(home, tmp_path, database_url
         hosting.check_books(session_id)
         assert hosting.broker.positions(session_id) == []
         assert len(hosting.rows("SELECT 1 FROM halts")) == 1
+        owed.pay_oldest(hosting.desk.engine, 10)
+        assert len(hosting.rows("SELECT 1 FROM audit WHERE action = 'halt'")) == 1
 
 
 def test_a_worker_answers_and_one_that_hangs_is_not_waited_for(quiet_desk: RunningDesk):
@@ -158,6 +161,8 @@ def test_a_worker_answers_and_one_that_hangs_is_not_waited_for(quiet_desk: Runni
 
 
 IMPATIENT = {"FNTX_HALT_DATABASE_S": "1", "FNTX_HALT_PATIENCE_S": "1"}
+# Long enough for a busy machine to freeze Postgres meanwhile.
+ASKING = IMPATIENT | {"FNTX_HALT_DATABASE_S": "4"}
 ASKED = ("halt", "--scope", "template:Paper Trading", "--reason", "it's odd", "--flatten")
 AGAIN = """fntx halt --scope 'template:Paper Trading' --flatten --reason 'it'"'"'s odd'"""
 
@@ -208,7 +213,7 @@ def test_postgres_that_hangs_in_between_leaves_no_contradiction(own_desk):
     with hosting.desk.engine.begin() as connection:
         connection.execute(text(SHARED))
         asking = subprocess.Popen(
-            [sys.executable, "-c", FNTX, *ASKED], env=os.environ | environment(settings) | IMPATIENT,
+            [sys.executable, "-c", FNTX, *ASKED], env=os.environ | environment(settings) | ASKING,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         with running(asking):
