@@ -57,7 +57,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "audit_anchor_interval_s": "how often the ends of the chains that grew are written to the cold store",
         "audit_full_anchor_interval_s": "how often those of all chains are, earlier ones held against the rows first",
         "audit_denials_per_minute": "refusals of one verified caller that are audited row by row; others are counted",
-        "audit_patience_s": "how long a command beside the desk tries again while others keep the end of its chain busy",
+        "audit_patience_s": "how long a command beside the desk tries again while others keep its chain's end busy",
         "refused_callers_flush_s": "how often a process writes down how many callers nobody could verify",
         "refused_callers_keep_s": "how long those numbers are kept",
         "refused_answer_expires_s": "how long the answer to a caller nobody could verify waits for its caller",

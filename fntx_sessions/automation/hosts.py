@@ -18,6 +18,7 @@ from fntx_sessions.automation.lookout import Lookout
 from fntx_sessions.database.engine import build_engine, get_engine, transaction
 from fntx_sessions.exceptions import FntxError
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.security.desk_auth import Taking
 from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.state.checkpoints import create_checkpoint
 from fntx_sessions.state.claims import Work
@@ -66,6 +67,7 @@ class Lease:
         self._thread = threading.Thread(target=self._run, name="fntx-lease", daemon=True)
         self._lookout = Lookout(self._engine, settings)
         self._measuring = Measuring()
+        self._taking = Taking(self._engine, settings)
 
     def start(self) -> None:
         """Take the lease now, then renew it every `lease_renew_s`."""
@@ -97,6 +99,7 @@ class Lease:
         try:
             renew(self._engine, self._settings, self.host_id, self._queues, self._measured())
             remember_owned(self._engine, self._settings, self.host_id)
+            self._taking.note()
         except FntxError as error:
             log.warning("lease_not_renewed", host_id=self.host_id, problem=str(error))
 

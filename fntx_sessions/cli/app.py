@@ -45,6 +45,7 @@ from fntx_sessions.cli import (
 from fntx_sessions.cli.asking import hang_up
 from fntx_sessions.cli.exits import Exit, code_of, sentence
 from fntx_sessions.exceptions import FntxError
+from fntx_sessions.security.origin import beside_the_desk
 from fntx_sessions.settings import Settings
 
 HELP = """Trading sessions: start, watch, stop and recover them.
@@ -119,7 +120,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
         # What a command returns is its exit code, if it is not nothing.
-        return app(args=list(arguments) or ["--help"], prog_name="fntx", standalone_mode=False) or Exit.DONE
+        with beside_the_desk():
+            return app(args=list(arguments) or ["--help"], prog_name="fntx", standalone_mode=False) or Exit.DONE
     except TyperException as error:
         return _usage(error)
     except FntxError as error:

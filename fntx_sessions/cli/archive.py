@@ -1,6 +1,5 @@
 """`fntx archive`: closed sessions in the cold store. Works on the stores themselves, with no worker and no Redis."""
 
-import getpass
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -8,24 +7,25 @@ import typer
 from pydantic import SecretStr
 
 from fntx_sessions.cli import output
-from fntx_sessions.cli.beside import note_deed, settings_here
+from fntx_sessions.cli.beside import keeper, settings_here
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.cli.ids import AsJson, over
 from fntx_sessions.cli.output import moment, plain
 from fntx_sessions.exceptions import InvalidArgument, NotFound, Retryable, StackError
-from fntx_sessions.security.machine_user import machine_user
 from fntx_sessions.settings import Settings, get_settings
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
+    from fntx_sessions.security.actor import Actor
     from fntx_sessions.state.archive import Archiver
-    from fntx_sessions.state.archive_restore import Restored
+    from fntx_sessions.state.archive_restore import Noted, Restored
     from fntx_sessions.state.objects.base import ObjectStore
 
 HELP = (
     "Archives of closed sessions: what there is, what is in one, whether it is whole, and back into a database. For "
-    "whoever has the cold store, the key ring and the database (the desk's administrators)."
+    "whoever has the cold store, the key ring and the database; a token that is there has to be an administrator's for "
+    "`restore` alone, as who has these reads what is in them anyway."
 )
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Whole session ids; `-` reads them from stdin.")
@@ -112,17 +112,17 @@ def restore(ids: Ids = None, to_database: Database = None, as_json: AsJson = Fal
 
     Needs the cold store, the key ring and a migrated database, nothing else. What is there already is left as it is.
     """
-    from fntx_sessions.state.archive_restore import restore_session  # noqa: PLC0415 -- as above
+    from fntx_sessions.security.roles import ARCHIVE  # noqa: PLC0415 -- as above
+    from fntx_sessions.state.archive_restore import restore_session  # noqa: PLC0415
 
     settings = settings_here()
+    who = keeper(settings, ARCHIVE, f"restore {', '.join(ids or [])}")
     if to_database is not None:
         settings = settings.model_copy(update={"database_url": SecretStr(_address(to_database))})
-    engine, who = _engine(settings), getpass.getuser()
+    engine, noted = _engine(settings), _noted_for(who)
 
     def act(one: str) -> dict[str, Any]:
-        brought = restore_session(engine, settings, _cold(settings), _id(one), who)
-        _note_deeds(engine, brought)
-        return _restored(brought)
+        return _restored(restore_session(engine, settings, _cold(settings), _id(one), who.name, noted))
 
     over(ids, act, _show_restored, as_json=as_json)
 
@@ -249,14 +249,16 @@ def _verdict(row: dict[str, Any]) -> str:
     return f"[green]whole[/green], {row['rows']:,} rows, {row['snapshots']} snapshots opened{damaged}"
 
 
-def _note_deeds(engine: "Engine", brought: "list[Restored]") -> None:
-    """Write down in the desk's audit what was brought, by the user of this machine; what stood is none of it."""
-    from fntx_sessions.state.archive_restore import RESTORE  # noqa: PLC0415 -- as above
+def _noted_for(who: "Actor") -> "Noted":
+    """Return what writes down in the desk's audit what is brought, together with it; what stood is none of it."""
+    from fntx_sessions.lifecycle.desk_audit import Deed, record_in  # noqa: PLC0415 -- as above
+    from fntx_sessions.state.archive_restore import RESTORE  # noqa: PLC0415
 
-    for one in brought:
-        if not one.already_there:
-            told = f"session {one.session_id}: {sum(one.rows.values())} rows from its archive"
-            note_deed(machine_user(), RESTORE, told, engine)
+    def noted(connection: "Connection", brought: "Restored") -> None:
+        told = f"session {brought.session_id}: {sum(brought.rows.values())} rows from its archive"
+        record_in(connection, who, Deed(RESTORE, "done", told))
+
+    return noted
 
 
 def _restored(brought: "list[Restored]") -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """`fntx credentials`: what agents know and nobody may read. Works on the stores: a value travels in no message."""
 
-import socket
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,12 +8,11 @@ import typer
 from fntx_sessions.caller.ids import whole_or_prefix
 from fntx_sessions.cli import output
 from fntx_sessions.cli.asking import line
-from fntx_sessions.cli.beside import settings_here
+from fntx_sessions.cli.beside import of_the_desk, settings_here
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.exceptions import InvalidArgument
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.local import current_token
-from fntx_sessions.security.tokens import verify
+from fntx_sessions.security.roles import CREDENTIALS
 from fntx_sessions.settings import Settings
 
 if TYPE_CHECKING:
@@ -97,7 +94,7 @@ def _at_hand(session: str | None, template: str | None) -> "tuple[Actor, Engine,
 
 
 def _actor(settings: Settings) -> Actor:
-    return replace(verify(current_token(settings), settings), host=socket.gethostname())
+    return of_the_desk(settings, CREDENTIALS, "credentials")
 
 
 def _holder(session: str | None, template: str | None) -> "Holder":

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextvars import copy_context
 from functools import partial
 from threading import Thread
 from typing import TypeVar
@@ -74,11 +75,11 @@ def _within(seconds: float, act: Callable[[], T]) -> T:
 
 def _begun(act: Callable[[], T]) -> Future[T]:
     """Begin in a thread that does not keep this process from ending."""
-    doing = Future[T]()
+    doing, context = Future[T](), copy_context()
 
     def do() -> None:
         try:
-            doing.set_result(act())
+            doing.set_result(context.run(act))
         except BaseException as error:  # noqa: BLE001 -- it is raised where it is waited for
             doing.set_exception(error)
 

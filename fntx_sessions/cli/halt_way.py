@@ -7,7 +7,7 @@ under the same id, so that a worker that comes to the message late finds it done
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from pydantic_core import to_jsonable_python
 from fntx_sessions.cli import output
 from fntx_sessions.cli.asking import line
 from fntx_sessions.cli.halt_doubt import SILENT, watched, workers_live
-from fntx_sessions.exceptions import OutcomeUnknown, Unavailable
+from fntx_sessions.exceptions import OutcomeUnknown, Unauthenticated, Unavailable
 from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.stack.addresses import adopt_last_known, adopt_local_stack
 
@@ -37,7 +37,8 @@ class Way:
     """How the desk is reached.
 
     silent: why no worker is asked, None where one is. redis: whether Redis answers. begun: something was asked that may
-    have been done, or may yet be, whatever was answered. gone: Postgres gave no answer.
+    have been done, or may yet be, whatever was answered. gone: Postgres gave no answer. asker: who
+    works straight, once that is known.
     """
 
     settings: Settings
@@ -45,6 +46,7 @@ class Way:
     redis: bool
     begun: bool = False
     gone: bool = False
+    asker: "Actor | None" = None
 
     def ask(self, task: str, arguments: dict[str, Any], command_id: UUID, act: "Act") -> Any:
         """Return what `task` answers, or, where nobody does, what `act` returns here; raises as either does."""
@@ -78,13 +80,17 @@ class Way:
 
     def at_desk(self, act: "Act") -> Any:
         """Return what `act` returns here; raises as it does, and Unavailable once Postgres gives no answer."""
-        with self.straight() as (desk, actor):
+        with self.straight() as desk:
             self.begun = True
             try:
-                return watched(self.settings, lambda: act(desk, actor))
+                return watched(self.settings, lambda: act(desk, self._known(desk)))
             except Unavailable as error:
                 self.gone = error.args[1] == SILENT or not self._answers()
                 raise
+
+    def _known(self, desk: "Desk") -> "Actor":
+        self.asker = self.asker or _asker(desk)
+        return self.asker
 
     def _answers(self) -> bool:
         try:
@@ -94,12 +100,10 @@ class Way:
         return True
 
     @contextmanager
-    def straight(self) -> "Iterator[tuple[Desk, Actor]]":
-        """Yield the desk as this process reaches it, and who asks, verified; raises Unavailable, Unauthenticated."""
+    def straight(self) -> "Iterator[Desk]":
+        """Yield the desk as this process reaches it; raises Unavailable."""
         from fntx_sessions.database.engine import build_engine  # noqa: PLC0415 -- slow to import
         from fntx_sessions.lifecycle.execute import Desk  # noqa: PLC0415
-        from fntx_sessions.security.local import current_token  # noqa: PLC0415
-        from fntx_sessions.security.tokens import verify  # noqa: PLC0415
         from fntx_sessions.state.redis_client import build_redis  # noqa: PLC0415
 
         settings = self.settings
@@ -110,11 +114,28 @@ class Way:
         try:
             client = build_redis(address, settings)
             with _quiet():
-                yield Desk(engine, client, settings), verify(current_token(settings), settings)
+                yield Desk(engine, client, settings)
         finally:
             engine.dispose()
             if client is not None:
                 client.close()
+
+
+def _asker(desk: "Desk") -> "Actor":
+    """Return whom the token here speaks for, where the desk's workers would take it; else this machine's user.
+
+    Who has its database may halt it, whatever became of their token. Nobody else's name is put on it then.
+    """
+    from fntx_sessions.security.desk_auth import straight_actor  # noqa: PLC0415 -- slow to import
+    from fntx_sessions.security.machine_user import machine_user  # noqa: PLC0415
+    from fntx_sessions.security.roles import OPERATOR  # noqa: PLC0415
+
+    try:
+        return straight_actor(desk.engine, desk.settings)
+    except Unauthenticated as error:
+        user = machine_user()
+        output.note(f"{error.args[0]}: this is done as {user.name}, who has the database")
+        return replace(user, roles=frozenset({OPERATOR}))
 
 
 Act = Callable[["Desk", "Actor"], Any]

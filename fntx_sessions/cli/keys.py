@@ -1,18 +1,18 @@
 """`fntx keys`: the key ring, and what hangs on each of its keys. Works on the ring file and the stores themselves."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fntx_sessions.cli import output
-from fntx_sessions.cli.beside import note_deed, settings_here
+from fntx_sessions.cli.beside import Doing, doing, keeper, settings_here
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.exceptions import InvalidArgument, Rejected, Retryable
 from fntx_sessions.pasting import pasted
 from fntx_sessions.security import ring_changes
-from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.keyring import KeyRing, RingKey, create_ring, load_ring
-from fntx_sessions.security.local import beside_actor
 from fntx_sessions.security.roles import KEYS
 from fntx_sessions.settings import Settings
 
@@ -43,9 +43,9 @@ def register(app: typer.Typer) -> None:
 def init(as_json: AsJson = False) -> None:
     """Make the key ring where there is none. A fleet shares one: make it once, and copy it to every host."""
     settings = settings_here()
-    keeper = beside_actor(settings, KEYS)
-    ring = create_ring(settings)
-    _note_deed(keeper, "made the ring", ring.current)
+    with _kept(settings, "make the ring") as deed:
+        ring = create_ring(settings)
+        deed.about = f"key ring: made the ring {ring.current}"
     made = {"ring": ring.where, "current": ring.current}
     output.say(f"made {ring.where} with key {ring.current}", made, as_json=as_json)
     output.note("Keep a copy apart from this machine: without this ring nothing that is sealed can be opened.")
@@ -78,20 +78,20 @@ def rotate(
     from fntx_sessions.state.key_rotation import rewrap, uses  # noqa: PLC0415 -- `fntx --help` needs no driver
 
     settings = settings_here()
-    keeper = beside_actor(settings, KEYS)
     if stage:
-        _stage(settings, keeper, as_json=as_json)
+        _stage(settings, as_json=as_json)
         return
-    engine, store = _stores(settings)
-    ring = load_ring(settings)
-    # An interrupted rotation is finished before another begins, and a ring that others keep cannot be changed here.
-    found = uses(engine, store)
-    unfinished = found.besides(ring.current) > 0
-    if not unfinished or (ring.staged() and not ring.locked):
-        with ring_changes.changing(settings):
-            ring = ring_changes.advance(settings)
-    done = rewrap(engine, settings, store, _say_so_far)
-    _note_deed(keeper, "rotated", ring.current)
+    with _kept(settings, "rotate") as deed:
+        engine, store = _stores(settings)
+        ring = load_ring(settings)
+        # An interrupted rotation is finished before another begins, and a ring that others keep cannot be changed here.
+        found = uses(engine, store)
+        unfinished = found.besides(ring.current) > 0
+        if not unfinished or (ring.staged() and not ring.locked):
+            with ring_changes.changing(settings):
+                ring = ring_changes.advance(settings)
+        done = rewrap(engine, settings, store, _say_so_far)
+        deed.about = f"key ring: rotated {ring.current}"
     _say_rotated(ring, done, as_json=as_json)
     _note_elsewhere(found.stores())
 
@@ -99,22 +99,18 @@ def rotate(
 def retire(key: KeyId, as_json: AsJson = False) -> None:
     """Retire a staged key: it will never wrap anything."""
     settings = settings_here()
-    keeper = beside_actor(settings, KEYS)
-    with ring_changes.changing(settings):
+    with _kept(settings, f"retire {key}"), ring_changes.changing(settings):
         ring_changes.retire(settings, key)
-    _note_deed(keeper, "retired", key)
     output.say(f"retired {key}", {"retired": key}, as_json=as_json)
 
 
 def remove(key: KeyId, as_json: AsJson = False) -> None:
     """Take a key out of the ring; refused while anything hangs on it."""
     settings = settings_here()
-    keeper = beside_actor(settings, KEYS)
-    with ring_changes.changing(settings):
+    with _kept(settings, f"remove {key}"), ring_changes.changing(settings):
         ring_changes.spare(load_ring(settings), key)
         _refuse_needed(settings, key)
         ring_changes.remove(settings, key)
-    _note_deed(keeper, "removed", key)
     output.say(f"removed {key}; destroy the copies of the ring that still hold it", {"removed": key}, as_json=as_json)
 
 
@@ -126,28 +122,28 @@ def forget_store(
     from fntx_sessions.state.key_rotation import forget_store as forget  # noqa: PLC0415 -- as above
 
     settings = settings_here()
-    keeper = beside_actor(settings, KEYS)
-    engine, store = _stores(settings)
-    if url == store.address:
-        raise InvalidArgument("URL", f"{url} is the cold store in use", "Only one that is gone can be forgotten.")
-    count = forget(engine, url)
-    _note_deed(keeper, "forgot the cold store", url)
+    with _kept(settings, f"forget the cold store {url}"):
+        engine, store = _stores(settings)
+        if url == store.address:
+            raise InvalidArgument("URL", f"{url} is the cold store in use", "Only one that is gone can be forgotten.")
+        count = forget(engine, url)
     output.say(f"forgot {count} cold key objects in {url}", {"store": url, "forgotten": count}, as_json=as_json)
 
 
-def _stage(settings: Settings, keeper: Actor, *, as_json: bool) -> None:
-    with ring_changes.changing(settings):
+def _stage(settings: Settings, *, as_json: bool) -> None:
+    with _kept(settings, "stage a key") as deed, ring_changes.changing(settings):
         ring = ring_changes.stage(settings)
-    staged = [key.key_id for key in ring.staged()]
-    _note_deed(keeper, "staged", ", ".join(staged))
+        staged = [key.key_id for key in ring.staged()]
+        deed.about = f"key ring: staged {', '.join(staged)}"
     output.say(f"staged in {ring.where}: {', '.join(staged)}", {"ring": ring.where, "staged": staged}, as_json=as_json)
 
 
-def _note_deed(keeper: Actor, what: str, about: str) -> None:
-    note_deed(keeper, KEYS, f"key ring: {what} {about}"[:_TARGET_CHARACTERS])
-
-
-_TARGET_CHARACTERS = 300
+@contextmanager
+def _kept(settings: Settings, what: str) -> Iterator[Doing]:
+    """Let an administrator do what the block does to the ring, and have it in the audit."""
+    about = f"key ring: {what}"
+    with doing(keeper(settings, KEYS, about), KEYS, about) as deed:
+        yield deed
 
 
 def _note_elsewhere(stores: dict[str, int]) -> None:

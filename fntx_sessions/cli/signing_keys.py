@@ -1,16 +1,17 @@
 """`fntx signing-keys`: the keys that sign tokens, changed while the desk runs. Works on the key files themselves."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fntx_sessions.cli import output
-from fntx_sessions.cli.beside import note_deed, settings_here
+from fntx_sessions.cli.beside import Doing, doing, keeper, note_admin_token, settings_here
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.settings import Settings
 
 if TYPE_CHECKING:
-    from fntx_sessions.security.actor import Actor
     from fntx_sessions.security.keys import KeyPair
 
 HELP = """The keys that sign tokens: people's and services', and with --system the one that workers and beat sign with.
@@ -53,10 +54,10 @@ def rotate(
     from fntx_sessions.security import signing_keys  # noqa: PLC0415 -- as above
 
     settings = settings_here()
-    keeper = _keeper(settings)
     pair = _pair(settings, system=system)
-    key_id = signing_keys.stage(pair) if stage else signing_keys.rotate(pair)
-    _noted(keeper, "stage" if stage else "rotate", key_id, system=system)
+    with _kept(settings, "stage" if stage else "rotate", system=system) as deed:
+        key_id = signing_keys.stage(pair) if stage else signing_keys.rotate(pair)
+        deed.about += f" {key_id}"
     if not stage and not system:
         _renew(settings, pair)
     told = f"staged: copy {pair.public} to every host, then rotate" if stage else f"signs now; {_copy(pair)}"
@@ -75,11 +76,10 @@ def retire(
     from fntx_sessions.security import signing_keys  # noqa: PLC0415 -- as above
 
     settings = settings_here()
-    keeper = _keeper(settings)
     pair = _pair(settings, system=system)
     longest_s = settings.system_token_ttl_s if system else settings.token_max_ttl_s
-    signing_keys.retire(pair, key, longest_s, at_once=now)
-    _noted(keeper, "retire", key, system=system)
+    with _kept(settings, "retire", key, system=system):
+        signing_keys.retire(pair, key, longest_s, at_once=now)
     output.say(f"key {key} is out of it; {_copy(pair)}", {"retired": key, "public": str(pair.public)}, as_json=as_json)
 
 
@@ -91,18 +91,18 @@ def _renew(settings: Settings, pair: "KeyPair") -> None:
     local = LocalKeys.of(settings.home)
     if pair == local.signing and local.admin_token_file.exists():
         renew_admin_token(settings.home)
+        note_admin_token(settings)
         output.note(f"{local.admin_token_file} is new too: log in to the pages again with it")
 
 
-def _noted(keeper: "Actor", what: str, key_id: str, *, system: bool) -> None:
-    note_deed(keeper, f"{what}_signing_key", f"{'system' if system else 'signing'} key {key_id}")
+@contextmanager
+def _kept(settings: Settings, what: str, key_id: str = "", *, system: bool) -> Iterator[Doing]:
+    """Let an administrator do what the block does to the keys, and have it in the audit."""
+    from fntx_sessions.security.roles import KEYS  # noqa: PLC0415 -- as above
 
-
-def _keeper(settings: Settings) -> "Actor":
-    from fntx_sessions.security.local import beside_actor  # noqa: PLC0415 -- as above
-    from fntx_sessions.security.roles import KEYS  # noqa: PLC0415
-
-    return beside_actor(settings, KEYS)
+    about = f"{'system' if system else 'signing'} key {key_id}".rstrip()
+    with doing(keeper(settings, KEYS, f"{what} {about}"), f"{what}_signing_key", about) as deed:
+        yield deed
 
 
 def _copy(pair: "KeyPair") -> str:

@@ -10,7 +10,7 @@ import typer
 
 from fntx_sessions.cli import output
 from fntx_sessions.cli.asking import Answer, line
-from fntx_sessions.cli.beside import settings_here
+from fntx_sessions.cli.beside import keeper, settings_here
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.cli.token_facts import COMMAND_ID, facts_of, show
 from fntx_sessions.cli.values import read_json
@@ -87,14 +87,13 @@ def _signed(settings: Settings, name: str, roles: list[str], ttl_s: int, **scope
     from fntx_sessions.database.engine import get_engine  # noqa: PLC0415 -- `fntx --help` needs no driver
     from fntx_sessions.lifecycle.granting import note_issued, refused_until  # noqa: PLC0415
     from fntx_sessions.security import tokens  # noqa: PLC0415
-    from fntx_sessions.security.local import beside_actor  # noqa: PLC0415
     from fntx_sessions.security.roles import TOKENS  # noqa: PLC0415
 
     if not roles:
         raise InvalidArgument("--role", "is missing", "Say what it may do: `fntx roles` shows the roles.")
     if "system" in roles:
         raise InvalidArgument("--role", "the system signs its own tokens", "Give another; `fntx roles` shows them.")
-    issuer = beside_actor(settings, TOKENS)
+    issuer = keeper(settings, TOKENS, f"a token for {name}")
     try:
         after = refused_until(get_engine(), name)
         token = tokens.issue(settings, name, roles, ttl_s, after=after, **scope)

@@ -1,6 +1,7 @@
 """Who may no longer act, what waits for a second person, what agents may know, and where the audit's ends were told."""
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -37,6 +38,17 @@ audit_key = Table(
     metadata,
     Column("one", Integer, primary_key=True, server_default=text("1"), autoincrement=False),
     Column("key_id", Text, nullable=False),
+    CheckConstraint("one = 1", name="one_row"),
+)
+
+# What the desk's workers take for a token, for who works straight on the stores.
+desk_auth = Table(
+    "desk_auth",
+    metadata,
+    Column("one", Integer, primary_key=True, server_default=text("1"), autoincrement=False),
+    Column("auth_mode", Text, nullable=False),
+    Column("key_ids", ARRAY(Text), nullable=False),
+    now("noted_at"),
     CheckConstraint("one = 1", name="one_row"),
 )
 

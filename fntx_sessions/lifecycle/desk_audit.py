@@ -33,6 +33,11 @@ SELECT 1 FROM audit WHERE session_id = :session_id AND seq > :seq - 1000 AND com
   AND actor = :actor AND action = :action AND outcome = :outcome AND args_hash IS NOT DISTINCT FROM :args_hash LIMIT 1
 """)
 
+_IS_THERE = text("""
+SELECT EXISTS (SELECT FROM audit
+  WHERE session_id = :session_id AND action = :action AND outcome = :outcome AND target = :target)
+""")
+
 
 @dataclass(frozen=True, slots=True)
 class Deed:
@@ -70,6 +75,21 @@ def record_once(engine: Engine, actor: Actor, deed: Deed) -> None:
         head = connection.execute(_HEAD).mappings().one()
         if not is_written(connection, DESK, head["seq"], actor, deed):
             _link(connection, actor, deed, head, key)
+
+
+def record_first(engine: Engine, actor: Actor, deed: Deed) -> None:
+    """Write a row as `record` does, where the whole chain has none of its action, outcome and target: a long look."""
+    key = chain_key(engine)
+    with transaction(engine) as connection:
+        if not connection.execute(_IS_THERE, _about(deed)).scalar_one():
+            head = connection.execute(_HEAD).mappings().one()
+            # Once more, as nobody else writes now: of two who look at once, one does.
+            if not connection.execute(_IS_THERE, _about(deed)).scalar_one():
+                _link(connection, actor, deed, head, key)
+
+
+def _about(deed: Deed) -> dict[str, Any]:
+    return {"session_id": DESK, "action": deed.action, "outcome": deed.outcome, "target": deed.target}
 
 
 def is_written(connection: Connection, owner: UUID, seq: int, actor: Actor, deed: Deed) -> bool:

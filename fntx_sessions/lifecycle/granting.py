@@ -10,16 +10,20 @@ from pydantic import Field, model_validator
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import rows, transaction
-from fntx_sessions.exceptions import InvalidArgument
+from fntx_sessions.exceptions import InvalidArgument, Unauthenticated
 from fntx_sessions.lifecycle import desk_audit
 from fntx_sessions.lifecycle.desk_audit import DESK, Deed
 from fntx_sessions.schemas import Model
 from fntx_sessions.security import names
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.local import admin_token
+from fntx_sessions.security.machine_user import machine_user
 from fntx_sessions.security.revocations import revocations_of
 from fntx_sessions.security.roles import TOKENS, authorize
 from fntx_sessions.security.token_claims import MAX_WORD_CHARACTERS, Verified
+from fntx_sessions.security.tokens import read
 from fntx_sessions.settings import Settings
+from fntx_sessions.state.chain_key import chain_key
 
 ISSUE, REVOKE = "issue_token", "revoke_token"
 _ENDS = re.compile(r"; until (\S+)$")
@@ -125,6 +129,21 @@ class Tokens(Model):
 def note_issued(engine: Engine, actor: Actor, token: Verified) -> None:
     """Write on the desk's chain that a token was issued, never the token itself; raises Busy and Unavailable."""
     desk_audit.record(engine, actor, Deed(ISSUE, "done", token.actor.token_id, told(token)))
+
+
+def note_local(engine: Engine, settings: Settings) -> None:
+    """Write on the desk's chain that the administrator's token of this home was issued, where that is not there yet.
+
+    Its file is written before Postgres need answer. Raises Busy and Unavailable.
+    """
+    held = admin_token(settings)
+    try:
+        token = None if held is None else read(held, settings)
+    except Unauthenticated:  # good for nothing here
+        token = None
+    if token is not None:
+        chain_key(engine, settings)
+        desk_audit.record_first(engine, machine_user(), Deed(ISSUE, "done", token.actor.token_id, told(token)))
 
 
 def told(token: Verified) -> str:

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from fntx_sessions.exceptions import FntxError, StackError
+from fntx_sessions.exceptions import StackError, Unauthenticated
 from fntx_sessions.security import keys
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.keyring import ensure_ring
@@ -14,7 +14,8 @@ from fntx_sessions.security.keys import LocalKeys
 from fntx_sessions.security.machine_user import machine_user
 from fntx_sessions.security.names import SYSTEM_NAME
 from fntx_sessions.security.private_files import file_version, write_private
-from fntx_sessions.security.roles import ADMIN, SYSTEM, permit
+from fntx_sessions.security.refusals import NO_KEY_HERE, UNKNOWN_KEY, kind_of
+from fntx_sessions.security.roles import ADMIN, SYSTEM
 from fntx_sessions.security.tokens import expires_in_s, issue, verify
 from fntx_sessions.settings import Settings, get_settings
 
@@ -62,23 +63,30 @@ def current_token(settings: Settings | None = None) -> str | None:
     settings = settings or get_settings()
     if settings.token is not None:
         return settings.token.get_secret_value()
+    return admin_token(settings)
+
+
+def admin_token(settings: Settings) -> str | None:
+    """Return the administrator's token of this home, None without one that may be read."""
     return _read(LocalKeys.of(settings.home).admin_token_file)
 
 
-def beside_actor(settings: Settings, action: str) -> Actor:
+def beside_actor(settings: Settings) -> Actor:
     """Return who does something beside the desk, on files of this machine: whom the token here speaks for.
 
-    Where there is no token, or none that can be verified, it is the machine's user, with no role: whoever may write the
-    files may do it, and a lost key is changed without one. Raises Forbidden where the token's roles do not allow it.
+    Where there is no token, or none of a key that is known here, it is the machine's user, with no role: whoever may
+    write the files may do it, and a lost key is changed without one. Raises Unauthenticated for a token that is not
+    good: over, revoked, forged. What its roles allow is not looked at.
     """
     token = current_token(settings)
-    try:
-        actor = verify(token, settings) if token else machine_user()
-    except FntxError:
+    if token is None:
         return machine_user()
-    if token:
-        permit(actor.everywhere(), action)
-    return replace(actor, host=socket.gethostname())
+    try:
+        return replace(verify(token, settings), host=socket.gethostname())
+    except Unauthenticated as error:
+        if kind_of(error) in (UNKNOWN_KEY, NO_KEY_HERE):
+            return machine_user()
+        raise
 
 
 class _SystemTokens:

@@ -1,14 +1,17 @@
 """Where an action is done, the host and the task, and who asked for it: for the audit."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.machine_user import machine_user
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The host that does it, and the task it is done in; None: in none, but by a command beside the stores."""
+    """The host that does it, and the task it is done in; None: in none. Of a command beside the desk: as which user."""
 
     host: str = ""
     task: str | None = None
@@ -26,6 +29,17 @@ def origin() -> Origin:
 def set_origin(host: str, task: str | None) -> None:
     """Note where this context acts, until it is noted anew."""
     _origin.set(Origin(host, task))
+
+
+@contextmanager
+def beside_the_desk() -> Iterator[None]:
+    """Note for the block that it acts in no task, but as this machine's user, whoever the token it has speaks for."""
+    user = machine_user()
+    before = _origin.set(Origin(user.host, f"beside the desk, as {user.name}"))
+    try:
+        yield
+    finally:
+        _origin.reset(before)
 
 
 _asker: ContextVar[Actor | None] = ContextVar("asker", default=None)

@@ -17,6 +17,7 @@ from fntx_sessions.exceptions import Unauthenticated
 
 MESSAGE = "no task"
 OTHER = "unverifiable"
+UNKNOWN_KEY, NO_KEY_HERE = "unknown key", "no key here"
 # Nobody's attempt: what beat sent, and no worker took for longer than its token is good.
 LATE = "late"
 # What a refusal's sentence holds -> the kind it is counted as. The first that fits; a closed set, as rows are kept.
@@ -32,12 +33,12 @@ _KINDS = (
     ("issued by somebody else", "other issuer"),
     ("signature does not match", "forged"),
     ("not signed with EdDSA", "forged"),
-    ("a key this service does not know", "unknown key"),
+    ("a key this service does not know", UNKNOWN_KEY),
     ("signs for", "wrong key"),
     ("characters", "too long"),
     ("cannot be verified", "malformed"),
     ("the token", "malformed"),
-    ("this process", "no key here"),
+    ("this process", NO_KEY_HERE),
 )
 # A store that is away for days must not fill this process: what is older is summed into the oldest minute kept.
 _MOST_ROWS = 2000

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fntx_sessions.exceptions import StackError
+from fntx_sessions.exceptions import FntxError, StackError
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.addresses import DATABASE, MAINTENANCE, REDIS, Addresses
 from fntx_sessions.stack.control import GIVEN_UP, Process, Supervisor
@@ -98,7 +98,7 @@ class Stack:
         self.folder.prepare()
         self._check_given()
         self._migrate(self.given())
-        self._ensure_keys()
+        self._ensure_keys(self.given())
 
     def down(self) -> bool:
         """Stop the clock, then the work, then the stores; return whether there was anything to stop."""
@@ -226,7 +226,7 @@ class Stack:
         if not waiting:
             return
         self._migrate(self.environment())
-        self._ensure_keys()
+        self._ensure_keys(self.environment())
         for process in sorted(waiting, key=lambda process: process.group == CLOCK):
             self._say(f"starting {process.name}")
             self.supervisor.start(process)
@@ -261,10 +261,21 @@ class Stack:
         ensure_login(owner, house)
         make_ahead_at(owner, Settings())
 
-    def _ensure_keys(self) -> None:
-        from fntx_sessions.security.local import ensure_local_keys  # noqa: PLC0415 -- as above
+    def _ensure_keys(self, addresses: Mapping[str, str]) -> None:
+        """Make the keys the folder lacks, and have the administrator's token in the audit."""
+        from fntx_sessions.database.engine import build_engine  # noqa: PLC0415 -- as above
+        from fntx_sessions.lifecycle.granting import note_local  # noqa: PLC0415
+        from fntx_sessions.security.local import ensure_local_keys  # noqa: PLC0415
 
         ensure_local_keys(self.folder.home)
+        settings = Settings(home=self.folder.home)
+        engine = build_engine(addresses[DATABASE], settings)
+        try:
+            note_local(engine, settings)
+        except FntxError as error:  # no reason not to start: it is looked at each time
+            self._say(f"the administrator's token stands in no audit yet: {error}")
+        finally:
+            engine.dispose()
 
     def _all_take_work(self, pending: set[str]) -> bool:
         """Strike from `pending` what takes work by now; tell whether nothing is left."""

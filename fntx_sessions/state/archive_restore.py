@@ -4,7 +4,7 @@ One transaction brings all of it or nothing, so that a kill leaves nothing half 
 that are there already stay as they are; at the end everything the archive holds must be there and the audit chain hold.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -68,26 +68,37 @@ class Restored:
         return not self.rows
 
 
+Noted = Callable[[Connection, Restored], None]
+
+
+def _unnoted(_connection: Connection, _brought: Restored) -> None:
+    pass
+
+
 def restore_session(
-    engine: Engine, settings: Settings, store: ObjectStore, session_id: UUID, asked_by: str
+    engine: Engine, settings: Settings, store: ObjectStore, session_id: UUID, asked_by: str, noted: Noted = _unnoted
 ) -> list[Restored]:
     """Bring a session back from its archive, its parents first where they are missing; return what was brought.
 
-    Restored twice, the second time finds nothing to do. asked_by: who is named in the event that tells of it. Raises
+    Restored twice, the second time finds nothing to do. asked_by: who is named in the event that tells of it. noted:
+    writes down what a transaction brings, as the last thing in it. Raises
     PreconditionFailed (a session of that id is there that is not closed), NotFound (no archive), Shredded,
     IntegrityError (archive or key are damaged or missing) and Unavailable; then nothing was changed.
     """
-    return Restorer(engine, settings, store, asked_by).restore(session_id, _PARENTS)
+    return Restorer(engine, settings, store, asked_by, noted).restore(session_id, _PARENTS)
 
 
 class Restorer:
     """Restores sessions of one cold store into one database."""
 
-    def __init__(self, engine: Engine, settings: Settings, store: ObjectStore, asked_by: str) -> None:
+    def __init__(
+        self, engine: Engine, settings: Settings, store: ObjectStore, asked_by: str, noted: Noted = _unnoted
+    ) -> None:
         self._engine = engine
         self._settings = settings
         self._store = store
         self._asked_by = asked_by
+        self._noted = noted
         self._archiver = Archiver(engine, settings, store)
         self._codec = Codec(seal_of(settings, engine))
         self._keys = ChainKeys(engine, settings, store)
@@ -104,12 +115,13 @@ class Restorer:
         self._bring_chain_keys(archive)
         above = self._restored_parent(archive, parents)
         with self._transaction(session_id) as connection:
-            rows = self._bring(connection, archive)
+            brought = Restored(session_id, self._bring(connection, archive), archive.header.damaged)
             self._prove(connection, archive)
             self._note(connection, archive)
+            self._noted(connection, brought)
             failpoint("restore.before_commit")
         failpoint("restore.committed")
-        return [*above, Restored(session_id, rows, archive.header.damaged)]
+        return [*above, brought]
 
     def _bring_chain_keys(self, archive: Archive) -> None:
         """Have the keys of another database's chains in this one: its rows are verified here from now on."""

@@ -49,16 +49,16 @@ def owner_of(key_id: str) -> UUID:
     return UUID(int=_OWNERS | int.from_bytes(raw))
 
 
-def chain_key(engine: Engine) -> ChainKey:
+def chain_key(engine: Engine, settings: Settings | None = None) -> ChainKey:
     """Return the key that new rows of this database hash with; remembered from then on.
 
     The first of a database is made here, and no second: one whose row is gone is taken back from the cold store. Call
-    it before the row's transaction holds a lock: the first call of a process asks Postgres. Raises IntegrityError (it
-    is nowhere any more) and Unavailable.
+    it before the row's transaction holds a lock: the first call of a process asks Postgres. settings: of where the ring
+    and the cold store are, the process's own if None. Raises IntegrityError (it is nowhere any more) and Unavailable.
     """
     held = _remembered.get(engine)
     if held is None:
-        held = _remembered[engine] = _own(engine, get_settings())
+        held = _remembered[engine] = _own(engine, settings or get_settings())
     return held
 
 

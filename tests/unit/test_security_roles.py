@@ -1,5 +1,7 @@
 """Who may do what."""
 
+import ast
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -79,3 +81,16 @@ def test_a_scoped_token_ends_at_its_scope():
 def test_the_system_says_where_it_runs():
     """A sweep's actor carries its host."""
     assert system_actor("w1") == Actor("system", frozenset({"system"}), host="w1")
+
+
+def test_every_action_is_asked_for_somewhere():
+    """A row of the table that nothing looks up promises what nobody keeps. An import alone is no question."""
+    house = Path(roles.__file__).parents[1]
+    told = ("security/roles.py", "security/roles_doc.py", "security/four_eyes.py", "lifecycle/transitions.py")
+    files = [*house.rglob("*.py"), *(house.parent / "tasks").rglob("*.py")]
+    nodes = [node for path in files if not str(path).endswith(told) for node in ast.walk(ast.parse(path.read_text()))]
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    used |= {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
+    names = {value: name for name, value in vars(roles).items() if isinstance(value, str) and name.isupper()}
+    asked = {one: f"Trigger.{one.name}" if isinstance(one, Trigger) else names[one] for one in roles.ALLOWED}
+    assert [name for name in asked.values() if not used & {name, f"roles.{name}"}] == []

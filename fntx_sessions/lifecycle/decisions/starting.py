@@ -14,7 +14,7 @@ from fntx_sessions.lifecycle.decisions.moving import S, moved, must_be_legal, no
 from fntx_sessions.lifecycle.halting import not_halted
 from fntx_sessions.lifecycle.machine import illegal
 from fntx_sessions.schemas import Hold, SessionType, Trigger
-from fntx_sessions.security.roles import CLEAR_LATCH, LOOSEN_RULES, authorize
+from fntx_sessions.security.roles import CLEAR_LATCH, LOOSEN_RULES, RAISE_RISK_LIMIT, authorize
 from fntx_sessions.session_config import DEFAULT_FEED
 from fntx_sessions.settings import get_settings
 from fntx_sessions.trading.calendars import get_calendar
@@ -212,4 +212,4 @@ def _check_raise(row: Row, ask: Ask, risk: dict[str, Any]) -> None:
         return
     for key in ("max_daily_risk", "position_limit", "stop_loss_multiplier"):
         if risk[key] > row["risk_parameters"][key]:
-            authorize(ask.actor, "raise_risk_limit", ask.session_id)
+            authorize(ask.actor, RAISE_RISK_LIMIT, ask.session_id)
