@@ -50,6 +50,7 @@ def build_engine(url: str, settings: Settings, *, application: str = "fntx") -> 
         pool_size=settings.db_pool_size,
         max_overflow=settings.db_pool_size,
         pool_pre_ping=False,
+        pool_use_lifo=True,  # by turns, each connection finds the caches of its server process cold
         pool_recycle=600,
         json_serializer=lambda value: orjson.dumps(value, default=str).decode(),
         json_deserializer=orjson.loads,
