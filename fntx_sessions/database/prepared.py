@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg2 import errors as pg
-from sqlalchemy import Connection, CursorResult, TextClause
+from sqlalchemy import Connection, CursorResult, TextClause, column, text
 from sqlalchemy.exc import DBAPIError
 
+_GIVEN = re.compile(r"%\((\w+)\)s")
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
 # These take no plan, and PREPARE does not take them.
 _PLAIN = ("BEGIN", "COMMIT", "ROLLBACK", "SET")
 # A table that a migration changed under a kept plan, and a server connection that never heard of our statements.
 _OUTDATED = (pg.FeatureNotSupported, pg.InvalidSqlStatementName)
 _PREPARED = "fntx_prepared"
-_NONE: frozenset[str] = frozenset()
+_NONE: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Prepared:
         statements = [part.strip() for part in message.text.split(";") if part.strip()]
         self._pieces = [_piece(f"{name}_{number}", text, types) for number, text in enumerate(statements)]
         self._send = "; ".join(piece.send for piece in self._pieces)
+        self._named = text(_GIVEN.sub(r":\1", self._send))
 
     def run(self, connection: Connection, bound: Mapping[str, Any], *, within: bool = False) -> CursorResult[Any]:
         """Send the message and return its rows; as it is, where its kept plan is outdated.
@@ -54,7 +56,7 @@ class Prepared:
             return self._plainly(connection, bound)
         try:
             self._prepare(connection)
-            return connection.exec_driver_sql(self._send, dict(bound))
+            return self._execute(connection, bound)
         except DBAPIError as error:
             if not is_outdated(error):
                 raise
@@ -69,10 +71,21 @@ class Prepared:
         return connection.execute(self._message, dict(bound))
 
     def _prepare(self, connection: Connection) -> None:
-        known = connection.info.setdefault(_PREPARED, set())
+        known = connection.info.setdefault(_PREPARED, {})
         if self._name not in known:
             connection.exec_driver_sql("; ".join(piece.prepare for piece in self._pieces if piece.prepare))
-            known.add(self._name)
+            known[self._name] = None
+
+    def _execute(self, connection: Connection, bound: Mapping[str, Any]) -> CursorResult[Any]:
+        known = connection.info[_PREPARED]
+        if (shaped := known[self._name]) is not None:
+            return connection.execute(shaped, dict(bound))
+        result = connection.exec_driver_sql(self._send, dict(bound))
+        if result.returns_rows:
+            # What is prepared never answers with other columns. To find out which costs as much as the rows do, but for
+            # a statement that says it.
+            known[self._name] = self._named.columns(*map(column, result.keys()))
+        return result
 
 
 def is_outdated(error: DBAPIError) -> bool:
