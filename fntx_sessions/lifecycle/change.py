@@ -14,6 +14,8 @@ from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor
 
 Row = dict[str, Any]
+# Columns of a session that few changes touch, as JSON.
+DOCUMENTS = ("config", "risk_parameters", "enabled_strategies", "strategy_parameters", "recovery_data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,11 @@ class Change:
     def rare(self) -> bool:
         """Tell whether it writes more than what every command does."""
         return bool(self.booked or self.shreds or self.asked or self.acknowledges)
+
+    @property
+    def usual(self) -> bool:
+        """Tell whether it touches no document, latch or pin."""
+        return not (self.clear_latch or self.pin_checkpoint or any(name in self.fields for name in DOCUMENTS))
 
 
 Decision = Callable[[Row, Ask], list[Change]]

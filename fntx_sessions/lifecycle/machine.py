@@ -38,6 +38,7 @@ from fntx_sessions.lifecycle.machine_sql import (
     SEND_LOCK,
     SEND_LOCK_ASKED,
     SEND_LOCK_EVENT,
+    SEND_WRITE_ALL_COMMIT,
     SEND_WRITE_COMMIT,
     SHARE,
     WRITE,
@@ -56,6 +57,7 @@ from fntx_sessions.lifecycle.records import (
     events_of,
     outbox_of,
     outcome_of,
+    seldom_values,
     session_values,
     to_json,
     transition_of,
@@ -270,18 +272,13 @@ def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: 
         "outcome": sealing.outcome(outcome),
         "transitions": to_json(transition_of(before, row, ask, change)),
         "audit": to_json(entries),
-        "overtaken_id": overtaken.command_id if overtaken else None,
-        "overtaken_outcome": sealing.outcome(overtaken) if overtaken else None,
         "outbox": to_json(outbox),
         "relay_claimed": bool(row["claimed"]),
-        "clear_latch": change.clear_latch,
-        "pin_id": change.pin_checkpoint[0] if change.pin_checkpoint else None,
-        "pin_to": bool(change.pin_checkpoint and change.pin_checkpoint[1]),
-        "asked_by": ask.actor.name,
-        "asked_why": ask.reason,
         "events": to_json(sealing.events(events_of(row, change))),
     }
     bound |= work_for(row, change)
+    if not commit or change.rare or overtaken or not change.usual:
+        bound |= seldom_values(row, ask, change, overtaken, sealing)
     if change.booked:
         bound["booked"] = to_json(list(change.booked))
     if change.asked:
@@ -294,10 +291,11 @@ def _write(connection: Connection, row: Row, ask: Ask, change: Change, sealing: 
 
 
 def _send_write(connection: Connection, change: Change, bound: Row, *, commit: bool) -> None:
-    if commit and not change.rare:
-        SEND_WRITE_COMMIT.run(connection, bound, within=True)
-    else:
+    if not commit or change.rare:
         connection.execute(_rare(change, commit=commit), bound)
+    else:
+        send = SEND_WRITE_ALL_COMMIT if "config" in bound else SEND_WRITE_COMMIT
+        send.run(connection, bound, within=True)
 
 
 def _rare(change: Change, *, commit: bool) -> TextClause:

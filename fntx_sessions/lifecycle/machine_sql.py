@@ -90,15 +90,19 @@ _AUDIT = """
     previous text, hash text)
 """.strip()
 
-WRITE = text(f"""
+# A write is one statement. Documents, and the tables of `_SELDOM`, cost whoever names them, changed or not: most
+# commands send it without.
+_SESSION = """
 WITH s AS (
   UPDATE sessions SET status = :status, version = :version, epoch = :epoch, holds = CAST(:holds AS text[]),
-    pending = CAST(:pending AS jsonb), config = CAST(:config AS jsonb),
-    risk_parameters = CAST(:risk_parameters AS jsonb), enabled_strategies = CAST(:enabled_strategies AS jsonb),
-    strategy_parameters = CAST(:strategy_parameters AS jsonb), recovery_data = CAST(:recovery_data AS jsonb),
-    started_at = :started_at, ended_at = :ended_at, status_since = :status_since, status_actor = :status_actor,
-    status_reason = :status_reason, requires_action = :requires_action, quiesced_at = :quiesced_at,
-    audit_seq = :audit_seq, audit_head = :audit_head, tags = CAST(:tags AS text[]), pinned = :pinned
+    pending = CAST(:pending AS jsonb), started_at = :started_at, ended_at = :ended_at, status_since = :status_since,
+    status_actor = :status_actor, status_reason = :status_reason, requires_action = :requires_action,
+    quiesced_at = :quiesced_at, audit_seq = :audit_seq, audit_head = :audit_head, pinned = :pinned"""
+_DOCUMENTS = """,
+    config = CAST(:config AS jsonb), risk_parameters = CAST(:risk_parameters AS jsonb),
+    enabled_strategies = CAST(:enabled_strategies AS jsonb), strategy_parameters = CAST(:strategy_parameters AS jsonb),
+    recovery_data = CAST(:recovery_data AS jsonb), tags = CAST(:tags AS text[])"""
+_BESIDE = f"""
   WHERE session_id = :session_id
 ), w AS (
   UPDATE session_work SET status = :status, epoch = :epoch,
@@ -151,7 +155,8 @@ WITH s AS (
     decode(data, 'hex'), coalesce(requires_action, false), impact_assessment
   FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS r(event_id uuid, timestamp timestamptz, event_type text,
     event_category text, severity text, source_agent text, description text, data text, requires_action boolean,
-    impact_assessment text)
+    impact_assessment text)"""
+_SELDOM = """
 ), l AS (
   UPDATE account_days d SET latched_at = NULL, latched_by = :asked_by, latch_reason = :asked_why
   FROM sessions x WHERE :clear_latch AND x.session_id = :session_id AND d.account_id = x.account_id
@@ -160,15 +165,20 @@ WITH s AS (
   UPDATE checkpoints SET pinned = :pin_to WHERE checkpoint_id = CAST(:pin_id AS uuid) AND session_id = :session_id
 ), p AS (
   UPDATE commands SET state = 'refused', outcome = CAST(:overtaken_outcome AS bytea), finished_at = clock_timestamp()
-  WHERE command_id = CAST(:overtaken_id AS uuid) AND state = 'pending'
+  WHERE command_id = CAST(:overtaken_id AS uuid) AND state = 'pending'"""
+_COMMAND = """
 )
 UPDATE commands SET state = :command_state, arguments = CAST(:arguments AS bytea),
   outcome = CAST(:outcome AS bytea),
   finished_at = CASE WHEN :command_state = 'pending' THEN NULL ELSE clock_timestamp() END
 WHERE command_id = :command_id
-""")
+"""
 
-WRITE_COMMIT = text(WRITE.text + "; COMMIT")
+# All that a change may write.
+WRITE = text(_SESSION + _DOCUMENTS + _BESIDE + _SELDOM + _COMMAND)
+WRITE_ALL_COMMIT = text(WRITE.text + "; COMMIT")
+# What most do: neither documents nor latches, pins and commands that waited.
+WRITE_COMMIT = text(_SESSION + _BESIDE + _COMMAND + "; COMMIT")
 
 # A session that never had a key gets the mark of one that is gone, so that nobody makes it one. What is left of it is
 # due for erasing; no archive of it is made any more.
@@ -263,6 +273,7 @@ SEND_LOCK = Prepared("fntx_lock", LOCK, _TYPE_OF)
 SEND_LOCK_ASKED = Prepared("fntx_lock_asked", text(LOCK.text.replace(OPEN_ONES, LAST_ONES)), _TYPE_OF)
 SEND_LOCK_EVENT = Prepared("fntx_lock_event", text(LOCK.text.replace(OPEN_ONES, _ONE_EVENT)), _TYPE_OF)
 SEND_WRITE_COMMIT = Prepared("fntx_write_commit", WRITE_COMMIT, _TYPE_OF)
+SEND_WRITE_ALL_COMMIT = Prepared("fntx_write_all_commit", WRITE_ALL_COMMIT, _TYPE_OF)
 
 REPEAT = text("SELECT session_id, outcome FROM commands WHERE command_id = :command_id AND outcome IS NOT NULL")
 

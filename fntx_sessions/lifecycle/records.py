@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from fntx_sessions import traces
 from fntx_sessions.exceptions import Forbidden, Rejected
-from fntx_sessions.lifecycle.change import Ask, Change, Outcome, Row
+from fntx_sessions.lifecycle.change import DOCUMENTS, Ask, Change, Outcome, Row
 from fntx_sessions.lifecycle.desk_audit import Deed, audit_row, linked
 from fntx_sessions.lifecycle.people import Asked
 from fntx_sessions.schemas import SessionStatus, Trigger
@@ -38,10 +38,26 @@ def session_values(row: Row) -> dict[str, Any]:
         "session_id", "status", "version", "epoch", "holds", "started_at", "ended_at", "status_since", "status_actor",
         "status_reason", "requires_action", "quiesced_at", "audit_seq", "audit_head", "pinned",
     )  # fmt: skip
-    values = {name: row[name] for name in plain} | {"tags": row["config"]["tags"]}
-    for name in ("pending", "config", "risk_parameters", "enabled_strategies", "strategy_parameters", "recovery_data"):
-        values[name] = None if row[name] is None else to_json(row[name])
-    return values
+    return {name: row[name] for name in plain} | {"pending": _document(row["pending"])}
+
+
+def seldom_values(row: Row, ask: Ask, change: Change, overtaken: Outcome | None, sealing: "Sealing") -> dict[str, Any]:
+    """Return what only the whole statement writes: documents, a latch, a pin, the end of a command that waited."""
+    checkpoint_id, pinned = change.pin_checkpoint or (None, False)
+    return {name: _document(row[name]) for name in DOCUMENTS} | {
+        "tags": row["config"]["tags"],
+        "clear_latch": change.clear_latch,
+        "pin_id": checkpoint_id,
+        "pin_to": pinned,
+        "asked_by": ask.actor.name,
+        "asked_why": ask.reason,
+        "overtaken_id": overtaken.command_id if overtaken else None,
+        "overtaken_outcome": sealing.outcome(overtaken) if overtaken else None,
+    }
+
+
+def _document(value: Any) -> str | None:
+    return None if value is None else to_json(value)
 
 
 def transition_of(before: Row, row: Row, ask: Ask, change: Change) -> list[dict[str, Any]]:
