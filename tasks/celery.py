@@ -6,7 +6,7 @@ from celery import Celery
 
 from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.settings import get_settings
-from tasks import kombu_patch, transport  # noqa: F401 - before the app is made
+from tasks import kombu_patch, result_text, transport  # noqa: F401 - before the app is made
 from tasks.configuration import celery_settings
 
 
