@@ -27,7 +27,8 @@ def sessions(quiet_desk: RunningDesk) -> Iterator[dict[str, UUID]]:
 
 @pytest.fixture(scope="module")
 def pages(quiet_desk: RunningDesk, sessions: dict[str, UUID]) -> Iterator[Pages]:
-    with pages_running(quiet_desk) as found:
+    # They are looked at, not waited for: that they are live is told elsewhere.
+    with pages_running(quiet_desk, FNTX_PAGES_REFRESH_S="5") as found:
         yield found
 
 
