@@ -217,8 +217,9 @@ def test_postgres_that_hangs_in_between_leaves_no_contradiction(own_desk):
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         with running(asking):
-            waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            wait_until(lambda: hosting.rows(waits), "the halt to wait for what begins to trade")
+            # Asked on this very connection: a transaction that is idle for long is ended by Postgres.
+            waits = text("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            wait_until(lambda: connection.execute(waits).all(), "the halt to wait for what begins to trade")
             with frozen(server):
                 _, told = asking.communicate(timeout=60)
     assert asking.returncode == 5, told
