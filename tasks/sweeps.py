@@ -5,7 +5,7 @@ from fntx_sessions.automation import backtests, bulk, intake, liveness, pending,
 from fntx_sessions.automation.health import sweep as health
 from fntx_sessions.automation.rules import sweep as rules
 from fntx_sessions.automation.sweeps import note_run, until_done
-from fntx_sessions.lifecycle import outbox
+from fntx_sessions.lifecycle import outbox, owed
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.security import refusals
 from fntx_sessions.security.actor import Actor
@@ -15,6 +15,8 @@ from tasks import second
 from tasks.base import sweep
 from tasks.desk import desk
 from tasks.signals import host_id
+
+_OWED_AT_ONCE = 500
 
 
 def _noted(name: str) -> Desk:
@@ -113,9 +115,10 @@ def advance_bulk_runs() -> None:
 
 @sweep("fntx.sweeps.confirmations")
 def settle_confirmations(actor: Actor) -> None:
-    """End what nobody confirmed in time, and do what was confirmed and left."""
-    _noted("confirmations")
+    """End what nobody confirmed in time, do what was confirmed and left, and write what the audit is owed."""
+    at = _noted("confirmations")
     second.bring_up_to_now(actor)
+    owed.pay_oldest(at.engine, _OWED_AT_ONCE)
 
 
 @sweep("fntx.sweeps.memory")

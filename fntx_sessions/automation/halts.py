@@ -24,13 +24,15 @@ from fntx_sessions.automation.halt_arguments import (
     Scope,
 )
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.exceptions import Busy, CommandConflict, InvalidArgument, NotFound, Retryable
-from fntx_sessions.lifecycle import desk_audit
+from fntx_sessions.exceptions import Busy, CommandConflict, InvalidArgument, NotFound
+from fntx_sessions.lifecycle import desk_audit, owed
 from fntx_sessions.lifecycle.confirming import about
 from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.schemas import Hold
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.audit import args_hash
 from fntx_sessions.security.roles import HALT, RELEASE_HALT, authorize, authorize_template
 from fntx_sessions.security.scope import admitted
 from fntx_sessions.state.payloads import Payloads
@@ -69,34 +71,32 @@ def place(desk: Desk, actor: Actor, arguments: HaltArguments, halt_id: UUID) -> 
     scope = halt_rows.known(desk.engine, wanted)
     own = {"halt_id": halt_id, "scope": scope.kind, "name": scope.name, "actor": actor.name}
     asked = own | arguments.model_dump(include={"reason", "flatten"})
-    found, stood, done = _stored(desk, asked | {"lock_ms": desk.settings.halt_lock_timeout_ms})
+    found, stood = _stored(desk, actor, asked | {"lock_ms": desk.settings.halt_lock_timeout_ms})
     if (found.scope, found.scope_name) != (scope.kind, scope.name):
         raise CommandConflict(str(halt_id), f"the halt of {found.where}")
     log.warning("halt_placed", halt_id=str(found.halt_id), scope=found.where, by=actor.name, stood=stood)
-    if done:
-        _note_placed(desk.engine, actor, found, f"{done}: {arguments.reason}")
     return found, stood
 
 
-def _note_placed(engine: Engine, actor: Actor, found: Halt, told: str) -> None:
-    # Not in the halt's own transaction: nobody who holds the end of the desk's chain may keep a halt from standing.
-    # Whose it is stands in its row, should this one be missing.
-    deed = Deed(HALT, "done", f"halt of {found.where}", told, found.halt_id)
-    try:
-        desk_audit.record(engine, actor, deed)
-    except Retryable as error:
-        log.warning("halt_not_audited", halt_id=str(found.halt_id), by=actor.name, problem=str(error))
-
-
-def _stored(desk: Desk, asked: dict[str, Any]) -> tuple[Halt, bool, str]:
+def _stored(desk: Desk, actor: Actor, asked: dict[str, Any]) -> tuple[Halt, bool]:
     try:
         with transaction(desk.engine) as connection:
-            placed = halt_rows.place(connection, asked)
+            found, stood, done = halt_rows.place(connection, asked)
+            # Owed, as nobody who holds the end of the desk's chain may keep a halt from standing.
+            owed_id = owed.owe(connection, actor, _deed(found, asked, done)) if done else None
             failpoint("halt.before_commit")
     except Busy as error:
         raise Busy("a start, resume or opening that is under way", asked["lock_ms"]) from error
     failpoint("halt.placed")
-    return placed
+    if owed_id is not None:
+        owed.pay(desk.engine, owed_id)
+    return found, stood
+
+
+def _deed(found: Halt, asked: dict[str, Any], done: str) -> Deed:
+    told = f"{done}{' to flatten' if asked['flatten'] and done == 'placed' else ''}: {asked['reason']}"
+    hashed = args_hash(to_json({name: asked[name] for name in ("scope", "name", "flatten", "reason")}))
+    return Deed(HALT, "done", f"halt of {found.where}", told, found.halt_id, hashed)
 
 
 def enforce(desk: Desk, actor: Actor, found: Halt, *, within_s: float) -> Placed:
@@ -151,7 +151,7 @@ def _advance(desk: Desk, actor: Actor, run: UUID, until: float) -> None:
         if report.counts != counts:
             counts, moved = report.counts, now
         elif now - moved > _STUCK_S:
-            bulk.cancel(desk.engine, actor, run)
+            bulk.give_up(desk.engine, actor, run)
             return
         time.sleep(_PAUSE_S)
 

@@ -150,3 +150,18 @@ END $$""",
         """CREATE TRIGGER guard_revocation BEFORE DELETE ON revoked_tokens
 FOR EACH ROW EXECUTE FUNCTION fntx_guard_revocation()""",
     ]
+
+
+def halt_guard_sql() -> list[str]:
+    """Return the statements by which a halt goes on saying who placed it, on what and why, and how it ended."""
+    return [
+        """CREATE OR REPLACE FUNCTION fntx_guard_halt() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'halt % stays as it was placed, and ends once', OLD.halt_id USING ERRCODE = 'FX005';
+END $$""",
+        """CREATE TRIGGER guard_halt BEFORE UPDATE ON halts FOR EACH ROW
+WHEN ((NEW.halt_id, NEW.scope, NEW.scope_name, NEW.reason, NEW.actor, NEW.created_at)
+    IS DISTINCT FROM (OLD.halt_id, OLD.scope, OLD.scope_name, OLD.reason, OLD.actor, OLD.created_at)
+  OR (OLD.flatten AND NOT NEW.flatten) OR OLD.released_at IS NOT NULL)
+EXECUTE FUNCTION fntx_guard_halt()""",
+    ]

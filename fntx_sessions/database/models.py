@@ -48,6 +48,7 @@ from fntx_sessions.database.trust_tables import (
     credentials,
     desk_auth,
     desk_chain,
+    owed_deeds,
     refused_callers,
     revoked_tokens,
 )
@@ -92,6 +93,7 @@ __all__ = [
     "metadata",
     "order_intents",
     "outbox",
+    "owed_deeds",
     "parts",
     "recovery_runs",
     "refused_callers",

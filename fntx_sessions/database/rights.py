@@ -51,6 +51,7 @@ DECLARED: dict[str, Rights] = {
     # What was revoked stays so until nothing it refuses is good any more: the guard of its rows.
     "revoked_tokens": _may("SELECT", "INSERT", "DELETE"),
     "desk_chain": _may("SELECT", "UPDATE"),
+    "owed_deeds": _may("SELECT", "INSERT", "DELETE"),
     "desk_auth": _KEPT,
     "sessions": _KEPT,
     "session_work": _KEPT,

@@ -52,6 +52,26 @@ desk_auth = Table(
     CheckConstraint("one = 1", name="one_row"),
 )
 
+# What a row of the desk's chain will say of what is done already; it goes as that row is written.
+owed_deeds = Table(
+    "owed_deeds",
+    metadata,
+    Column("owed_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("actor", Text, nullable=False),
+    Column("roles", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("target", Text),
+    Column("reason", Text, nullable=False),
+    Column("command_id", UUID(as_uuid=True)),
+    Column("args_hash", LargeBinary),
+    Column("host", Text, nullable=False),
+    Column("task", Text),
+    Column("token_id", Text, nullable=False),
+    Column("confirmed_by", Text, nullable=False),
+    now("owed_at"),
+)
+
 audit_anchors = Table(
     "audit_anchors",
     metadata,

@@ -1,11 +1,13 @@
 """Halts: nothing in scope begins to trade while one stands; what ran is paused, whoever races, dies or asks twice."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import pytest
 from hosting import ANN, SYSTEM, Hosting, make_hosting, request, shared
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from fntx_sessions.agents import joining
 from fntx_sessions.agents.joining import AgentArguments
@@ -15,6 +17,7 @@ from fntx_sessions.cli import halt_way
 from fntx_sessions.cli import halts as commands
 from fntx_sessions.cli.app import run
 from fntx_sessions.cli.exits import Exit
+from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import (
     Busy,
     CommandConflict,
@@ -27,7 +30,8 @@ from fntx_sessions.exceptions import (
     PreconditionFailed,
     Unavailable,
 )
-from fntx_sessions.lifecycle import machine, orders
+from fntx_sessions.lifecycle import machine, orders, owed
+from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.lifecycle.halting import SHARED
 from fntx_sessions.schemas import SessionStatus, Trigger
 from fntx_sessions.security.actor import Actor
@@ -399,3 +403,41 @@ def test_from_where_only_workers_are_reached_their_silence_is_told_for_what_it_i
     for part in (told, "call the broker", "fntx halt --scope all --reason odd"):
         assert part in said
     assert "command id" not in said
+
+
+PLACED = "SELECT actor, host, reason, args_hash FROM audit WHERE action = 'halt' AND command_id = :id"
+
+
+def test_a_halt_that_found_the_chain_busy_is_in_the_audit_soon_after_and_once(hosting):
+    """Nobody who holds the chain's end keeps it from standing; who placed it cannot be denied for that."""
+    halt_id, ann = uuid4(), Actor("ann", frozenset({"operator"}), host="desk-1", token_id="t1")
+    with hosting.desk.engine.connect() as busy:
+        busy.execute(text("SELECT * FROM desk_chain FOR UPDATE"))
+        halt(hosting, "all", actor=ann, halt_id=halt_id, reason="fat finger")
+        assert (len(halts.standing(hosting.desk.engine)), hosting.rows(PLACED, id=halt_id)) == (1, [])
+    halt(hosting, "all", actor=ann, halt_id=halt_id, reason="fat finger")
+    for _ in range(2):
+        owed.pay_oldest(hosting.desk.engine, 10)
+    [row] = hosting.rows(PLACED, id=halt_id)
+    assert (row["actor"], row["host"], row["reason"]) == ("ann", "desk-1", "placed: fat finger")
+    assert row["args_hash"] is not None
+
+
+def test_what_is_owed_is_written_once_by_however_many(hosting):
+    """Sweeps of several hosts may come at once."""
+    with transaction(hosting.desk.engine) as connection:
+        owed_id = owed.owe(connection, ANN, Deed("halt", "done", "halt of the desk", "odd", uuid4()))
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: owed.pay(hosting.desk.engine, owed_id), range(4)))
+    assert len(hosting.rows("SELECT 1 FROM audit WHERE action = 'halt' AND reason = 'odd'")) == 1
+
+
+@pytest.mark.parametrize("change", ["actor = 'mallory'", "reason = ''", "created_at = now()", "scope_name = 'x'"])
+def test_who_placed_a_halt_and_on_what_is_nobodys_to_change(hosting, change):
+    """Not by the login of workers, who may write its end; that once."""
+    halt(hosting, "all")
+    with pytest.raises(DBAPIError, match="stays as it was placed"):
+        hosting.run(f"UPDATE halts SET {change} WHERE released_at IS NULL")
+    release(hosting, scope="all")
+    with pytest.raises(DBAPIError, match="ends once"):
+        hosting.run("UPDATE halts SET released_by = 'mallory'")
