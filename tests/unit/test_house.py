@@ -187,6 +187,14 @@ def test_no_container_may_more_than_it_must(name):
     assert name not in OURS or "cap_add" not in service
 
 
+@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "cap_add" in service])
+def test_a_store_that_begins_as_root_ends_being_it_in_its_images_own_entrypoint(name):
+    """Given no command, or its server's, an entrypoint changes the user; after a shell of ours it has to be called."""
+    command = SERVICES[name].get("command", [])
+    assert command[:2] in ([], ["sh", "-c"])
+    assert not command or "| exec docker-entrypoint.sh valkey-server " in command[2]
+
+
 def test_no_secret_stands_in_what_is_committed():
     """Passwords come from .env, which git does not take; the image is told none."""
     text = (ROOT / "compose.yaml").read_text()
