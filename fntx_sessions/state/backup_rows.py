@@ -10,7 +10,6 @@ from sqlalchemy.exc import IntegrityError as ConstraintError
 from fntx_sessions.exceptions import IntegrityError
 from fntx_sessions.state import checkpoint_rows as rows
 from fntx_sessions.state.backups import Backup
-from fntx_sessions.state.identity import identity
 from fntx_sessions.state.save_rows import put_ahead
 from fntx_sessions.state.snapshot import Packed, Packer, Snapshot
 from fntx_sessions.testing import failpoint
@@ -46,29 +45,28 @@ def store(engine: Engine, packer: Packer, incoming: Incoming) -> bool:
     stand = rows.stand(engine, packed.session_id)
     if stand.saved == incoming.backup.mark and rows.find_row(engine, packed.session_id, incoming.checkpoint_id) is None:
         return False  # it was saved to Postgres after all, by another worker
-    _keep(engine, packer, incoming, stand.epoch)
+    _keep(engine, packer, incoming, stand)
     failpoint("backup.kept")
     put_ahead(engine, packed)
     failpoint("backup.moved")
     return True
 
 
-def _keep(engine: Engine, packer: Packer, incoming: Incoming, epoch: int) -> None:
+def _keep(engine: Engine, packer: Packer, incoming: Incoming, stand: rows.Stand) -> None:
     session_id, checkpoint_id = incoming.packed.session_id, incoming.checkpoint_id
     found = rows.find_row(engine, session_id, checkpoint_id)
     if found is not None and found["verified"]:
         return
     if found is not None:
         rows.drop_unverified(engine, session_id, checkpoint_id)
-    under = identity(engine, session_id)
-    snapshot = replace(incoming.snapshot, checkpoint_id=checkpoint_id, identity=under.hash)
+    snapshot = replace(incoming.snapshot, checkpoint_id=checkpoint_id, identity=stand.under.hash)
     packed = packer.pack(snapshot, incoming.packed.parts)
     facts = {
-        "checkpoint_type": TYPE, "identity": under.hash, "made_under": under.facts,
+        "checkpoint_type": TYPE, "identity": stand.under.hash, "made_under": stand.under.facts,
         "timestamp": incoming.snapshot.created_at, "note": _NOTE.format(host=incoming.backup.path.parent.name),
     }  # fmt: skip
     try:
-        rows.write_checkpoint(engine, packed, facts, epoch)
+        rows.write_checkpoint(engine, packed, facts, stand.epoch)
     except ConstraintError as error:
         if not isinstance(error.orig, UniqueViolation):
             raise

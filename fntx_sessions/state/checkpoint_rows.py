@@ -14,7 +14,9 @@ from fntx_sessions.database.models import checkpoints, parts, snapshot_parts
 from fntx_sessions.exceptions import IntegrityError, NotFound, StaleEpoch
 from fntx_sessions.schemas import Severity
 from fntx_sessions.state import part_rows
+from fntx_sessions.state.claims import LAZY
 from fntx_sessions.state.event_rows import StateEvent, add_events
+from fntx_sessions.state.identity import Identity, identity_under
 from fntx_sessions.state.snapshot import Packed
 from fntx_sessions.testing import failpoint
 
@@ -23,8 +25,10 @@ _FIX = "List them with `fntx checkpoints ID`."
 
 _INSERT = insert(checkpoints)
 _STAND = text("""
-SELECT w.epoch, s.epoch AS saved_epoch, s.revision AS saved_revision
-FROM session_work w LEFT JOIN saves s USING (session_id) WHERE w.session_id = :session_id
+SELECT w.epoch, s.epoch AS saved_epoch, s.revision AS saved_revision,
+  n.template_name, n.template_version, n.config, n.roster
+FROM session_work w JOIN sessions n USING (session_id) LEFT JOIN saves s USING (session_id)
+WHERE w.session_id = :session_id
 """)
 _FENCE = text("""
 SELECT epoch FROM session_work w WHERE session_id = :session_id
@@ -63,13 +67,16 @@ FROM snapshot_parts sp JOIN parts p USING (session_id, part_hash)
 WHERE sp.session_id = :session_id AND sp.snapshot_id = :checkpoint_id
 """)
 
-_LAZILY = text("SET LOCAL synchronous_commit = off")
 _VERIFIED = (
     update(checkpoints)
     .where(checkpoints.c.checkpoint_id == bindparam("b_id"))
     .values(verified=bindparam("b_verified"), damage=None)
 )
-_VERIFIED_ROW = _VERIFIED.returning(*_LISTED)
+# A crash may forget that it was verified, never the checkpoint: whoever needs it reads it again.
+_VERIFIED_ROW = text(f"""{LAZY}
+UPDATE checkpoints SET verified = true, damage = NULL WHERE checkpoint_id = :checkpoint_id
+RETURNING {", ".join(column.name for column in _LISTED)}
+""")
 
 _DAMAGED = text("""
 UPDATE checkpoints SET verified = false, damage = :problem WHERE checkpoint_id = :checkpoint_id RETURNING session_id
@@ -85,19 +92,24 @@ RETURNING sp.part_hash
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """Where a session stands before a checkpoint: its epoch, and (epoch, revision) of the save of record."""
+    """Where a session stands before a checkpoint.
+
+    saved: (epoch, revision) of the save of record. under: what its state is made under now.
+    """
 
     epoch: int
     saved: tuple[int, int]
+    under: Identity
 
 
 def stand(engine: Engine, session_id: UUID) -> Stand:
-    """Return where a session stands; raises NotFound."""
+    """Return where a session stands, read without a lock; raises NotFound."""
     with statements(engine) as connection:
         row = connection.execute(_STAND, {"session_id": session_id}).one_or_none()
     if row is None:
         raise NotFound("session", str(session_id), "List sessions with `fntx ls`.")
-    return Stand(row.epoch, (row.saved_epoch or 0, row.saved_revision or 0))
+    under = identity_under(row.template_name, row.template_version, row.config, row.roster)
+    return Stand(row.epoch, (row.saved_epoch or 0, row.saved_revision or 0), under)
 
 
 def write_checkpoint(engine: Engine, packed: Packed, facts: dict[str, Any], epoch: int) -> None:
@@ -165,13 +177,10 @@ def verify_stored(
     proven: large parts that this process read back for an earlier checkpoint of the session.
     Raises IntegrityError when they differ; the checkpoint then stays, unverified.
     """
-    with transaction(engine) as connection:
-        # A crash may forget that it was verified, never the checkpoint: whoever needs it reads it again.
-        connection.execute(_LAZILY)
+    with statements(engine) as connection:
         if not stored_whole(connection, packed, opens, proven):
             raise IntegrityError(str(packed.label), "what Postgres holds is not what was sent")
-        verified = {"b_id": packed.checkpoint_id, "b_verified": True}
-        return dict(connection.execute(_VERIFIED_ROW, verified).mappings().one())
+        return dict(connection.execute(_VERIFIED_ROW, {"checkpoint_id": packed.checkpoint_id}).mappings().one())
 
 
 def mark_sound(engine: Engine, checkpoint_id: UUID) -> None:

@@ -26,7 +26,6 @@ from fntx_sessions.state.checkpoint_record import read_record
 from fntx_sessions.state.claims import DueWork, Work
 from fntx_sessions.state.current import pack_current, sealed_before
 from fntx_sessions.state.hot_copies import HotCopies
-from fntx_sessions.state.identity import identity
 from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.loading import load
 from fntx_sessions.state.parts import MARKET, TRADING
@@ -180,15 +179,15 @@ def _make_fresh(
 def _make(
     engine: Engine, client: redis.Redis, settings: Settings, ref: Ref, facts: dict[str, Any]
 ) -> SessionCheckpoint:
-    under, stand = identity(engine, ref.session_id), rows.stand(engine, ref.session_id)
+    stand = rows.stand(engine, ref.session_id)
 
     def as_checkpoint(snapshot: Snapshot) -> Snapshot:
-        return replace(snapshot, identity=under.hash, checkpoint_id=ref.checkpoint_id)
+        return replace(snapshot, identity=stand.under.hash, checkpoint_id=ref.checkpoint_id)
 
     before = sealed_before(ref.session_id)
     packed, said = pack_current(engine, client, settings, ref.session_id, stand.saved, as_checkpoint, before)
     note = "; ".join(filter(None, (facts["note"], said))) or None
-    made_of = {**facts, "identity": under.hash, "made_under": under.facts, "note": note}
+    made_of = {**facts, "identity": stand.under.hash, "made_under": stand.under.facts, "note": note}
     try:
         rows.write_checkpoint(engine, packed, made_of, stand.epoch)
     except ConstraintError as error:
