@@ -15,6 +15,7 @@ from fntx_sessions import figures
 from fntx_sessions.exceptions import (
     FntxError,
     IntegrityError,
+    PreconditionFailed,
     Rejected,
     Retryable,
     StaleEpoch,
@@ -23,8 +24,9 @@ from fntx_sessions.schemas import AgentState, MarketState, SessionCheckpoint, Tr
 from fntx_sessions.settings import Settings
 from fntx_sessions.state import checkpoint_rows as rows
 from fntx_sessions.state.checkpoint_record import read_record
-from fntx_sessions.state.claims import DueWork, Work
+from fntx_sessions.state.claims import Claim, DueWork, Work
 from fntx_sessions.state.current import pack_current, sealed_before
+from fntx_sessions.state.first_states import await_states
 from fntx_sessions.state.hot_copies import HotCopies
 from fntx_sessions.state.live import LiveState
 from fntx_sessions.state.loading import load
@@ -41,21 +43,23 @@ CHECKPOINTS = DueWork(
 )
 DEFAULT_LIMIT = 50
 _ATTEMPTS = 3
+_NO_STATE = "its agents run here and have not reported any state yet. Look with `fntx health ID` why not."
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class CheckpointReport:
-    """What became of each due session: the checkpoints made, and why others could not be."""
+    """What became of each due session: the checkpoints made, why others could not be, whose first state is awaited."""
 
     created: list[SessionCheckpoint] = field(default_factory=list)
     failed: dict[UUID, str] = field(default_factory=dict)
+    awaited: set[UUID] = field(default_factory=set)
     seconds: float = 0.0
 
     @property
     def claimed(self) -> int:
         """How many sessions the batch held."""
-        return len(self.created) + len(self.failed)
+        return len(self.created) + len(self.failed) + len(self.awaited)
 
 
 def checkpoint_due(
@@ -63,8 +67,8 @@ def checkpoint_due(
 ) -> CheckpointReport:
     """Checkpoint up to `limit` (None: `checkpoint_batch`) sessions that are due.
 
-    A session that cannot be checkpointed is reported and stops no other; raises Unavailable or Busy when a store is
-    out of reach: then what was not done stays due.
+    A session that cannot be checkpointed is reported and stops no other; one without any state yet is due again soon.
+    Raises Unavailable or Busy when a store is out of reach: then what was not done stays due.
     """
     report, started, done = CheckpointReport(), perf_counter(), list[Work]()
     claim = CHECKPOINTS.claim_due(engine, limit or settings.checkpoint_batch, settings.lease_s)
@@ -72,12 +76,14 @@ def checkpoint_due(
     try:
         for work in claim.work:
             _checkpoint_one(engine, client, settings, work, report)
-            done.append(work)
+            if work.session_id not in report.awaited:
+                done.append(work)
     except Retryable:
         CHECKPOINTS.finish(engine, claim, done)
         CHECKPOINTS.release(engine, claim)
         raise
     CHECKPOINTS.finish(engine, claim, done)
+    _await_others(engine, settings, claim, report)
     report.seconds = perf_counter() - started
     return report
 
@@ -107,6 +113,8 @@ def create_checkpoint(
     began = perf_counter()
     try:
         made = _make_fresh(engine, client, settings, Ref(session_id, chosen), facts)
+    except PreconditionFailed:
+        raise  # there is nothing of it to keep: not a checkpoint that failed
     except FntxError:
         figures.CHECKPOINTS.note(1, checkpoint_type, "failed")
         raise
@@ -147,11 +155,26 @@ def _checkpoint_one(
 ) -> None:
     try:
         made = create_checkpoint(engine, client, settings, work.session_id, work.checkpoint_type)
+    except PreconditionFailed:
+        report.awaited.add(work.session_id)
     except (Rejected, IntegrityError) as error:
-        report.failed[work.session_id] = str(error)
-        _log.error("checkpoint.failed", session_id=str(work.session_id), problem=str(error))
+        _failed(report, work.session_id, str(error))
     else:
         report.created.append(made)
+
+
+def _await_others(engine: Engine, settings: Settings, claim: Claim, report: CheckpointReport) -> None:
+    """Leave the sessions without any state due; those that should have one by now count as failed."""
+    types = {work.session_id: work.checkpoint_type for work in claim.work}
+    for session_id in await_states(engine, settings, claim, report.awaited):
+        figures.CHECKPOINTS.note(1, types[session_id], "failed")
+        report.awaited.remove(session_id)
+        _failed(report, session_id, _NO_STATE)
+
+
+def _failed(report: CheckpointReport, session_id: UUID, problem: str) -> None:
+    report.failed[session_id] = problem
+    _log.error("checkpoint.failed", session_id=str(session_id), problem=problem)
 
 
 def _made(engine: Engine, client: redis.Redis, settings: Settings, ref: Ref) -> SessionCheckpoint | None:

@@ -18,7 +18,7 @@ from fntx_sessions.schemas import SessionStatus
 KEPT_STATUSES = frozenset(
     {SessionStatus.ACTIVE, SessionStatus.PAUSED, SessionStatus.SUSPENDED, SessionStatus.CLOSING},
 )
-_KEPT = ", ".join(f"'{status}'" for status in sorted(KEPT_STATUSES))
+KEPT = ", ".join(f"'{status}'" for status in sorted(KEPT_STATUSES))
 
 
 # A message of several statements is one transaction and one round trip. The commit of a claim or of a due time need not
@@ -40,7 +40,7 @@ def after(what: str, due: str, start: str = "CAST(:claimed_at AS timestamptz)") 
     """Return the SQL of a session's next due time: unchanged when somebody set another one since the claim."""
     column = f"w.next_{what}_at"
     return (
-        f"CASE WHEN {column} IS DISTINCT FROM {due} THEN {column} WHEN {column} IS NULL OR w.status NOT IN ({_KEPT}) "
+        f"CASE WHEN {column} IS DISTINCT FROM {due} THEN {column} WHEN {column} IS NULL OR w.status NOT IN ({KEPT}) "
         f"THEN NULL ELSE {start} + w.{what}_interval_s * interval '1 second' END"
     )
 

@@ -264,6 +264,37 @@ def test_every_transition_is_followed_by_a_checkpoint(hosting):
         assert (len(made), made[0].checkpoint_type) == (number, "transition")
 
 
+def test_a_checkpoint_due_before_the_first_step_is_made_after_it(hosting):
+    """A sweep between a start and the first step keeps nothing, logs and counts no failure, and comes back soon."""
+    session_id = hosting.started()
+    hosting.run("UPDATE sessions SET status_since = now()")
+    found = checkpoints.checkpoint_due(*hosting.desk.parts())
+    assert (found.awaited, found.failed, found.claimed) == ({session_id}, {}, 1)
+    assert hosting.rows(
+        "SELECT checkpoint_type, next_checkpoint_at <= now() + interval '2 seconds' AS soon, checkpoint_claimed_until "
+        "FROM session_work"
+    ) == [{"checkpoint_type": "transition", "soon": True, "checkpoint_claimed_until": None}]
+    hosting.step()
+    hosting.run("UPDATE session_work SET next_checkpoint_at = now()")
+    [made] = checkpoints.checkpoint_due(*hosting.desk.parts()).created
+    assert made.checkpoint_type == "transition"
+    hosting.do(T.FAIL, hosting.started(), actor=ADMIN)
+    checkpoints.checkpoint_due(*hosting.desk.parts())
+    assert hosting.rows("SELECT 1 FROM session_work WHERE status = 'error' AND next_checkpoint_at IS NOT NULL") == []
+
+
+def test_who_has_no_state_for_long_is_asked_for_it_more_seldom_and_is_a_failure_if_stepped_here(hosting):
+    """After `overdue_s` a session that is stepped here counts as failed; one whose agents never came waits on."""
+    here, elsewhere = hosting.started(), hosting.started()
+    hosting.run("UPDATE sessions SET status_since = now() - interval '60 seconds'")
+    hosting.run("UPDATE session_work SET next_step_at = NULL WHERE session_id = :id", id=elsewhere)
+    found = checkpoints.checkpoint_due(*hosting.desk.parts())
+    assert (list(found.failed), found.awaited) == ([here], {elsewhere})
+    assert "have not reported any state" in found.failed[here]
+    later = "next_checkpoint_at - now() BETWEEN interval '50 seconds' AND interval '70 seconds'"
+    assert len(hosting.rows(f"SELECT 1 FROM session_work WHERE {later} AND checkpoint_type = 'transition'")) == 2
+
+
 def test_nothing_is_kept_for_an_epoch_that_passed(hosting, monkeypatch):
     """A recovery that comes in between makes the checkpoint be made anew, of the epoch that stands."""
     session_id = running(hosting)
