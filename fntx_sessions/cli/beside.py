@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from fntx_sessions.cli import output
-from fntx_sessions.exceptions import Busy, FntxError, Rejected
+from fntx_sessions.exceptions import Busy, FntxError, Rejected, Unavailable
 from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.stack import adopt_local_stack
 
@@ -141,6 +141,8 @@ def _written(write: "Callable[[Engine], None]") -> str | None:
         patiently(lambda: write(get_engine()))
     except Busy:
         return f"others kept its end busy for more than {patience_s:g} s"
+    except Unavailable as error:  # its sentence says that nothing was changed, of the row alone
+        return f"{error.args[0]} is out of reach ({str(error.args[1]).rstrip('.')})"
     except FntxError as error:
         return str(error)
     return None
