@@ -119,7 +119,7 @@ def pages_running(desk: RunningDesk, *arguments: str, prefix: str = "", **enviro
         port = free.getsockname()[1]
     log = desk.folder / f"flower-{port}.log"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FNTX_", "FLOWER_"))}
-    told = {"FNTX_FLOWER_PORT": str(port), "FNTX_FLOWER_BASIC_AUTH": PASSWORD, "FNTX_PAGES_REFRESH_S": "0.2"}
+    told = {"FNTX_FLOWER_PORT": str(port), "FNTX_FLOWER_BASIC_AUTH": PASSWORD, "FNTX_PAGES_REFRESH_S": "0.5"}
     command = [sys.executable, "-m", "celery", "-A", "tasks", "flower", *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(
