@@ -39,7 +39,7 @@ def _done(result: Any) -> Answer:
 @command("fntx.bulk.preview")
 def preview(actor: Actor, arguments: BulkArguments) -> Answer:
     """Return what a run would come to now; changes nothing."""
-    return _done(bulk.preview(desk().engine, actor, arguments))
+    return _done(bulk.preview(desk(), actor, arguments))
 
 
 @command("fntx.bulk.begin", about=of_bulk)

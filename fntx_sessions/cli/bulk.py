@@ -213,15 +213,15 @@ def _came_to(row: Answer) -> str:
 
 PREVIEW_COLUMNS: dict[str, Any] = {
     "id": lambda row: row["session_id"][:SHORT_ID],
-    "type": lambda row: plain(row["session_type"]),
-    "template": lambda row: plain(row["template_name"]),
-    "status": lambda row: status(row["status_before"]),
+    "type": lambda row: plain(row["session_type"] or ""),
+    "template": lambda row: plain(row["template_name"] or ""),
+    "status": lambda row: status(row["status_before"] or ""),
     "open": lambda row: str(row["positions"] or 0),
 }
 ITEM_COLUMNS: dict[str, Any] = {
     "id": lambda row: row["session_id"][:SHORT_ID],
-    "template": lambda row: plain(row["template_name"]),
-    "before": lambda row: status(row["status_before"]),
+    "template": lambda row: plain(row["template_name"] or ""),
+    "before": lambda row: status(row["status_before"] or ""),
     "now": _came_to,
     "why": lambda row: plain(row["problem"]) if row["problem"] else "",
 }

@@ -84,6 +84,7 @@ bulk_runs = Table(
     # Who asked, as verified then: the commands are asked in this name.
     Column("actor", Text, nullable=False),
     Column("roles", ARRAY(Text), nullable=False),
+    Column("token_id", Text, nullable=False, server_default=""),
     Column("token_sessions", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     # Who agreed to it, and with which roles, where it takes two people.
     Column("confirmed_by", Text),
@@ -114,7 +115,8 @@ bulk_items = Table(
     Column("command_id", UUID(as_uuid=True), nullable=False),
     # waiting: its wave has not come; done, pending and refused: as its command's; failed: not asked yet, tried again.
     Column("state", Text, nullable=False, server_default="waiting"),
-    Column("status_before", Text, nullable=False),
+    # None: it was out of its asker's scope, who is told nothing of it.
+    Column("status_before", Text),
     Column("status_after", Text),
     Column("problem", Text),
     at("finished_at"),

@@ -14,6 +14,7 @@ from fntx_sessions.automation import bulk
 from fntx_sessions.automation.bulk import Selector, matching
 from fntx_sessions.exceptions import Busy, CommandConflict, Forbidden, InvalidArgument, NotFound
 from fntx_sessions.lifecycle import execute
+from fntx_sessions.lifecycle.desk_audit import DESK
 from fntx_sessions.parsing import parse
 from fntx_sessions.security.actor import Actor
 
@@ -47,7 +48,7 @@ def test_a_preview_says_what_a_run_then_does_and_changes_nothing(hosting):
         tag, made = tagged(hosting, S.INITIALIZING, S.ACTIVE, S.PAUSED, S.CLOSING)
         before = hosting.rows("SELECT * FROM sessions WHERE tags @> ARRAY[:tag] ORDER BY session_id", tag=tag)
         written = hosting.rows("SELECT count(*) FROM commands")
-        seen = {item.session_id: item for item in bulk.preview(hosting.desk.engine, ANN, asked(action, tag=tag))}
+        seen = {item.session_id: item for item in bulk.preview(hosting.desk, ANN, asked(action, tag=tag))}
         assert hosting.rows("SELECT * FROM sessions WHERE tags @> ARRAY[:tag] ORDER BY session_id", tag=tag) == before
         assert hosting.rows("SELECT count(*) FROM commands") == written
         assert hosting.rows("SELECT 1 FROM bulk_runs WHERE selector ->> 'tag' = :tag", tag=tag) == []
@@ -65,11 +66,11 @@ def test_a_preview_names_what_is_open_and_why_not(hosting):
     tag, [active, paused] = tagged(hosting, S.ACTIVE, S.PAUSED)
     hosting.holding(active)
     hosting.do(T.UPDATE, paused, add_hold="recovery")
-    [first, second] = bulk.preview(hosting.desk.engine, ANN, asked("pause", tag=tag))
+    [first, second] = bulk.preview(hosting.desk, ANN, asked("pause", tag=tag))
     assert (first.positions, first.problem) == (len(hosting.broker.positions(active)), None)
     assert (second.positions, second.problem) == (0, "already paused")
     by_rule = asked("resume", tag=tag, arguments={"hold": "rule"})
-    [_, held] = bulk.preview(hosting.desk.engine, ANN, by_rule)
+    [_, held] = bulk.preview(hosting.desk, ANN, by_rule)
     assert (held.state, "still held by" in (held.problem or "")) == ("refused", True)
 
 
@@ -123,7 +124,7 @@ def test_closed_sessions_and_the_days_of_backtests_are_not_meant_by_all(hosting)
     hosting.run(unit, id=run_id, session=day)
 
     def meant(**selector):
-        return {item.session_id for item in bulk.preview(hosting.desk.engine, ANN, asked(**selector))}
+        return {item.session_id for item in bulk.preview(hosting.desk, ANN, asked(**selector))}
 
     everything = meant(everything=True)
     assert active in everything
@@ -213,9 +214,10 @@ def test_who_may_not_ask_one_may_not_ask_many(hosting):
     risk = Actor("rita", frozenset({"risk_manager"}))
     tag, _ = tagged(hosting, S.ACTIVE)
     for actor, action in ((VIEWER, "pause"), (risk, "resume")):
-        for ask in (bulk.begin, bulk.preview):
-            with pytest.raises(Forbidden):
-                ask(hosting.desk.engine, actor, asked(action, tag=tag))
+        with pytest.raises(Forbidden):
+            bulk.begin(hosting.desk.engine, actor, asked(action, tag=tag))
+        with pytest.raises(Forbidden):
+            bulk.preview(hosting.desk, actor, asked(action, tag=tag))
     run = begin(hosting, asked(tag=tag), risk)
     for change in (bulk.cancel, bulk.resume):
         with pytest.raises(Forbidden):
@@ -226,9 +228,9 @@ def test_a_token_for_some_sessions_reaches_no_others(hosting):
     """By filters it sees its own alone; others that it names are refused, each as the single command would be."""
     tag, [mine, other] = tagged(hosting, S.ACTIVE, S.ACTIVE)
     scoped = replace(ANN, sessions=frozenset({str(mine)}))
-    assert [item.session_id for item in bulk.preview(hosting.desk.engine, scoped, asked(tag=tag))] == [mine]
+    assert [item.session_id for item in bulk.preview(hosting.desk, scoped, asked(tag=tag))] == [mine]
     named = asked(ids=[mine, other])
-    foreseen = {item.session_id: item.state for item in bulk.preview(hosting.desk.engine, scoped, named)}
+    foreseen = {item.session_id: item.state for item in bulk.preview(hosting.desk, scoped, named)}
     report = finish(hosting, named, scoped)
     assert states(report) == {mine: "done", other: "refused"}
     assert foreseen == {mine: "waiting", other: "refused"}
@@ -237,6 +239,53 @@ def test_a_token_for_some_sessions_reaches_no_others(hosting):
     with pytest.raises(NotFound):
         bulk.report(hosting.desk.engine, others, actor=scoped)
     assert [one.bulk_id for one in bulk.recent(hosting.desk.engine, 10, scoped)] == [report.bulk_id]
+
+
+@pytest.mark.parametrize("narrowed", ["by filters too", "by ids alone"])
+@pytest.mark.parametrize("by", ["id", "tag"])
+def test_of_a_session_out_of_scope_a_run_and_a_preview_tell_nothing(hosting, by, narrowed):
+    """A foreign id and one that there is not are told alike, by themselves alone; a denied preview stands in the audit.
+
+    Neither status, account and positions nor whether a filter fits can be read off, whatever else is asked.
+    """
+    tag, [mine] = tagged(hosting, S.ACTIVE)
+    _, [active, paused] = tagged(hosting, S.ACTIVE, S.PAUSED)
+    scoped = replace(ANN, name=f"so-{tag}", **{by + "s" if by == "tag" else "sessions": frozenset({tag, str(mine)})})
+    filters = {"status": [S.ACTIVE]} if narrowed == "by filters too" else {}
+    foreign = [active, paused, uuid4()]
+    named = asked(ids=[mine, *foreign], **filters)
+    foreseen = [item for item in bulk.preview(hosting.desk, scoped, named) if item.session_id != mine]
+    came = [item for item in finish(hosting, named, scoped).items if item.session_id != mine]
+    for found in (foreseen, came):
+        assert {item.session_id for item in found} == set(foreign)
+        told = {item.problem.replace(str(item.session_id), "ID") for item in found}
+        assert len(told) == 1
+        assert "pause_session session ID" in told.pop()
+        left = {"session_id", "problem", "command_id", "finished_at", "wave"}
+        assert {item.model_dump_json(exclude=left, exclude_none=True) for item in found} == {'{"state":"refused"}'}
+    [row] = hosting.rows("SELECT * FROM audit WHERE actor = :name AND target LIKE 'bulk preview%'", name=scoped.name)
+    assert (row["action"], row["outcome"]) == ("pause_session", "denied")
+    assert all(str(one) in row["reason"] for one in foreign)
+
+
+def test_a_run_of_sessions_out_of_scope_alone_is_denied_like_the_single_command(hosting):
+    """Whether they are there or not, and whatever they are: Forbidden, and nothing is stored."""
+    _, [mine, active] = tagged(hosting, S.ACTIVE, S.ACTIVE)
+    scoped = replace(ANN, sessions=frozenset({str(mine)}))
+    for ids in ([active], [uuid4()]):
+        with pytest.raises(Forbidden, match=f"pause_session session {ids[0]}"):
+            begin(hosting, asked(ids=ids), scoped)
+    with pytest.raises(Forbidden):
+        begin(hosting, asked(ids=[mine, active], status=[S.PAUSED]), scoped)
+    assert bulk.recent(hosting.desk.engine, 1) == []
+
+
+def test_what_a_run_does_stands_under_the_token_it_was_asked_with(hosting):
+    """Each session's row names the token, as the row of the run does: who takes it back finds all it did."""
+    tag, [mine] = tagged(hosting, S.ACTIVE)
+    finish(hosting, asked(tag=tag), replace(ANN, token_id="tok-1"))
+    written = hosting.rows("SELECT session_id FROM audit WHERE token_id = 'tok-1' ORDER BY session_id")
+    assert [row["session_id"] for row in written] == [DESK, mine]
 
 
 # --- what goes wrong -------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ from fntx_sessions.settings import get_settings
 
 S, T = SessionStatus, Trigger
 BOB = Actor("bob", frozenset({"operator"}))
+RITA = Actor("rita", frozenset({"risk_manager"}))
 
 
 @pytest.fixture
@@ -262,11 +263,29 @@ def test_a_run_cut_short_is_gone_on_with(hosting):
     run = halts._begin(hosting.desk.engine, ANN, found, halt_rows.left(hosting.desk.engine, found.halt_id))
     hosting.run("UPDATE bulk_runs SET claimed_until = now() + interval '1 hour' WHERE bulk_id = :id", id=run)
     hosting.do(T.PAUSE, ids[0])
-    placed = halt(hosting, "all")
+    placed = halt(hosting, "all", actor=BOB)
     assert placed.left == 0
     assert {status(hosting, one) for one in ids} == {S.PAUSED}
     assert all("halt" in hosting.row(one)["holds"] for one in ids)
     assert bulk.report(hosting.desk.engine, run).state == "cancelled"
+
+
+def test_only_who_may_end_halts_cancels_what_a_halt_began(hosting):
+    """No service, no operator and no token with a scope holds a halt up; who did it stands in the audit."""
+    session_id = hosting.started()
+    found, _ = halts.place(hosting.desk, ANN, HaltArguments(scope="all", reason="why"), uuid4())
+    run = halts._begin(hosting.desk.engine, ANN, found, [session_id])
+    for actor in (
+        Actor("svc", frozenset({"service"})),
+        BOB,
+        Actor(ANN.name, frozenset({"admin"}), sessions=frozenset({str(session_id)})),
+    ):
+        with pytest.raises((Forbidden, NotFound)):
+            bulk.cancel(hosting.desk.engine, actor, run)
+    assert bulk.report(hosting.desk.engine, run).state == "running"
+    assert bulk.cancel(hosting.desk.engine, RITA, run).cancelled_by == "rita"
+    [row] = hosting.rows("SELECT * FROM audit WHERE command_id = :id", id=run)
+    assert (row["actor"], row["target"]) == ("rita", f"bulk pause {run} of halt {found.halt_id}: cancelled")
 
 
 def test_a_halt_outlives_everything_but_its_release(hosting, tmp_path):

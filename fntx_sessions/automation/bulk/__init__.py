@@ -6,7 +6,7 @@ that it is done once however many ask for it, and is asked in the name and with 
 
 from fntx_sessions.automation.bulk.matching import preview
 from fntx_sessions.automation.bulk.request import BulkArguments, BulkRequest, Item, Report, Selector
-from fntx_sessions.automation.bulk.runs import begin, cancel, forget_old, recent, report, resume
+from fntx_sessions.automation.bulk.runs import begin, cancel, forget_old, give_up, recent, report, resume
 from fntx_sessions.automation.bulk.waves import advance, advance_due
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "begin",
     "cancel",
     "forget_old",
+    "give_up",
     "preview",
     "recent",
     "report",

@@ -88,12 +88,13 @@ class Item(Model):
 
     state: `waiting` (its turn has not come; in a preview: it would be done), `done`, `pending`, `refused` (as the
     command's own outcome), `failed` (could not be asked; tried again), `cancelled`. problem: the sentence that says
-    why. positions: what is open, in previews alone.
+    why. positions: what is open, in previews alone. Of a session out of its asker's scope there is nothing else, and
+    status_before is None.
     """
 
     session_id: UUID
     state: str
-    status_before: SessionStatus
+    status_before: SessionStatus | None = None
     status_after: SessionStatus | None = None
     problem: str | None = None
     wave: int = 0

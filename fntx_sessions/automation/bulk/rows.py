@@ -16,11 +16,10 @@ Row = dict[str, Any]
 
 # The days of backtests trade nobody's money: only who names their type, tag or id means them.
 _MATCH = text(f"""
-SELECT s.session_id, s.status, s.session_type, s.template_name, s.account_id, {IN_SCOPE} AS in_scope,
+SELECT s.session_id, s.status, s.session_type, s.template_name, s.account_id,
   CASE WHEN :positions THEN {POSITIONS} END AS positions
 FROM sessions s
-WHERE (CAST(:session_ids AS uuid[]) IS NULL OR s.session_id = ANY(CAST(:session_ids AS uuid[])))
-  AND (CAST(:session_ids AS uuid[]) IS NOT NULL OR {IN_SCOPE})
+WHERE {IN_SCOPE} AND (CAST(:session_ids AS uuid[]) IS NULL OR s.session_id = ANY(CAST(:session_ids AS uuid[])))
   AND (CAST(:status AS text[]) IS NULL OR s.status = ANY(CAST(:status AS text[])))
   AND (CAST(:status AS text[]) IS NOT NULL OR CAST(:session_ids AS uuid[]) IS NOT NULL OR s.status <> 'closed')
   AND (CAST(:session_type AS text) IS NULL OR s.session_type = :session_type)
@@ -34,12 +33,12 @@ ORDER BY s.created_at, s.session_id LIMIT :limit
 """)
 _TEMPLATES = text("SELECT template_name FROM templates ORDER BY template_name")
 _TEMPLATE_USED = text("SELECT 1 FROM sessions WHERE template_name = :name LIMIT 1")
-_KNOWN = text("SELECT session_id FROM sessions WHERE session_id = ANY(CAST(:ids AS uuid[]))")
+_KNOWN = text(f"SELECT s.session_id FROM sessions s WHERE s.session_id = ANY(CAST(:ids AS uuid[])) AND {IN_SCOPE}")
 
 _REGISTER = text("""
-INSERT INTO bulk_runs (bulk_id, action, selector, arguments, reason, actor, roles, token_sessions, confirmed_by,
-  confirmed_roles, halt_id, wave_size, wave_pause_s, next_wave_at)
-VALUES (:bulk_id, :action, CAST(:selector AS jsonb), :arguments, :reason, :actor, CAST(:roles AS text[]),
+INSERT INTO bulk_runs (bulk_id, action, selector, arguments, reason, actor, roles, token_id, token_sessions,
+  confirmed_by, confirmed_roles, halt_id, wave_size, wave_pause_s, next_wave_at)
+VALUES (:bulk_id, :action, CAST(:selector AS jsonb), :arguments, :reason, :actor, CAST(:roles AS text[]), :token_id,
   CAST(:token_sessions AS text[]), :confirmed_by, CAST(:confirmed_roles AS text[]), :halt_id,
   :wave_size, :wave_pause_s, now())
 ON CONFLICT (bulk_id) DO NOTHING
@@ -57,12 +56,14 @@ _COUNTS = """
 """
 _RUN = text(f"SELECT r.*, {_COUNTS} FROM bulk_runs r WHERE r.bulk_id = :bulk_id")
 _RUNS = text(f"SELECT r.*, {_COUNTS} FROM bulk_runs r ORDER BY r.created_at DESC, r.bulk_id LIMIT :limit")
-# What was pending when it was asked may have ended since: its command knows.
+# What was pending when it was asked may have ended since: its command knows. Of those that were out of its asker's
+# scope, which have no status, nothing is told.
 _RUN_ITEMS = text("""
 SELECT i.session_id, i.wave, i.command_id, i.status_before, i.status_after, i.problem, i.finished_at,
   CASE WHEN i.state = 'pending' THEN coalesce(c.state, i.state) ELSE i.state END AS state, i.state AS asked_state,
   s.session_type, s.template_name, s.account_id
-FROM bulk_items i LEFT JOIN sessions s USING (session_id) LEFT JOIN commands c ON c.command_id = i.command_id
+FROM bulk_items i LEFT JOIN sessions s ON s.session_id = i.session_id AND i.status_before IS NOT NULL
+LEFT JOIN commands c ON c.command_id = i.command_id
 WHERE i.bulk_id = :bulk_id ORDER BY i.wave, i.session_id
 """)
 
@@ -85,7 +86,8 @@ FROM due WHERE r.bulk_id = due.bulk_id RETURNING r.*
 # The first wave with somebody whose turn has not come; once there is none, those that failed, all together once more.
 _WAVE = text("""
 SELECT i.session_id, i.command_id, s.status, c.trigger AS asked FROM bulk_items i
-LEFT JOIN sessions s USING (session_id) LEFT JOIN commands c ON c.command_id = i.command_id
+LEFT JOIN sessions s ON s.session_id = i.session_id AND i.status_before IS NOT NULL
+LEFT JOIN commands c ON c.command_id = i.command_id
 WHERE i.bulk_id = :bulk_id AND i.state = :state
   AND (:state = 'failed' OR i.wave = (SELECT min(w.wave) FROM bulk_items w
     WHERE w.bulk_id = :bulk_id AND w.state = 'waiting'))
@@ -131,18 +133,15 @@ DELETE FROM bulk_runs WHERE bulk_id IN (SELECT bulk_id FROM bulk_runs
 
 
 def match(connection: Connection, filters: Row, actor: Actor, limit: int, *, positions: bool) -> list[Row]:
-    """Return up to `limit` sessions that pass all filters, oldest first; in_scope: whether the actor's token is for it.
-
-    Those that are out of scope are among them only where the filters name their ids.
-    """
+    """Return up to `limit` sessions in the actor's scope that pass all filters, oldest first."""
     names = ("session_ids", "status", "session_type", "template_name", "account_id", "tag")
     bound = {name: filters.get(name) for name in names}
     return rows(connection.execute(_MATCH, {**bound, **bound_scope(actor), "limit": limit, "positions": positions}))
 
 
-def unknown_ids(connection: Connection, ids: list[UUID]) -> list[UUID]:
-    """Return those that are no session's."""
-    known = set(connection.execute(_KNOWN, {"ids": ids}).scalars())
+def unknown_ids(connection: Connection, ids: list[UUID], actor: Actor) -> list[UUID]:
+    """Return those that are no session's in the actor's scope."""
+    known = set(connection.execute(_KNOWN, {"ids": ids, **bound_scope(actor)}).scalars())
     return [one for one in ids if one not in known]
 
 

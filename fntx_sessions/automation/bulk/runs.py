@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine
 
 from fntx_sessions.automation.bulk import rows
-from fntx_sessions.automation.bulk.matching import knowing, matching, may_ask, may_begin
+from fntx_sessions.automation.bulk.matching import beyond, knowing, matching, may_ask, may_begin, refusal
 from fntx_sessions.automation.bulk.request import (
     TRIGGERS,
     BulkRequest,
@@ -23,7 +23,7 @@ from fntx_sessions.lifecycle.confirming import about
 from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.roles import VIEW
+from fntx_sessions.security.roles import RELEASE_HALT, VIEW, authorize
 from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.state.payloads import ARGUMENTS, DESK, Payloads
 
@@ -40,8 +40,9 @@ def begin(engine: Engine, actor: Actor, request: BulkRequest) -> UUID:
     """Store a run with the sessions that match now as its items; return its id. Nothing is asked of them yet.
 
     Asked twice under one id, it is there once. Raises Forbidden, InvalidArgument, NotFound for an id and where nothing
-    matches, which stores nothing, CommandConflict when the id stands for another run, NeedsSecond, and NotConfirmed
-    where two people agreed to it for other sessions, or some of them were changed since.
+    matches (Forbidden where ids out of scope were named), which stores nothing, CommandConflict when the id stands for
+    another run, NeedsSecond, and NotConfirmed where two people agreed to it for other sessions, or some of them were
+    changed since.
     """
     may_begin(actor, request.trigger)
     request.command(UUID(int=0))
@@ -60,22 +61,25 @@ def _registered(
 ) -> Row:
     found = matching(connection, actor, request.selector, limited=request.halt_id is None)
     actor = knowing(actor, found)
+    others = beyond(connection, actor, request.selector)
     # Nothing in scope would be stored as no scope at all.
-    if not found or (actor.scoped and not actor.sessions | actor.admitted):
-        raise none_matches(request.selector)
+    if not found:
+        raise refusal(actor, request.trigger, others[0]) if others else none_matches(request.selector)
     ids = [row["session_id"] for row in found]
     if actor.confirmed_by:
         now = about.of_sessions(connection, request.trigger, ids)
         about.must_be_as_asked(connection, payloads, actor, request.bulk_id, now, about.OF_SESSIONS)
+    # The others are asked for, and so refused and audited, each as by the single command.
+    named = ids + others
     items = {
-        "ids": ids,
-        "commands": [item_command_id(request.bulk_id, one) for one in ids],
-        "statuses": [row["status"] for row in found],
+        "ids": named,
+        "commands": [item_command_id(request.bulk_id, one) for one in named],
+        "statuses": [row["status"] for row in found] + [None] * len(others),
     }
     rows.register(connection, _run(actor, request, sealed), items)
     # Of a halt's run, the halt is the deed; and nothing is waited for in its way.
     if request.halt_id is None:
-        desk_audit.record_in(connection, actor, _deed(request, f"begun on {len(ids)} sessions"))
+        desk_audit.record_in(connection, actor, _deed(request, f"begun on {len(named)} sessions"))
     row = rows.load(connection, request.bulk_id)
     if row is None:
         msg = "a run was stored and is not there"
@@ -99,6 +103,7 @@ def _run(actor: Actor, request: BulkRequest, sealed: bytes | None) -> Row:
         "reason": request.reason,
         "actor": actor.name,
         "roles": sorted(actor.roles),
+        "token_id": actor.token_id,
         "token_sessions": sorted(actor.sessions | actor.admitted),
         "confirmed_by": actor.confirmed_by or None,
         "confirmed_roles": sorted(actor.confirmed_roles),
@@ -190,8 +195,22 @@ def recent(engine: Engine, limit: int, actor: Actor | None = None) -> list[Repor
 
 
 def cancel(engine: Engine, actor: Actor, bulk_id: UUID) -> Report:
-    """Ask nothing more of those whose turn has not come; a run that is over stays so. Raises NotFound, Forbidden."""
+    """Ask nothing more of those whose turn has not come; a run that is over stays so.
+
+    A halt's is for who may end halts, as one of two where that takes two. Raises NotFound, Forbidden and NeedsSecond.
+    """
+    if report(engine, bulk_id, items=False, actor=actor).halt_id is not None:
+        authorize(actor, RELEASE_HALT)
     return _changed(engine, actor, bulk_id, rows.cancel, "cancelled")
+
+
+def give_up(engine: Engine, actor: Actor, bulk_id: UUID) -> None:
+    """Cancel a halt's run that stands still, for its next one to go on with what is left: no deed of its own.
+
+    For the halt that placed it alone; whoever asks for a cancellation asks `cancel`.
+    """
+    with transaction(engine) as connection:
+        rows.cancel(connection, bulk_id, actor.name)
 
 
 def resume(engine: Engine, actor: Actor, bulk_id: UUID) -> Report:
@@ -203,8 +222,9 @@ def _changed(engine: Engine, actor: Actor, bulk_id: UUID, change: Any, what: str
     found = report(engine, bulk_id, items=False, actor=actor)
     may_ask(actor, TRIGGERS[found.action])
     with transaction(engine) as connection:
-        if change(connection, bulk_id, actor.name) and found.halt_id is None:
-            target = f"bulk {found.action} {bulk_id}: {what}"
+        if change(connection, bulk_id, actor.name):
+            of = "" if found.halt_id is None else f" of halt {found.halt_id}"
+            target = f"bulk {found.action} {bulk_id}{of}: {what}"
             deed = Deed(TRIGGERS[found.action].value, "done", target, command_id=bulk_id)
             desk_audit.record_in(connection, actor, deed)
     return report(engine, bulk_id)

@@ -115,7 +115,7 @@ def _claimed(desk: Desk, bulk_id: UUID | None) -> _Run | None:
         return None
     failpoint("bulk.claimed")
     actor = Actor(
-        row["actor"], frozenset(row["roles"]), sessions=frozenset(row["token_sessions"]),
+        row["actor"], frozenset(row["roles"]), token_id=row["token_id"], sessions=frozenset(row["token_sessions"]),
         confirmed_by=row["confirmed_by"] or "", confirmed_roles=frozenset(row["confirmed_roles"]),
     )  # fmt: skip
     return _Run(row, actor, arguments_of(row, Payloads(desk.engine)), row["claimed_until"])
