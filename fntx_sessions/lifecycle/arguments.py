@@ -41,6 +41,11 @@ class CommandArguments(Model):
     reason: str = Reason
     expected_version: int | None = Field(default=None, ge=1)
 
+    @property
+    def target(self) -> str | None:
+        """Return what it does to what of the session, for the audit; None: the command's name tells."""
+        return None
+
 
 class Edits(Model):
     """New values for what may be edited; None leaves a section as it is, a dict replaces the keys it names."""
@@ -149,6 +154,12 @@ class PinArguments(CommandArguments):
 
     pinned: bool = True
     checkpoint_id: UUID | None = None
+
+    @property
+    def target(self) -> str:
+        """Return what is held, or let go of: taking off what protects from retention is no pin."""
+        what = f"checkpoint {self.checkpoint_id}" if self.checkpoint_id else "session"
+        return f"{'pin' if self.pinned else 'unpin'} {what}"
 
 
 class PruneArguments(CommandArguments):

@@ -20,7 +20,10 @@ DOCUMENTS = ("config", "risk_parameters", "enabled_strategies", "strategy_parame
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One command as it was asked. `command_id` is its idempotency key."""
+    """One command as it was asked. `command_id` is its idempotency key.
+
+    target: for the audit, what it does to what of its session, where its trigger leaves that open.
+    """
 
     trigger: Trigger
     session_id: UUID
@@ -29,6 +32,7 @@ class Ask:
     command_id: UUID = field(default_factory=uuid4)
     arguments: dict[str, Any] = field(default_factory=dict)
     expected_version: int | None = None
+    target: str | None = None
 
     def canonical(self) -> bytes:
         """Return the bytes whose hash tells whether the same id is used for the same thing."""

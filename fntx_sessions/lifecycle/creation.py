@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from fntx_sessions import figures, traces
 from fntx_sessions.agents.registry import known_agents
-from fntx_sessions.exceptions import CommandConflict, InvalidArgument, Rejected
+from fntx_sessions.exceptions import CommandConflict, Forbidden, InvalidArgument, Rejected
 from fntx_sessions.lifecycle import templates
 from fntx_sessions.lifecycle.arguments import CreateArguments, CreateFromTemplateArguments
 from fntx_sessions.lifecycle.by_itself import must_be_two_to_make
@@ -24,7 +24,9 @@ from fntx_sessions.lifecycle.machine import committing, door, transaction_span
 from fntx_sessions.lifecycle.records import audit_entry, to_json
 from fntx_sessions.parsing import parse
 from fntx_sessions.schemas import AgentName, Model, SessionStatus, SessionTemplate, SessionType
+from fntx_sessions.security import scope
 from fntx_sessions.security.audit import args_hash, chain_hash
+from fntx_sessions.security.roles import outside
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.chain_key import ChainKey, chain_key
 from fntx_sessions.state.payloads import ARGUMENTS, DESK, OUTCOME, Payloads
@@ -168,7 +170,7 @@ def answered(engine: Engine, ask: Ask) -> Outcome | None:
 def _create_once(engine: Engine, settings: Settings, ask: Ask, planned: Plan) -> Outcome:
     hashed, chain = args_hash(ask.canonical()), chain_key(engine)
     broker = planned.config["broker"] or settings.broker
-    account_id = planned.config["account"] or f"paper:{ask.session_id}"
+    account_id = planned.config["account"] or _own_account(ask)
     bound = _claim_values(ask, hashed) | {"account_id": account_id, "parent": planned.parent_session_id}
     payloads = Payloads(engine)
     with transaction_span(ask), door(engine) as connection:
@@ -177,6 +179,7 @@ def _create_once(engine: Engine, settings: Settings, ask: Ask, planned: Plan) ->
         if repeated is not None:
             connection.exec_driver_sql("ROLLBACK")
             return repeated
+        _check_scope(claimed, ask, planned, account_id)
         error = _obstacle(claimed, ask, planned, broker) or unrecorded(connection, planned.config)
         if error is not None:
             return _refuse(connection, ask, error, payloads)
@@ -205,7 +208,12 @@ def _claim_values(ask: Ask, hashed: bytes) -> dict[str, Any]:
         "trigger": ask.trigger.value,
         "actor": ask.actor.name,
         "args_hash": hashed,
+        **scope.bound(ask.actor),
     }
+
+
+def _own_account(ask: Ask) -> str:
+    return f"paper:{ask.session_id}"
 
 
 def _repeated(claimed: Row, ask: Ask, hashed: bytes, payloads: Payloads) -> Outcome | None:
@@ -215,6 +223,21 @@ def _repeated(claimed: Row, ask: Ask, hashed: bytes, payloads: Payloads) -> Outc
         conflict = CommandConflict(str(ask.command_id), claimed["trigger"])
         return Outcome(ask.command_id, ask.session_id, ask.trigger, "refused", error=conflict.to_dict())
     return Outcome.from_dict(payloads.open(ask.session_id, OUTCOME, ask.command_id, claimed["outcome"]), repeated=True)
+
+
+def _check_scope(claimed: Row, ask: Ask, planned: Plan, account_id: str) -> None:
+    """Raise Forbidden for an account or a parent that a token's scope holds nothing of, be it there or not.
+
+    A new session's own account is nobody else's; the one its template names is for all sessions of that.
+    """
+    if not ask.actor.scoped:
+        return
+    own = claimed["account_kind"] is None and account_id == _own_account(ask)
+    if not (own or claimed["account_theirs"] or account_id == templates.base_config(planned.template).get("account")):
+        needed = "a token whose scope holds a session on that account"
+        raise Forbidden(ask.actor.name, ask.actor.role_list(), f"{ask.trigger} on account {account_id}", needed)
+    if not claimed["parent_known"]:
+        raise outside(ask.actor, f"{ask.trigger} under session {planned.parent_session_id}")
 
 
 def _obstacle(claimed: Row, ask: Ask, planned: Plan, broker: str) -> Rejected | None:

@@ -2,7 +2,10 @@
 
 from sqlalchemy import text
 
-CLAIM = text("""
+from fntx_sessions.security.scope import IN_SCOPE
+
+# account_theirs: whether sessions in a token's scope trade on it; nobody looks where it has none.
+CLAIM = text(f"""
 BEGIN ISOLATION LEVEL READ COMMITTED;
 INSERT INTO commands (command_id, session_id, trigger, actor, args_hash)
 VALUES (:command_id, :session_id, :trigger, :actor, :args_hash)
@@ -10,8 +13,10 @@ ON CONFLICT (command_id) DO NOTHING;
 SELECT clock_timestamp() AS now, c.state, c.args_hash, c.trigger, c.outcome,
   EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = :session_id) AS taken,
   CAST(:parent AS uuid) IS NULL
-    OR EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = CAST(:parent AS uuid)) AS parent_known,
-  (SELECT a.kind FROM accounts a WHERE a.account_id = :account_id) AS account_kind
+    OR EXISTS (SELECT 1 FROM sessions s WHERE s.session_id = CAST(:parent AS uuid) AND {IN_SCOPE}) AS parent_known,
+  (SELECT a.kind FROM accounts a WHERE a.account_id = :account_id) AS account_kind,
+  CASE WHEN CAST(:scope_sessions AS uuid[]) IS NOT NULL
+    THEN EXISTS (SELECT 1 FROM sessions s WHERE s.account_id = :account_id AND {IN_SCOPE}) END AS account_theirs
 FROM commands c WHERE c.command_id = :command_id
 """)
 

@@ -123,7 +123,8 @@ def _denied(desk: Desk, ask: Ask, error: Forbidden) -> Outcome:
     Beyond a caller's allowance a denial costs no transaction and no lock: nothing they send can slow a stop.
     """
     asked = {"session_id": str(ask.session_id), "command_id": ask.command_id}
-    deed = replace(denying.deed_of(error, ask.trigger.value, asked), args_hash=args_hash(ask.canonical()))
+    deed = denying.deed_of(error, ask.trigger.value, asked)
+    deed = replace(deed, target=ask.target or deed.target, args_hash=args_hash(ask.canonical()))
     if asker() is not None and not denying.may_be_written(desk.settings, desk.redis, ask.actor, deed):
         raise error
     denying.write(desk.engine, ask.actor, deed, ask.session_id)
@@ -132,7 +133,8 @@ def _denied(desk: Desk, ask: Ask, error: Forbidden) -> Outcome:
 
 def _ask(trigger: Trigger, actor: Actor, arguments: CommandArguments, command_id: UUID) -> Ask:
     own = arguments.model_dump(mode="json", exclude={"session_id", "reason", "expected_version"}, exclude_none=True)
-    return Ask(trigger, arguments.session_id, actor, arguments.reason, command_id, own, arguments.expected_version)
+    asked = (arguments.reason, command_id, own, arguments.expected_version, arguments.target)
+    return Ask(trigger, arguments.session_id, actor, *asked)
 
 
 def create(desk: Desk, actor: Actor, arguments: CreateArguments, command_id: UUID) -> Outcome:

@@ -110,7 +110,8 @@ def audit_entry(
     row: Row, ask: Ask, outcome: str, args_hash: bytes | None, version_before: int | None, key_id: str
 ) -> dict[str, Any]:
     """Return the audit row of a command, with the very columns and types that are stored and hashed."""
-    deed = Deed(ask.trigger.value, outcome, None, ask.reason, ask.command_id, args_hash, version_before, row["version"])
+    about = (ask.target, ask.reason, ask.command_id, args_hash)
+    deed = Deed(ask.trigger.value, outcome, *about, version_before, row["version"])
     entry = audit_row(ask.session_id, ask.actor, deed, row["audit_seq"], row["now"], key_id)
     return entry | {"reason": ask.reason}  # whole, as it was asked
 

@@ -11,8 +11,10 @@ from fntx_sessions.exceptions import Forbidden, NotFound
 from fntx_sessions.lifecycle import execute, orders
 from fntx_sessions.lifecycle.arguments import (
     CreateArguments,
+    CreateFromTemplateArguments,
     HoldArguments,
     ListArguments,
+    PinArguments,
     StartArguments,
     UpdateArguments,
 )
@@ -201,8 +203,10 @@ def test_a_bulk_run_of_a_scoped_token_stays_in_its_scope(desk):
     assert [item.session_id for item in bulk.report(desk.engine, begun, actor=actor).items] == [mine]
     bulk.advance(desk, begun)
     assert bulk.report(desk.engine, begun, actor=actor).items[0].state != "refused"
-    with pytest.raises(NotFound):
+    with pytest.raises(Forbidden):
         run(session_ids=[other])
+    with pytest.raises(NotFound):
+        run(session_type=SessionType.BACKTEST)
 
 
 def test_a_token_for_a_template_makes_sessions_of_it_and_no_other(desk):
@@ -214,6 +218,92 @@ def test_a_token_for_a_template_makes_sessions_of_it_and_no_other(desk):
     for actor in (scoped("service", templates=["another"]), scoped("service", tags=["mine"])):
         with pytest.raises(Forbidden, match="scope holds that template"):
             execute.create(desk, actor, arguments, uuid4())
+
+
+def denied_creation(desk, actor, template, **asked):
+    """Return the denial's words; nothing was made, and no account."""
+    arguments = CreateFromTemplateArguments(template_name=template, overrides=asked)
+    with pytest.raises(Forbidden) as told:
+        execute.create_from_template(desk, actor, arguments, uuid4())
+    return str(told.value)
+
+
+def test_a_token_for_a_template_makes_no_session_on_others_accounts(desk):
+    """An account is its new session's own, its template's, or one its sessions use; others are denied, there or not."""
+    name = template_of(desk, created(desk))
+    scoped_to_it = scoped("operator", templates=[name])
+    foreign, shared_account = f"acc-{uuid4().hex[:8]}", f"acc-{uuid4().hex[:8]}"
+    for template, account in (("Extended Hours", foreign), (name, shared_account)):
+        arguments = CreateFromTemplateArguments(template_name=template, overrides={"config": {"account": account}})
+        execute.create_from_template(desk, OPERATOR, arguments, uuid4()).raise_for_refusal()
+    missing = f"acc-{uuid4().hex[:8]}"
+    told = {
+        denied_creation(desk, scoped_to_it, name, config={"account": one}).replace(one, "ACCOUNT")
+        for one in (foreign, missing)
+    }
+    assert len(told) == 1
+    assert "create_session on account ACCOUNT" in told.pop()
+    assert has_account(desk, foreign)
+    assert not has_account(desk, missing)
+    for given in ({}, {"account": shared_account}):
+        arguments = CreateFromTemplateArguments(template_name=name, overrides={"config": given})
+        assert execute.create_from_template(desk, scoped_to_it, arguments, uuid4()).state == "done"
+
+
+def has_account(desk, account_id):
+    with desk.engine.connect() as connection:
+        return bool(
+            connection.execute(text("SELECT 1 FROM accounts WHERE account_id = :id"), {"id": account_id}).first()
+        )
+
+
+def test_an_account_named_like_that_of_a_session_to_come_is_not_its_own(desk):
+    """Whoever chooses a new session's id gets no account by it that somebody else trades on."""
+    session_id = uuid4()
+    config = {"config": {"account": f"paper:{session_id}"}}
+    arguments = CreateFromTemplateArguments(template_name="Extended Hours", overrides=config)
+    execute.create_from_template(desk, OPERATOR, arguments, uuid4()).raise_for_refusal()
+    wanted = CreateArguments(session_type=SessionType.PAPER_TRADING, session_id=session_id)
+    with pytest.raises(Forbidden, match="on account"):
+        execute.create(desk, scoped("operator", templates=[template_of(desk, created(desk))]), wanted, uuid4())
+
+
+def test_a_token_for_a_template_names_only_a_parent_of_its_own(desk):
+    """A foreign parent and one there is not are denied in the same words; one in scope is taken."""
+    mine = created(desk)
+    name = template_of(desk, mine)
+    arguments = CreateFromTemplateArguments(template_name="Extended Hours")
+    foreign = execute.create_from_template(desk, OPERATOR, arguments, uuid4()).raise_for_refusal().session_id
+    actor, told = scoped("operator", templates=[name]), set()
+    for parent in (foreign, uuid4()):
+        arguments = CreateArguments(session_type=SessionType.PAPER_TRADING, parent_session_id=parent)
+        with pytest.raises(Forbidden) as denied:
+            execute.create(desk, actor, arguments, uuid4())
+        told.add(str(denied.value).replace(str(parent), "PARENT"))
+    assert len(told) == 1
+    arguments = CreateArguments(session_type=SessionType.PAPER_TRADING, parent_session_id=mine)
+    assert execute.create(desk, actor, arguments, uuid4()).state == "done"
+
+
+def test_letting_go_of_what_retention_keeps_is_no_pin_in_the_audit(desk):
+    """The audit tells pinning from unpinning, the session from a checkpoint, of what was denied and refused too."""
+    session_id, checkpoint_id = created(desk), uuid4()
+    for actor, more in (
+        (OPERATOR, {"pinned": True}),
+        (OPERATOR, {"pinned": False}),
+        (VIEWER, {"pinned": False}),
+        (OPERATOR, {"pinned": False, "checkpoint_id": checkpoint_id}),
+    ):
+        execute.command(desk, Trigger.PIN, actor, PinArguments(session_id=session_id, **more), uuid4())
+    with desk.engine.connect() as connection:
+        sql = text("SELECT outcome, target FROM audit WHERE session_id = :id AND action = 'pin_session' ORDER BY seq")
+        found = [tuple(row) for row in connection.execute(sql, {"id": session_id})]
+    assert found == [
+        ("done", "pin session"),
+        ("done", "unpin session"),
+        ("denied", "unpin session"),
+        ("refused", f"unpin checkpoint {checkpoint_id}"),
+    ]
 
 
 def test_a_service_runs_sessions_and_answers_for_nothing(desk):
