@@ -250,6 +250,18 @@ def test_a_token_for_a_template_makes_no_session_on_others_accounts(desk):
         assert execute.create_from_template(desk, scoped_to_it, arguments, uuid4()).state == "done"
 
 
+def test_a_token_for_a_template_may_trade_on_its_templates_account(desk, monkeypatch):
+    """Which account that is, nobody with a scope decides: no such token edits a template."""
+    template = execute._template(desk, template_of(desk, created(desk)))
+    account = f"acc-{uuid4().hex[:8]}"
+    named = template.model_copy(update={"default_config": template.default_config | {"account": account}})
+    monkeypatch.setattr(execute, "_template", lambda _desk, _name: named)
+    actor = scoped("operator", templates=[template.template_name])
+    arguments = CreateArguments(session_type=SessionType.PAPER_TRADING)
+    assert execute.create(desk, actor, arguments, uuid4()).state == "done"
+    assert has_account(desk, account)
+
+
 def has_account(desk, account_id):
     with desk.engine.connect() as connection:
         return bool(
