@@ -12,7 +12,7 @@ from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.exceptions import InvalidArgument, Rejected, Retryable
 from fntx_sessions.pasting import pasted
 from fntx_sessions.security import ring_changes
-from fntx_sessions.security.keyring import KeyRing, RingKey, create_ring, load_ring
+from fntx_sessions.security.keyring import KeyRing, RingKey, create_ring, has_ring, load_ring
 from fntx_sessions.security.roles import KEYS
 from fntx_sessions.settings import Settings
 
@@ -44,11 +44,24 @@ def init(as_json: AsJson = False) -> None:
     """Make the key ring where there is none. A fleet shares one: make it once, and copy it to every host."""
     settings = settings_here()
     with _kept(settings, "make the ring") as deed:
+        _refuse_another(settings)
         ring = create_ring(settings)
         deed.about = f"key ring: made the ring {ring.current}"
     made = {"ring": ring.where, "current": ring.current}
     output.say(f"made {ring.where} with key {ring.current}", made, as_json=as_json)
     output.note("Keep a copy apart from this machine: without this ring nothing that is sealed can be opened.")
+
+
+def _refuse_another(settings: Settings) -> None:
+    from fntx_sessions.database.engine import get_engine  # noqa: PLC0415 -- `fntx --help` needs no driver
+    from fntx_sessions.state.key_rotation import refuse_another_ring  # noqa: PLC0415
+
+    if settings.database_url is None or has_ring(settings):
+        return
+    try:
+        refuse_another_ring(get_engine())
+    except Retryable as error:
+        output.note(f"whether anything was sealed with a ring before is not known: {error}")
 
 
 def list_keys(as_json: AsJson = False) -> None:

@@ -35,7 +35,10 @@ FORMAT = 1
 KEY_BYTES = 32
 _NONCE_BYTES = 12
 _ENVIRONMENT = "FNTX_KEY_RING"
-_NO_RING = "Run `fntx keys init` once, and give every host that same file: a fleet shares one ring."
+_NO_RING = (
+    "Put back the ring that was there, from its copy, or that of another host: a fleet shares one. "
+    "A new desk makes its first with `fntx keys init`."
+)
 _NOT_A_RING = "Put back the ring that was there, from a copy of it: without its keys nothing that is sealed opens."
 
 
@@ -136,6 +139,11 @@ def ensure_ring(home: Path) -> Path:
     path = LocalKeys.of(home).directory / "ring.json"
     _create(path)
     return path
+
+
+def has_ring(settings: Settings) -> bool:
+    """Tell whether this process was given a ring, or has a file where its own would be."""
+    return settings.key_ring is not None or os.path.lexists(ring_file(settings))
 
 
 def create_ring(settings: Settings) -> KeyRing:

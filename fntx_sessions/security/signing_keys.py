@@ -54,9 +54,10 @@ def stage(pair: KeyPair) -> str:
 def rotate(pair: KeyPair) -> str:
     """Have the staged key sign from now on, a fresh one where none is; return its id. Raises StackError.
 
-    Killed anywhere, every token of either key verifies, and it is run again.
+    Killed anywhere, every token of either key verifies, and it is run again. A key file that is half-written, or open
+    to others, is changed all the same.
     """
-    with _changing(pair):
+    with _changing(pair, sound=False):
         following = _staged(pair)
         pair.staged.replace(pair.private)
         _write(pair, load_public_keys(pair.public).values())
@@ -103,23 +104,31 @@ def _staged(pair: KeyPair) -> str:
 
 
 def _write(pair: KeyPair, found: Iterable[PublicKey]) -> None:
-    """Write the public file; a key that signs no more gets its moment if it has none."""
-    current, staged = _private_id(pair), _staged_id(pair)
+    """Write the public file; a key that signs no more gets its moment if it has none, as does one that is lost."""
+    current, staged = _usable_id(pair), _staged_id(pair)
     write_private(pair.public, public_pem(_dated(one, current, staged) for one in found))
 
 
-def _dated(key: PublicKey, current: str, staged: str | None) -> PublicKey:
+def _dated(key: PublicKey, current: str | None, staged: str | None) -> PublicKey:
     if _state(key, current, staged) != "retired":
         return replace(key, retired_at=None)
     return replace(key, retired_at=key.retired_at or now())
 
 
-def _state(key: PublicKey, current: str, staged: str | None) -> State:
+def _state(key: PublicKey, current: str | None, staged: str | None) -> State:
     return "current" if key.key_id == current else "staged" if key.key_id == staged else "retired"
 
 
 def _private_id(pair: KeyPair) -> str:
     return key_id(load_private_key(pair.private).public_key())
+
+
+def _usable_id(pair: KeyPair) -> str | None:
+    """Return the id of the key that signs; None: it is gone, or its file is none that may sign."""
+    try:
+        return _private_id(pair)
+    except (FileNotFoundError, StackError):
+        return None
 
 
 def _staged_id(pair: KeyPair) -> str | None:
@@ -136,10 +145,12 @@ def _readable(pair: KeyPair) -> Iterator[None]:
 
 
 @contextmanager
-def _changing(pair: KeyPair) -> Iterator[None]:
-    """Keep others of this machine from changing the pair."""
+def _changing(pair: KeyPair, *, sound: bool = True) -> Iterator[None]:
+    """Keep others of this machine from changing the pair, which is here, and `sound`."""
     with _readable(pair):
-        load_private_key(pair.private)
+        if sound:
+            load_private_key(pair.private)
+        pair.private.lstat()
         handle = os.open(pair.private.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)

@@ -15,7 +15,13 @@ OLD_DAYS = 365
 def diagnose_signing(settings: Settings) -> Iterator[Check]:
     """Yield a check of people's keys and one of the system's."""
     yield _check("signing key", "fntx signing-keys rotate", signing_pair(settings))
-    yield _check("system key", "fntx signing-keys rotate --system", system_pair(settings))
+    system = system_pair(settings)
+    if system.public.exists() and not system.private.exists():
+        # Workers and beat sign on every host; without it each of their own tasks is refused as a forger's would be.
+        told = f"{system.private} is gone: workers and beat are refused what they do by themselves, no exit runs"
+        yield Check("system key", "fail", told, "fntx up, which makes another; a fleet: copy it from another host")
+    else:
+        yield _check("system key", "fntx signing-keys rotate --system", system)
 
 
 def _check(name: str, fix: str, pair: KeyPair) -> Check:

@@ -223,9 +223,8 @@ class Stack:
         waiting = [
             p for p in self.processes().values() if p.group != STORES and p.state in {"STOPPED", "FATAL", "EXITED"}
         ]
-        if not waiting:
-            return
-        self._migrate(self.environment())
+        if waiting:
+            self._migrate(self.environment())
         self._ensure_keys(self.environment())
         for process in sorted(waiting, key=lambda process: process.group == CLOCK):
             self._say(f"starting {process.name}")
@@ -262,18 +261,26 @@ class Stack:
         make_ahead_at(owner, Settings())
 
     def _ensure_keys(self, addresses: Mapping[str, str]) -> None:
-        """Make the keys the folder lacks, and have the administrator's token in the audit."""
+        """Make the keys the folder lacks, and have the administrator's token in the audit; raises StackError.
+
+        A key ring that is gone is not made anew where anything was sealed with it.
+        """
         from fntx_sessions.database.engine import build_engine  # noqa: PLC0415 -- as above
         from fntx_sessions.lifecycle.granting import note_local  # noqa: PLC0415
+        from fntx_sessions.security.keyring import has_ring  # noqa: PLC0415
         from fntx_sessions.security.local import ensure_local_keys  # noqa: PLC0415
+        from fntx_sessions.state.key_rotation import refuse_another_ring  # noqa: PLC0415
 
-        ensure_local_keys(self.folder.home)
         settings = Settings(home=self.folder.home)
         engine = build_engine(addresses[DATABASE], settings)
         try:
-            note_local(engine, settings)
-        except FntxError as error:  # no reason not to start: it is looked at each time
-            self._say(f"the administrator's token stands in no audit yet: {error}")
+            if not has_ring(settings):
+                refuse_another_ring(engine)
+            ensure_local_keys(self.folder.home)
+            try:
+                note_local(engine, settings)
+            except FntxError as error:  # no reason not to start: it is looked at each time
+                self._say(f"the administrator's token stands in no audit yet: {error}")
         finally:
             engine.dispose()
 

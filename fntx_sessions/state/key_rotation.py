@@ -14,7 +14,7 @@ from psycopg2 import Binary
 from sqlalchemy import Connection, Engine, text
 
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.exceptions import IntegrityError
+from fntx_sessions.exceptions import IntegrityError, StackError
 from fntx_sessions.security.keyring import KeyRing, load_ring
 from fntx_sessions.settings import Settings
 from fntx_sessions.state.cold_keys import PREFIX, RING_KEY, put_object, read_cold_key, write_cold_key
@@ -23,6 +23,7 @@ from fntx_sessions.state.key_rows import KeyRow, key_row, read_keys
 from fntx_sessions.state.objects.base import ObjectStore
 from fntx_sessions.testing import failpoint
 
+_HAS_KEYS = text("SELECT to_regclass('session_keys') IS NOT NULL")
 _COUNT = text("SELECT ring_key_id, count(*) AS n FROM session_keys WHERE wrapped IS NOT NULL GROUP BY ring_key_id")
 
 # Objects that this database knows of in other cold stores than the one at hand.
@@ -85,14 +86,29 @@ class Uses:
         return self.data_keys.total() + self.cold_objects.total() - self.of(key_id)
 
 
+def wrapped(connection: Connection) -> Counter[str]:
+    """Count the data keys that each ring key wraps, by its id."""
+    return Counter({row.ring_key_id: row.n for row in connection.execute(_COUNT)})
+
+
+def refuse_another_ring(engine: Engine) -> None:
+    """Raise StackError where a ring was there before: a new one opens nothing of what lies there; or Unavailable."""
+    with transaction(engine) as connection:
+        found = wrapped(connection) if connection.execute(_HAS_KEYS).scalar_one() else Counter[str]()
+    if found:
+        problem = f"the key ring is gone, whose {', '.join(sorted(found))} wraps {found.total()} data keys in Postgres"
+        told = "No new one was made, as it could open nothing of them. Put back the ring that was there, from its copy."
+        raise StackError(problem, told)
+
+
 def uses(engine: Engine, store: ObjectStore) -> Uses:
     """Count what hangs on which ring key, in Postgres and in the cold store; raises Unavailable."""
     with transaction(engine) as connection:
-        rows = connection.execute(_COUNT).all()
+        data_keys = wrapped(connection)
         others = connection.execute(_ELSEWHERE, {"here": store.address}).all()
     cold = Counter(info.metadata.get(RING_KEY, "unknown") for info in store.list(PREFIX))
     elsewhere = Counter({(row.store, row.ring_key_id): row.n for row in others})
-    return Uses(Counter({row.ring_key_id: row.n for row in rows}), cold, elsewhere)
+    return Uses(data_keys, cold, elsewhere)
 
 
 def forget_store(engine: Engine, address: str) -> int:

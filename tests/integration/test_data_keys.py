@@ -144,7 +144,7 @@ def test_remembered_keys_outlive_postgres_and_cost_no_wait_for_it(world, new_dat
 def test_without_a_ring_nothing_is_sealed_and_the_way_out_is_named(world, tmp_path):
     """A process without a ring makes none of its own: it says what to run, and that the ring is shared."""
     bare = world.settings.model_copy(update={"key_ring": None, "home": tmp_path / "bare"})
-    with pytest.raises(Unavailable, match=r"fntx keys init.*one ring"):
+    with pytest.raises(Unavailable, match=r"a fleet shares one.*fntx keys init"):
         DataKeys(world.engine, bare).of(uuid4())
     assert not (tmp_path / "bare").exists()
     assert world.rows("SELECT count(*) AS n FROM session_keys") == [{"n": 0}]

@@ -80,10 +80,30 @@ def test_init_then_list(desk, capsys):
     assert secret not in shown
     found = listed(capsys)["current"]
     assert (found["data_keys"], found["cold_objects"]) == (3 + 1, 2)  # and the audit's
-    deeds = desk.rows("SELECT action, outcome, target, actor FROM audit")
-    assert [(deed["action"], deed["outcome"]) for deed in deeds] == [("keys", "done")]
+    # Without a ring nothing could be written before the first was made; the second try was refused.
+    deeds = desk.rows("SELECT action, outcome, target, actor FROM audit ORDER BY seq")
+    assert [(deed["action"], deed["outcome"]) for deed in deeds] == [
+        ("keys", "done"), ("keys", "pending"), ("keys", "refused"),
+    ]  # fmt: skip
     assert found["key"] in deeds[0]["target"]
     assert "@" in deeds[0]["actor"]
+
+
+def test_a_ring_that_is_gone_is_not_made_anew_where_something_was_sealed_with_it(desk, capsys):
+    """It could open nothing of that; the one that was there is to be put back, and then all is well."""
+    run(["keys", "init"])
+    ids_with_keys(desk, 3)
+    path = ring_file(desk.settings)
+    kept = path.read_bytes()
+    path.unlink()
+    capsys.readouterr()
+    assert run(["keys", "init"]) == Exit.UNAVAILABLE
+    said = capsys.readouterr().err
+    assert "Put back the ring that was there, from its copy" in said
+    assert not path.exists()
+    path.write_bytes(kept)
+    path.chmod(0o600)
+    assert run(["keys", "list"]) == Exit.DONE
 
 
 def test_rotation_wraps_everything_anew_and_changes_no_blob(desk, capsys):
@@ -212,7 +232,7 @@ def test_a_worker_without_a_ring_does_not_start(tmp_path, database_url, redis_ur
     command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", "agents", "-c", "1"]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode != 0
-    assert "Run `fntx keys init` once" in ended.stderr
+    assert "makes its first with `fntx keys init`" in ended.stderr
 
 
 @pytest.fixture

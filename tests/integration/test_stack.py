@@ -121,6 +121,28 @@ def kill_everything(stack: Stack) -> None:
     psutil.wait_procs(everything, timeout=WAIT_S)
 
 
+def test_up_makes_what_keys_a_running_stack_lacks(running):
+    """A token that was revoked and deleted, the system key: made anew while all runs, as messages say of `fntx up`."""
+    folder = running.folder.home / "keys"
+    lost = [folder / "admin.token", folder / "system.pem"]
+    for one in lost:
+        one.unlink()
+    assert running.up().started is False
+    assert all(one.exists() for one in lost)
+
+
+def test_up_makes_no_key_ring_in_the_place_of_one_that_is_gone(running, monkeypatch):
+    """It could open nothing of what was sealed: it says to put back the other, and what runs goes on."""
+    ring = running.folder.home / "keys" / "ring.json"
+    with monkeypatch.context() as gone:
+        gone.delenv("FNTX_KEY_RING")  # where tests keep theirs
+        with pytest.raises(StackError, match=r"key ring is gone.*Put back the ring that was there"):
+            running.up()
+    assert not ring.exists()
+    assert running.supervisor.answers()
+    assert running.up().started is False
+
+
 def test_up_brings_stores_and_processes_and_down_ends_them_in_order(home: Path, procfile: Path) -> None:
     """After up everything runs on a migrated database; down ends beat before the worker, and leaves no process."""
     stack = Stack(home, procfile=procfile)

@@ -133,6 +133,15 @@ def test_a_private_key_file_that_is_not_right_is_refused_by_name(home, harm, pai
     assert path.name in str(refused.value)
 
 
+def test_a_half_written_key_is_changed_for_another(home):
+    """What it signed verifies until it is retired; the new one signs at once."""
+    pair, old = keys.signing_pair(home), issue(home, "ann", ["viewer"], 600)
+    pair.private.write_bytes(pair.private.read_bytes()[:40])
+    following = signing_keys.rotate(pair)
+    assert states(pair)[following] == "current"
+    assert [verify(one, home).name for one in (old, issue(home, "bob", ["viewer"], 60))] == ["ann", "bob"]
+
+
 def test_a_missing_private_key_is_told_with_the_way_out(home):
     """Who has no key cannot sign, and reads where keys come from."""
     keys.LocalKeys.of(home.home).signing_file.unlink()
