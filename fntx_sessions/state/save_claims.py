@@ -60,7 +60,7 @@ def look(engine: Engine, limit: int, skip: int = 0) -> list[Work]:
     """Return up to `limit` sessions that are due and free, the longest due first but for `skip`; nothing is locked."""
     with statements(engine) as connection:
         rows = connection.execute(_LOOK, {"limit": limit, "skip": skip}).all()
-    return [Work(row[0], row[1], (row[2], row[3]), row[4], row[5]) for row in rows]
+    return [Work(one, epoch, (saved, revision), due, kind) for one, epoch, saved, revision, due, kind in rows]
 
 
 def settle(engine: Engine, looked: Sequence[Work], current: Sequence[bool], lease_s: float) -> Settled:

@@ -145,7 +145,7 @@ class Saver:
     def _save_chunk(self, claim: Claim, ids: list[UUID], report: SaveReport) -> None:
         before = {session_id: self._memory.get(Ref(session_id)) for session_id in ids}
         packed = self._changes.pack(ids, before, report)
-        renamed = {p.session_id for p in packed if (former := before[p.session_id]) is None or former.parts}
+        renamed = {one for one, former in before.items() if former is None or former.parts}
         with figures.TIER_SECONDS.timed("postgres_writes"):
             written = write_saves(self._engine, claim, packed, renamed)
         kept = [p for p in packed if p.session_id in written]
