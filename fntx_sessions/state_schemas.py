@@ -43,7 +43,10 @@ class MarketState(Model):
 
 
 class Position(Model):
-    """One open leg. quantity < 0: short. mark: the price it is valued at (shorts at the ask); None: no quote."""
+    """One open leg. quantity < 0: short. mark: the price it is valued at (shorts at the ask); None: no quote.
+
+    unrealized_pnl: at that mark; None: not known.
+    """
 
     symbol: str
     right: Literal["put", "call", "stock"]
@@ -52,7 +55,7 @@ class Position(Model):
     quantity: int
     average_price: Money
     mark: Money | None = None
-    unrealized_pnl: Money = Decimal(0)
+    unrealized_pnl: Money | None = None
     opened_at: Time
     trade_id: str
 

@@ -41,7 +41,7 @@ def _opened_today(book: BookView, trade: Trade) -> bool:
 def _position(book: BookView, trade: Trade, contract: Contract, quantity: int) -> Position:
     average = _average_price(trade, contract, quantity)
     mark = book.marks.get(contract.symbol)
-    gain = ZERO if mark is None else (mark - average) * quantity * contract.multiplier
+    gain = None if mark is None else (mark - average) * quantity * contract.multiplier
     return Position(
         symbol=contract.symbol,
         right=contract.right,

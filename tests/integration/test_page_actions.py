@@ -353,13 +353,14 @@ def test_a_halt_is_seen_before_it_is_placed_and_ends_by_a_release(ann, pages, ho
 
 
 def test_a_command_that_nobody_answers_is_asked_for_again_under_its_own_id(ann, hosting, worker):
-    """Not known, how to ask again; asked again it is done, once."""
+    """Not known, how to ask again, and the halt that needs nobody to answer; asked again it is done, once."""
     session_id = hosting.started()
     before = hosting.row(session_id)["version"]
     form = fields(ann.get(path_of(session_id, "pause"))) | {"reason": "the day is odd"}
     with frozen(worker):
         page = ann.get(ann.post(path_of(session_id, "pause"), form).headers["Location"])
         assert "Not known: nobody answered." in told(page)
+        assert f"without Redis and workers: fntx halt --scope session:{session_id} --flatten" in told(page)
         assert 'form="again"' in page.text
         assert hosting.row(session_id)["status"] == "active"
     after = told(sent(ann, path_of(session_id, "pause"), fields(page)))

@@ -179,7 +179,8 @@ def test_the_money_view_is_the_ledgers(world: World, client: Redis, settings: Se
     held = {position.symbol: position for position in view.open_positions}
     assert {symbol: position.quantity for symbol, position in held.items()} == {PUT.symbol: -2, CALL.symbol: -2}
     assert held[PUT.symbol].average_price == Decimal("0.60")
-    assert (held[PUT.symbol].unrealized_pnl, held[CALL.symbol].mark) == (Decimal(50), None)
+    assert held[PUT.symbol].unrealized_pnl == Decimal(50)
+    assert (held[CALL.symbol].mark, held[CALL.symbol].unrealized_pnl) == (None, None)
     assert (view.daily_pnl, view.trading_enabled) == (Decimal("12.5"), True)
 
 

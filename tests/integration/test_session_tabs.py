@@ -10,23 +10,31 @@ from urllib.parse import unquote
 from uuid import uuid4
 
 import pytest
-from drawing import drawn
+from drawing import Handler, drawn
 from health_world import REMOTE, remote
-from hosting import Hosting, S, T, failing, make_hosting, shared
+from hosting import ANN, Hosting, S, T, failing, make_hosting, shared
 from recovery_world import checkpoint, flipped, layered, lose_redis
 
+from fntx_sessions.cli.details import POSITION_COLUMNS
 from fntx_sessions.exceptions import InvalidArgument, NotFound
 from fntx_sessions.lifecycle.reads.audit import audit_page, verify_whole
 from fntx_sessions.lifecycle.reads.cursors import Cursor
 from fntx_sessions.lifecycle.reads.recorded import list_transitions
+from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.lifecycle.recovery.plan import create_recovery_plan
 from fntx_sessions.monitoring.flower import checkpoints as checkpoints_page
+from fntx_sessions.monitoring.flower.act import Target
+from fntx_sessions.monitoring.flower.act_session import SESSION_ACTS
+from fntx_sessions.monitoring.flower.actions import ActPage
 from fntx_sessions.monitoring.flower.agents import Agents
+from fntx_sessions.monitoring.flower.board import Board
 from fntx_sessions.monitoring.flower.checkpoints import Checkpoints
 from fntx_sessions.monitoring.flower.history import History
+from fntx_sessions.monitoring.flower.overview import Overview
+from fntx_sessions.monitoring.flower.page import Asked, Draw
 from fntx_sessions.monitoring.flower.rules import Rules
 from fntx_sessions.monitoring.flower.views import Part, Parts, difference
-from fntx_sessions.monitoring.flower.who import Viewer
+from fntx_sessions.monitoring.flower.who import Viewer, looking
 from fntx_sessions.monitoring.flower.words import NONE
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.state.redis_client import build_redis
@@ -122,6 +130,32 @@ def test_agents_are_not_seen_while_redis_is_away(hosting):
     parts = drawn(Agents(), Hosting(replace(hosting.desk, redis=nowhere)).desk, session_id)
     assert "Redis is out of reach" in told(parts["agents"])
     assert all("not seen" in row and " ok " not in row for row in rows_of(parts["agents"]))
+
+
+@pytest.mark.parametrize("page", [Agents(), Board(), Overview()], ids=["a tab", "the board", "a session"])
+def test_every_page_says_that_redis_is_away(hosting, page):
+    """Above all else, with why and with what ends risk all the same; nothing is said while it answers."""
+    session_id = None if isinstance(page, Board) else hosting.started()
+    nowhere = build_redis("unix:///nowhere/redis.sock", hosting.desk.settings)
+    asked, draw = Asked(looking("looker"), session_id, {}), Draw(Handler(looking("looker")))
+    there = page.whole(hosting.desk, asked, draw)["redis-away"].html
+    assert ("hidden" in there, told(there).strip()) == (True, "")
+    away = page.whole(replace(hosting.desk, redis=nowhere), asked, draw)["redis-away"].html
+    assert ("hidden" in away, "Redis is out of reach" in told(away)) == (False, True)
+    assert "fntx halt --scope ... --flatten" in told(away)
+
+
+def test_a_position_without_a_mark_has_no_gain_where_it_is_decided_upon(hosting):
+    """What is not known is not 0: the page of a stop says so, and `fntx show` has a dash."""
+    session_id = hosting.holding(hosting.started())
+    lost = replace(hosting.desk, redis=build_redis("unix:///nowhere/redis.sock", hosting.desk.settings))
+    ann = Viewer(ANN)
+    parts = drawn(ActPage(SESSION_ACTS["stop"], Target(session_id), None, ann), lost, session_id, ann)
+    shown = told(parts["act-shown"])
+    assert "of which not all have a mark: what they gained or lost is not known" in shown
+    assert "$0.00" not in shown
+    held = get_session(*lost.parts(), session_id).trading_state.open_positions
+    assert [POSITION_COLUMNS["unrealised"](one.model_dump()) for one in held] == ["-"] * len(held)
 
 
 def test_what_agents_said_last_is_shown_of_a_session_that_is_not_live(hosting):

@@ -226,6 +226,9 @@ def test_the_trading_state_shows_what_the_ledger_says():
     assert position.unrealized_pnl == 100 * (D("0.50") - ask)
     assert shown.daily_pnl == position.unrealized_pnl - D("0.68")
     assert (shown.position_limit_remaining, shown.trades_today, shown.trading_enabled) == (2, 1, True)
+    view.marks.clear()
+    [unmarked] = trading_state(view, money, risk, ACCOUNT, trading_enabled=True).open_positions
+    assert (unmarked.mark, unmarked.unrealized_pnl) == (None, None)
     assert shown.margin_source == "Reg-T estimate"
     billed = replace(ACCOUNT, broker_margin=D(900))
     told = trading_state(view, ledger.money_of(view, at, risk, billed, RULES), risk, billed, trading_enabled=True)

@@ -1,6 +1,7 @@
 """The commands on one session that the pages send."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,12 +15,14 @@ from fntx_sessions.lifecycle.reads.sessions import get_session
 from fntx_sessions.lifecycle.recovery.plan import create_recovery_plan
 from fntx_sessions.lifecycle.rehearsing import rehearse
 from fntx_sessions.monitoring.flower import act_words
-from fntx_sessions.monitoring.flower.act import Form, Look, Target, reason_of
+from fntx_sessions.monitoring.flower.act import Ended, Form, Look, Target, reason_of
 from fntx_sessions.monitoring.flower.act_ended import CommandAct
+from fntx_sessions.monitoring.flower.acting import Deed
 from fntx_sessions.monitoring.flower.asking import whole
 from fntx_sessions.monitoring.flower.who import Viewer
 from fntx_sessions.monitoring.flower.words import short
 from fntx_sessions.parsing import parse
+from fntx_sessions.pasting import halt_command
 from fntx_sessions.schemas import SessionStatus, Trigger
 
 _CHECKPOINTS = 50
@@ -29,17 +32,28 @@ Says = Callable[[act_words.Seen], list[str]]
 class SessionAct(CommandAct):
     """One command. says: what it will do; conditional: refused where the session moved on since it was shown.
 
+    ends_risk: where nobody takes it, a halt is named that does so too.
+
     What ends risk is not conditional: it means the same whatever came between, and must not wait for another look.
     """
 
     facts_template = "act_session_facts.html"
 
     def __init__(
-        self, name: str, trigger: Trigger, label: str, says: Says, *, danger: bool = False, conditional: bool = False
+        self,
+        name: str,
+        trigger: Trigger,
+        label: str,
+        says: Says,
+        *,
+        danger: bool = False,
+        conditional: bool = False,
+        ends_risk: bool = False,
     ) -> None:
         self.name, self.label, self.danger = name, label, danger
         self.action, self.task = trigger.value, f"fntx.sessions.{name}"
         self._trigger, self._says, self._conditional = trigger, says, conditional
+        self._ends_risk = ends_risk
 
     def path(self, target: Target) -> tuple[str, ...]:
         """Return its address's parts."""
@@ -48,6 +62,15 @@ class SessionAct(CommandAct):
     def title(self, target: Target) -> str:
         """Return what is done to which session."""
         return f"{self.label}: session {short(target.session_id)}"
+
+    def remembered(self, target: Target, deed: Deed) -> Ended:
+        """Return what became of it; of one that ends risk and may not have been sent, with what needs no Redis."""
+        ended = super().remembered(target, deed)
+        if not (ended.again and self._ends_risk):
+            return ended
+        halt = halt_command(f"session:{_session(target)}", flatten=True)
+        told = f"Where positions are open and cannot wait, on the desk's machine, without Redis and workers: {halt}"
+        return replace(ended, told=(*ended.told, told))
 
     def look(self, desk: Desk, viewer: Viewer, target: Target, given: Form) -> Look:
         """Rehearse the command, and say what it will do."""
@@ -171,10 +194,10 @@ SESSION_ACTS: dict[str, SessionAct] = {
     act.name: act
     for act in (
         SessionAct("start", Trigger.START, "Start", act_words.start, conditional=True),
-        SessionAct("pause", Trigger.PAUSE, "Pause", act_words.pause),
+        SessionAct("pause", Trigger.PAUSE, "Pause", act_words.pause, ends_risk=True),
         SessionAct("resume", Trigger.RESUME, "Resume", act_words.resume, conditional=True),
-        SessionAct("suspend", Trigger.SUSPEND, "Suspend", act_words.suspend, danger=True),
-        Stop("stop", Trigger.STOP, "Stop", act_words.stop, danger=True),
+        SessionAct("suspend", Trigger.SUSPEND, "Suspend", act_words.suspend, danger=True, ends_risk=True),
+        Stop("stop", Trigger.STOP, "Stop", act_words.stop, danger=True, ends_risk=True),
         Recover("recover", Trigger.RECOVER, "Recover", act_words.recover, conditional=True),
         Checkpoint("checkpoint", Trigger.CHECKPOINT, "Checkpoint", act_words.checkpoint),
         SessionAct("accept", Trigger.ACCEPT, "Accept differences", act_words.accept, danger=True, conditional=True),

@@ -19,8 +19,10 @@ from fntx_sessions.exceptions import FntxError, Forbidden, NotFound, Rejected, R
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.monitoring.flower.guarded import Guarded
 from fntx_sessions.monitoring.flower.login import still_in
+from fntx_sessions.monitoring.flower.redis_away import PART, redis_problem
 from fntx_sessions.monitoring.flower.views import Part, Parts, View, difference
 from fntx_sessions.monitoring.flower.who import Viewer
+from fntx_sessions.pasting import halt_command
 
 log = structlog.get_logger(__name__)
 _STATUS: dict[type[FntxError], int] = {NotFound: 404, Forbidden: 403}
@@ -82,6 +84,11 @@ class Page:
         Raises InvalidArgument and NotFound for what was asked, Retryable where a store is away.
         """
         raise NotImplementedError
+
+    def whole(self, desk: Desk, asked: Asked, draw: Draw) -> Parts:
+        """Draw it, and above it whether Redis answers: raises as `draw` does."""
+        away = draw.part("redis_away.html", problem=redis_problem(desk), halt=halt_command("...", flatten=True))
+        return {PART: away, **self.draw(desk, asked, draw)}
 
 
 class PageHandler(Guarded):
@@ -153,7 +160,7 @@ class PageHandler(Guarded):
         desk = self.site.desk
         if asked.session_id is not None:
             asked = replace(asked, viewer=asked.viewer.looked_up(desk.engine, asked.session_id))
-        return self.page.draw(desk, asked, draw)
+        return self.page.whole(desk, asked, draw)
 
     async def _stream(self, asked: Asked) -> None:
         site = self.site

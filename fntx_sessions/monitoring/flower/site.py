@@ -20,7 +20,7 @@ from fntx_sessions.trading.calendars import load_calendars
 
 _START = "Start the stack with `fntx up`, or set FNTX_DATABASE_URL and FNTX_REDIS_URL to servers that run."
 # Calls of Redis, one after the other, in one drawing.
-_CALLS = 4
+_CALLS = 5
 
 
 class Site:
