@@ -1,5 +1,6 @@
 """Every page, in a browser: for a screen reader, on a phone, in the dark; and no script of anybody's."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -9,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from busy_desk import busy_desk
 from chromium import browser, log_in, page
 from pages_world import Pages, pages_running
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from running_desk import RunningDesk, quiet_desk
 
 __all__ = ["browser", "page", "quiet_desk"]
@@ -113,3 +114,16 @@ def test_the_login_too(page: Page, pages: Pages) -> None:
     """Before anybody is in."""
     page.goto(f"{pages.url}/login")
     assert not serious(page)
+
+
+def test_flowers_own_pages_run_their_scripts(page: Page, pages: Pages) -> None:
+    """None of them is kept from what it runs, and the page of workers, which looks live, is."""
+    log_in(page, pages, "admin", path="/workers")
+    updated = page.get_by_text(re.compile("^Updated "))
+    expect(updated).to_be_visible()
+    shown = updated.inner_text()
+    expect(updated).not_to_have_text(shown)
+    for path in ("/", "/tasks", "/broker"):
+        answer = page.goto(pages.url + path, wait_until="load")
+        assert answer is not None, path
+        assert answer.status == OK, path

@@ -1,7 +1,8 @@
 """The login: a token of the desk for people, a password for those who only look."""
 
 import hmac
-from base64 import b64decode
+from base64 import b64decode, b64encode
+from hashlib import sha256
 from typing import Any
 
 import tornado.web
@@ -144,9 +145,13 @@ class PasswordHandler(Guarded):
         self.redirect(self.link())
 
 
+# What Flower's page of workers has inside it: whether it asks anew by itself. Without it that page stands still.
+_FLOWER_SCRIPTS = tuple(f"\nvar autorefresh = {given};\n" for given in (0, 1))
+_ALLOWED = " ".join(f"'sha256-{b64encode(sha256(one.encode()).digest()).decode()}'" for one in _FLOWER_SCRIPTS)
 # For Flower's own pages, which have a style or two inside them.
 _FLOWER_SECURITY = (
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; "
+    f"default-src 'self'; script-src 'self' {_ALLOWED}; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _own_headers = BaseHandler.set_default_headers
