@@ -3,6 +3,9 @@
 Who joined keeps the agent, under the name of its token, until it leaves, an administrator has it leave, or that token
 is taken back (`shutting_out`): silence frees nothing, or whoever can silence an agent could be it. Of two processes
 under that name the later one speaks. Hosted agents have nothing to do with this.
+
+What of this changes who speaks for an agent, or whether it is ready, the desk's chain is owed a row of, noted in the
+very transaction: a sweep writes it, as nobody's joining shall wait for the end of that chain.
 """
 
 import hashlib
@@ -20,10 +23,14 @@ from fntx_sessions.automation.pending import finish_session
 from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.database.hosting import NOBODY_SPEAKS, TRADED_ELSEWHERE
 from fntx_sessions.exceptions import FntxError, InvalidArgument, NotFound, NotJoined, SessionClosed, Superseded
+from fntx_sessions.lifecycle import owed
+from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.lifecycle.execute import Desk
+from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.schemas import Model, SessionStatus
 from fntx_sessions.security.actor import Actor, system_actor
 from fntx_sessions.security.agent_names import must_be_own
+from fntx_sessions.security.audit import args_hash
 from fntx_sessions.security.roles import REPORT, authorize
 from fntx_sessions.security.sealed_box import sealing_key_of
 from fntx_sessions.state import agent_doors
@@ -35,6 +42,7 @@ from fntx_sessions.state.tiers.base import Ref
 
 log = structlog.get_logger(__name__)
 _TICKET_BYTES = 24
+JOIN, READY, LEAVE = "join_session", "agent_ready", "leave_session"
 
 _FIND = text("""
 SELECT s.status, s.version, s.epoch, s.roster, g.agent IS NOT NULL AS invited, coalesce(g.hosted, false) AS hosted
@@ -53,24 +61,31 @@ WHERE session_id = :session_id AND agent = :agent FOR UPDATE
 # Who joined before may have left records that nobody has taken in yet: that it joined stays until they are.
 _JOIN = text("""
 WITH before AS (
-  SELECT joined_at, ticket_hash FROM session_agents WHERE session_id = :session_id AND agent = :agent FOR UPDATE
+  SELECT joined_at, ticket_hash, ticket_hash IS NULL OR (joined_by, token_id, token_key_id)
+    IS DISTINCT FROM (CAST(:actor AS text), CAST(:token_id AS text), CAST(:token_key_id AS text)) AS another
+  FROM session_agents WHERE session_id = :session_id AND agent = :agent FOR UPDATE
 ), joined AS (
   UPDATE session_agents SET joined_at = now(), joined_by = :actor, ticket_hash = :ticket_hash,
     sealing_key = :sealing_key, token_id = :token_id, token_key_id = :token_key_id,
     token_issued_at = to_timestamp(CAST(:token_issued_at AS float8))
   WHERE session_id = :session_id AND agent = :agent
-)
+), told AS (
 INSERT INTO events (event_id, session_id, event_type, event_category, severity, source_agent, description)
 SELECT gen_random_uuid(), :session_id, 'agent_joined', 'agents', 'info', :agent, :agent || ' joined as ' || :actor ||
   CASE WHEN ticket_hash IS NULL THEN '' ELSE '; who spoke for it before is superseded' END
 FROM before WHERE ticket_hash IS DISTINCT FROM :ticket_hash
+)
+SELECT another FROM before
 """)
 # A start that waits for this agent is looked at by the next pending sweep, or sooner.
 _READY = text("""
 WITH ready AS (
-  UPDATE session_agents SET ready_at = coalesce(ready_at, now()) WHERE session_id = :session_id AND agent = :agent
+  UPDATE session_agents SET ready_at = now() WHERE session_id = :session_id AND agent = :agent AND ready_at IS NULL
+  RETURNING 1
+), awaited AS (
+  UPDATE session_work SET pending_due_at = now() WHERE session_id = :session_id AND pending_due_at IS NOT NULL
 )
-UPDATE session_work SET pending_due_at = now() WHERE session_id = :session_id AND pending_due_at IS NOT NULL
+SELECT count(*) > 0 FROM ready
 """)
 _AWAITED = text("""
 SELECT s.pending ->> 'trigger' = 'start_session' AND NOT EXISTS (SELECT FROM session_agents g
@@ -83,10 +98,12 @@ WITH left_now AS (
   WHERE session_id = :session_id AND agent = :agent
     AND (ready_at IS NOT NULL OR ticket_hash IS NOT NULL)
   RETURNING session_id
-)
+), told AS (
 INSERT INTO events (event_id, session_id, event_type, event_category, severity, source_agent, description)
 SELECT gen_random_uuid(), session_id, 'agent_left', 'agents', 'warning', :agent, :agent || ' left, told by ' || :actor
 FROM left_now
+)
+SELECT count(*) > 0 FROM left_now
 """)
 _FACTS = text(f"""
 SELECT s.session_id, s.status, s.version, s.epoch, s.roster, s.session_type, s.config, s.risk_parameters,
@@ -164,7 +181,8 @@ def ready(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, Any]
     invited(desk, actor, arguments)
     with transaction(desk.engine) as connection:
         keep_whose(connection, actor, arguments)
-        connection.execute(_READY, _bound(arguments))
+        if connection.execute(_READY, _bound(arguments)).scalar_one():
+            _owe(connection, actor, READY, arguments)
     _go_on(desk, arguments)
     return _standing(desk, arguments)
 
@@ -180,7 +198,8 @@ def leave(desk: Desk, actor: Actor, arguments: AgentArguments) -> dict[str, Any]
         keep_whose(connection, actor, arguments)
         # First: when it is noted that nobody speaks for it, nothing more can come.
         agent_doors.close_door(desk.redis, arguments.session_id, arguments.agent)
-        connection.execute(_LEAVE, {**_bound(arguments), "actor": actor.name})
+        if connection.execute(_LEAVE, {**_bound(arguments), "actor": actor.name}).scalar_one():
+            _owe(connection, actor, LEAVE, arguments)
     return _standing(desk, arguments)
 
 
@@ -210,7 +229,9 @@ def _enter(desk: Desk, actor: Actor, arguments: JoinArguments, ticket: str, epoc
     bound["sealing_key"] = None if given is None else Binary(sealing_key_of(given))
     with transaction(desk.engine) as connection:
         keep_whose(connection, actor, arguments)
-        connection.execute(_JOIN, bound)
+        # None of one who joins anew, with the token that spoke before: nothing is another's, and some do so all day.
+        if connection.execute(_JOIN, bound).scalar_one():
+            _owe(connection, actor, JOIN, arguments)
     # A session that Redis forgot, or never knew, is live from now on, under the epoch that stands.
     LiveState(desk.redis, desk.settings).raise_fence(arguments.session_id, epoch)
     with transaction(desk.engine) as connection:
@@ -220,6 +241,12 @@ def _enter(desk: Desk, actor: Actor, arguments: JoinArguments, ticket: str, epoc
         if arguments.ready:
             connection.execute(_READY, _bound(arguments))
     return opened
+
+
+def _owe(connection: Connection, actor: Actor, action: str, arguments: AgentArguments) -> None:
+    told = to_json(arguments.model_dump(exclude={"ticket"}))
+    target = f"agent {arguments.agent} of session {arguments.session_id}"
+    owed.owe(connection, actor, Deed(action, "done", target, args_hash=args_hash(told)))
 
 
 def _of_token(actor: Actor) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from fntx_sessions.lifecycle.desk_audit import DESK, Deed
 from fntx_sessions.schemas import Model
 from fntx_sessions.security import names
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.audit import args_hash
 from fntx_sessions.security.local import admin_token
 from fntx_sessions.security.machine_user import machine_user
 from fntx_sessions.security.revocations import revocations_of
@@ -171,7 +172,8 @@ def revoke(engine: Engine, settings: Settings, actor: Actor, asked: RevokeArgume
     with transaction(engine) as connection:
         if connection.execute(_REVOKE, bound | clocks).first() is not None:
             connection.execute(_FORGET)
-            deed = Deed(REVOKE, "done", asked.token_id or asked.name, asked.reason, command_id)
+            hashed = args_hash(asked.model_dump_json())
+            deed = Deed(REVOKE, "done", asked.token_id or asked.name, asked.reason, command_id, hashed)
             desk_audit.record_in(connection, actor, deed)
         found = rows(connection.execute(_REVOKED, {"revocation_id": command_id}))[0]
     if (known := revocations_of(settings)) is not None:

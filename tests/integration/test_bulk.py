@@ -377,7 +377,8 @@ def test_cancelled_it_asks_nobody_more(hosting):
     bulk.resume(hosting.desk.engine, ANN, run)
     assert bulk.advance(hosting.desk, run, all_waves=True).counts == report.counts
     assert [hosting.row(one)["status"] for one in made] == [S.PAUSED, S.ACTIVE, S.ACTIVE]
-    written = hosting.rows("SELECT target FROM audit WHERE command_id = :id ORDER BY seq", id=run)
+    written = hosting.rows("SELECT target, args_hash FROM audit WHERE command_id = :id ORDER BY seq", id=run)
+    assert len(bytes(written[0]["args_hash"])) == 32
     assert [row["target"].rpartition(": ")[2] for row in written] == ["begun on 3 sessions", "cancelled"]
     with pytest.raises(NotFound):
         bulk.cancel(hosting.desk.engine, ANN, uuid4())

@@ -159,6 +159,8 @@ def test_a_credential_is_set_rotated_and_removed(desk):
         ("rita", "remove_credential", "done", 2),
         ("rita", "set_credential", "done", 3),
     ]
+    hashes = desk.rows("SELECT args_hash FROM audit WHERE target = :of", of=f"credential {NAME} of {holder}")
+    assert len({bytes(row["args_hash"]) for row in hashes}) == 3, "of what was asked but the value: set, rotate, remove"
     assert FIRST.encode() not in everything(desk)
 
 

@@ -72,6 +72,15 @@ def test_a_revoked_token_is_refused_with_who_and_why(home, engine):
     assert chain(engine) == [("revoke_token", "done", token_id, "root")]
 
 
+def test_the_row_of_a_revocation_has_the_hash_of_what_was_asked(home, engine):
+    """So that two of the same token for different reasons are told apart, also where the reason is gone."""
+    for reason in ("lost", "left"):
+        revoke(engine, home, token_id="t-1", reason=reason)
+    with engine.connect() as connection:
+        hashes = [bytes(one) for one in connection.execute(text("SELECT args_hash FROM audit")).scalars()]
+    assert (len(hashes), len(set(hashes)), {len(one) for one in hashes}) == (2, 2, {32})
+
+
 def test_all_of_a_name_until_now_and_none_that_come_after(home, engine):
     """That is how a role is taken away: what was issued is refused, what is issued right after is good.
 

@@ -15,7 +15,9 @@ from fntx_sessions.lifecycle import desk_audit
 from fntx_sessions.lifecycle.credentials.holders import Holder, check_open
 from fntx_sessions.lifecycle.credentials.values import checked_name, checked_value
 from fntx_sessions.lifecycle.desk_audit import Deed
+from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.security.actor import Actor
+from fntx_sessions.security.audit import args_hash
 from fntx_sessions.security.roles import CREDENTIALS, VIEW, authorize, authorize_template
 from fntx_sessions.security.scope import IN_SCOPE, admitted, bound
 from fntx_sessions.settings import Settings
@@ -66,6 +68,15 @@ class _Change:
     def target(self) -> str:
         """How the audit names what it is about."""
         return f"credential {self.name} of {self.holder}"
+
+    def deed(self, outcome: str, reason: str = "", version: int | None = None, before: int | None = None) -> Deed:
+        """Return the row of it. Its hash is of all that was asked but the value, which a hash could be tried against.
+
+        before, version: those of the credential.
+        """
+        asked = {"action": self.action, "name": self.name, "holder": str(self.holder)}
+        named = {"args_hash": args_hash(to_json(asked)), "version_before": before, "version_after": version}
+        return Deed(self.action, outcome, self.target, reason, **named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +154,7 @@ def _written_down(engine: Engine, change: _Change) -> Iterator[None]:
         yield
     except Rejected as error:
         outcome = "denied" if isinstance(error, Forbidden) else "refused"
-        desk_audit.record(engine, change.actor, Deed(change.action, outcome, change.target, str(error)))
+        desk_audit.record(engine, change.actor, change.deed(outcome, str(error)))
         raise
 
 
@@ -191,7 +202,7 @@ def _write(engine: Engine, change: _Change, sealed: bytes | None, version: int, 
         "seen": seen.version,
         "kept": seen.kept,
     }
-    deed = Deed(change.action, "done", change.target, version_before=seen.version or None, version_after=version)
+    deed = change.deed("done", version=version, before=seen.version or None)
     with transaction(engine) as connection:
         if connection.execute(_NEXT if seen.version else _NEW, values).rowcount != 1:
             raise Rejected(f"{change.target} was changed by somebody else just now. Look again, then decide.")
