@@ -25,6 +25,7 @@ from fntx_sessions.stack.lag_status import diagnose_lag
 from fntx_sessions.stack.openness import diagnose_openness
 from fntx_sessions.stack.orphans import find_orphans
 from fntx_sessions.stack.plan import FLOWER_NAME
+from fntx_sessions.stack.private_status import diagnose_private
 from fntx_sessions.stack.redis_status import STANDS_STILL, RedisStatus
 from fntx_sessions.stack.refused_status import diagnose_refused
 from fntx_sessions.stack.signing_status import diagnose_signing
@@ -49,6 +50,7 @@ def diagnose(stack: Stack) -> list[Check]:
         *_folder(stack),
         _ring(stack),
         *diagnose_signing(Settings(home=stack.folder.home)),
+        *diagnose_private(stack.folder.home),
         *diagnose_openness(status.processes, Settings(home=stack.folder.home).auth_mode),
         *diagnose_four_eyes(Settings(home=stack.folder.home)),
         *diagnose_cold(stack.folder.home, stack.environment() if status.processes else {}),
