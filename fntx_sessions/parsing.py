@@ -12,6 +12,8 @@ M = TypeVar("M", bound=BaseModel)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _SUBJECT = re.compile(r"^(?:Input|String|Value|Data|List|Tuple|Set|Dictionary|Decimal input|Object) should ")
 _LARGEST = 2**63 - 1
+# How Celery's JSON marks what is no JSON: a moment, a Decimal, bytes.
+_MARKED = {"__type__", "__value__"}
 
 
 def parse(model: type[M], data: Any, where: str = "") -> M:
@@ -24,8 +26,10 @@ def parse(model: type[M], data: Any, where: str = "") -> M:
 
 
 def refuse_unstorable(data: Any, path: str) -> None:
-    """Refuse what JSON text can say and Postgres cannot store, wherever it hides in free-form fields."""
+    """Refuse what JSON text can say and Postgres cannot store, or Celery reads as another type, wherever it hides."""
     if isinstance(data, dict):
+        if data.keys() == _MARKED:
+            raise InvalidArgument(path or "arguments", "is no plain JSON", "Send a text or a number, unmarked.")
         for key, value in data.items():
             refuse_unstorable(str(key), path)
             refuse_unstorable(value, f"{path}.{key}" if path else str(key))

@@ -37,3 +37,6 @@ def _check(body: Any) -> None:
         raise InvalidTaskError("its arguments are not a list and an object")
     if embed.keys() - _FOLLOWERS or any(embed.values()):
         raise InvalidTaskError("it asks for other tasks to be run after it")
+    if "self" in kwargs:
+        # Celery calls a task with its keywords beside itself, and would answer a traceback.
+        raise InvalidTaskError("it names the task itself among its keywords")

@@ -27,7 +27,18 @@ ODD = (
     "00000000-0000-0000-0000-000000000000", "186d8101-4bf0-43d2-b12c-a7d80fdbae31", "a" * 300,
     "'; DROP TABLE sessions; --",
 )  # fmt: skip
-odd = st.sampled_from(ODD)
+# As Celery's JSON marks what is no JSON: each is an object to us, and nothing of it is made.
+MARKED = tuple(
+    {"__type__": kind, "__value__": value}
+    for kind, value in (
+        ("decimal", "1e50000000"), ("decimal", "1e5000"), ("decimal", "sNaN"), ("decimal", "-Infinity"), ("decimal", 1),
+        ("bytes", "x"), ("base64", "eA=="), ("base64", "x"), ("datetime", "2026-11-23T10:00:00"),
+        ("date", "2026-11-23"), ("time", "10:00:00"), ("uuid", {"hex": "186d81014bf043d2b12ca7d80fdbae31"}),
+        ("uuid", {"int": 1 << 200}),
+        ("gadget", None), ([], {}),
+    )
+)  # fmt: skip
+odd = st.sampled_from(ODD + MARKED)
 leaves = odd | st.integers() | st.floats() | st.text(max_size=20) | st.booleans()
 names = st.sampled_from(("session_id", "format", "name", "type", "config", "at", "__proto__", "")) | st.text(max_size=6)
 

@@ -1,6 +1,7 @@
 """Messages: whatever comes off Redis, and whatever arguments a verified caller sends."""
 
 import inspect
+import json
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -9,11 +10,11 @@ import msgspec
 import pytest
 from celery.exceptions import InvalidTaskError
 from forged_messages import envelope, queue_elements
-from fuzzing import ODD, changed_document, changed_tree, fuzz, leaves, trees
+from fuzzing import MARKED, ODD, changed_document, changed_tree, fuzz, leaves, trees
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fntx_sessions.exceptions import Rejected
+from fntx_sessions.exceptions import InvalidArgument, Rejected
 from tasks import app, messages, requests
 from tasks.messages import RefusedMessage, checked, loads
 from tasks.receiving import known_event
@@ -56,6 +57,40 @@ def test_body(data: bytes) -> None:
         assert not any(body[2].values())
 
 
+PLAIN_TYPES = (dict, list, str, int, float, bool, type(None))
+
+
+def only_json(value: Any) -> bool:
+    """Tell whether a value and all in it is of the types that JSON has."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return type(value) in PLAIN_TYPES and all(map(only_json, inner))
+
+
+@fuzz
+@given(changed_document([[], {"limit": MARKED[0], "config": {"a": [*MARKED]}}, {}]))
+def test_nothing_but_json_is_made_of_a_message(data: bytes) -> None:
+    """Whatever Celery marks as a Decimal, bytes, a moment or an id stays the object it is: no decoder of it runs."""
+    with suppress(RefusedMessage):
+        assert only_json(loads(data))
+
+
+@pytest.mark.parametrize("marked", MARKED, ids=str)
+def test_no_decoder_runs_beside_a_stop(marked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By any reader of messages, signed ones too: 60 bytes once cost a worker's process eight seconds of a stop."""
+    from kombu import serialization  # noqa: PLC0415 - as the app set it up
+    from kombu.utils import json as kombu_json  # noqa: PLC0415
+
+    def refuse_to_run(*_: Any) -> None:
+        pytest.fail("a decoder ran")
+
+    monkeypatch.setattr(kombu_json, "_decoders", dict.fromkeys(kombu_json._decoders, refuse_to_run))
+    data = json.dumps([[], {"limit": marked}, {}])
+    assert loads(data)[1] == {"limit": marked}
+    assert serialization.loads(data, "application/json", "utf-8")[1] == {"limit": marked}
+    with pytest.raises(InvalidArgument, match="limit: is no plain JSON"):
+        HANDLERS["fntx.sessions.get"].parse((), {"limit": marked}, str(uuid4()), 100_000)
+
+
 @fuzz
 @given(
     changed_tree({"type": "task-received", "uuid": "u", "hostname": "h", "timestamp": 1.0, "clock": 1, "args": "()"})
@@ -70,7 +105,7 @@ def test_event(event: Any) -> None:
 def fields_of(handler: Any) -> st.SearchStrategy[dict[str, Any]]:
     """Return keywords for a task: its own fields and others, their values anything."""
     own = [*handler.model.model_fields, *KNOWN]
-    value = leaves | trees | st.sampled_from([*ODD, str(uuid4())])
+    value = leaves | trees | st.sampled_from([*ODD, *MARKED, str(uuid4())])
     return st.dictionaries(st.sampled_from(own), value, max_size=len(own))
 
 
