@@ -9,6 +9,7 @@ from queue import Empty
 from typing import Any
 
 import structlog
+from celery import current_app
 from kombu import serialization
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
@@ -38,6 +39,14 @@ def is_redis_fault(error: Exception) -> bool:
     """Tell whether an error is of the connection, and not of what came over it."""
     # kombu counts KeyError among them, and would connect anew for each header that a message lacks.
     return isinstance(error, _FAULTS) and not isinstance(error, KeyError)
+
+
+def _refuse_unknown(headers: dict[str, Any]) -> None:
+    """Count and answer a task nobody knows here; Celery keeps its answer as long as those of real commands."""
+    from tasks.unverified import answer_unknown  # noqa: PLC0415 - it needs what no producer does
+
+    refuse("no such task", headers["task"])
+    answer_unknown(headers)
 
 
 class QoS(kombu_redis.QoS):
@@ -73,6 +82,9 @@ class Channel(kombu_redis.Channel):
                 message = messages.checked(raw, of_task=of_task)
             except messages.RefusedMessage as refused:
                 refuse(str(refused))
+                return
+            if of_task and message["headers"]["task"] not in current_app.tasks:
+                _refuse_unknown(message["headers"])
                 return
             try:
                 take(message)

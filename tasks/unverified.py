@@ -11,10 +11,12 @@ from functools import partial
 from typing import Any
 
 import structlog
+from celery import current_app
 from celery.exceptions import InvalidTaskError
 from redis.exceptions import RedisError
 
-from fntx_sessions.exceptions import FntxError, Unauthenticated
+from fntx_sessions.exceptions import FntxError, NotFound, Unauthenticated
+from fntx_sessions.printable import printable
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.binding import binding
 from fntx_sessions.security.revocations import keep_fresh
@@ -22,6 +24,9 @@ from fntx_sessions.security.tokens import verify
 from fntx_sessions.settings import get_settings
 from tasks.refusing import answer_to, refuse_caller
 from tasks.signals import TOKEN_HEADER
+
+_NAME_CHARACTERS = 80
+_NO_TASK = "These workers may be of another version than who asks: see docs/integration.md for the tasks."
 
 Answer = dict[str, Any]
 log = structlog.get_logger(__name__)
@@ -78,6 +83,14 @@ def _answer(headers: dict[str, Any], app: Any, kwargs: dict[str, Any], error: Fn
     if app.tasks[name].ignore_result:
         return
     keep_for_a_while(app.backend, task_id, answer_to(name, task_id, kwargs, "refused", error.to_dict()))
+
+
+def answer_unknown(headers: Mapping[str, Any]) -> None:
+    """Answer a message of a task that no worker here knows, whoever sent it; never raises."""
+    name, task_id = printable(headers["task"][:_NAME_CHARACTERS]), headers["id"]
+    error = NotFound("task", name, _NO_TASK).to_dict()
+    with suppress(Exception):
+        keep_for_a_while(current_app.backend, task_id, answer_to(name, task_id, {}, "refused", error))
 
 
 def keep_for_a_while(backend: Any, task_id: str, answer: Answer, request: Any = None) -> None:

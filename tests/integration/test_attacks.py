@@ -244,6 +244,38 @@ def test_an_answer_to_nobody_goes_soon_and_takes_no_ones_place(victim):
     assert 0 < redis.ttl(f"celery-task-meta-{forged}") <= victim.settings.refused_answer_expires_s
 
 
+def test_a_number_that_takes_seconds_to_read_is_never_made(victim):
+    """Celery's mark for a Decimal, from somebody who may ask: their field is wrong, and no process is held by it."""
+    token = victim.token("viewer", name="vera")
+    huge = {"__type__": "decimal", "__value__": "1e50000000"}
+    answer = victim.ask("fntx.sessions.get", token, session_id=victim.session_id, limit=huge)
+    assert (answer["error"]["error"], answer["error"]["facts"]["field"]) == ("InvalidArgument", "limit")
+    large = {"__type__": "decimal", "__value__": "1e5000"}
+    changed = victim.ask("fntx.sessions.update", victim.token(), session_id=victim.session_id, expected_version=large)
+    assert (changed["error"]["error"], changed["error"]["facts"]["field"]) == ("InvalidArgument", "expected_version")
+    assert victim.ask("fntx.sessions.get", session_id=huge)["error"]["error"] == "Unauthenticated"
+
+
+@pytest.mark.parametrize("task", ["os.system", "fntx.sessions.nope", "celery.backend_cleanup"])
+def test_a_task_nobody_knows_is_answered_for_a_while(victim, task):
+    """To anybody, in the form of all answers, for as long as those of callers nobody can verify."""
+    task_id = str(uuid4())
+    answer = victim.ask(task, task_id=task_id)
+    assert (answer["state"], answer["error"]["error"]) == ("refused", "NotFound")
+    redis = victim.stranger.backend.client
+    assert 0 < redis.ttl(f"celery-task-meta-{task_id}") <= victim.settings.refused_answer_expires_s
+
+
+def test_a_task_is_not_named_among_its_keywords(victim):
+    """`self` would be answered by a traceback of Celery's: such a message is refused."""
+    task_id = str(uuid4())
+    command = {"self": 1, "session_id": victim.session_id, "reason": "attack"}
+    token = {"fntx_token": victim.token()}
+    victim.stranger.send_task("fntx.sessions.pause", kwargs=command, task_id=task_id, headers=token, queue="commands")
+    victim.pause()
+    assert not victim.stranger.backend.client.exists(f"celery-task-meta-{task_id}")
+
+
 def test_a_message_cannot_have_the_worker_send_another(victim):
     """A callback in a message would be sent by the worker: the message is refused whole, and workers sign nothing."""
     before = victim.touched()
