@@ -161,9 +161,16 @@ class Unseen(Unavailable):
 
 
 def way_out(detail: str, usual: str) -> str:
-    """Return what to do about a store that is out of reach: `usual`, unless its own words say that its disk is full."""
-    full = "Free space on its disk, it goes on by itself then; `fntx doctor` says how much there is."
-    return full if "no space left" in detail.lower() else usual
+    """Return what to do about a store that is out of reach: `usual`, unless its words tell of its disk, or of TLS."""
+    told = detail.lower()
+    if "no space left" in told:
+        return "Free space on its disk, it goes on by itself then; `fntx doctor` says how much there is."
+    if "[ssl" in told or "[x509" in told or "certificate" in told:
+        return (
+            "Check the certificate of that server, FNTX_REDIS_CA_FILE or FNTX_DATABASE_CA_FILE, and "
+            "the name in its address; see `fntx doctor`."
+        )
+    return usual
 
 
 class Busy(Retryable):

@@ -10,18 +10,21 @@ from fntx_sessions.exceptions import InvalidArgument
 
 VERIFIED = "verify-full"
 _VERIFYING = {"verify-ca", VERIFIED}
+# What redis-py takes for one.
+_NO = {"0", "F", "FALSE", "N", "NO"}
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 def redis_address(url: str, ca_file: Path | None) -> str:
     """Return a `rediss://` URL that asks for a verified server, by `ca_file` or the machine; others as is.
 
-    Raises ValueError where `ca_file` would verify nobody, for want of TLS on the way over a network.
+    What the URL says itself stays. Raises ValueError where by that `ca_file` would verify nobody over a network.
     """
-    if not url.startswith("rediss://"):
-        if ca_file and unprotected(url):
-            msg = "speaks no TLS, so that the CA file beside it verifies nobody: write rediss://"
-            raise ValueError(msg)
+    speaks_tls = url.startswith("rediss://")
+    if ca_file and unprotected(url):
+        msg = _WITHOUT_CHECKS if speaks_tls else _WITHOUT_TLS
+        raise ValueError(msg)
+    if not speaks_tls:
         return url
     wanted = {"ssl_cert_reqs": "required"} | ({"ssl_ca_certs": str(ca_file)} if ca_file else {})
     return _with(url, wanted)
@@ -70,7 +73,12 @@ def unprotected(url: str) -> str:
         return _of_postgres(query.get("sslmode", "prefer"))
     if parts.scheme == "redis":
         return "it speaks no TLS: passwords, commands and live state pass readable"
-    return "" if query.get("ssl_cert_reqs", "required") in {"required", "CERT_REQUIRED"} else _UNVERIFIED
+    return _of_redis(query)
+
+
+def _of_redis(query: dict[str, str]) -> str:
+    verified = query.get("ssl_cert_reqs", "required") in {"required", "CERT_REQUIRED"}
+    return "" if verified and query.get("ssl_check_hostname", "true").upper() not in _NO else _UNVERIFIED
 
 
 def _of_postgres(mode: str) -> str:
@@ -83,6 +91,11 @@ _VARIABLES = (
     ("FNTX_DATABASE_URL", postgres_address, "FNTX_DATABASE_CA_FILE"),
     ("FNTX_MAINTENANCE_DATABASE_URL", postgres_address, "FNTX_DATABASE_CA_FILE"),
     ("FNTX_REDIS_URL", redis_address, "FNTX_REDIS_CA_FILE"),
+)
+_WITHOUT_TLS = "speaks no TLS, so that the CA file beside it verifies nobody: write rediss://"
+_WITHOUT_CHECKS = (
+    "turns off what the CA file beside it is for, so that it verifies nobody: "
+    "leave ssl_cert_reqs and ssl_check_hostname out"
 )
 _UNVERIFIED = "the server's certificate is not verified: whoever is between may answer in its place"
 

@@ -33,7 +33,7 @@ from fntx_sessions.caller.producer import (
     queue_of,
 )
 from fntx_sessions.caller.stored import Answer
-from fntx_sessions.exceptions import FntxError, InvalidArgument, OutcomeUnknown, Retryable, Unavailable
+from fntx_sessions.exceptions import FntxError, InvalidArgument, OutcomeUnknown, Retryable, Unavailable, way_out
 from fntx_sessions.lifecycle.change import Outcome
 from fntx_sessions.monitoring.tracing import start_tracing
 from fntx_sessions.settings import Settings, get_settings
@@ -82,7 +82,8 @@ class Caller:
         try:
             await self._answers.ping()
         except (RedisError, OSError) as error:
-            raise Unavailable("Redis", str(error) or type(error).__name__, START_REDIS) from error
+            told = str(error) or type(error).__name__
+            raise Unavailable("Redis", told, way_out(told, START_REDIS)) from error
 
     async def close(self) -> None:
         """End all waits and close the connections."""

@@ -6,6 +6,7 @@ logging and its own routes. Whoever waits for the answers reads them from Redis:
 
 import json
 import socket
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,8 +45,10 @@ _NO_QUEUE = "What lies in a queue's place is dropped by the worker that reads it
 # What says that a message cannot have reached the queue; anything else may have been delivered and then failed.
 _NOT_SENT = (
     ConnectionRefusedError, FileNotFoundError, socket.gaierror, foreign.AuthenticationError, foreign.ResponseError,
-    LimitExceeded,
+    LimitExceeded, ssl.SSLCertVerificationError,
 )  # fmt: skip
+# Of TLS's other errors those that only a beginning has: no TLS on the other side, no certificate in the CA file.
+_NO_BEGINNING = {"WRONG_VERSION_NUMBER", "NO_CERTIFICATE_OR_CRL_FOUND"}
 
 
 def queue_of(command: str) -> str:
@@ -177,7 +180,10 @@ def _problem(error: Exception) -> FntxError:
 
 
 def _is_certain(error: Exception) -> bool:
-    return any(isinstance(cause, _NOT_SENT) for cause in _causes(error))
+    return any(
+        isinstance(cause, _NOT_SENT) or (isinstance(cause, ssl.SSLError) and cause.reason in _NO_BEGINNING)
+        for cause in _causes(error)
+    )
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -20,14 +20,16 @@ from sqlalchemy import make_url, text
 from tls_world import Authority, tls_before
 
 from fntx_sessions import AgentClient, SessionStatus
+from fntx_sessions.caller.producer import Message, Producer
 from fntx_sessions.database.engine import build_engine, transaction
 from fntx_sessions.database.logins import connected
-from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.exceptions import InvalidArgument, Unavailable
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.readiness import answering
 from fntx_sessions.stack.redis_status import read_redis
 from fntx_sessions.stack.status import read_database
 from fntx_sessions.state.redis_client import build_redis, redis_errors
+from fntx_sessions.tls import unprotected
 
 __all__ = ["quiet_desk"]
 
@@ -173,3 +175,32 @@ def test_a_worker_is_found_over_tls(secured: Secured) -> None:
     url = secured.settings().redis_url
     assert url
     assert answering(url.get_secret_value(), {"worker": f"nobody-{uuid4().hex}@test"}) == set()
+
+
+@pytest.mark.parametrize("wrong", ["authority", "name", "no certificate"])
+def test_a_sender_says_what_is_wrong_with_a_certificate(secured: Secured, wrong: str, tmp_path: Path) -> None:
+    """Nothing was sent, for sure, so that nobody waits for an answer; which settings to look at is told."""
+    junk = tmp_path / "junk.pem"
+    junk.write_text("no certificate")
+    settings = {
+        "authority": lambda: secured.settings(secured.stranger),
+        "name": lambda: secured.settings(host="127.0.0.1"),
+        "no certificate": lambda: secured.settings(junk),
+    }[wrong]()
+    assert settings.redis_url
+    producer = Producer(settings, settings.redis_url.get_secret_value(), "token")
+    found = producer.send(Message("fntx.sessions.list", {}, uuid4(), "queries"))
+    producer.close()
+    assert found
+    assert found.certain
+    assert "FNTX_REDIS_CA_FILE" in str(found.problem)
+
+
+@pytest.mark.parametrize("off", ["ssl_cert_reqs=none", "ssl_check_hostname=false", "ssl_check_hostname=0"])
+def test_a_ca_file_beside_an_address_that_checks_nothing_is_refused(off: str) -> None:
+    """Whoever set the file wants the server verified; without one, the address is told to be unprotected."""
+    url = f"rediss://:p@redis.desk/0?{off}"
+    with pytest.raises(InvalidArgument, match="verifies nobody"):
+        Settings(redis_ca_file=Path("ca.pem"), redis_url=url)
+    assert "not verified" in unprotected(url)
+    assert Settings(redis_ca_file=Path("ca.pem"), redis_url=url.replace("redis.desk", "localhost")).redis_url
