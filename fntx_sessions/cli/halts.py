@@ -12,6 +12,7 @@ from fntx_sessions.cli.halt_doubt import in_doubt, not_halted
 from fntx_sessions.cli.halt_way import Way, ask_worker, find_way
 from fntx_sessions.cli.ids import AsJson
 from fntx_sessions.cli.output import SHORT_ID, moment, plain, status
+from fntx_sessions.cli.sessions import CommandId
 from fntx_sessions.exceptions import Busy, InvalidArgument, OutcomeUnknown, Unavailable
 from fntx_sessions.lifecycle.halting import scope_text
 from fntx_sessions.parsing import parse
@@ -184,6 +185,7 @@ def release(
     halt_id: Annotated[str | None, typer.Argument(metavar="[HALT_ID]", help="Or a halt's id; 4 characters do.")] = None,
     scope: Scope = None,
     reason: Reason = None,
+    command_id: CommandId = None,
     as_json: AsJson = False,
 ) -> None:
     """End a halt, as a risk manager, through a worker; what it paused stays paused until somebody resumes it."""
@@ -192,7 +194,7 @@ def release(
     given = {"scope": scope, "halt_id": halt_id, "reason": _given(reason, "reason", "Say why with --reason.")}
     given = {name: value for name, value in given.items() if value is not None}
     parse(ReleaseArguments, given)
-    found = ask_worker("halts.release", given, uuid4())
+    found = ask_worker("halts.release", given, command_id or uuid4())
     if as_json:
         output.emit(found)
     else:

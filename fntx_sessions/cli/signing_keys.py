@@ -116,7 +116,9 @@ def _pair(settings: Settings, *, system: bool) -> "KeyPair":
 
 
 def _facts(key: Any) -> dict[str, Any]:
-    return {"key": key.key_id, "state": key.state, "made_at": key.made_at, "retired_at": key.retired_at}
+    # `retire` takes a key out: one that only signs no more is told by what it still does.
+    state = "still verifies" if key.state == "retired" else key.state
+    return {"key": key.key_id, "state": state, "made_at": key.made_at, "retired_at": key.retired_at}
 
 
 COLUMNS = {
