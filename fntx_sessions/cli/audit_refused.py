@@ -12,7 +12,7 @@ from fntx_sessions.printable import printable
 _HOUR_S = 3600
 NOTE = (
     "These stand in no chain, as nobody knows who they were; what a verified caller was denied is in "
-    "`fntx audit ls --outcome refused`. Nothing of either was done."
+    "`fntx audit ls --outcome denied`. Nothing of either was done."
 )
 
 

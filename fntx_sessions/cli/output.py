@@ -1,6 +1,7 @@
 """What commands print: tables for people, the same facts as JSON for machines, complaints on stderr."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ STATUS_STYLES = {
 SEVERITY_STYLES = {"debug": "dim", "info": "", "warning": "yellow", "error": "red", "critical": "bold red"}
 LIVE_TYPES = frozenset({"regular", "extended_hours"})
 SHORT_ID = 8
+_ID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
+_BRIEF = 60
 NONE = "-"
 # A column of words that is narrower than this cannot be read.
 _LEAST_WORDS = 8
@@ -181,6 +184,15 @@ def age(value: Any) -> str:
 def plain(value: Any) -> str:
     """Return text from elsewhere, safe to print; `-` for none or nothing."""
     return escape(printable(str(value))) if value not in (None, "", [], {}) else NONE
+
+
+def brief(value: Any) -> str:
+    """Return text from elsewhere for one column of many: ids by their first digits, and cut at a word, with a sign."""
+    told = _ID.sub(r"\1", str(value or ""))
+    if len(told) > _BRIEF:
+        cut = told[: _BRIEF - 1]
+        told = (cut.rpartition(" ")[0] or cut) + "…"
+    return plain(told)
 
 
 def kind(row: dict[str, Any]) -> str:

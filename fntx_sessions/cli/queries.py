@@ -11,7 +11,7 @@ from fntx_sessions.cli.asking import line
 from fntx_sessions.cli.curves import POINTS
 from fntx_sessions.cli.exits import Exit
 from fntx_sessions.cli.ids import AsJson, Ids, over
-from fntx_sessions.cli.output import moment, plain, status
+from fntx_sessions.cli.output import brief, moment, plain, status
 from fntx_sessions.exceptions import FntxError
 from fntx_sessions.schemas import SessionStatus, SessionType
 
@@ -81,7 +81,7 @@ LIST_COLUMNS = {
     "for": lambda row: output.age(row["status_since"]),
     "account": _account,
     "template": lambda row: plain(row["template_name"]),
-    "why": lambda row: plain(row["status_reason"])[:40],
+    "why": lambda row: brief(row["status_reason"]),
     "to do": _to_do,
 }
 

@@ -132,7 +132,7 @@ _EVERY = (
     EventType("no_host", "state", "critical", "it has positions, and no agents worker lives", "yes",
               "the event says whether its exits run"),
     EventType("beat_late", "state", "critical", "nothing that beat sends has run for too long", "yes",
-              "rules, health and saves stand still; agents step on"),
+              "no session is stepped, no exit runs and no rule is judged; what it holds stays open"),
 )  # fmt: skip
 EVENT_TYPES = {one.name: one for one in _EVERY}
 

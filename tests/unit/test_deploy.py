@@ -11,9 +11,14 @@ import pytest
 import yaml
 from promql_world import Scrape, evaluate
 
+from fntx_sessions.caller.producer import SAFETY
+from fntx_sessions.cli.audit_refused import NOTE
+from fntx_sessions.exceptions import Forbidden
 from fntx_sessions.figures import FIGURES
+from fntx_sessions.lifecycle.denying import outcome_of
 from fntx_sessions.monitoring.figures.gauges import GAUGES
 from fntx_sessions.schemas import SessionStatus, Severity
+from tasks.routes import QUEUES
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -29,6 +34,7 @@ VALUES = {
     ("fntx_sessions", "status"): set(SessionStatus),
     ("fntx_alerts", "severity"): set(Severity),
     ("fntx_hosts", "state"): {"live", "lost"},
+    ("fntx_queue_depth", "queue"): set(QUEUES),
     **{(one.exposed, one.labels[0]): {known[0] for known in one.known} for one in FIGURES if len(one.labels) == 1},
 }
 _PLACE = re.compile(r"\{\{\s*\$?(.*?)\s*\}\}")
@@ -71,6 +77,27 @@ def check(expression: str) -> set[str]:
 
 def panels() -> list[Any]:
     return [pytest.param(panel, id=panel["title"]) for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+
+
+def test_an_alert_names_the_outcome_that_denials_have_in_the_audit():
+    """Whoever follows the alert for a stolen token, or the runbook, sees the denials, not an empty list."""
+    told = [alert("FntxManyDenials")["annotations"]["description"], (ROOT / "docs/operations.md").read_text(), NOTE]
+    named = [one for text in told for one in re.findall(r"fntx audit ls --outcome (\w+)", text)]
+    assert len(named) == len(told)
+    assert set(named) == {outcome_of(Forbidden("vera", "viewer", "pause_session", "operator"))}
+
+
+def test_what_ends_risk_and_waits_calls_somebody():
+    """A backlog of the queue of stops has an alert of its own, sooner than that of the others."""
+    for name, queue in (("FntxSafetyQueue", SAFETY), ("FntxCommandsQueue", "commands")):
+        [found] = metrics(parsed(alert(name)["expr"]))
+        assert [one.value for one in found.matchers.matchers] == [queue]
+        assert alert(name)["labels"]["severity"] == "page"
+
+
+def alert(name: str) -> dict[str, Any]:
+    [found] = [rule for rule in RULES if rule["alert"] == name]
+    return found
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])

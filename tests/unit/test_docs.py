@@ -55,6 +55,11 @@ def test_every_command_and_option_a_page_names_is_one_that_fntx_has(page):
     assert not _unknown(_code(page))
 
 
+def test_every_command_an_alert_names_is_one_that_fntx_has():
+    """Whoever is called out of bed pastes what the alert says."""
+    assert not _unknown(_code(ROOT / "deploy" / "alerts.yml"))
+
+
 @every_page
 def test_every_variable_a_page_names_is_read_by_something(page):
     """A page names no FNTX_ variable that would be set in vain."""

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from rich.markup import escape
 
 from fntx_sessions import printable
 from fntx_sessions.cli import output
@@ -52,3 +53,13 @@ def test_json_says_the_same_in_escapes(capsys):
     told = capsys.readouterr().out
     assert json.loads(told) == {"what": text}
     assert not printable._UNPRINTABLE.search(told)
+
+
+def test_a_reason_that_is_cut_shows_what_it_is_about_and_that_it_is_cut():
+    """The reason of a halt is seen in a list; what is left out ends at a word, with a sign, and never in an escape."""
+    halted = "halt of session:b3db7572-3738-4a51-a6c6-0123456789ab: news"
+    assert output.brief(halted) == "halt of session:b3db7572: news"
+    assert output.brief("word " * 20) == "word " * 10 + "word…"
+    assert output.brief("x" * 100) == "x" * 59 + "…"
+    assert output.brief("[red]" * 12) == escape("[red]" * 12)
+    assert output.brief(None) == output.NONE
