@@ -222,6 +222,35 @@ def test_who_may_not_act_gets_no_form_and_no_command_through(pages, hosting, act
     assert not hosting.rows("SELECT 1 FROM commands WHERE command_id = :id", id=form["command_id"])
 
 
+def test_what_a_page_denies_is_audited_as_a_workers_denial_is(pages, hosting):
+    """Once a form, for lack of a role and of scope, in the session's chain or the desk's; a look is logged."""
+    session_id = hosting.started()
+    vera, mallory = (
+        pages.somebody("viewer", name="vera"),
+        pages.somebody("operator", name="mallory", sessions=(str(uuid4()),)),
+    )
+    form = {"command_id": str(uuid4()), "reason": "mine now"}
+    assert vera.get(path_of(session_id, "pause")).status == 403
+    assert [vera.post(path_of(session_id, "pause"), form).status for _ in range(2)] == [403, 403]
+    assert mallory.post(path_of(session_id, "pause"), form).status == 403
+    assert vera.post("/sessions/halts/place", form | {"scope": "all"}).status == 403
+    denied = (
+        "SELECT session_id, actor, action, target, reason FROM audit WHERE outcome = 'denied' AND command_id = :id"
+        " ORDER BY actor DESC, action DESC"
+    )
+    found = hosting.rows(denied, id=form["command_id"])
+    assert [(row["actor"], row["action"], row["target"]) for row in found] == [
+        ("vera", "pause_session", f"session {session_id}"), ("vera", "halt", "scope all"),
+        ("mallory", "pause_session", f"session {session_id}"),
+    ]  # fmt: skip
+    assert [row["session_id"] == session_id for row in found] == [True, False, True]
+    assert "vera (roles viewer) may not pause_session: that needs" in found[0]["reason"]
+    lines = [line for line in pages.log.read_text().splitlines() if "page_denied" in line and "vera" in line]
+    assert len(lines) == 4
+    assert str(session_id) in lines[0]
+    assert "pause_session" in lines[0]
+
+
 def test_a_token_for_a_tag_sees_and_does_what_is_so_tagged(pages, hosting):
     """On the board, on a session's pages, in its curve and its forms; another session is a 403, as is Flower itself."""
     mine, other, tag = hosting.started(), hosting.started(), f"t-{uuid4().hex}"

@@ -6,7 +6,9 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
+import structlog
 import tornado.web
+from tornado.ioloop import IOLoop
 from tornado.web import url
 
 from fntx_sessions.exceptions import InvalidArgument, Rejected, Retryable, verb
@@ -21,9 +23,11 @@ from fntx_sessions.monitoring.flower.act_session import SESSION_ACTS
 from fntx_sessions.monitoring.flower.acting import Deed
 from fntx_sessions.monitoring.flower.asking import number, whole
 from fntx_sessions.monitoring.flower.page import Asked, Draw, Page, PageHandler
+from fntx_sessions.monitoring.flower.page_denied import PageDenied, audit
 from fntx_sessions.monitoring.flower.views import Parts, View
 from fntx_sessions.monitoring.flower.who import Viewer
 
+log = structlog.get_logger(__name__)
 ID = r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
 _FIX = "Go back to the session, and begin anew."
 GRADES = {
@@ -104,8 +108,12 @@ class ActHandler(PageHandler):
     @tornado.web.authenticated
     async def post(self, *ids: str) -> None:
         """Send the command, wait a moment for its outcome, and go where that is shown."""
-        asked = self._begun(*ids)
         form = {name: self.get_body_argument(name, strip=False) for name in self.request.body_arguments}
+        try:
+            asked = self._begun(*ids)
+        except PageDenied as error:
+            await self._audited(error, form)
+            raise
         try:
             deed = self._deed(form)
         except InvalidArgument as error:
@@ -119,16 +127,25 @@ class ActHandler(PageHandler):
         self.redirect(f"{self.link(*self.act.path(self.target))}?{urlencode(question)}", status=303)
 
     def _begun(self, *ids: str) -> Asked:
-        """Return what is asked for, of whom may do it; raises HTTPError 403 and 404."""
+        """Return what is asked for, of whom may do it; raises PageDenied, and HTTPError 400 and 404."""
         *named, act = (*ids, self._given) if self._given else ids
         known = act if isinstance(act, Act) else SESSION_ACTS.get(str(act))
         if known is None:
             raise tornado.web.HTTPError(404, "There is no such thing to do.")
         self.act, self.target = known, known.target(tuple(map(str, named)))
-        if not self.viewer.may(self.act.action):
-            raise tornado.web.HTTPError(403, _may_not(self.viewer, self.act))
+        self.action = known.action
+        if not self.viewer.may(self.action):
+            raise PageDenied(_may_not(self.viewer, self.act), self.viewer, self.action, self.target.session_id)
         self.page = ActPage(self.act, self.target, self._asked_about(), self.viewer)
         return self._asked(str(self.target.session_id) if self.target.session_id else None)
+
+    async def _audited(self, found: PageDenied, form: Form) -> None:
+        """Have a denial written down; whatever becomes of that, it stays a denial."""
+        site, target = self.site, "/".join(self.act.path(self.target))
+        try:
+            await IOLoop.current().run_in_executor(site.threads, lambda: audit(site.desk, found, form, target))
+        except Exception:
+            log.exception("denial_not_audited", actor=found.viewer.actor.name, action=found.action)
 
     def _asked_about(self) -> Deed | None:
         command = self.get_query_argument("command", "")

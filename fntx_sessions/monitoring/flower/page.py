@@ -19,10 +19,12 @@ from fntx_sessions.exceptions import FntxError, Forbidden, NotFound, Rejected, R
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.monitoring.flower.guarded import Guarded
 from fntx_sessions.monitoring.flower.login import still_in
+from fntx_sessions.monitoring.flower.page_denied import PageDenied
 from fntx_sessions.monitoring.flower.redis_away import PART, redis_problem
 from fntx_sessions.monitoring.flower.views import Part, Parts, View, difference
 from fntx_sessions.monitoring.flower.who import Viewer
 from fntx_sessions.pasting import halt_command
+from fntx_sessions.security.roles import VIEW
 
 log = structlog.get_logger(__name__)
 _STATUS: dict[type[FntxError], int] = {NotFound: 404, Forbidden: 403}
@@ -92,7 +94,9 @@ class Page:
 
 
 class PageHandler(Guarded):
-    """Shows one page."""
+    """Shows one page. action: what a role has to allow for it."""
+
+    action: str = VIEW
 
     def initialize(self, page: Page) -> None:
         """Take the page, by the rule's arguments."""
@@ -141,9 +145,17 @@ class PageHandler(Guarded):
     def _asked(self, session_id: str | None) -> Asked:
         viewer, found = self.viewer, UUID(session_id) if session_id else None
         if (found and not viewer.may_see(found)) or (self.page.whole_desk and viewer.scoped):
-            raise tornado.web.HTTPError(403, "Your token is good for other sessions alone.")
+            told = "Your token is good for other sessions alone."
+            raise PageDenied(told, viewer, self.action, found)
         arguments = {name: self.get_argument(name)[:2000] for name in sorted(self.request.query_arguments)}
         return Asked(viewer, found, arguments)
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Log what was denied with its names; all else as Tornado does."""
+        if isinstance(value, PageDenied):
+            value.note()
+        else:
+            super().log_exception(typ, value, tb)
 
     async def _view(self, asked: Asked) -> View:
         site, page, draw = self.site, self.page, Draw(self)
