@@ -31,7 +31,7 @@ def grant(connection: Connection) -> list[str]:
 
     Nothing is done by a user who does not own the tables: whoever made them has done it.
     """
-    if not connection.execute(_OWNS).scalar_one():
+    if not owns(connection):
         return []
     left = [*_create_roles(connection)]
     roles = known_roles(connection)
@@ -44,6 +44,11 @@ def grant(connection: Connection) -> list[str]:
     for problem in left:
         _log.warning("rights_not_given", problem=problem)
     return left
+
+
+def owns(connection: Connection) -> bool:
+    """Tell whether the tables are this user's."""
+    return bool(connection.execute(_OWNS).scalar_one())
 
 
 def close(connection: Connection, partition: str) -> None:

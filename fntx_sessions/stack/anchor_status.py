@@ -12,7 +12,8 @@ from fntx_sessions.stack.check import Check
 # The sweep looks each half minute; a slow cold store may take as long again.
 _LATE_S = 120.0
 _READ = text("""
-SELECT count(*) AS anchors, max(made_at) AS newest,
+SELECT (SELECT object_name FROM audit_anchors ORDER BY anchor DESC LIMIT 1) AS newest_name,
+  count(*) AS anchors, max(made_at) AS newest,
   CAST(extract(epoch FROM now() - max(made_at)) AS float8) AS age_s,
   coalesce((SELECT broken FROM audit_anchors WHERE ends_full_run ORDER BY anchor DESC LIMIT 1), 0) AS broken,
   CAST(extract(epoch FROM now() - (SELECT min(created_at) FROM sessions)) AS float8) AS first_session_age_s
@@ -22,8 +23,9 @@ FROM audit_anchors
 
 @dataclass(frozen=True)
 class AnchorsFound:
-    """How many there are, and of when the newest is; age_s, first_session_age_s: None without any."""
+    """How many there are, and what the newest is called and of when; age_s, first_session_age_s: None without any."""
 
+    newest_name: str | None
     anchors: int
     newest: datetime | None
     age_s: float | None

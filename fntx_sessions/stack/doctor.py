@@ -28,6 +28,7 @@ from fntx_sessions.stack.plan import FLOWER_NAME
 from fntx_sessions.stack.private_status import diagnose_private
 from fntx_sessions.stack.redis_status import STANDS_STILL, RedisStatus
 from fntx_sessions.stack.refused_status import diagnose_refused
+from fntx_sessions.stack.ring_status import diagnose_wrapped
 from fntx_sessions.stack.signing_status import diagnose_signing
 from fntx_sessions.stack.stack import PROCESSES_START_S, Stack
 from fntx_sessions.stack.status import DatabaseStatus, Status, migration_sentence, read_status
@@ -53,7 +54,7 @@ def diagnose(stack: Stack) -> list[Check]:
         *diagnose_private(stack.folder.home),
         *diagnose_openness(status.processes, Settings(home=stack.folder.home).auth_mode),
         *diagnose_four_eyes(Settings(home=stack.folder.home)),
-        *diagnose_cold(stack.folder.home, stack.environment() if status.processes else {}),
+        *diagnose_cold(stack.folder.home, stack.environment() if status.processes else {}, _newest_anchor(status)),
         *_processes(stack, status),
         *_database(stack, status),
         *_backups(status),
@@ -61,6 +62,11 @@ def diagnose(stack: Stack) -> list[Check]:
         *diagnose_ways(stack.environment() if status.processes else stack.given()),
         *_interpreter(),
     ]
+
+
+def _newest_anchor(status: Status) -> str | None:
+    anchors = status.database.anchors if status.database else None
+    return anchors.newest_name if anchors else None
 
 
 def _folder(stack: Stack) -> Iterator[Check]:
@@ -167,9 +173,12 @@ def _database(stack: Stack, status: Status) -> Iterator[Check]:
         yield from diagnose_tiers(found.tiers)
         yield from diagnose_unerased(found.unerased)
         yield from diagnose_refused(found.refused)
-        yield from diagnose_anchors(found.anchors) if found.anchors else ()
+        yield from diagnose_wrapped(Settings(home=stack.folder.home), found.wrapped)
         yield from diagnose_halts(found.halts)
-        yield from diagnose_rights(stack.environment()[DATABASE])
+    # What anybody did to the audit is told before a migration, too.
+    yield from diagnose_anchors(found.anchors) if found.anchors else ()
+    if found.revision:
+        yield from diagnose_rights(stack.environment()[DATABASE], behind=not migrated)
     if status.running:
         yield _beat(found, status)
         yield from diagnose_hosts(found.hosts) if found.hosts else ()

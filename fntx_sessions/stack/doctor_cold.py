@@ -16,10 +16,13 @@ _RETRY_S = 5.0
 _DAY_S = 86_400
 
 
-def diagnose_cold(home: Path, running: Mapping[str, str] = MappingProxyType({})) -> Iterator[Check]:
+def diagnose_cold(
+    home: Path, running: Mapping[str, str] = MappingProxyType({}), anchor: str | None = None
+) -> Iterator[Check]:
     """Yield what is found by writing, reading and destroying an object; the network is reached only for a bucket.
 
     running: the environment of the stack that runs in `home`; its cold store goes before this shell's.
+    anchor: the newest that Postgres knows of, which has to be there.
     """
     settings = Settings(home=home)
     settings = settings.model_copy(update={"cold_url": running.get(COLD) or settings.cold_url})
@@ -27,7 +30,10 @@ def diagnose_cold(home: Path, running: Mapping[str, str] = MappingProxyType({}))
         return
     shorter = min(settings.cold_retry_s, _RETRY_S)
     try:
-        yield from _checked(open_cold(settings.model_copy(update={"cold_retry_s": shorter}), running.get(EMULATOR)))
+        store = open_cold(settings.model_copy(update={"cold_retry_s": shorter}), running.get(EMULATOR))
+        yield from _checked(store)
+        if anchor is not None:
+            yield from _anchored(store, anchor)
     except InvalidArgument as error:
         field, problem, fix = error.args
         yield Check("cold store", "fail", f"{field}: {problem}", fix)
@@ -41,6 +47,13 @@ def _checked(store: ObjectStore) -> Iterator[Check]:
     yield Check("cold store", "ok", f"{store} can be written and read")
     if store.name == "gcs":
         yield from _kept(store)
+
+
+def _anchored(store: ObjectStore, anchor: str) -> Iterator[Check]:
+    """Yield a failure where the newest anchor is not in the store: another store, or one that lost what it held."""
+    if store.info(anchor) is None:
+        told = f"{store} has not the newest anchor that Postgres noted ({anchor}): it is another, or has lost some"
+        yield Check("anchors", "fail", told, "is it the one that FNTX_COLD_URL should name? fntx audit verify --all")
 
 
 def _kept(store: ObjectStore) -> Iterator[Check]:

@@ -1,6 +1,7 @@
 """Checks of who may do what in the stores, and who may listen on the way to them."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,13 +22,21 @@ _AT_REST = (
 )
 
 
-def diagnose_rights(url: str) -> list[Check]:
-    """Return whether the connection in use, and the two roles, may do what is declared and no more."""
+def diagnose_rights(url: str, *, behind: bool = False) -> list[Check]:
+    """Return whether the connection in use and the roles may do what is declared, and guards are as installed.
+
+    behind: migrations are pending, so that what is declared may be what they bring.
+    """
     try:
         with connected(url, "fntx doctor") as connection:
-            return list(judged(read_rights(connection)))
+            found = list(judged(read_rights(connection)))
     except SQLAlchemyError as error:
         return [Check("database login", "warn", f"its rights were not seen: {first_line(error)}", "fntx doctor")]
+    return [_behind(one) if behind and one.result == "fail" else one for one in found]
+
+
+def _behind(check: Check) -> Check:
+    return replace(check, meaning=f"{check.meaning} (migrations are behind: what they bring is missing here too)")
 
 
 def judged(found: RightsFound) -> Iterator[Check]:
@@ -44,6 +53,7 @@ def judged(found: RightsFound) -> Iterator[Check]:
     else:
         yield Check("database login", "ok", f"{found.user} may do what workers do, and owns nothing")
     yield _roles(found)
+    yield _guards(found)
 
 
 def diagnose_ways(addresses: Mapping[str, str]) -> Iterator[Check]:
@@ -71,6 +81,15 @@ def _roles(found: RightsFound) -> Check:
         told = f"the rights are not what is declared: {_some(found.strayed)}"
         return Check("database roles", "fail", told, "fntx migrate, as the owner of the tables")
     return Check("database roles", "ok", "fntx_app and fntx_read may do what is declared, table by table")
+
+
+def _guards(found: RightsFound) -> Check:
+    if not found.gaps:
+        return Check("database guards", "ok", "what is append-only is guarded, and nobody else may change it")
+    mends = ["fntx migrate"] if any(gap.ours for gap in found.gaps) else []
+    mends += [gap.mend for gap in found.gaps if not gap.ours]
+    fix = f"find out who did it: fntx audit verify --all; then, as the owner of the tables: {_some(tuple(mends))}"
+    return Check("database guards", "fail", _some(tuple(gap.told for gap in found.gaps)), fix)
 
 
 def _some(found: tuple[str, ...]) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from fntx_sessions.database.granted import Grant, Kind, differences, known_roles
+from fntx_sessions.database.guarded import Gap, gaps
 from fntx_sessions.database.rights import APP, RIGHTS, ROLES, declared
 
 # Whoever has one of these can undo what the tables refuse. The last: whoever may switch triggers off for a session.
@@ -34,6 +35,7 @@ class RightsFound:
     """powers: what `user` may that nobody of the house should. surplus, lacking: rights of it, as `RIGHT on table`.
 
     missing: roles that are not there. strayed: where the roles' own rights are not as declared, in a sentence each.
+    gaps: what of the guards of tables is not as installed.
     """
 
     user: str
@@ -42,10 +44,11 @@ class RightsFound:
     lacking: tuple[str, ...]
     missing: tuple[str, ...]
     strayed: tuple[str, ...]
+    gaps: tuple[Gap, ...] = ()
 
 
 def read_rights(connection: Connection) -> RightsFound:
-    """Ask Postgres; the database must be migrated."""
+    """Ask Postgres; the database must be migrated, if not to the newest."""
     powers = dict(connection.execute(_POWERS).mappings().one())
     user = powers.pop("me")
     surplus, lacking = _compared(connection)
@@ -57,6 +60,7 @@ def read_rights(connection: Connection) -> RightsFound:
         lacking,
         tuple(role for role in ROLES if role not in known),
         tuple(sorted(_told(one) for one in differences(connection))),
+        tuple(gaps(connection)),
     )
 
 

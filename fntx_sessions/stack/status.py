@@ -1,6 +1,7 @@
 """What is up: read from the supervisor, the stores and the tables; nothing is changed and no failure is hidden."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -11,7 +12,7 @@ from typing import Any
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 import beat_schedule
 from fntx_sessions.database.engine import alembic_config, driven
@@ -32,6 +33,7 @@ from fntx_sessions.stack.refused_status import read_refused
 from fntx_sessions.stack.stack import Stack
 from fntx_sessions.stack.tiers import TierFound, read_tiers, tiers_sentence
 from fntx_sessions.stack.unerased import Unerased, read_unerased
+from fntx_sessions.state.key_rotation import wrapped
 from fntx_sessions.state.objects.cold import open_cold
 
 PACKAGES = ("fntx-sessions", "celery", "flower", "redis", "sqlalchemy")
@@ -65,6 +67,7 @@ class DatabaseStatus:
     halts: list[HaltFound] = field(default_factory=list)
     unerased: Unerased = field(default_factory=lambda: Unerased(0))
     refused: list[Refused] = field(default_factory=list)
+    wrapped: Counter[str] = field(default_factory=Counter)
     anchors: AnchorsFound | None = None
     waiting_for_second: int = 0
 
@@ -185,10 +188,18 @@ def read_database(url: str) -> DatabaseStatus:
                 waiting_for_second=confirmations.count(connection) if migrated else 0,
                 unerased=read_unerased(connection) if migrated else Unerased(0),
                 refused=read_refused(connection) if migrated else [],
-                anchors=read_anchors(connection) if migrated else None,
+                wrapped=wrapped(connection) if migrated else Counter(),
+                anchors=_anchors(connection) if revision else None,
             )
     except SQLAlchemyError as error:
         return DatabaseStatus(error=first_line(error))
+
+
+def _anchors(connection: Connection) -> AnchorsFound | None:
+    """Return what is known of the anchors, migrated or not; None: by tables that know no anchors yet."""
+    with contextlib.suppress(ProgrammingError), connection.begin_nested():
+        return read_anchors(connection)
+    return None
 
 
 def newest_revision(url: str) -> str | None:

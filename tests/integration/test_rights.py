@@ -25,6 +25,7 @@ from fntx_sessions.stack.doctor_rights import diagnose_rights, diagnose_ways, ju
 from fntx_sessions.stack.rights_status import RightsFound, read_rights
 
 __all__ = ["models", "paper"]
+WELL = {"database login": "ok", "database roles": "ok", "database guards": "ok"}
 _HAS = text("""
 SELECT p.name FROM unnest(CAST(:rights AS text[])) AS p(name)
 WHERE has_table_privilege(CAST(:role AS text), CAST(:table AS text), p.name)
@@ -128,14 +129,14 @@ def test_who_only_reads_changes_nothing_and_sees_no_credential(
 
 def test_strayed_rights_are_told_and_mended_by_the_next_migration(database_url: str, owner: Engine) -> None:
     """Too much and too little; a migration that has nothing else to do puts them right."""
-    assert results(database_url) == {"database login": "ok", "database roles": "ok"}
+    assert results(database_url) == WELL
     do(owner, "GRANT UPDATE ON audit TO fntx_app; REVOKE INSERT ON events FROM fntx_app")
     found = {check.name: check for check in diagnose_rights(database_url)}
     assert (found["database login"].result, found["database roles"].result) == ("fail", "fail")
     assert "INSERT on events" in found["database login"].meaning
     assert "fntx_app on audit has UPDATE too much" in found["database roles"].meaning
     migrate(as_owner(database_url))
-    assert results(database_url) == {"database login": "ok", "database roles": "ok"}
+    assert results(database_url) == WELL
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_rights_on_columns_functions_and_the_schema_are_told_and_mended(
     found = {check.name: check for check in diagnose_rights(database_url)}["database roles"]
     assert (found.result, told in found.meaning) == ("fail", True), found.meaning
     migrate(as_owner(database_url))
-    assert results(database_url) == {"database login": "ok", "database roles": "ok"}
+    assert results(database_url) == WELL
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_rights_that_come_another_way_are_seen(database_url: str, owner: Engine,
 
 def test_the_owner_as_the_house_is_told(database_url: str) -> None:
     """With what to do about it."""
-    [login, roles] = diagnose_rights(as_owner(database_url))
+    [login, roles, _] = diagnose_rights(as_owner(database_url))
     assert (login.result, roles.result) == ("warn", "ok")
     assert "owns the tables" in login.meaning
     assert "FNTX_MAINTENANCE_DATABASE_URL" in login.fix
@@ -206,7 +207,7 @@ def test_a_migrating_user_who_may_make_no_roles_goes_on(new_database: Callable[[
 def test_missing_roles_are_told() -> None:
     """With the words an administrator has to say."""
     found = RightsFound("fntx", ("owns the tables",), (), (), (APP, READ), ())
-    [login, roles] = judged(found)
+    [login, roles, _] = judged(found)
     assert (login.result, roles.result) == ("warn", "warn")
     assert roles.fix.startswith("as an administrator: CREATE ROLE fntx_app NOLOGIN; CREATE ROLE fntx_read NOLOGIN")
 

@@ -18,6 +18,7 @@ _OWN_WEEKS = "names of our partitions, made of a table and a date; bounds made o
 # Place -> what is pasted there, at most.
 REVIEWED = {
     "fntx_sessions/database/copying.py::copy_in": _OWN_TABLES,
+    "fntx_sessions/database/guarded.py::_lacking": "tables, guards and their words as that module declares them",
     "fntx_sessions/database/guards.py::append_only_sql": _OWN_TABLES,
     "fntx_sessions/database/guards.py::history_guard_sql": _OWN_TABLES,
     "fntx_sessions/database/guards.py::status_guard_sql": "statuses and triggers of the state table",

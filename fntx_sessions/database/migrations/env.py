@@ -8,7 +8,8 @@ from sqlalchemy import create_engine, text
 
 from fntx_sessions.database import models, paper  # noqa: F401 - fills the metadata
 from fntx_sessions.database.engine import driven
-from fntx_sessions.database.granting import grant
+from fntx_sessions.database.granting import grant, owns
+from fntx_sessions.database.guarded import restore
 from fntx_sessions.database.metadata import metadata
 from fntx_sessions.database.seeds import seed
 from fntx_sessions.database.weeks import is_partition
@@ -37,4 +38,6 @@ with engine.begin() as connection:
         seed(connection)
         # Nor this: tables that any migration adds have the rights that are declared today.
         grant(connection)
+        if owns(connection):
+            restore(connection)
 engine.dispose()
