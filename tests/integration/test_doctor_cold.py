@@ -8,7 +8,10 @@ import pytest
 from gcs_server import GcsServer
 from misbehaving import Answer, misbehaving
 
+from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.settings import Settings
 from fntx_sessions.stack.doctor_cold import diagnose_cold
+from fntx_sessions.state.objects.cold import open_cold
 
 
 def found(home: Path) -> list[tuple[str, str]]:
@@ -61,3 +64,47 @@ def test_a_bad_address_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("FNTX_COLD_URL", "s3://bucket")
     (check,) = diagnose_cold(tmp_path)
     assert (check.result, check.meaning.split(":")[0]) == ("fail", "FNTX_COLD_URL")
+
+
+@pytest.mark.parametrize("where", ["cold", "elsewhere"])
+@pytest.mark.parametrize("left", ["nothing", "a mount point"])
+def test_a_cold_folder_that_vanished_is_out_of_reach_and_not_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, left: str
+):
+    """Whether the folder is gone, or only the empty one is there that its disk is mounted on; put back, all is well.
+
+    What is read from it then is no loss, so that `fntx audit verify` exits with 6 and not with 1.
+    """
+    folder = tmp_path / where
+    if where == "elsewhere":
+        folder.mkdir()
+        monkeypatch.setenv("FNTX_COLD_URL", folder.as_uri())
+    store = open_cold(Settings(home=tmp_path))
+    store.create("anchors/a", b"x", {})
+    away = folder.rename(tmp_path / "away")
+    if left == "a mount point":
+        folder.mkdir()
+    for call in (
+        lambda: store.create("anchors/a", b"other", {}),
+        lambda: store.read("anchors/a"),
+        lambda: list(store.list("anchors/")),
+    ):
+        with pytest.raises(Unavailable, match="not mounted"):
+            call()
+    (check,) = diagnose_cold(tmp_path)
+    assert (check.result, "ount" in check.fix) == ("fail", True)
+    assert list(tmp_path.rglob("*.object")) == list(away.rglob("*.object"))
+    assert folder.exists() == (left == "a mount point")
+    if left == "a mount point":
+        folder.rmdir()
+    away.rename(folder)
+    assert store.read("anchors/a") == b"x"
+    assert found(tmp_path) == [("cold store", "ok")]
+
+
+def test_a_store_without_the_newest_anchor_is_told(tmp_path: Path):
+    """The store is asked, not Postgres' note alone: another store, or one that lost what it held, is none of ours."""
+    open_cold(Settings(home=tmp_path)).create("anchors/1", b"x", {})
+    assert [check.result for check in diagnose_cold(tmp_path, anchor="anchors/1")] == ["ok"]
+    [_, lost] = diagnose_cold(tmp_path, anchor="anchors/2")
+    assert (lost.name, lost.result, "anchors/2" in lost.meaning) == ("anchors", "fail", True)

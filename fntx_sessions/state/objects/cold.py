@@ -3,6 +3,7 @@
 import os
 import re
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -34,7 +35,7 @@ def cold_address(url: str | None, home: Path) -> str:
 @lru_cache(maxsize=8)
 def _open(url: str | None, home: Path, waits: Waits, emulator: str | None) -> ObjectStore:
     if url is None:
-        return FolderStore(home / "cold", make=True)
+        return _own(home / "cold", home, make=True)
     parts = urlsplit(url)
     if parts.query or parts.fragment:
         raise _bad(url, "has a ? or # in it")
@@ -65,7 +66,14 @@ def _folder(url: str, host: str, path: str, home: Path) -> FolderStore:
         raise _bad(url, f"names the host {host!r}; a folder of this machine has three slashes, file:///")
     if not path.startswith("/") or path.strip("/") == "" or "\x00" in path:
         raise _bad(url, "names no folder")
-    return FolderStore(Path(path), make=url == cold_address(None, home))
+    return _own(Path(path), home, make=url == cold_address(None, home))
+
+
+def _own(root: Path, home: Path, *, make: bool) -> FolderStore:
+    """Return a folder whose use is noted at home: a disk that is not mounted is no empty store."""
+    return FolderStore(
+        root, make=make, used=home / f"cold-{sha256(os.fsencode(root.absolute())).hexdigest()[:12]}.used"
+    )
 
 
 def _bad(url: str, problem: str) -> InvalidArgument:

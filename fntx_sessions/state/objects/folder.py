@@ -3,7 +3,8 @@
 ::
 
     ROOT/sessions/<id>/save.object     the object sessions/<id>/save
-    ROOT/.incoming/                    files not finished; each is locked by its writer for as long as that lives
+    ROOT/.incoming/                    files not finished; each is locked by its writer for as long as that lives.
+                                       It stays: a folder without it was never written to
 
 A file is written in `.incoming`, forced to disk, and then takes its name in one step: by a link where the name must be
 free, by a rename where it replaces another. Every directory is opened from the one above it and no symbolic link is
@@ -26,6 +27,7 @@ from fntx_sessions.state.objects.folder_tree import (
     folder_errors,
     incoming,
     locked,
+    must_be_the_same,
     opened_root,
     remove_empty,
 )
@@ -46,10 +48,15 @@ class FolderStore:
 
     name = "folder"
 
-    def __init__(self, root: Path, *, make: bool) -> None:
-        """Take the folder; make: whether it is made when it is missing. Else that is Unavailable: a lost mount."""
+    def __init__(self, root: Path, *, make: bool, used: Path | None = None) -> None:
+        """Take the folder; make: whether it is made when it is missing. Else that is Unavailable: a lost mount.
+
+        used: the file, elsewhere, that is made once something was written here. Where it is and the folder looks as if
+        nothing ever was, the folder is not the one it was: Unavailable, and nothing is written.
+        """
         self._root = root
         self._make = make
+        self._used = used
 
     def __str__(self) -> str:
         """Return where it lies."""
@@ -119,6 +126,7 @@ class FolderStore:
                 _write_all(opened, chunk)
             os.fsync(opened)
             failpoint("cold_folder.written")
+            self._note_used()
             return _placed(root, directories, lambda target: place(folder, temporary, target, file))
 
     def _look(self, name: str, look: Callable[[int, str], _T]) -> _T | None:
@@ -155,7 +163,15 @@ class FolderStore:
         return ()
 
     def _opened(self, *, make: bool = False) -> AbstractContextManager[int]:
+        if self._used is not None:
+            must_be_the_same(self._root, self._used)
         return opened_root(self._root, make=make, ours=self._make)
+
+    def _note_used(self) -> None:
+        # Where nobody may note it, another host's note, or none, has to do.
+        if self._used is not None and not self._used.exists():
+            with suppress(OSError):
+                self._used.touch(mode=0o600)
 
 
 def _placed(root: int, directories: Sequence[str], place: Callable[[int], bool]) -> bool:

@@ -66,6 +66,14 @@ def opened_root(root: Path, *, make: bool, ours: bool) -> Iterator[int]:
         os.close(descriptor)
 
 
+def must_be_the_same(root: Path, used: Path) -> None:
+    """Raise Unavailable where `used` says that the folder was written to, and it has no trace of that."""
+    if not (root / INCOMING).exists() and used.exists():
+        detail = f"{root} was used and is not what it was: its disk is not mounted, or it was moved or emptied"
+        fix = f"Mount it, or put it back. Only where it is lost for good: rm {used}, then fntx audit verify --all"
+        raise Unavailable(COLD_STORE, detail, fix)
+
+
 @contextmanager
 def directory(above: int, parts: Sequence[str], *, make: bool = False) -> Iterator[int]:
     """Yield a descriptor of the directory `parts` under `above`; make: made when missing, else FileNotFoundError."""
