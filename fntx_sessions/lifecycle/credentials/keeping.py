@@ -75,8 +75,10 @@ class _Change:
         before, version: those of the credential.
         """
         asked = {"action": self.action, "name": self.name, "holder": str(self.holder)}
-        named = {"args_hash": args_hash(to_json(asked)), "version_before": before, "version_after": version}
-        return Deed(self.action, outcome, self.target, reason, **named)
+        hashed = args_hash(to_json(asked))
+        return Deed(
+            self.action, outcome, self.target, reason, args_hash=hashed, version_before=before, version_after=version
+        )
 
 
 @dataclass(frozen=True, slots=True)
