@@ -17,13 +17,14 @@ from fntx_sessions.cli.moments import moment_given
 from fntx_sessions.cli.output import SHORT_ID, moment, plain, severity
 from fntx_sessions.cli.queries import Limit, note_elsewhere
 from fntx_sessions.cli.sessions import CommandId
-from fntx_sessions.exceptions import InvalidArgument, NotFound, Retryable
+from fntx_sessions.exceptions import InvalidArgument, NotFound, PreconditionFailed, Retryable
 from fntx_sessions.lifecycle.reads.desk_events import EventPage
 from fntx_sessions.managing.desk_feed import DeskFeed
 from fntx_sessions.printable import same_json
 from fntx_sessions.schemas import Severity
 
 _LIST = "events.list"
+_ACK, _PAGE = "events.acknowledge", 1000
 _SINCE = "From this time on, UTC: 2026-01-05T15:58, or 15m, 2h, 3d ago."
 
 
@@ -68,21 +69,59 @@ def events(
 
 
 def ack(
-    event: Annotated[str, typer.Argument(metavar="EVENT", help="An event's id or its first characters (4 or more).")],
+    event: Annotated[str, typer.Argument(metavar="[EVENT]", help="An event's id, or its first 4 digits or more.")] = "",
     taken: Annotated[str, typer.Option("--taken", "-t", help="What was done; kept with the event and audited.")] = "",
+    kind: Annotated[str, typer.Option("--type", help="Instead of EVENT, with --since: all open ones of it.")] = "",
+    since: Annotated[str | None, typer.Option("--since", help=_SINCE)] = None,
     session: Annotated[str | None, typer.Option("--session", help="Whose event, for a token of that session.")] = None,
     command_id: CommandId = None,
     as_json: AsJson = False,
 ) -> None:
-    """Acknowledge an event: somebody saw to it, once (operators, risk managers, administrators)."""
+    """Acknowledge an event: somebody saw to it, once (operators, risk managers, administrators).
+
+    One outage may leave an event on each session: --type and --since take all of a type that nobody saw to yet.
+    """
     owner = line().session_id(session) if session else None
-    arguments: Answer = {"event_id": str(_event_id(event, owner)), "action_taken": taken}
-    outcome = line().outcome(
-        "events.acknowledge", arguments | ({"session_id": str(owner)} if owner else {}), command_id
-    )
-    if as_json:
-        output.emit(outcome)
+    if bool(event) == bool(kind) or bool(kind) != bool(since) or (kind and command_id):
+        fix = "Give an event, or --type with --since and no --command-id."
+        raise InvalidArgument("event", "is not told: which ones?", fix)
+    of_session: Answer = {"session_id": str(owner)} if owner else {}
+    arguments: Answer = {"action_taken": taken} | of_session
+    if not kind:
+        outcome = line().outcome(_ACK, {"event_id": str(_event_id(event, owner))} | arguments, command_id)
+        output.emit(outcome) if as_json else _say(outcome)
         return
+    given = {"event_types": [kind], "since": moment_given(since, "--since"), "acknowledged": False, **of_session}
+    done = list(filter(None, (_acknowledged({"event_id": one} | arguments) for one in _ids(given))))
+    if as_json:
+        output.emit(done)
+        return
+    for outcome in done:
+        _say(outcome)
+    output.note(f"{len(done)} acknowledged")
+
+
+def _ids(asked: Answer) -> list[str]:
+    """Return the ids of all events that are asked for."""
+    found, cursor = list[str](), None
+    while True:
+        page = line().query(_LIST, **asked, limit=_PAGE, cursor=cursor)
+        found += [row["event_id"] for row in page["events"]]
+        cursor = page["cursor"]
+        if not cursor:
+            return found
+
+
+def _acknowledged(arguments: Answer) -> Answer | None:
+    """Acknowledge one of several; None, and a word, where somebody was quicker: it is seen to."""
+    try:
+        return line().outcome(_ACK, arguments)
+    except PreconditionFailed as error:
+        output.note(str(error))
+        return None
+
+
+def _say(outcome: Answer) -> None:
     told = outcome["extra"]
     output.console().print(f"acknowledged: {plain(told['event_type'])}, {plain(told['description'])}", soft_wrap=True)
 

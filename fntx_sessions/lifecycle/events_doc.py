@@ -20,6 +20,7 @@ fntx events --requires-action --open     # what is left to do
 fntx events ID --follow --severity warning
 fntx events --agent RiskManagementAgent --type limit_near --since 2h
 fntx ack 3f2a9c1e --taken "called the broker, the order is cancelled"
+fntx ack --type beat_late --since 20m --taken "beat is up again"      # all of one outage
 ```
 
 `fntx.events.list` (every role) takes `session_id`, `event_types`, `categories`, `severity` (this one and worse),

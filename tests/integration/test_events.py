@@ -311,6 +311,25 @@ def test_the_terminal_lists_and_acknowledges(world: World, desk: InProcess, caps
         assert run(wrong) == code
 
 
+def test_all_events_of_one_outage_are_acknowledged_at_once(
+    world: World, desk: InProcess, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`fntx ack --type --since` takes what nobody saw to, of that type and time alone, each in its own audit."""
+    monkeypatch.setattr(cli, "_PAGE", 2)
+    ids = [world.create() for _ in range(5)]
+    world.execute("DELETE FROM events")
+    late = [told(world, one, event_type="beat_late", requires_action=True) for one in ids]
+    told(world, ids[0], requires_action=True)
+    assert run(["ack", str(late[0]), "--taken", "looked"]) == Exit.DONE
+    capsys.readouterr()
+    assert run(["ack", "--type", "beat_late", "--since", "20m", "--taken", "beat is up again"]) == Exit.DONE
+    assert "4 acknowledged" in "".join(capsys.readouterr())
+    open_ones = world.rows("SELECT event_type FROM events WHERE acknowledged_at IS NULL")
+    assert [one["event_type"] for one in open_ones] == ["noted"]
+    for wrong in (["ack"], ["ack", "--type", "beat_late"], ["ack", str(late[0]), "--type", "x", "--since", "1h"]):
+        assert run(wrong) == Exit.USAGE
+
+
 def test_following_in_a_terminal_waits_out_what_is_away(
     world: World, desk: InProcess, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
