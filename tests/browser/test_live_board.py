@@ -65,6 +65,20 @@ def test_a_page_whose_login_ended_leads_back_in_and_goes_on_by_itself(page: Page
     page.wait_for_url(pages.url + "/sessions?status=error")
 
 
+def test_more_windows_than_a_browser_has_connections_are_all_live(page: Page, pages: Pages) -> None:
+    """Seven that are seen at once: each of them loads, follows what happens, and leads on."""
+    log_in(page, pages, "viewer")
+    windows = [page, *(page.context.new_page() for _ in range(6))]
+    for window in windows[1:]:
+        window.goto(pages.url + "/sessions", timeout=10_000)
+    session_id = made(pages)
+    for window in windows:
+        expect(row(window, session_id)).to_be_visible()
+        expect(window.locator("#trouble")).to_be_hidden()
+    windows[0].get_by_role("link", name="Health").first.click()
+    windows[0].wait_for_url(pages.url + "/sessions/health", timeout=10_000)
+
+
 def test_filters_search_and_sorting_are_addresses(page: Page, pages: Pages) -> None:
     """By keyboard alone; what is asked for can be sent to somebody else."""
     first, second = made(pages), made(pages)

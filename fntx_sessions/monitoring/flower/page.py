@@ -107,6 +107,11 @@ class PageHandler(Guarded):
         """Tell whether what changes is asked for, by a page that is there already."""
         return "text/event-stream" in self.request.headers.get("Accept", "")
 
+    @property
+    def once(self) -> bool:
+        """Tell whether one look is all that is asked for: by a window of a browser whose others hold its streams."""
+        return "Fntx-Once" in self.request.headers
+
     def prepare(self) -> None:
         """Tell a page that is open without a login: sent to the form, as others are, it would take it for silence."""
         super().prepare()
@@ -202,6 +207,8 @@ class PageHandler(Guarded):
                 told, quiet_s = problem, 0.0
                 at = view.at.isoformat() if view else None
                 await self._tell({"parts": changed, "problem": problem, "at": at})
+            if self.once:
+                return
             await asyncio.sleep(pause_s)
             quiet_s += pause_s
         await self._tell(_LOGIN_ENDED)

@@ -8,8 +8,13 @@
   var age = document.getElementById("trouble-age");
   var login = document.getElementById("trouble-login");
   var source = null;
+  // What this window has of the streams, while it follows: leave gives its place back; null: it asks now and then.
+  var following = null;
   var shownAt = body.dataset.at ? new Date(body.dataset.at) : null;
   var AGAIN_MS = 3000;
+  // A browser keeps six connections to a host for all its windows: so many windows hold one, the others ask so often.
+  var PLACES = 4, ASK_MS = 2000, PATIENCE_MS = 30000;
+  var SILENT = "Flower does not answer; this page asks again by itself.";
 
   function count(seconds) {
     if (seconds < 0) { seconds = 0; }
@@ -70,32 +75,77 @@
     }
   }
 
+  function take(text) {
+    var news = JSON.parse(text);
+    if (news.at) { shownAt = new Date(news.at); }
+    put(news.parts);
+    say(news.problem, news.over);
+    return news;
+  }
+
+  // A place among the streams of this browser, from `number` on: `then` is given what gives it back; null: all are held.
+  function place(number, then) {
+    // Over plain HTTP to another machine there are no locks: each window has a stream there, as far as the browser goes.
+    if (!navigator.locks) { then(function () {}); return; }
+    if (number === PLACES) { then(null); return; }
+    navigator.locks.request("fntx-stream-" + number, { ifAvailable: true }, function (lock) {
+      if (!lock) { place(number + 1, then); return null; }
+      return new Promise(function (leave) { then(leave); });
+    });
+  }
+
   function follow() {
-    if (source || document.hidden) { return; }
+    if (following || document.hidden) { return; }
+    var mine = following = { leave: null };
+    place(0, function (leave) {
+      if (mine !== following) {
+        if (leave) { leave(); }
+      } else if (leave) {
+        mine.leave = leave;
+        stream();
+      } else {
+        ask(mine);
+      }
+    });
+  }
+
+  function stream() {
     source = new EventSource(window.location.href);
     source.onmessage = function (message) {
-      var news = JSON.parse(message.data);
-      if (news.at) { shownAt = new Date(news.at); }
-      put(news.parts);
-      say(news.problem, news.over);
       // Whoever logs in, here or in another tab, finds this page live again.
-      if (news.over) { again(); }
+      if (take(message.data).over) { again(AGAIN_MS); }
     };
     source.onerror = function () {
-      say("Flower does not answer; this page asks again by itself.");
+      say(SILENT);
       // A browser gives up for good where it was answered with an error.
-      if (source && source.readyState === EventSource.CLOSED) { again(); }
+      if (source && source.readyState === EventSource.CLOSED) { again(AGAIN_MS); }
     };
   }
 
-  function again() {
+  // One look, without holding a connection; the next one looks for a place first.
+  function ask(mine) {
+    var asked = { headers: { Accept: "text/event-stream", "Fntx-Once": "1" }, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) };
+    window.fetch(window.location.href, asked).then(function (answer) {
+      if (!answer.ok) { throw new Error(answer.status); }
+      return answer.text();
+    }).then(function (text) {
+      if (mine === following) { take(text.replace(/^data: /, "")); }
+    }).catch(function () {
+      if (mine === following) { say(SILENT); }
+    }).then(function () {
+      if (mine === following) { again(ASK_MS); }
+    });
+  }
+
+  function again(after) {
     stop();
-    window.setTimeout(follow, AGAIN_MS);
+    window.setTimeout(follow, after);
   }
 
   function stop() {
     if (source) { source.close(); }
-    source = null;
+    if (following && following.leave) { following.leave(); }
+    source = following = null;
   }
 
   // What was kept back is put in place like all else.
@@ -105,7 +155,7 @@
   tellAll();
   window.setInterval(tellAll, 1000);
   if ("live" in body.dataset) {
-    // A browser keeps six connections to a host: pages nobody sees leave theirs to the others.
+    // Pages nobody sees leave their place to the others.
     document.addEventListener("visibilitychange", function () {
       if (document.hidden) { stop(); } else { follow(); }
     });
