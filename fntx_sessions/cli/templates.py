@@ -1,6 +1,7 @@
 """`fntx templates`: the named starting points of sessions: looked at, changed, compared, shared as files."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -281,11 +282,14 @@ def _asked(**given: Any) -> Answer:
 def _read(path: Path) -> Answer:
     from fntx_sessions.lifecycle.templates import files  # noqa: PLC0415 -- as above
 
+    settings = line().settings
+    most = files.most_bytes(settings) + 1
     try:
-        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as file:
+            data = file.read(most)
     except OSError as error:
         raise InvalidArgument("file", f"{path} cannot be read: {error.strerror}", "Give a readable file.") from None
-    found = files.read_text(data, line().settings)
+    found = files.read_text(data, settings)
     if not isinstance(found, dict):
         raise InvalidArgument("file", "is no template file", "`fntx templates export NAME` writes one to go by.")
     return found

@@ -194,6 +194,12 @@ def test_a_file_that_is_none_is_one_sentence(hosting, capsys, tmp_path, data, to
     assert told in said(capsys)
 
 
+def test_a_file_without_an_end_is_read_as_far_as_a_template_may_go(hosting, capsys):
+    """What is given by mistake does not take the machine's memory."""
+    assert run(["templates", "import", "/dev/zero"]) == Exit.USAGE
+    assert "that is no template" in said(capsys)
+
+
 def test_questions_and_edits_go_to_their_queues_and_the_help_says_who_may():
     """Looking never stands in a command's way; every command names its roles."""
     queues = {one: routes.queue_for(f"fntx.{one}") for one in HANDLERS}

@@ -69,13 +69,17 @@ def _check_version(version: Any) -> None:
         raise InvalidArgument("format_version", f"is {version}", fix)
 
 
+def most_bytes(settings: Settings) -> int:
+    """Return how long a file may be: it is indented and its template is not; what is more than that is no template."""
+    return 8 * settings.template_max_bytes
+
+
 def read_text(data: bytes, settings: Settings) -> Any:
     """Return the JSON of a file's bytes; raises InvalidArgument for what is too large, no UTF-8 or no JSON.
 
     Refused too: NaN and infinity, and a key that stands twice, of which a reader would see one and a program the other.
     """
-    # A file is indented and its template is not; what is more than that is no template.
-    limit = 8 * settings.template_max_bytes
+    limit = most_bytes(settings)
     if len(data) > limit:
         raise InvalidArgument("file", f"has more than {limit} bytes: that is no template", _FIX)
     try:
