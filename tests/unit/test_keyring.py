@@ -2,6 +2,7 @@
 
 import logging
 import stat
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import orjson
@@ -10,9 +11,12 @@ import pytest
 from fntx_sessions.exceptions import IntegrityError, InvalidArgument, StackError, Unavailable
 from fntx_sessions.security import ring_changes
 from fntx_sessions.security.keyring import Wrapped, create_ring, ensure_ring, load_ring, new_ring, parse_ring, ring_file
+from fntx_sessions.security.keys import signing_pair, system_pair
 from fntx_sessions.security.local import ensure_local_keys
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack import Stack, doctor
+from fntx_sessions.stack.ring_status import diagnose_wrapped
+from fntx_sessions.stack.signing_status import diagnose_signing
 
 
 @pytest.fixture
@@ -166,6 +170,29 @@ def test_a_ring_from_the_environment_is_changed_where_it_comes_from():
         pytest.fail("locked what is no file")
     with pytest.raises(InvalidArgument, match="holds a ring already"):
         create_ring(Settings())
+
+
+def test_the_doctor_sees_what_another_ring_sealed(settings):
+    """A new ring in the place of the one that is gone looks sound by itself: what hangs on the other is counted."""
+    assert list(diagnose_wrapped(settings, Counter())) == []
+    own = create_ring(settings).current
+    assert list(diagnose_wrapped(settings, Counter({own: 3}))) == []
+    [check] = diagnose_wrapped(settings, Counter({own: 3, "95e5": 4, "77aa": 1}))
+    assert (check.name, check.result) == ("sealed data", "fail")
+    assert "5 data keys are wrapped with 77aa, 95e5, not in this key ring" in check.meaning
+    assert "put back the key ring that was there" in check.fix
+
+
+def test_the_doctor_misses_the_systems_key(settings):
+    """Nothing else signs for workers and beat: it is no key that is kept elsewhere, as that of people may be."""
+    ensure_local_keys(settings.home)
+    assert [check.result for check in diagnose_signing(settings)] == ["ok", "ok"]
+    for pair in (signing_pair(settings), system_pair(settings)):
+        pair.private.unlink()
+    people, system = diagnose_signing(settings)
+    assert (people.result, system.result) == ("ok", "fail")
+    assert "no exit runs" in system.meaning
+    assert "fntx up" in system.fix
 
 
 def test_the_doctor_looks_at_the_ring(settings, monkeypatch):
