@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 HELP = (
     "Archives of closed sessions: what there is, what is in one, whether it is whole, and back into a database. For "
-    "whoever has the cold store, the key ring and the database; a token that is there has to be an administrator's for "
-    "`restore` alone, as who has these reads what is in them anyway."
+    "whoever has the cold store, the key ring and the database; of those who come with a token, `restore` is for "
+    "administrators."
 )
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Whole session ids; `-` reads them from stdin.")

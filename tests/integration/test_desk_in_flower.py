@@ -70,7 +70,7 @@ def test_an_event_is_shown_as_it_happens(pages: Pages) -> None:
     """Who follows is told of it over the page's own connection, and of nothing before."""
     stream = messages(pages.somebody("viewer"), "/sessions/events")
     first = next(stream)
-    assert set(first["parts"]) == {"events-form", "events-list"}
+    assert set(first["parts"]) == {"events-form", "events-list", "redis-away"}
     told(pages, "it happened just now")
     assert "it happened just now" in next(news for news in stream if news["parts"])["parts"]["events-list"]
 
