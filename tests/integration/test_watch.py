@@ -64,6 +64,19 @@ def test_the_board_fits_80_columns_and_cuts_no_amount():
     assert "limit" in fitting(rows, 250)
 
 
+def test_what_is_to_do_never_takes_the_limits_place():
+    """As soon as one row's is long it is cut, and told whole below; the bars stay."""
+    recovered = row(status="paused", holds=["recovery"])
+
+    async def scenario(pilot: Pilot[Any]) -> None:
+        shown = await until(pilot, "1 session")
+        assert all(told in shown for told in ("█", "5/5", "recovered: look, …"))
+        assert "recovered: look, resume, held: recovery" in shown
+
+    watched(Scripted(recovered), scenario)
+    assert {"limit", "agents", "to do"} <= fitting([recovered, row(TWO)], 77).keys()
+
+
 def test_every_filter_that_can_be_typed_is_one_the_desk_takes():
     """Words, named filters and the order become a question that its validation passes."""
     asked = Asked("status:paused,active type:paper_trading account:a ! lunch time").sorted_next().reversed()

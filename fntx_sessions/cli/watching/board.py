@@ -12,7 +12,7 @@ from textual.widgets import DataTable, Footer, Input, Static
 from fntx_sessions.cli.output import age, plain
 from fntx_sessions.cli.watching.acting import ActingScreen, at_once
 from fntx_sessions.cli.watching.asked import HINT, Asked
-from fntx_sessions.cli.watching.columns import Draw, cell, fitting
+from fntx_sessions.cli.watching.columns import Draw, cell, fitting, to_do
 from fntx_sessions.cli.watching.desk import Desk
 from fntx_sessions.cli.watching.names import Names
 from fntx_sessions.cli.watching.plain import WANTED_IN_EVERY_STATUS, told
@@ -174,7 +174,7 @@ def _about(row: Row) -> str:
     own = row["account_id"] == f"paper:{row['session_id']}"
     whose = f"{plain(row['template_name'])}, {'an account of its own' if own else plain(row['account_id'])}"
     needs = f"[bold red]{plain(row['requires_action'])}[/bold red]" if row["requires_action"] else _next(row)
-    return f"{row['session_id']}  {whose}\n{row['status']} {who}\n{needs}"
+    return f"{row['session_id']}  {whose}\n{row['status']} {who}\n{'; '.join(filter(None, (to_do(row), needs)))}"
 
 
 def _next(row: Row) -> str:

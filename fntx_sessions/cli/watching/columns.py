@@ -14,6 +14,7 @@ Draw = Callable[[Row], str]
 _GAP = 2
 _BAR = 5
 _LONGEST = 34
+_TO_DO = 18
 _NEAR, _SOME = 0.8, 0.5
 
 
@@ -22,13 +23,19 @@ def fitting(rows: list[Row], width: int) -> dict[str, Draw]:
 
     No amount is cut: a column that would not fit is left out. Long words end in an ellipsis.
     """
+    whole = _fitting(rows, width, _COLUMNS)
+    # What is to do is told whole below the rows; how near a limit is, nowhere else.
+    return whole if whole.keys() >= _BESIDE_TO_DO else _fitting(rows, width, _COLUMNS | {"to do": _to_do_cut})
+
+
+def _fitting(rows: list[Row], width: int, columns: dict[str, Draw]) -> dict[str, Draw]:
     left, chosen = width, set()
     for name in _BY_NEED:
-        needed = _width(name, rows) + _GAP
-        if needed <= left + _GAP and (name in _ALWAYS or any(_COLUMNS[name](row) for row in rows)):
+        needed = _width(columns[name], name, rows) + _GAP
+        if needed <= left + _GAP and (name in _ALWAYS or any(columns[name](row) for row in rows)):
             chosen.add(name)
             left -= needed
-    return {name: draw for name, draw in _COLUMNS.items() if name in chosen}
+    return {name: draw for name, draw in columns.items() if name in chosen}
 
 
 def cell(markup: str) -> Text:
@@ -40,8 +47,8 @@ def _short(text: str, most: int) -> str:
     return plain(text if len(text) <= most else f"{text[: most - 1]}…")
 
 
-def _width(name: str, rows: list[Row]) -> int:
-    return max(len(name), *(cell_len(cell(_COLUMNS[name](row)).plain) for row in rows)) if rows else len(name)
+def _width(draw: Draw, name: str, rows: list[Row]) -> int:
+    return max(len(name), *(cell_len(cell(draw(row)).plain) for row in rows)) if rows else len(name)
 
 
 def limit(row: Row) -> str:
@@ -62,6 +69,12 @@ def to_do(row: Row) -> str:
     waiting = f"[yellow]{row['approvals']} to approve[/yellow]" if row["approvals"] else ""
     kept = "[yellow]halted[/yellow]" if row["halted"] else _kept(row)
     return ", ".join(filter(None, (output.to_do(row), waiting, kept)))
+
+
+def _to_do_cut(row: Row) -> str:
+    text = cell(to_do(row))
+    text.truncate(_TO_DO, overflow="ellipsis")
+    return text.markup
 
 
 def _kept(row: Row) -> str:
@@ -111,6 +124,7 @@ _COLUMNS: dict[str, Draw] = {
     "to do": to_do,
 }
 _ALWAYS = frozenset({"id", "status", "for", "today", "limit", "agents", "saved"})
+_BESIDE_TO_DO = frozenset({"limit", "agents"})
 # What somebody has to know first comes first, whatever the width.
 _BY_NEED = (
     "id", "status", "today", "to do", "limit", "for", "agents", "drawdown", "saved", "type", "open", "next",
