@@ -146,7 +146,7 @@ def test_without_a_reason_nothing_is_sent(ann, hosting):
 
     answer = ann.post(address, form | {"reason": "late", "leave_positions_with": " "})
     assert answer.status == 400
-    assert "leave_positions_with: is missing" in told(answer)
+    assert "The field 'leave positions with' is missing" in told(answer)
     answer = ann.post(address, form | {"reason": "late", "command_id": "mine"})
     assert answer.status == 400
     assert hosting.row(session_id)["status"] == "active"
@@ -192,7 +192,7 @@ def test_of_two_who_act_at_once_the_second_learns_who_won_when_and_why(ann, page
     after = told(sent(ann, path_of(session_id, "resume"), form))
     assert "Refused" in after
     assert "last changed by bob" in after
-    assert "What others did since you looked" in after
+    assert "What was done since you looked" in after
     assert "bob resume bob was quicker" in after
     assert "The session now active" in after
     after = told(sent(ann, path_of(session_id, "stop"), stopping))
@@ -249,6 +249,16 @@ def test_what_a_page_denies_is_audited_as_a_workers_denial_is(pages, hosting):
     assert len(lines) == 4
     assert str(session_id) in lines[0]
     assert "pause_session" in lines[0]
+
+
+def test_the_short_id_that_every_page_shows_leads_to_its_session(pages, hosting):
+    """As in a terminal; of none, or of one out of scope, it is said that there is no such session."""
+    session_id, other = str(hosting.started()), str(uuid4())
+    person, scoped = pages.somebody("viewer"), pages.somebody("viewer", sessions=(other,))
+    assert person.get(f"/sessions/{session_id[:13]}").headers["Location"] == f"/sessions/{session_id}"
+    for who, asked in ((person, other), (scoped, session_id)):
+        answer = who.get(f"/sessions/{asked[:13]}")
+        assert (answer.status, "there is no session" in answer.text) == (404, True)
 
 
 def test_a_token_for_a_tag_sees_and_does_what_is_so_tagged(pages, hosting):

@@ -118,7 +118,7 @@ class ActHandler(PageHandler):
             deed = self._deed(form)
         except InvalidArgument as error:
             self.set_status(400)
-            await self._shown(asked, fault=str(error), form=form)
+            await self._shown(asked, fault=_faulty(error), form=form)
             return
         await deed.within(self.site.settings.pages_act_wait_s)
         question = {"command": str(deed.command_id)}
@@ -224,6 +224,11 @@ def as_uuid(given: str, field: str) -> UUID:
         return UUID(given)
     except ValueError:
         raise InvalidArgument(field, f"{given[:50]!r} is no id", _FIX) from None
+
+
+def _faulty(error: InvalidArgument) -> str:
+    field, problem, fix = error.args
+    return f"The field '{field.replace('_', ' ')}' {problem}. {fix}"
 
 
 def _may_not(viewer: Viewer, act: Act) -> str:

@@ -1,6 +1,7 @@
 """Health: what of the desk as a whole works and what does not; drawn whatever is down."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -44,6 +45,8 @@ class Health(Page):
         return {f"health-{name}": draw.part(f"health_{name}.html", look=look, **facts) for name in SECTIONS}
 
 
+# So old a look is no "now" any more: nobody watched, and what is being looked at hangs.
+_STALE_S = 60.0
 _NOTHING = DeskFacts(None, None, BackupStatus(""), None)
 SECTIONS = ("checks", "sessions", "halts", "second", "alerts", "clock", "queues", "workers", "tiers")
 
@@ -52,6 +55,7 @@ def _facts(look: Look, settings: Settings) -> Row:
     seen = look.postgres.found if look.postgres else _NOTHING
     return {
         "grades": _grades(look.checks),
+        "stale": (datetime.now(UTC) - look.at).total_seconds() > max(_STALE_S, 2 * settings.pages_health_s),
         "found": seen,
         "database": seen.database or DatabaseStatus(error=""),
         "sweeps": list(_sweeps(seen, settings)),

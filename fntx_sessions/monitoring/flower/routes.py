@@ -15,6 +15,7 @@ from fntx_sessions.monitoring.flower.history import History
 from fntx_sessions.monitoring.flower.overview import Overview
 from fntx_sessions.monitoring.flower.page import Page, PageHandler
 from fntx_sessions.monitoring.flower.rules import Rules
+from fntx_sessions.monitoring.flower.short_id import SHORT, ShortId
 from fntx_sessions.monitoring.flower.timeline import Timeline
 
 
@@ -36,5 +37,6 @@ PAGES = [
     _page(rf"/sessions/{ID}/rules", Rules(), "session_rules"),
     _page(rf"/sessions/{ID}/checkpoints", Checkpoints(), "session_checkpoints"),
     _page(rf"/sessions/{ID}/history", History(), "session_history"),
+    url(rf"/sessions/{SHORT}", ShortId),
     *ACTIONS,
 ]

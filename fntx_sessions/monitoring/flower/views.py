@@ -175,7 +175,7 @@ def unseen(error: Retryable) -> Retryable:
 
 def _silent(waited_s: float) -> Unseen:
     detail = f"no answer within {waited_s:g} s: a store hangs, or the question costs more than that"
-    return Unseen("This page", detail, "Health shows how the stores are; a narrower question costs less.")
+    return Unseen("What this page shows", detail, "Health shows how the stores are; a narrower question costs less.")
 
 
 def difference(before: Parts, after: Parts) -> dict[str, str]:
