@@ -1,8 +1,10 @@
 """What is refused is counted where it can be held to nobody, and written down where it can: bounded, and not lost."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -17,6 +19,8 @@ from fntx_sessions.lifecycle.arguments import HoldArguments
 from fntx_sessions.lifecycle.desk_audit import Deed
 from fntx_sessions.lifecycle.templates import edits
 from fntx_sessions.lifecycle.templates.edits import RetireArguments
+from fntx_sessions.monitoring.flower import page_denied
+from fntx_sessions.monitoring.flower.who import Viewer
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security import tokens
 from fntx_sessions.security.actor import Actor
@@ -66,6 +70,25 @@ def test_a_callers_denials_have_so_many_rows_a_minute_and_the_others_a_number(ho
     assert found["reason"].startswith("4 more")
     deny(hosting)
     assert len(rows(hosting, "vic")) == 4
+
+
+def test_what_pages_deny_beyond_the_allowance_is_written_down_as_a_number(hosting, monkeypatch):
+    """Flower does so by itself once the minute is over; who only looks, and what is allowed, leaves nothing."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    later: list[Callable[[], None]] = []
+    monkeypatch.setattr(page_denied, "_count_later", lambda desk: later.append(partial(written, desk)))
+    written = page_denied._write_counted
+    vera, rita = Viewer(VIC, "a token"), Viewer(RITA, "a token")
+    for viewer in (Viewer(VIC), rita, *[vera] * 6):
+        found = page_denied.PageDenied("no", viewer, "halt", None)
+        page_denied.audit(hosting.desk, found, {"command_id": str(uuid4())}, "halts/place")
+    assert [(row["action"], row["target"]) for row in rows(hosting, "vic")] == [("halt", "halts/place")] * 3
+    assert rows(hosting, "rita") == []
+    [write] = later
+    monkeypatch.setattr(time, "time", lambda: now + 60)
+    write()
+    assert [row["reason"].split(" of")[0] for row in rows(hosting, "system")] == ["3 more"]
 
 
 def test_harmless_denials_do_not_use_up_the_row_of_a_grave_one(hosting, monkeypatch):
