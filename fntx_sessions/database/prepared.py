@@ -17,8 +17,9 @@ _GIVEN = re.compile(r"%\((\w+)\)s")
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
 # These take no plan, and PREPARE does not take them.
 _PLAIN = ("BEGIN", "COMMIT", "ROLLBACK", "SET")
-# A table that a migration changed under a kept plan, and a server connection that never heard of our statements.
-_OUTDATED = (pg.FeatureNotSupported, pg.InvalidSqlStatementName)
+# A table that a migration changed under a kept plan; a server connection that never heard of our statements, or knows
+# some of them, as preparing ended half-way: that is rolled back by nobody.
+_OUTDATED = (pg.FeatureNotSupported, pg.InvalidSqlStatementName, pg.DuplicatePreparedStatement)
 _PREPARED = "fntx_prepared"
 _NONE: Mapping[str, Any] = {}
 

@@ -2,9 +2,10 @@
 
 import pytest
 from lifecycle_harness import ANN, S, T, World
-from sqlalchemy import event, text
+from sqlalchemy import create_engine, event, text
 
 from fntx_sessions.database.prepared import Prepared
+from fntx_sessions.exceptions import Busy
 from fntx_sessions.lifecycle import commands, machine
 from fntx_sessions.lifecycle.change import Ask
 
@@ -72,6 +73,18 @@ def test_a_connection_that_forgot_what_was_prepared_fails_no_command(world, mess
     assert [row["to_status"] for row in world.rows("SELECT to_status FROM transitions ORDER BY version")] == [
         "initializing", "active", "paused", "active", "paused"
     ]  # fmt: skip
+
+
+def test_preparing_that_ended_half_way_fails_no_later_command(world):
+    """A table that is locked while a connection prepares: that command is Busy, the next ones on it are done."""
+    session_id = world.in_status(S.ACTIVE)
+    world.engine.dispose()  # so that a connection prepares anew
+    with create_engine(world.settings.database_url.get_secret_value()).connect() as other:
+        other.execute(text("LOCK TABLE session_agents IN ACCESS EXCLUSIVE MODE"))
+        with pytest.raises(Busy):
+            move(world, session_id, T.PAUSE)
+    assert move(world, session_id, T.PAUSE) is S.PAUSED
+    assert move(world, session_id, T.RESUME) is S.ACTIVE
 
 
 def test_a_parameter_without_a_type_is_refused_at_once():
