@@ -4,7 +4,7 @@
 
     ROOT/sessions/<id>/save.object     the object sessions/<id>/save
     ROOT/.incoming/                    files not finished; each is locked by its writer for as long as that lives.
-                                       It stays: a folder without it was never written to
+                                       It stays: a folder with neither it nor an object was never written to
 
 A file is written in `.incoming`, forced to disk, and then takes its name in one step: by a link where the name must be
 free, by a rename where it replaces another. Every directory is opened from the one above it and no symbolic link is

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from fntx_sessions.exceptions import Unavailable
 from fntx_sessions.state.objects.base import COLD_STORE
+from fntx_sessions.state.objects.folder_names import SUFFIX
 
 INCOMING = ".incoming"
 LOCK = "lock"
@@ -67,11 +68,23 @@ def opened_root(root: Path, *, make: bool, ours: bool) -> Iterator[int]:
 
 
 def must_be_the_same(root: Path, used: Path) -> None:
-    """Raise Unavailable where `used` says that the folder was written to, and it has no trace of that."""
-    if not (root / INCOMING).exists() and used.exists():
+    """Raise Unavailable where `used` says that the folder was written to, and it has no trace of that.
+
+    One put back from a copy without empty directories has its objects, and no `.incoming` until it is written to.
+    """
+    if not (root / INCOMING).exists() and used.exists() and not _holds_objects(root):
         detail = f"{root} was used and is not what it was: its disk is not mounted, or it was moved or emptied"
         fix = f"Mount it, or put it back. Only where it is lost for good: rm {used}, then fntx audit verify --all"
         raise Unavailable(COLD_STORE, detail, fix)
+
+
+def _holds_objects(root: Path) -> bool:
+    return any(file.endswith(SUFFIX) for _, _, files in os.walk(root, onerror=_unless_missing) for file in files)
+
+
+def _unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 @contextmanager
