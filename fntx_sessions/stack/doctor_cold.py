@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from fntx_sessions.exceptions import InvalidArgument, Unavailable
+from fntx_sessions.exceptions import IntegrityError, InvalidArgument, Unavailable
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.addresses import COLD, EMULATOR
 from fntx_sessions.stack.check import Check
@@ -50,8 +50,14 @@ def _checked(store: ObjectStore) -> Iterator[Check]:
 
 
 def _anchored(store: ObjectStore, anchor: str) -> Iterator[Check]:
-    """Yield a failure where the newest anchor is not in the store: another store, or one that lost what it held."""
-    if store.info(anchor) is None:
+    """Yield a failure where the newest anchor is damaged or not in the store: another, or one that lost some."""
+    try:
+        # All of it: what is known of an object is whole where only its bytes were cut or changed.
+        found = store.read(anchor)
+    except IntegrityError as error:
+        yield Check("anchors", "fail", str(error), "fntx audit verify --all")
+        return
+    if found is None:
         told = f"{store} has not the newest anchor that Postgres noted ({anchor}): it is another, or has lost some"
         yield Check("anchors", "fail", told, "is it the one that FNTX_COLD_URL should name? fntx audit verify --all")
 

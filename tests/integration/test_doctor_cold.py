@@ -1,6 +1,7 @@
 """What the doctor says of the cold store."""
 
 import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -108,3 +109,43 @@ def test_a_store_without_the_newest_anchor_is_told(tmp_path: Path):
     assert [check.result for check in diagnose_cold(tmp_path, anchor="anchors/1")] == ["ok"]
     [_, lost] = diagnose_cold(tmp_path, anchor="anchors/2")
     assert (lost.name, lost.result, "anchors/2" in lost.meaning) == ("anchors", "fail", True)
+
+
+@pytest.mark.parametrize("damage", ["its header is cut", "its bytes are cut", "its bytes are others", "it is empty"])
+def test_a_damaged_newest_anchor_is_told_and_ends_nothing(tmp_path: Path, damage: str):
+    """A newest anchor that is there and not whole is a finding with what to run; the doctor's other checks go on."""
+    open_cold(Settings(home=tmp_path)).create("anchors/1", b"ends of chains", {})
+    [file] = tmp_path.rglob("*.object")
+    whole = file.read_bytes()
+    damaged = {
+        "its header is cut": whole[:20],
+        "its bytes are cut": whole[:-1],
+        "its bytes are others": whole[:-1] + b"?",
+        "it is empty": b"",
+    }
+    file.write_bytes(damaged[damage])
+    [_, anchors] = diagnose_cold(tmp_path, anchor="anchors/1")
+    assert (anchors.name, anchors.result, anchors.fix) == ("anchors", "fail", "fntx audit verify --all")
+    assert "anchors/1" in anchors.meaning
+
+
+def test_a_cold_folder_put_back_without_its_empty_directories_is_the_one_it_was(tmp_path: Path):
+    """A copy that leaves out empty directories has every object: it is read, and written to as before."""
+    store = open_cold(Settings(home=tmp_path))
+    store.create("anchors/a", b"x", {})
+    shutil.rmtree(tmp_path / "cold" / ".incoming")
+    assert store.read("anchors/a") == b"x"
+    assert [info.name for info in store.list("")] == ["anchors/a"]
+    assert found(tmp_path) == [("cold store", "ok")]
+    assert (tmp_path / "cold" / ".incoming").is_dir()
+
+
+def test_what_else_lies_at_a_mount_point_is_no_cold_folder(tmp_path: Path):
+    """A file system's own directory, or a file that says that no disk is mounted, is no trace of a store."""
+    store = open_cold(Settings(home=tmp_path))
+    store.create("anchors/a", b"x", {})
+    (tmp_path / "cold").rename(tmp_path / "away")
+    (tmp_path / "cold" / "lost+found").mkdir(parents=True)
+    (tmp_path / "cold" / "NOT-MOUNTED").touch()
+    with pytest.raises(Unavailable, match="not mounted"):
+        store.read("anchors/a")
