@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import Connection, Row, text
+from sqlalchemy.exc import DBAPIError
 
 from fntx_sessions.database import guards
 from fntx_sessions.database.granted import HOME
@@ -38,9 +40,10 @@ TRIGGERS: dict[str, dict[str, str]] = {
         "guard_status": "BEFORE INSERT OR UPDATE ON sessions FOR EACH ROW EXECUTE FUNCTION fntx_guard_session_status()"
     },
 }
-# Of a table that is cut by week, and of each week.
+# Of a table that is cut by week, and of each week, which has the guard of rows by way of the whole.
+_ROWS = "append_only"
 _HISTORY = {
-    "append_only": "BEFORE DELETE OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION fntx_guard_history('{}')",
+    _ROWS: "BEFORE DELETE OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION fntx_guard_history('{}')",
     "append_only_truncate": "BEFORE TRUNCATE ON {} FOR EACH STATEMENT EXECUTE FUNCTION fntx_guard_history('{}')",
 }
 _STATEMENTS = (
@@ -113,13 +116,22 @@ def gaps(connection: Connection) -> list[Gap]:
 def restore(connection: Connection) -> list[str]:
     """Put back, in the caller's transaction, as the tables' owner, what migrations installed; return what it was.
 
-    What somebody added stays, and is told by `gaps`.
+    What somebody added stays, and what this user may not mend; both are told by `gaps`.
     """
-    found = [gap for gap in gaps(connection) if gap.ours]
-    for gap in found:
-        _log.warning("guard_put_back", problem=gap.told)
-        connection.exec_driver_sql(gap.mend.replace("%", "%%"))
-    return [gap.told for gap in found]
+    return [gap.told for gap in gaps(connection) if gap.ours and _mended(connection, gap)]
+
+
+def _mended(connection: Connection, gap: Gap) -> bool:
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(gap.mend.replace("%", "%%"))
+    except DBAPIError as error:
+        if not isinstance(error.orig, InsufficientPrivilege):
+            raise
+        _log.warning("guard_not_put_back", problem=gap.told, why=str(error.orig).splitlines()[0])
+        return False
+    _log.warning("guard_put_back", problem=gap.told)
+    return True
 
 
 def declared(table: str, whole: str) -> dict[str, str]:
@@ -138,18 +150,28 @@ def _triggers(connection: Connection) -> Iterator[Gap]:
             of[row.trigger] = row
     for (table, whole), there in found.items():
         wanted = declared(table, whole)
-        yield from _lacking(table, wanted, there)
+        handed = _handed_down(whole, found.get((whole, whole), {})) if table != whole else set()
+        weeks = [week for week, of in found if of == table != week]
+        yield from _lacking(table, {name: told for name, told in wanted.items() if name not in handed}, there, weeks)
         for name in there.keys() - wanted.keys():
             yield Gap(f"{table} has a trigger {name} of nobody's", there[name].mend, ours=False)
 
 
-def _lacking(table: str, wanted: dict[str, str], there: dict[str, Row[Any]]) -> Iterator[Gap]:
+def _handed_down(whole: str, there: dict[str, Row[Any]]) -> set[str]:
+    """Return which triggers the weeks get with that of the whole, as it is not there as installed."""
+    told, row = declared(whole, whole)[_ROWS], there.get(_ROWS)
+    return {_ROWS} if row is None or row.told != told else set()
+
+
+def _lacking(table: str, wanted: dict[str, str], there: dict[str, Row[Any]], weeks: list[str]) -> Iterator[Gap]:
     for name, told in wanted.items():
         row = there.get(name)
         if row is None or row.told != told:
             what = "is another" if row else "is gone"
-            mend = f"DROP TRIGGER IF EXISTS {name} ON {table}; CREATE TRIGGER {name} {told}"
-            yield Gap(f"the guard {name} of {table} {what}", mend, ours=True)
+            # A week's own of that name would be in the way of the one it gets with the whole's.
+            dropped = [table, *weeks] if name == _ROWS else [table]
+            drops = "; ".join(f"DROP TRIGGER IF EXISTS {name} ON {one}" for one in dropped)
+            yield Gap(f"the guard {name} of {table} {what}", f"{drops}; CREATE TRIGGER {name} {told}", ours=True)
         elif not row.works:
             yield Gap(f"the guard {name} of {table} is off", f"ALTER TABLE {table} ENABLE TRIGGER {name}", ours=True)
 

@@ -8,7 +8,7 @@ from owning import as_owner, owner_engine
 from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import build_engine, migrate
-from fntx_sessions.database.guarded import gaps
+from fntx_sessions.database.guarded import gaps, restore
 from fntx_sessions.settings import Settings
 from fntx_sessions.stack.addresses import DATABASE
 from fntx_sessions.stack.check import Check
@@ -19,6 +19,7 @@ from fntx_sessions.stack.status import read_database
 OTHER = (
     "CREATE TRIGGER guard_key BEFORE UPDATE ON session_keys FOR EACH ROW WHEN (false) EXECUTE FUNCTION fntx_guard_key()"
 )
+NONE = "CREATE TRIGGER append_only BEFORE DELETE ON {} FOR EACH ROW EXECUTE FUNCTION fntx_refuse_change()"
 
 
 @pytest.fixture
@@ -66,6 +67,12 @@ def test_what_migrations_install_is_what_is_declared(owner: Engine) -> None:
      (f"DROP TRIGGER guard_key ON session_keys; {OTHER}", "the guard guard_key of session_keys is another"),
      ("ALTER FUNCTION fntx_forget_transitions RESET search_path",
       "the function fntx_forget_transitions() is another"),
+     ("DROP TRIGGER append_only ON transitions", "the guard append_only of transitions is gone"),
+     (f"DROP TRIGGER append_only ON transitions; {NONE.format('transitions')}",
+      "the guard append_only of transitions is another"),
+     (f"DROP TRIGGER append_only ON transitions; {NONE.format('transitions_past')}",
+      "the guard append_only of transitions is gone"),
+     ("DROP FUNCTION fntx_guard_history CASCADE", "the function fntx_guard_history() is gone"),
      ("DROP FUNCTION fntx_guard_halt CASCADE", "the function fntx_guard_halt() is gone"),
      ("CREATE OR REPLACE FUNCTION fntx_refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
       "the function fntx_refuse_change() is another")],
@@ -104,6 +111,17 @@ def test_what_was_added_beside_the_guards_is_told(
     assert seen(database_url) == found
     do(owner, mend)
     assert seen(database_url).result == "ok"
+
+
+def test_a_guard_that_this_user_may_not_put_back_is_left(database_url: str, owner: Engine, evil: None) -> None:
+    """A migration goes on with the others and ends; the doctor tells of it still."""
+    do(owner, "ALTER TABLE audit DISABLE TRIGGER append_only; ALTER TABLE halts DISABLE TRIGGER guard_halt")
+    do(owner, "ALTER TABLE halts OWNER TO fntx_evil; GRANT SELECT ON ALL TABLES IN SCHEMA public TO fntx_evil")
+    with owner.connect() as connection:
+        connection.execute(text("SET ROLE fntx_evil"))
+        assert restore(connection) == ["the guard guard_halt of halts is off"]
+        assert "the guard append_only of audit is off" in {gap.told for gap in gaps(connection)}
+    do(owner, "ALTER TABLE halts OWNER TO CURRENT_USER")
 
 
 def test_who_may_only_read_history_is_no_finding(database_url: str, owner: Engine, evil: None) -> None:
