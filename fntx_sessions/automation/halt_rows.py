@@ -28,7 +28,7 @@ _INSERT = text("""
 INSERT INTO halts (halt_id, scope, scope_name, reason, flatten, actor, created_at)
 VALUES (:halt_id, :scope, :name, :reason, :flatten, :actor, clock_timestamp())
 """)
-_FLATTEN = text("UPDATE halts SET flatten = true WHERE halt_id = :halt_id")
+_FLATTEN = text("UPDATE halts SET flatten = true WHERE halt_id = :halt_id AND released_at IS NULL")
 _ONE = text(f"SELECT {_COLUMNS} FROM halts x WHERE x.halt_id = :halt_id")
 _BY_PREFIX = text(f"SELECT {_COLUMNS} FROM halts x WHERE x.halt_id::text LIKE :prefix || '%' LIMIT 3")
 _RELEASE = text("""
@@ -108,12 +108,15 @@ def place(connection: Connection, asked: dict[str, Any]) -> tuple[Halt, bool, st
     connection.execute(_ALONE, {"lock_ms": asked["lock_ms"], "statement_ms": 2 * asked["lock_ms"]})
     found = connection.execute(_SAME, asked).mappings().one_or_none()
     done = ""
+    if found and asked["flatten"] and not found["flatten"] and found["released_at"] is None:
+        done = "made to flatten"
+        if not connection.execute(_FLATTEN, {"halt_id": found["halt_id"]}).rowcount:
+            # Somebody ended it just now: it is another's id, and this one is placed anew, or this one, which is over.
+            found = connection.execute(_SAME, asked).mappings().one_or_none()
+            done = ""
     if found is None:
         done = "placed"
         connection.execute(_INSERT, asked)
-    elif asked["flatten"] and not found["flatten"] and found["released_at"] is None:
-        done = "made to flatten"
-        connection.execute(_FLATTEN, {"halt_id": found["halt_id"]})
     halt_id = asked["halt_id"] if found is None else found["halt_id"]
     stored = connection.execute(_ONE, {"halt_id": halt_id}).mappings().one()
     return Halt.model_validate(dict(stored)), halt_id != asked["halt_id"], done

@@ -11,6 +11,7 @@ import orjson
 import psutil
 import structlog
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from fntx_sessions.automation import saving
 from fntx_sessions.automation.host_measures import Measuring
@@ -99,9 +100,18 @@ class Lease:
         try:
             renew(self._engine, self._settings, self.host_id, self._queues, self._measured())
             remember_owned(self._engine, self._settings, self.host_id)
-            self._taking.note()
         except FntxError as error:
             log.warning("lease_not_renewed", host_id=self.host_id, problem=str(error))
+        self._note_taken()
+
+    def _note_taken(self) -> None:
+        try:
+            self._taking.note()
+        except (
+            FntxError,
+            SQLAlchemyError,
+        ) as error:  # never a reason to lose the lease
+            log.warning("desk_auth_not_noted", host_id=self.host_id, problem=str(error))
 
     def _measured(self) -> dict[str, Any]:
         try:

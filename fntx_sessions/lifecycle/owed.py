@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import Connection, Engine, RowMapping, text
 
 from fntx_sessions.database.engine import transaction
-from fntx_sessions.exceptions import Retryable
+from fntx_sessions.exceptions import FntxError
 from fntx_sessions.lifecycle.desk_audit import Deed, record_in
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.security.origin import origin, set_origin
@@ -48,16 +48,16 @@ def owe(connection: Connection, actor: Actor, deed: Deed) -> int:
 
 
 def pay(engine: Engine, owed_id: int) -> None:
-    """Write the row that is owed, unless somebody did; where the chain cannot be had now, it stays owed, and is logged.
+    """Write the row that is owed, unless somebody did; where chain or key ring cannot be had now, it stays owed.
 
-    Raises nothing that a later try mends.
+    That is logged and not raised: the deed is done, and who did it goes on.
     """
     try:
         with transaction(engine) as connection:
             found = connection.execute(_TAKE, {"owed_id": owed_id}).mappings().one_or_none()
             if found is not None:
                 _write(connection, found)
-    except Retryable as error:
+    except FntxError as error:
         log.warning("audit_row_owed", owed_id=owed_id, problem=str(error))
 
 

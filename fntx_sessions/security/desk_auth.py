@@ -4,6 +4,7 @@ Else the environment of a shell would say whether anybody is asked for a token, 
 login may write the note by hand: it keeps the product from doing it for them.
 """
 
+import time
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
@@ -22,6 +23,7 @@ INSERT INTO desk_auth AS d (auth_mode, key_ids) VALUES (:auth_mode, :key_ids)
 ON CONFLICT (one) DO UPDATE SET auth_mode = excluded.auth_mode, key_ids = excluded.key_ids, noted_at = now()
 WHERE (d.auth_mode, d.key_ids) IS DISTINCT FROM (excluded.auth_mode, excluded.key_ids)
 """)
+_AGAIN_S = 60.0
 _SEND = "Set FNTX_TOKEN, or run it with the FNTX_HOME of this desk."
 _WAIT = "Get a token of this desk; after `fntx signing-keys rotate` its workers note the new key within seconds."
 
@@ -35,12 +37,16 @@ class Taken:
 
 
 class Taking:
-    """Notes what a worker takes when it begins, and whenever that is something else; else it asks Postgres nothing."""
+    """Notes what a worker takes when it begins, whenever that is something else, and now and then: it may be gone over.
+
+    By a host with older keys that was there for a while.
+    """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
         self._settings = settings
         self._noted: Taken | None = None
+        self._noted_at = 0.0
 
     def note(self) -> None:
         """Note it where it is not what was noted last; raises Busy and Unavailable, and is then to be asked again."""
@@ -48,10 +54,10 @@ class Taking:
         if key_ids is None and self._settings.auth_mode != "open":
             return  # nothing is known of keys by who cannot read them
         taken = Taken(self._settings.auth_mode, tuple(sorted(key_ids or ())))
-        if taken != self._noted:
+        if taken != self._noted or time.monotonic() - self._noted_at > _AGAIN_S:
             with transaction(self._engine) as connection:
                 connection.execute(_NOTE, {"auth_mode": taken.auth_mode, "key_ids": list(taken.key_ids)})
-            self._noted = taken
+            self._noted, self._noted_at = taken, time.monotonic()
 
 
 def noted(engine: Engine) -> Taken | None:

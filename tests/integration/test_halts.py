@@ -8,6 +8,7 @@ import pytest
 from hosting import ANN, SYSTEM, Hosting, make_hosting, request, shared
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from worker_process import wait_until
 
 from fntx_sessions.agents import joining
 from fntx_sessions.agents.joining import AgentArguments
@@ -28,6 +29,7 @@ from fntx_sessions.exceptions import (
     OrderRefused,
     OutcomeUnknown,
     PreconditionFailed,
+    StackError,
     Unavailable,
 )
 from fntx_sessions.lifecycle import machine, orders, owed
@@ -440,6 +442,40 @@ def test_a_halt_that_found_the_chain_busy_is_in_the_audit_soon_after_and_once(ho
     [row] = hosting.rows(PLACED, id=halt_id)
     assert (row["actor"], row["host"], row["reason"]) == ("ann", "desk-1", "placed: fat finger")
     assert row["args_hash"] is not None
+
+
+def test_a_halt_that_is_ended_while_it_is_made_to_flatten_is_placed_anew(hosting):
+    """Who asked for it gets a halt that stands; the one that was ended stays so."""
+    old = halt(hosting, "all").halt.halt_id
+    waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%SET flatten%'"
+    with ThreadPoolExecutor(1) as threads, hosting.desk.engine.connect() as ending:
+        ending.execute(text("UPDATE halts SET released_at = now(), released_by = 'rita' WHERE released_at IS NULL"))
+        asked = threads.submit(halt, hosting, "all", flatten=True)
+        wait_until(lambda: hosting.rows(waits), "it waits for the row")
+        ending.commit()
+        placed = asked.result()
+    assert placed.halt.halt_id != old
+    [standing] = halts.standing(hosting.desk.engine)
+    assert (standing.halt_id, standing.flatten) == (placed.halt.halt_id, True)
+    assert len(hosting.rows(PLACED, id=placed.halt.halt_id)) == 1
+
+
+def test_a_halt_stands_and_is_carried_out_where_the_audits_key_cannot_be_had(hosting, monkeypatch):
+    """Its row is written once the key ring is back."""
+    session_id, halt_id = hosting.started(), uuid4()
+    with monkeypatch.context() as away:
+        away.setattr(owed, "record_in", raising(StackError("the key ring is no key ring", "Put it back.")))
+        halt(hosting, "all", halt_id=halt_id)
+        assert hosting.row(session_id)["status"] == S.PAUSED
+    owed.pay_oldest(hosting.desk.engine, 10)
+    assert len(hosting.rows(PLACED, id=halt_id)) == 1
+
+
+def raising(error):
+    def fail(*_):
+        raise error
+
+    return fail
 
 
 def test_what_is_owed_is_written_once_by_however_many(hosting):

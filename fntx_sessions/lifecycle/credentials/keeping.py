@@ -125,10 +125,11 @@ def remove_credential(engine: Engine, actor: Actor, holder: Holder, name: str) -
     with _written_down(engine, change):
         _authorize(engine, change)
         seen = _there(engine, change)
-        done = _write(engine, change, None, seen.version, seen)
-    with transaction(engine) as connection:
-        named = {"session_id": holder.session_id, "name": name}
-        return done | {"instead_of_it": connection.execute(_TEMPLATE_S, named).scalar_one_or_none()}
+        # Looked up before: what fails once it is removed would say that nothing was changed.
+        with transaction(engine) as connection:
+            named = {"session_id": holder.session_id, "name": name}
+            instead = connection.execute(_TEMPLATE_S, named).scalar_one_or_none()
+        return _write(engine, change, None, seen.version, seen) | {"instead_of_it": instead}
 
 
 def list_credentials(engine: Engine, actor: Actor, holder: Holder | None = None) -> list[dict[str, Any]]:
