@@ -168,7 +168,7 @@ def _database(stack: Stack, status: Status) -> Iterator[Check]:
         return
     yield Check("Postgres", "ok", f"version {found.version}")
     migrated = found.revision == found.newest
-    yield Check("migrations", "ok" if migrated else "fail", migration_sentence(found), "" if migrated else _MIGRATE)
+    yield Check("migrations", "ok" if migrated else "fail", migration_sentence(found), _migrate(found))
     if migrated:
         yield from diagnose_tiers(found.tiers)
         yield from diagnose_unerased(found.unerased)
@@ -178,7 +178,7 @@ def _database(stack: Stack, status: Status) -> Iterator[Check]:
     # What anybody did to the audit is told before a migration, too.
     yield from diagnose_anchors(found.anchors) if found.anchors else ()
     if found.revision:
-        yield from diagnose_rights(stack.environment()[DATABASE], behind=not migrated)
+        yield from diagnose_rights(stack.environment()[DATABASE], behind=not migrated, newer=found.newer)
     if status.running:
         yield _beat(found, status)
         yield from diagnose_hosts(found.hosts) if found.hosts else ()
@@ -188,7 +188,12 @@ def _database(stack: Stack, status: Status) -> Iterator[Check]:
 
 
 _WITHOUT_POSTGRES = "No command is taken and no hosted agent steps; what was acknowledged is safe"
-_MIGRATE = "fntx down; fntx up"
+
+
+def _migrate(found: DatabaseStatus) -> str:
+    if found.revision == found.newest:
+        return ""
+    return "run the fntx that migrated it, or a newer one" if found.newer else "fntx down; fntx up"
 
 
 def _beat(found: DatabaseStatus, status: Status) -> Check:

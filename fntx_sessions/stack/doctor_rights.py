@@ -22,21 +22,29 @@ _AT_REST = (
 )
 
 
-def diagnose_rights(url: str, *, behind: bool = False) -> list[Check]:
+def diagnose_rights(url: str, *, behind: bool = False, newer: bool = False) -> list[Check]:
     """Return whether the connection in use and the roles may do what is declared, and guards are as installed.
 
-    behind: migrations are pending, so that what is declared may be what they bring.
+    behind: migrations are pending, so that what is declared may be what they bring. newer: a newer package migrated,
+    so that what is found may be what that one declares: nothing is said of how to change it.
     """
     try:
         with connected(url, "fntx doctor") as connection:
             found = list(judged(read_rights(connection)))
     except SQLAlchemyError as error:
         return [Check("database login", "warn", f"its rights were not seen: {first_line(error)}", "fntx doctor")]
+    if newer:
+        return [one if one.result == "ok" or one.fix == _OWN_LOGIN else _newer(one) for one in found]
     return [_behind(one) if behind and one.result == "fail" else one for one in found]
 
 
 def _behind(check: Check) -> Check:
     return replace(check, meaning=f"{check.meaning} (migrations are behind: what they bring is missing here too)")
+
+
+def _newer(check: Check) -> Check:
+    meaning = f"{check.meaning} (the database is newer than this fntx: that may be as it should be)"
+    return replace(check, meaning=meaning, fix="ask the fntx that migrated it: its fntx doctor")
 
 
 def judged(found: RightsFound) -> Iterator[Check]:

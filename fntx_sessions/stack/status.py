@@ -51,7 +51,10 @@ WHERE next_save_at < now() - :late_s * interval '1 second'
 
 @dataclass(frozen=True)
 class DatabaseStatus:
-    """Postgres as found; `error` is None where it answered. `revision` None: not migrated."""
+    """Postgres as found; `error` is None where it answered. `revision` None: not migrated.
+
+    newer: the revision is none of this package's: a newer one migrated.
+    """
 
     error: str | None = None
     version: str | None = None
@@ -70,6 +73,7 @@ class DatabaseStatus:
     wrapped: Counter[str] = field(default_factory=Counter)
     anchors: AnchorsFound | None = None
     waiting_for_second: int = 0
+    newer: bool = False
 
     @property
     def saves(self) -> str:
@@ -177,6 +181,7 @@ def read_database(url: str) -> DatabaseStatus:
                 version=str(connection.scalar(text("SHOW server_version"))),
                 revision=revision,
                 newest=newest,
+                newer=not migrated and is_newer(url, revision),
                 sweeps={row["name"]: row["last_run"] for row in sweeps},
                 last_sweep_age_s=min((row["age_s"] for row in sweeps), default=None),
                 late_saves=late[0],
@@ -207,12 +212,20 @@ def newest_revision(url: str) -> str | None:
     return ScriptDirectory.from_config(alembic_config(url)).get_current_head()
 
 
+def is_newer(url: str, revision: str | None) -> bool:
+    """Return whether a database is at a migration that this package does not ship."""
+    shipped = {script.revision for script in ScriptDirectory.from_config(alembic_config(url)).walk_revisions()}
+    return revision is not None and revision not in shipped
+
+
 def migration_sentence(found: DatabaseStatus) -> str:
     """Say how the schema stands to this package."""
     if found.error:
         return "unknown"
     if found.revision == found.newest:
         return f"at {found.revision}, the newest"
+    if found.newer:
+        return f"at {found.revision}, which this fntx does not know: the database is newer than it ({found.newest})"
     return f"at {found.revision or 'nothing'}, the newest is {found.newest}"
 
 

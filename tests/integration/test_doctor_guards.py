@@ -147,3 +147,17 @@ def test_pending_migrations_hide_neither_the_audit_nor_the_guards(database_url: 
     assert {"audit", "database login", "database roles", "database guards"} <= found.keys()
     assert "migrations are behind" in found["database guards"].meaning
     assert found["database roles"].result == "ok"
+
+
+def test_a_newer_database_is_told_as_newer_and_nothing_of_it_is_to_be_dropped(database_url: str, owner: Engine) -> None:
+    """What an older package does not know may be a guard: it names no statement that takes it away."""
+    do(owner, "UPDATE alembic_version SET version_num = '9042'")
+    do(owner, "CREATE TRIGGER t BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION fntx_refuse_change()")
+    stack = SimpleNamespace(environment=lambda: {DATABASE: database_url})
+    status = SimpleNamespace(database=read_database(database_url), running=False)
+    found = {check.name: check for check in _database(stack, status)}  # type: ignore[arg-type]
+    assert "the database is newer" in found["migrations"].meaning
+    assert "fntx up" not in found["migrations"].fix
+    guards = found["database guards"]
+    assert ("newer than this fntx" in guards.meaning, "behind" in guards.meaning) == (True, False)
+    assert not any(word in guards.fix for word in ("DROP", "REVOKE", "migrate;"))
