@@ -57,8 +57,8 @@ def report(actor: Actor, arguments: RunArguments) -> Answer:
 
 
 @command("fntx.bulk.cancel")
-def cancel(actor: Actor, arguments: RunArguments) -> Answer:
-    """Ask nothing more of those whose turn has not come."""
+def cancel(actor: Actor, command_id: UUID, arguments: RunArguments) -> Answer:  # noqa: ARG001 -- a second's word waits under it
+    """Ask nothing more of those whose turn has not come; of a halt's run it may wait for a second."""
     return _done(bulk.cancel(desk().engine, actor, arguments.bulk_id))
 
 

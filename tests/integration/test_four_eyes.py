@@ -14,6 +14,8 @@ from celery.backends.base import DisabledBackend
 from hosting import Hosting
 from owning import do
 
+from fntx_sessions.automation import bulk, halts
+from fntx_sessions.automation.halt_arguments import HaltArguments
 from fntx_sessions.database.engine import get_engine
 from fntx_sessions.lifecycle.change import Ask
 from fntx_sessions.lifecycle.granting import RevokeArguments, revoke
@@ -40,6 +42,7 @@ FOUR = "raise_risk_limit,recover_from_error,shred_session,release_halt,resume_se
 T = Trigger
 RISK, ADMIN, OPERATOR = ("risk_manager",), ("admin",), ("operator",)
 LIMIT = 500
+CY = Actor("cy", frozenset(OPERATOR))
 RAISE = {"risk_parameters": {"position_limit": LIMIT}}
 DESK = UUID(int=0)
 
@@ -471,6 +474,22 @@ def test_the_desks_own_commands_wait_too(at):
     answer = at.confirm(edit)["result"]["answer"]
     assert error(answer) == ("refused", "NotFound")
     assert [row["outcome"] for row in at.audit(command_id=edit)] == ["pending", "done", "refused"]
+
+
+def test_a_halts_run_is_cancelled_by_two(at, running):
+    """It waits under its command id, its task's where it has none; cancelled, it names who asked and who agreed."""
+    halt_id, cancel = uuid4(), uuid4()
+    found, _ = halts.place(at.hosting.desk, CY, HaltArguments(scope="all", reason="why"), halt_id)
+    run = halts._begin(at.hosting.desk.engine, CY, found, [running])
+    assert error(at.ask("ann", RISK, "bulk.cancel", id=cancel, bulk_id=str(run))) == ("pending", "NeedsSecond")
+    assert bulk.report(at.hosting.desk.engine, run).state == "running"
+    answer = at.confirm(cancel)["result"]["answer"]
+    assert (answer["result"]["state"], answer["result"]["cancelled_by"]) == ("cancelled", "ann")
+    [row] = at.audit(command_id=run)
+    assert (row["actor"], row["confirmed_by"]) == ("ann", "bob")
+    release = uuid4()
+    at.ask("ann", RISK, "halts.release", id=release, halt_id=str(halt_id), reason="over")
+    assert at.confirm(release)["result"]["answer"]["state"] == "done"
 
 
 def test_many_at_once_wait_as_one_and_look_ahead_as_ever(at, running):
