@@ -18,7 +18,7 @@ from pydantic_core import PydanticSerializationError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from fntx_sessions.agents.shutting_out import shut_out
+from fntx_sessions.agents.shutting_out import shut_out_at_once
 from fntx_sessions.agents.told import MODELS, Told, TradeTold
 from fntx_sessions.automation.intake_rows import Door, Key, Refused, Taken, forget_doors, read_doors, read_known, write
 from fntx_sessions.automation.intake_stream import Entry, delete, read, waiting
@@ -57,9 +57,10 @@ def take_in(desk: Desk) -> dict[str, int]:
     """Take in what waits, until nothing does or `intake_sweep_s` is over; return counts. Raises Unavailable.
 
     A session that floods delays no other: each has its share of a batch. What waits for too long, for whatever reason,
-    becomes an alert. Whose token was taken back speaks no more, however that was done.
+    becomes an alert. Whose token was taken back speaks no more, however that was done; what hinders that
+    hinders nothing else, and the next intake tries again.
     """
-    shut_out(desk)
+    shut_out_at_once(desk)
     doors = read_doors(desk.engine)
     try:
         return _take_in(desk, doors)

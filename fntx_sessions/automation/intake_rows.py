@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 
 from fntx_sessions.agents.told import DecisionTold, Told, TradeTold
 from fntx_sessions.database.engine import rows, transaction
-from fntx_sessions.database.hosting import NOBODY_SPEAKS
+from fntx_sessions.database.hosting import NO_TICKET
 from fntx_sessions.exceptions import IntegrityError
 from fntx_sessions.state.payloads import EVENT, REPORT, Payloads, report_name, sealable
 
@@ -30,9 +30,9 @@ SELECT g.session_id, w.status = 'closed' AS closed, bool_and(g.ticket_hash IS NU
 FROM session_agents g JOIN session_work w USING (session_id) JOIN sessions s USING (session_id)
 WHERE g.joined_at IS NOT NULL GROUP BY g.session_id, w.status, w.hosted, w.clock_at, s.config, s.started_at
 """)
-# Not of one that joined again since it was looked at.
+# Not of one that joined again since it was looked at. Who left may have said since that it is ready: it stays so.
 _FORGET = text(f"""
-UPDATE session_agents g SET joined_at = NULL, {NOBODY_SPEAKS}
+UPDATE session_agents g SET joined_at = NULL, {NO_TICKET}
 FROM session_work w WHERE w.session_id = g.session_id AND g.session_id = ANY(:ids)
   AND (g.ticket_hash IS NULL OR w.status = 'closed') AND g.joined_at IS NOT NULL
 """)

@@ -10,9 +10,11 @@ EXECUTOR = "TacticalExecutorAgent"
 TRADED_ELSEWHERE = f"""(EXISTS (SELECT FROM session_agents a WHERE a.session_id = s.session_id AND NOT a.hosted)
   AND NOT EXISTS (SELECT FROM session_agents a WHERE a.session_id = s.session_id AND a.hosted
     AND a.agent = '{EXECUTOR}'))"""
-# What a row of `session_agents` says while no agent of another service has joined as it, or it has left.
-NOBODY_SPEAKS = """ready_at = NULL, ticket_hash = NULL, sealing_key = NULL, joined_by = NULL, token_id = NULL,
-  token_key_id = NULL, token_issued_at = NULL"""
+# What a row of `session_agents` says while nobody has a ticket for it; who is there may be ready all the same.
+NO_TICKET = """ticket_hash = NULL, sealing_key = NULL, joined_by = NULL, token_id = NULL, token_key_id = NULL,
+  token_issued_at = NULL"""
+# As one says where an agent of another service has left.
+NOBODY_SPEAKS = f"ready_at = NULL, {NO_TICKET}"
 # The living hosts that run guards where no agents worker lives, as one text; NULL: there is none.
 GUARD_HOSTS = """(SELECT string_agg(g.host_id, ', ' ORDER BY g.host_id) FROM hosts g
   WHERE 'sweeps' = ANY(string_to_array(g.queues, ',')) AND g.lease_until > now())"""

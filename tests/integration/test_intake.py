@@ -11,16 +11,18 @@ from uuid import UUID
 
 import orjson
 import pytest
-from door_world import PLANNER, joined, leave, report, started
+from door_world import AGENT, PLANNER, joined, leave, report, started
 from health_world import checks, grade, swept
 from hosting import Hosting, S, T, make_hosting, shared
 from state_world import agent_bytes
 
+from fntx_sessions.agents import joining, shutting_out
+from fntx_sessions.agents.joining import AgentArguments
 from fntx_sessions.agents.roster import RosterArguments, list_agents
 from fntx_sessions.automation import intake
 from fntx_sessions.automation.health import looking
 from fntx_sessions.database.engine import statements
-from fntx_sessions.exceptions import Unavailable
+from fntx_sessions.exceptions import Busy, Unavailable
 from fntx_sessions.lifecycle.reads.told import told_data
 from fntx_sessions.security.actor import Actor
 from fntx_sessions.stack.lag_status import diagnose_lag, read_lag_status
@@ -258,6 +260,33 @@ def test_who_left_is_looked_at_until_all_it_told_is_taken_in(hosting):
     assert len(kept(hosting, session_id)) == 1
     intake.take_in(hosting.desk)
     assert hosting.rows("SELECT 1 FROM session_agents WHERE joined_at IS NOT NULL") == []
+
+
+def test_who_left_and_is_ready_without_joining_stays_ready(hosting):
+    """A start waits for nobody who has said so, also once the door of who left is forgotten."""
+    session_id, _ = told(hosting)
+    leave(hosting, session_id)
+    joining.ready(hosting.desk, AGENT, AgentArguments(session_id=session_id, agent=PLANNER))
+    intake.take_in(hosting.desk)
+    [row] = hosting.rows(
+        "SELECT joined_at, ready_at FROM session_agents WHERE session_id = :id AND agent = :agent",
+        id=session_id,
+        agent=PLANNER,
+    )
+    assert (row["joined_at"], row["ready_at"] is None) == (None, False)
+
+
+def test_what_cannot_be_shut_out_now_hinders_no_intake(hosting, monkeypatch):
+    """Whoever holds those rows up delays what other agents told by nothing; the next intake tries again."""
+    session_id, _ = told(hosting, decision())
+
+    def held(*_):
+        raise Busy("the agents of this desk", 50)
+
+    with monkeypatch.context() as busy:
+        busy.setattr(shutting_out, "_shut_some", held)
+        intake.take_in(hosting.desk)
+    assert len(kept(hosting, session_id)) == 1
 
 
 def test_a_closed_session_is_archived_once_its_last_records_are_in(hosting):
