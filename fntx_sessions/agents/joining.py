@@ -230,7 +230,8 @@ def _enter(desk: Desk, actor: Actor, arguments: JoinArguments, ticket: str, epoc
     with transaction(desk.engine) as connection:
         keep_whose(connection, actor, arguments)
         # None of one who joins anew, with the token that spoke before: nothing is another's, and some do so all day.
-        if connection.execute(_JOIN, bound).scalar_one():
+        another = connection.execute(_JOIN, bound).scalar_one()
+        if another:
             _owe(connection, actor, JOIN, arguments)
     # A session that Redis forgot, or never knew, is live from now on, under the epoch that stands.
     LiveState(desk.redis, desk.settings).raise_fence(arguments.session_id, epoch)
@@ -238,8 +239,9 @@ def _enter(desk: Desk, actor: Actor, arguments: JoinArguments, ticket: str, epoc
         # Whoever lets it go does so before this, and no door is opened, or after it, and shuts the door.
         _keep_held(connection, arguments, bound)
         opened = _open_door(desk, connection, arguments, ticket)
-        if arguments.ready:
-            connection.execute(_READY, _bound(arguments))
+        # Of another one's joining, that row says it.
+        if arguments.ready and connection.execute(_READY, _bound(arguments)).scalar_one() and not another:
+            _owe(connection, actor, READY, arguments)
     return opened
 
 

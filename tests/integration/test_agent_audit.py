@@ -44,6 +44,14 @@ def test_joining_being_ready_and_leaving_have_a_row_each(hosting):
     ]
 
 
+def test_joining_anew_to_be_ready_has_a_row_too(hosting):
+    """Whichever way it was said that an agent is ready; a joining that says it at once has one row."""
+    session_id = invited(hosting)
+    for ready in (False, True, True):
+        joined(hosting, session_id, ready=ready)
+    assert [row[2] for row in told(hosting, session_id)] == ["join_session", "agent_ready"]
+
+
 def test_a_row_says_which_token_speaks_and_joining_anew_with_it_none(hosting):
     """A process that joins again and again fills no chain; another token does."""
     session_id = invited(hosting)
