@@ -14,13 +14,19 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from fntx_sessions.database.granted import HOME, PUBLIC, Grant, Kind, differences, known_roles
-from fntx_sessions.database.rights import ROLES, SEQUENCE, usual
+from fntx_sessions.database.rights import APP, ROLES, SEQUENCE, TEMPORARY, usual
 
 _OWNS = text("SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = CAST('sessions' AS regclass)")
 _NAME = text(f"SELECT CAST(CAST({HOME} AS regnamespace) AS text)")
 _GIVEN_ON = text("""
 SELECT r.rolname FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
 WHERE c.oid = CAST(:table AS regclass) AND r.rolname = ANY(:roles) GROUP BY 1
+""")
+# may: by way of everybody, too, who may be taken it from.
+_TEMPORARY = text(f"""
+SELECT d.datname AS name, has_database_privilege(r.oid, d.oid, '{TEMPORARY}') AS may, EXISTS (
+  SELECT FROM aclexplode(d.datacl) a WHERE a.grantee = r.oid AND a.privilege_type = '{TEMPORARY}') AS given
+FROM pg_database d, pg_roles r WHERE d.datname = current_database() AND r.rolname = '{APP}'
 """)
 _NO_RIGHT = (pg.InsufficientPrivilege, pg.FeatureNotSupported, pg.UndefinedObject)
 _log = structlog.get_logger(__name__)
@@ -41,6 +47,7 @@ def grant(connection: Connection) -> list[str]:
     for difference in differences(connection):
         for statement in _statements(schema, difference):
             left += _tried(connection, statement)
+    left += _temporary(connection)
     for problem in left:
         _log.warning("rights_not_given", problem=problem)
     return left
@@ -72,6 +79,19 @@ def _defaults(schema: str, roles: list[str]) -> Iterator[Any]:
         yield start + SQL("GRANT {} ON TABLES TO {}").format(rights, Identifier(role))
         if SEQUENCE[role]:
             yield start + SQL("GRANT {} ON SEQUENCES TO {}").format(_listed(SEQUENCE[role]), Identifier(role))
+
+
+def _temporary(connection: Connection) -> list[str]:
+    """Let the house make temporary tables, whatever everybody may; return what is left where it still may not."""
+    found = connection.execute(_TEMPORARY).one_or_none()
+    if found is None or found.given:
+        return []
+    statement = SQL("GRANT {} ON DATABASE {} TO {}").format(SQL(TEMPORARY), Identifier(found.name), Identifier(APP))
+    told = _tried(connection, statement)
+    # Who has the right and may not give it on is warned by Postgres, not refused.
+    if connection.execute(_TEMPORARY).one().may:
+        return []
+    return told or [f"{_text(connection, statement)}: the database is not this user's"]
 
 
 def _statements(schema: str, difference: Grant) -> Iterator[Any]:

@@ -35,6 +35,8 @@ _KEPT = _may("SELECT", "INSERT", "UPDATE")
 _PARTITION = _may(read=False)
 
 SEQUENCE = {APP: frozenset({"USAGE"}), READ: frozenset[str]()}
+# Of the database, for the house: every save goes through a temporary table. Everybody has it, where nobody took it.
+TEMPORARY = "TEMPORARY"
 # Of the schema, for everybody: what is in it may be found, nothing put there.
 SCHEMA = frozenset({"USAGE"})
 FORGET_FUNCTION = "fntx_forget_transitions"

@@ -49,19 +49,27 @@ def _newer(check: Check) -> Check:
 
 def judged(found: RightsFound) -> Iterator[Check]:
     """Return what was found as checks."""
-    if found.powers:
-        told = f"{found.user} {', '.join(found.powers)}: who has this connection can change the audit unseen"
-        yield Check("database login", "warn", told, _OWN_LOGIN)
-    elif found.lacking:
-        told = f"{found.user} lacks {_some(found.lacking)}: commands or sweeps will fail"
-        yield Check("database login", "fail", told, "fntx migrate, as the owner of the tables")
-    elif found.surplus:
-        told = f"{found.user} has too much: {_some(found.surplus)}"
-        yield Check("database login", "warn", told, f"REVOKE it from {found.user}, its other roles and PUBLIC")
-    else:
-        yield Check("database login", "ok", f"{found.user} may do what workers do, and owns nothing")
+    yield _login(found)
     yield _roles(found)
     yield _guards(found)
+
+
+def _login(found: RightsFound) -> Check:
+    if found.temporary:
+        more = f" and {_some(found.lacking)}" if found.lacking else ""
+        told = f"{found.user} lacks TEMPORARY on the database{more}: nothing is saved"
+        fix = f"as the owner of the database: {found.temporary}{'; then fntx migrate' if more else ''}"
+        return Check("database login", "fail", told, fix)
+    if found.powers:
+        told = f"{found.user} {', '.join(found.powers)}: who has this connection can change the audit unseen"
+        return Check("database login", "warn", told, _OWN_LOGIN)
+    if found.lacking:
+        told = f"{found.user} lacks {_some(found.lacking)}: commands or sweeps will fail"
+        return Check("database login", "fail", told, "fntx migrate, as the owner of the tables")
+    if found.surplus:
+        told = f"{found.user} has too much: {_some(found.surplus)}"
+        return Check("database login", "warn", told, f"REVOKE it from {found.user}, its other roles and PUBLIC")
+    return Check("database login", "ok", f"{found.user} may do what workers do, and owns nothing")
 
 
 def diagnose_ways(addresses: Mapping[str, str]) -> Iterator[Check]:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, text
 
 from fntx_sessions.database.granted import Grant, Kind, differences, known_roles
 from fntx_sessions.database.guarded import Gap, gaps
-from fntx_sessions.database.rights import APP, RIGHTS, ROLES, declared
+from fntx_sessions.database.rights import APP, RIGHTS, ROLES, TEMPORARY, declared
 
 # Whoever has one of these can undo what the tables refuse. The last: whoever may switch triggers off for a session.
 _POWERS = text("""
@@ -28,6 +28,12 @@ WHERE c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = CAST('sess
   AND c.relkind IN ('r', 'p')
 GROUP BY c.relname, c.relispartition ORDER BY c.relname
 """)
+# What an administrator says where nobody may make temporary tables, which every save goes through.
+_TEMPORARY = text(f"""
+SELECT format('GRANT {TEMPORARY} ON DATABASE %I TO %I', current_database(), CASE WHEN EXISTS (
+  SELECT FROM pg_roles r WHERE r.rolname = '{APP}' AND pg_has_role(r.oid, 'USAGE')) THEN '{APP}' ELSE current_user END)
+WHERE NOT has_database_privilege(current_database(), '{TEMPORARY}')
+""")
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class RightsFound:
     """powers: what `user` may that nobody of the house should. surplus, lacking: rights of it, as `RIGHT on table`.
 
     missing: roles that are not there. strayed: where the roles' own rights are not as declared, in a sentence each.
-    gaps: what of the guards of tables is not as installed.
+    gaps: what of the guards of tables is not as installed. temporary: what lets `user` make temporary tables; empty
+    where it may.
     """
 
     user: str
@@ -45,6 +52,7 @@ class RightsFound:
     missing: tuple[str, ...]
     strayed: tuple[str, ...]
     gaps: tuple[Gap, ...] = ()
+    temporary: str = ""
 
 
 def read_rights(connection: Connection) -> RightsFound:
@@ -61,6 +69,7 @@ def read_rights(connection: Connection) -> RightsFound:
         tuple(role for role in ROLES if role not in known),
         tuple(sorted(_told(one) for one in differences(connection))),
         tuple(gaps(connection)),
+        connection.execute(_TEMPORARY).scalar() or "",
     )
 
 
