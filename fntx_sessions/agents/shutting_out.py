@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.database.hosting import NOBODY_SPEAKS
-from fntx_sessions.exceptions import FntxError
+from fntx_sessions.exceptions import FntxError, InvalidArgument
 from fntx_sessions.lifecycle.execute import Desk
 from fntx_sessions.security.still_good import keys_taken
 from fntx_sessions.state import agent_doors
 
 log = structlog.get_logger(__name__)
 _AT_A_TIME = 100
+_NAMED = 5
 
 # As `revocations.Known.about` says it of who asks. Who joined before tokens were noted had theirs by then.
 _REVOKED = """FROM revoked_tokens r WHERE r.token_id = g.token_id
@@ -43,6 +44,13 @@ SELECT gen_random_uuid(), session_id, 'agent_shut_out', 'agents', 'error', agent
   joined_by || ' --role agent`). `fntx agents ls ' || session_id || '` shows who speaks.'
 FROM out RETURNING session_id, source_agent AS agent
 """)
+# Of a closed session nobody speaks, though its tickets may not be forgotten yet.
+_SPEAK = text("""
+SELECT g.session_id, g.agent, count(*) OVER () AS agents
+FROM session_agents g JOIN session_work w USING (session_id)
+WHERE g.ticket_hash IS NOT NULL AND g.token_key_id = :key AND w.status <> 'closed'
+ORDER BY g.session_id, g.agent LIMIT :limit
+""")
 
 
 def shut_out(desk: Desk) -> int:
@@ -61,11 +69,27 @@ def shut_out(desk: Desk) -> int:
 
 
 def shut_out_at_once(desk: Desk) -> None:
-    """The same as far as it can be done now: what cannot is left to the intake, and nothing is raised for it."""
+    """The same as far as it can be done now: what cannot is left to the next intake, and nothing is raised for it."""
     try:
         shut_out(desk)
     except FntxError as error:
         log.warning("agents_shut_out_later", problem=str(error))
+
+
+def must_speak_for_none(engine: Engine, key: str) -> None:
+    """Raise InvalidArgument, with some of them, where agents of other services speak by a token that `key` signed.
+
+    Raises Busy and Unavailable, too.
+    """
+    with transaction(engine) as connection:
+        found = connection.execute(_SPEAK, {"key": key, "limit": _NAMED}).all()
+    if found:
+        count = found[0].agents
+        more = f" and {count - len(found)} more" if count > len(found) else ""
+        named = ", ".join(f"{row.agent} of session {row.session_id}" for row in found) + more
+        speak = "agent of another service still speaks" if count == 1 else "agents of other services still speak"
+        fix = "Have them join again with a fresh token (`fntx agents ls ID` shows who speaks), or --now ends them."
+        raise InvalidArgument("key", f"{count} {speak} by a token of {key}: {named}", fix)
 
 
 def _shut_some(desk: Desk, bound: Mapping[str, Any]) -> int:

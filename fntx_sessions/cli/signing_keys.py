@@ -9,6 +9,7 @@ import typer
 from fntx_sessions.cli import output
 from fntx_sessions.cli.beside import Doing, doing, keeper, note_admin_token, settings_here
 from fntx_sessions.cli.ids import AsJson
+from fntx_sessions.exceptions import FntxError, InvalidArgument
 from fntx_sessions.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,15 +73,32 @@ def retire(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take a key out: what it signed is refused from now on, wherever this public file is."""
+    """Take a key out: what it signed is refused from now on, wherever this public file is.
+
+    Agents of other services that joined with a token of it speak no more: without --now it is refused while any does.
+    """
     from fntx_sessions.security import signing_keys  # noqa: PLC0415 -- as above
 
     settings = settings_here()
     pair = _pair(settings, system=system)
     longest_s = settings.system_token_ttl_s if system else settings.token_max_ttl_s
     with _kept(settings, "retire", key, system=system):
-        signing_keys.retire(pair, key, longest_s, at_once=now)
+        signing_keys.retire(pair, key, longest_s, at_once=now, look=_look)
     output.say(f"key {key} is out of it; {_copy(pair)}", {"retired": key, "public": str(pair.public)}, as_json=as_json)
+
+
+def _look(key: str) -> None:
+    """Raise InvalidArgument while agents of other services speak by a token of the key; a note where nobody knows."""
+    from fntx_sessions.agents.shutting_out import must_speak_for_none  # noqa: PLC0415 -- as above
+    from fntx_sessions.database.engine import get_engine  # noqa: PLC0415
+
+    try:
+        must_speak_for_none(get_engine(), key)
+    except InvalidArgument:
+        raise
+    except FntxError as error:
+        told = f"Whether agents of other services still speak by a token of {key} is not known"
+        output.note(f"{told}: they are shut out, and join again with a fresh one ({type(error).__name__}).")
 
 
 def _renew(settings: Settings, pair: "KeyPair") -> None:

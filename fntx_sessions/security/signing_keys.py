@@ -6,7 +6,7 @@ signed). Once every token of a retired key has ended it is taken out; a leaked o
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -64,11 +64,14 @@ def rotate(pair: KeyPair) -> str:
         return following
 
 
-def retire(pair: KeyPair, given: str, longest_s: float, *, at_once: bool = False) -> None:
+def retire(
+    pair: KeyPair, given: str, longest_s: float, *, at_once: bool = False, look: Callable[[str], None] | None = None
+) -> None:
     """Take a key out: what it signed is refused from now on. longest_s: the longest life of a token of its.
 
     Raises InvalidArgument for a key that is not there, for the current one, and, unless `at_once`, for one whose tokens
-    may be good still; StackError where a file cannot be written.
+    may be good still, and what `look`, asked last about a key that has signed, raises; StackError where a file cannot
+    be written.
     """
     with _changing(pair):
         known = load_public_keys(pair.public)
@@ -79,6 +82,8 @@ def retire(pair: KeyPair, given: str, longest_s: float, *, at_once: bool = False
         staged = given == _staged_id(pair)
         if not staged and not at_once:
             _must_be_over(known[given], longest_s)
+            if look is not None:
+                look(given)
         _write(pair, [one for one in known.values() if one.key_id != given])
         if staged:
             pair.staged.unlink()

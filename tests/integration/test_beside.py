@@ -2,12 +2,17 @@
 
 import socket
 import time
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 from archiving import make_desk
+from door_world import AGENT, PLANNER, invited
+from hosting import make_hosting
 from sqlalchemy import text
 
+from fntx_sessions.agents import joining
+from fntx_sessions.agents.joining import JoinArguments
 from fntx_sessions.automation.hosts import Lease
 from fntx_sessions.cli.app import run
 from fntx_sessions.cli.exits import Exit
@@ -154,6 +159,34 @@ def test_a_busy_chain_is_waited_for_and_without_postgres_it_is_done_and_said(she
     told = capsys.readouterr().err
     assert "it stands in no audit: Postgres is out of reach" in told
     assert "othing was changed" not in told
+
+
+def test_a_key_that_agents_speak_by_is_retired_by_force_alone(shell, here, engine, settings, capsys):
+    """In peace it names them and changes nothing; where Postgres is away that is said, and it is done."""
+    pair = LocalKeys.of(here.home).signing
+    first = signing_keys.list_keys(pair)[0].key_id
+    signing_keys.rotate(pair)
+    shell.setattr(signing_keys, "_must_be_over", lambda *_: None)
+    with make_hosting(here.model_copy(update={"redis_url": settings.redis_url})) as hosting:
+        session_id = invited(hosting)
+        asked = JoinArguments(session_id=session_id, agent=PLANNER)
+        joining.join(hosting.desk, replace(AGENT, key_id=first), asked)
+    assert run(["signing-keys", "retire", first]) == Exit.USAGE
+    told = " ".join(capsys.readouterr().err.split())
+    assert (
+        f"1 agent of another service still speaks by a token of {first}: TheirPlanner of session {session_id}" in told
+    )
+    assert "--now" in told
+    assert first in [one.key_id for one in signing_keys.list_keys(pair)]
+    assert deeds(engine)[-1] == ("retire_signing_key", "refused")
+    kept = pair.public.read_bytes()
+    assert run(["signing-keys", "retire", first, "--now"]) == Exit.DONE
+    pair.public.write_bytes(kept)
+    shell.setenv("FNTX_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    get_engine.cache_clear()
+    assert run(["signing-keys", "retire", first]) == Exit.DONE
+    assert "is not known: they are shut out" in " ".join(capsys.readouterr().err.split())
+    assert first not in [one.key_id for one in signing_keys.list_keys(pair)]
 
 
 def test_a_row_is_written_as_soon_as_the_chain_is_free(shell, engine, monkeypatch):

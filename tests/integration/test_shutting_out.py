@@ -16,7 +16,7 @@ from fntx_sessions.agents import joining, shutting_out
 from fntx_sessions.agents.joining import AgentArguments, JoinArguments
 from fntx_sessions.agents.roster import RosterArguments, RosterEntry, list_agents
 from fntx_sessions.automation import intake
-from fntx_sessions.exceptions import Forbidden, NotJoined, Superseded
+from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotJoined, Superseded
 from fntx_sessions.lifecycle.granting import RevokeArguments
 from fntx_sessions.security import key_files, signing_keys
 from fntx_sessions.security.actor import Actor
@@ -147,6 +147,26 @@ def test_a_retired_key_ends_what_joined_under_it_and_one_that_cannot_be_read_end
     intake.take_in(hosting.desk)
     assert (is_out(hosting, told), is_out(hosting, stays)) == (True, False)
     assert "was retired" in hosting.events(session_id, "agent_shut_out")[0]["description"]
+
+
+def test_a_key_is_free_once_nobody_speaks_by_it(hosting, monkeypatch):
+    """Who left, joined again under another or whose session is closed needs it no more; some of the rest are named."""
+    monkeypatch.setattr(shutting_out, "_NAMED", 1)
+    key, actor = f"k-{uuid4().hex}", service()
+    old = replace(actor, key_id=key)
+    ids = [session(hosting) for _ in range(3)]
+    for session_id in ids:
+        joined(hosting, session_id, old)
+    with pytest.raises(InvalidArgument, match=f"3 agents of other services still speak by a token of {key}: .* 2 more"):
+        shutting_out.must_speak_for_none(hosting.desk.engine, key)
+    joined(hosting, ids[0], actor)
+    joining.leave(hosting.desk, actor, AgentArguments(session_id=ids[1], agent=PLANNER))
+    with pytest.raises(InvalidArgument, match=f"1 agent .*{ids[2]}"):
+        shutting_out.must_speak_for_none(hosting.desk.engine, key)
+    hosting.do(T.STOP, ids[2])
+    hosting.finish()
+    assert hosting.row(ids[2])["status"] == S.CLOSED
+    shutting_out.must_speak_for_none(hosting.desk.engine, key)
 
 
 def test_a_token_that_is_over_ends_no_agent_s_run(hosting):
