@@ -185,6 +185,7 @@ def test_the_owner_as_the_house_is_told(database_url: str) -> None:
     assert "FNTX_MAINTENANCE_DATABASE_URL" in login.fix
 
 
+@pytest.mark.usefixtures("database_url")  # whose making makes the roles
 def test_a_migrating_user_who_may_make_no_roles_goes_on(new_database: Callable[[], str]) -> None:
     """The tables are made and work for their owner; what is left to an administrator is said."""
     url = make_url(new_database())
