@@ -1,7 +1,6 @@
 """Whether the key ring at hand is the one that this database's data keys were wrapped with."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from fntx_sessions.exceptions import StackError, Unavailable
 from fntx_sessions.security.keyring import load_ring
@@ -9,7 +8,7 @@ from fntx_sessions.settings import Settings
 from fntx_sessions.stack.check import Check
 
 
-def diagnose_wrapped(settings: Settings, wrapped: Counter[str]) -> Iterator[Check]:
+def diagnose_wrapped(settings: Settings, wrapped: Mapping[str, int]) -> Iterator[Check]:
     """Yield a failure where data keys hang on ring keys that are not at hand; nothing where none does."""
     try:
         held = set(load_ring(settings).keys)

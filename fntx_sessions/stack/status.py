@@ -1,7 +1,6 @@
 """What is up: read from the supervisor, the stores and the tables; nothing is changed and no failure is hidden."""
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -70,7 +69,7 @@ class DatabaseStatus:
     halts: list[HaltFound] = field(default_factory=list)
     unerased: Unerased = field(default_factory=lambda: Unerased(0))
     refused: list[Refused] = field(default_factory=list)
-    wrapped: Counter[str] = field(default_factory=Counter)
+    wrapped: dict[str, int] = field(default_factory=dict)
     anchors: AnchorsFound | None = None
     waiting_for_second: int = 0
     newer: bool = False
@@ -193,7 +192,7 @@ def read_database(url: str) -> DatabaseStatus:
                 waiting_for_second=confirmations.count(connection) if migrated else 0,
                 unerased=read_unerased(connection) if migrated else Unerased(0),
                 refused=read_refused(connection) if migrated else [],
-                wrapped=wrapped(connection) if migrated else Counter(),
+                wrapped=dict(wrapped(connection)) if migrated else {},
                 anchors=_anchors(connection) if revision else None,
             )
     except SQLAlchemyError as error:

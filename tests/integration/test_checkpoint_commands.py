@@ -29,6 +29,7 @@ ADMIN = Actor("root", frozenset({"admin"}))
 @pytest.fixture
 def hosting(tmp_path, module_database_url, redis_url):
     with make_hosting(shared(tmp_path, module_database_url, redis_url)) as made:
+        made.run("UPDATE session_work SET next_checkpoint_at = NULL")  # of sessions of other tests
         yield made
 
 

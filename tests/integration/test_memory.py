@@ -288,7 +288,8 @@ def test_context_is_told_in_order_and_bounded(desk):
     told = memory(desk).context(ContextArguments(agent="B", limit=3))
     assert [one.context["number"] for one in told] == [297, 298, 299]
     assert {one.sender for one in told} == {"A"}
-    after = memory(desk).context(ContextArguments(agent="C", after=told[0].entry_id))
+    known = memory(desk).context(ContextArguments(agent="C", limit=3))[0].entry_id
+    after = memory(desk).context(ContextArguments(agent="C", after=known))
     assert [one.context["number"] for one in after] == [298, 299]
     assert memory(desk).context(ContextArguments(agent="B", after=told[-1].entry_id)) == []
     assert memory(desk).context(ContextArguments(agent="Nobody")) == []

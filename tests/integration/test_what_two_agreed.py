@@ -239,4 +239,5 @@ ABOUT_NOTHING = {
 def test_every_command_that_may_wait_says_what_it_is_about(at):
     """A command that is new is one or the other: none waits for a second person bound to nothing by an oversight."""
     silent = {f"fntx.{kind}.{name}" for kind, names in ABOUT_NOTHING.items() for name in names.split()}
-    assert set(second._commands) - set(second._about) == silent
+    known = {name for name in second._commands if not name.startswith("fntx.unit.")}  # those of other tests
+    assert known - set(second._about) == silent
