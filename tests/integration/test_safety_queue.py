@@ -13,7 +13,7 @@ from tasks import routes
 
 __all__ = ["quiet_desk"]
 WAITING = 60
-# What two processes have in hand, what their worker took ahead for them, and what its waiting read got as it stood still.
+# What two processes have in hand, what their worker took ahead for them, and what its waiting read got meanwhile.
 HELD = 5
 FINISHED = text("SELECT command_id, finished_at FROM commands WHERE session_id = :id AND trigger <> 'create_session'")
 
