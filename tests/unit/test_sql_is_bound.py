@@ -35,7 +35,7 @@ REVIEWED = {
     "fntx_sessions/lifecycle/reads/timeline_sql.py::_history": "kinds, orders and bounds of tables in that module",
     "fntx_sessions/monitoring/figures/gauges_sql.py::_counted": "literals of that module, as it is imported",
     "fntx_sessions/stack/doctor_rights.py::_roles": "no statement: what an operator is told to run",
-    "fntx_sessions/stack/doctor_rights.py::judged": "no statement: a sentence for an operator",
+    "fntx_sessions/stack/doctor_rights.py::_login": "no statement: a sentence for an operator",
     "fntx_sessions/state/archive_tables.py::copy_out": _OWN_TABLES,
     "fntx_sessions/state/archive_tables.py::insert_staged": _OWN_TABLES,
     "fntx_sessions/state/archive_tables.py::stage": _OWN_TABLES,
