@@ -120,7 +120,8 @@ class Saver:
 
     def _saved(self, claim: Claim, marks: Marks, report: SaveReport) -> SaveReport:
         started, before = perf_counter(), len(report.unchanged)
-        failpoint("save.claimed")
+        if claim.work:
+            failpoint("save.claimed")
         seen = zip(claim.work, marks, strict=True)
         usable = [one for one in seen if one[0].session_id not in report.failed] if report.failed else seen
         try:
