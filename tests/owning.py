@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.pool import NullPool
+
+from fntx_sessions.database.engine import build_engine
+from fntx_sessions.settings import Settings
 
 # Whom the tests' databases belong to; whom every test's house is.
 _owner: list[URL] = []
@@ -38,21 +42,30 @@ def owner_engine(engine: Engine) -> Iterator[Engine]:
         made.dispose()
 
 
+@pytest.fixture
+def house(database_url: str) -> Iterator[Engine]:
+    """Return an engine of the login that workers have."""
+    made = build_engine(database_url, Settings())
+    yield made
+    made.dispose()
+
+
 def do(engine: Engine, statements: str, values: dict[str, Any]) -> list[dict[str, Any]]:
     """Run statements of a test's own in one transaction and return what they found, if anything.
 
     As the house where it may, else as the tables' owner.
     """
     try:
-        return _done(engine, statements, values)
+        return run_as(engine, statements, values)
     except ProgrammingError as error:
         if not isinstance(error.orig, InsufficientPrivilege):
             raise
         with owner_engine(engine) as owner:
-            return _done(owner, statements, values)
+            return run_as(owner, statements, values)
 
 
-def _done(engine: Engine, statements: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+def run_as(engine: Engine, statements: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Run statements in one transaction as the engine's own login, which may not have the right to, and return rows."""
     with engine.begin() as connection:
-        result = connection.execute(text(statements), values)
+        result = connection.execute(text(statements), values or {})
         return [dict(row) for row in result.mappings()] if result.returns_rows else []

@@ -24,13 +24,11 @@ from fntx_sessions.database.engine import rows, transaction
 from fntx_sessions.database.hosting import NOBODY_SPEAKS, TRADED_ELSEWHERE
 from fntx_sessions.exceptions import FntxError, InvalidArgument, NotFound, NotJoined, SessionClosed, Superseded
 from fntx_sessions.lifecycle import owed
-from fntx_sessions.lifecycle.desk_audit import Deed
+from fntx_sessions.lifecycle.desk_audit import Deed, asked_hash
 from fntx_sessions.lifecycle.execute import Desk
-from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.schemas import Model, SessionStatus
 from fntx_sessions.security.actor import Actor, system_actor
 from fntx_sessions.security.agent_names import must_be_own
-from fntx_sessions.security.audit import args_hash
 from fntx_sessions.security.roles import REPORT, authorize
 from fntx_sessions.security.sealed_box import sealing_key_of
 from fntx_sessions.state import agent_doors
@@ -246,9 +244,9 @@ def _enter(desk: Desk, actor: Actor, arguments: JoinArguments, ticket: str, epoc
 
 
 def _owe(connection: Connection, actor: Actor, action: str, arguments: AgentArguments) -> None:
-    told = to_json(arguments.model_dump(exclude={"ticket"}))
+    hashed = asked_hash(arguments.model_dump(exclude={"ticket"}))
     target = f"agent {arguments.agent} of session {arguments.session_id}"
-    owed.owe(connection, actor, Deed(action, "done", target, args_hash=args_hash(told)))
+    owed.owe(connection, actor, Deed(action, "done", target, args_hash=hashed))
 
 
 def _of_token(actor: Actor) -> dict[str, Any]:

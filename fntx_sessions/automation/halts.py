@@ -27,12 +27,10 @@ from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import Busy, CommandConflict, InvalidArgument, NotFound
 from fntx_sessions.lifecycle import desk_audit, owed
 from fntx_sessions.lifecycle.confirming import about
-from fntx_sessions.lifecycle.desk_audit import Deed
+from fntx_sessions.lifecycle.desk_audit import Deed, asked_hash
 from fntx_sessions.lifecycle.execute import Desk
-from fntx_sessions.lifecycle.records import to_json
 from fntx_sessions.schemas import Hold
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.audit import args_hash
 from fntx_sessions.security.roles import HALT, RELEASE_HALT, authorize, authorize_template
 from fntx_sessions.security.scope import admitted
 from fntx_sessions.state.payloads import Payloads
@@ -95,7 +93,7 @@ def _stored(desk: Desk, actor: Actor, asked: dict[str, Any]) -> tuple[Halt, bool
 
 def _deed(found: Halt, asked: dict[str, Any], done: str) -> Deed:
     told = f"{done}{' to flatten' if asked['flatten'] and done == 'placed' else ''}: {asked['reason']}"
-    hashed = args_hash(to_json({name: asked[name] for name in ("scope", "name", "flatten", "reason")}))
+    hashed = asked_hash({name: asked[name] for name in ("scope", "name", "flatten", "reason")})
     return Deed(HALT, "done", f"halt of {found.where}", told, found.halt_id, hashed)
 
 

@@ -107,10 +107,7 @@ class Lease:
     def _note_taken(self) -> None:
         try:
             self._taking.note()
-        except (
-            FntxError,
-            SQLAlchemyError,
-        ) as error:  # never a reason to lose the lease
+        except (FntxError, SQLAlchemyError) as error:  # never a reason to lose the lease
             log.warning("desk_auth_not_noted", host_id=self.host_id, problem=str(error))
 
     def _measured(self) -> dict[str, Any]:

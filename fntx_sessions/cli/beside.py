@@ -3,7 +3,6 @@
 Who acts beside the desk is said here and in `security.local` alone.
 """
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -64,11 +63,10 @@ def of_the_desk(settings: Settings, action: str, about: str) -> "Actor":
     from fntx_sessions.security.machine_user import machine_user  # noqa: PLC0415
 
     try:
-        actor = straight_actor(get_engine(), settings)
+        return straight_actor(get_engine(), settings)
     except Rejected as error:
         note_denied(machine_user(), action, about, error)
         raise
-    return replace(actor, host=socket.gethostname())
 
 
 def note_denied(actor: "Actor", action: str, about: str, error: Rejected) -> None:

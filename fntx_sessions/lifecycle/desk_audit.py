@@ -1,5 +1,6 @@
 """The desk's own audit chain: what is done, or refused, about no one session."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,9 +10,10 @@ from sqlalchemy import Connection, Engine, RowMapping, text
 
 from fntx_sessions.database.engine import transaction
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.audit import chain_hash
+from fntx_sessions.security.audit import args_hash, chain_hash
 from fntx_sessions.security.origin import origin
 from fntx_sessions.state.chain_key import ChainKey, chain_key
+from fntx_sessions.state.payloads import sealable
 
 # The session id of its rows.
 DESK = UUID(int=0)
@@ -54,6 +56,11 @@ class Deed:
     args_hash: bytes | None = None
     version_before: int | None = None
     version_after: int | None = None
+
+
+def asked_hash(asked: Mapping[str, Any]) -> bytes:
+    """Return the hash by which the arguments of a deed are known again, as its row has it."""
+    return args_hash(sealable(asked))
 
 
 def record(engine: Engine, actor: Actor, deed: Deed) -> None:

@@ -1,9 +1,7 @@
 """The tokens a process holds: the local administrator's file, the caller's own, and the system's."""
 
-import socket
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from fntx_sessions.exceptions import StackError, Unauthenticated
@@ -82,7 +80,7 @@ def beside_actor(settings: Settings) -> Actor:
     if token is None:
         return machine_user()
     try:
-        return replace(verify(token, settings), host=socket.gethostname())
+        return verify(token, settings)
     except Unauthenticated as error:
         if kind_of(error) in (UNKNOWN_KEY, NO_KEY_HERE):
             return machine_user()

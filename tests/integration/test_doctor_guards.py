@@ -4,18 +4,19 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from owning import as_owner, owner_engine
+from owning import as_owner, house, owner_engine
+from owning import run_as as do
 from sqlalchemy import Engine, text
 
-from fntx_sessions.database.engine import build_engine, migrate
+from fntx_sessions.database.engine import migrate
 from fntx_sessions.database.guarded import gaps, restore
-from fntx_sessions.settings import Settings
 from fntx_sessions.stack.addresses import DATABASE
 from fntx_sessions.stack.check import Check
 from fntx_sessions.stack.doctor import _database
 from fntx_sessions.stack.doctor_rights import diagnose_rights
 from fntx_sessions.stack.status import read_database
 
+__all__ = ["house"]
 OTHER = (
     "CREATE TRIGGER guard_key BEFORE UPDATE ON session_keys FOR EACH ROW WHEN (false) EXECUTE FUNCTION fntx_guard_key()"
 )
@@ -23,11 +24,9 @@ NONE = "CREATE TRIGGER append_only BEFORE DELETE ON {} FOR EACH ROW EXECUTE FUNC
 
 
 @pytest.fixture
-def owner(database_url: str) -> Iterator[Engine]:
-    house = build_engine(database_url, Settings())
+def owner(house: Engine) -> Iterator[Engine]:
     with owner_engine(house) as made:
         yield made
-    house.dispose()
 
 
 @pytest.fixture
@@ -35,11 +34,6 @@ def evil(owner: Engine) -> Iterator[None]:
     do(owner, "DROP ROLE IF EXISTS fntx_evil; CREATE ROLE fntx_evil LOGIN")
     yield
     do(owner, "DROP OWNED BY fntx_evil CASCADE; DROP ROLE fntx_evil")
-
-
-def do(engine: Engine, statement: str) -> None:
-    with engine.begin() as connection:
-        connection.execute(text(statement))
 
 
 def seen(url: str) -> Check:

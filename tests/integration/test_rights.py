@@ -6,13 +6,14 @@ from pathlib import Path
 import psycopg2
 import pytest
 from conftest import DatabaseServer
-from owning import as_owner, owner_engine
+from owning import as_owner, house, owner_engine
+from owning import run_as as do
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from fntx_sessions.database import models, paper
-from fntx_sessions.database.engine import build_engine, migrate
+from fntx_sessions.database.engine import migrate
 from fntx_sessions.database.granted import differences
 from fntx_sessions.database.granting import grant
 from fntx_sessions.database.logins import ensure_login
@@ -24,7 +25,7 @@ from fntx_sessions.settings import Settings
 from fntx_sessions.stack.doctor_rights import diagnose_rights, diagnose_ways, judged
 from fntx_sessions.stack.rights_status import RightsFound, read_rights
 
-__all__ = ["models", "paper"]
+__all__ = ["house", "models", "paper"]
 WELL = {"database login": "ok", "database roles": "ok", "database guards": "ok"}
 _HAS = text("""
 SELECT p.name FROM unnest(CAST(:rights AS text[])) AS p(name)
@@ -33,21 +34,9 @@ WHERE has_table_privilege(CAST(:role AS text), CAST(:table AS text), p.name)
 
 
 @pytest.fixture
-def house(database_url: str) -> Iterator[Engine]:
-    made = build_engine(database_url, Settings())
-    yield made
-    made.dispose()
-
-
-@pytest.fixture
 def owner(house: Engine) -> Iterator[Engine]:
     with owner_engine(house) as made:
         yield made
-
-
-def do(engine: Engine, statement: str) -> None:
-    with engine.begin() as connection:
-        connection.execute(text(statement))
 
 
 def has(engine: Engine, role: str, table: str) -> frozenset[str]:

@@ -3,23 +3,18 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from owning import as_owner, owner_engine
-from sqlalchemy import Engine, create_engine, make_url, text
+from owning import as_owner, house, owner_engine
+from owning import run_as as do
+from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from fntx_sessions.database.engine import build_engine, migrate
+from fntx_sessions.database.engine import migrate
 from fntx_sessions.database.granting import grant
-from fntx_sessions.settings import Settings
 from fntx_sessions.stack.check import Check
 from fntx_sessions.stack.doctor_rights import diagnose_rights
 
-
-@pytest.fixture
-def house(database_url: str) -> Iterator[Engine]:
-    made = build_engine(database_url, Settings())
-    yield made
-    made.dispose()
+__all__ = ["house"]
 
 
 @pytest.fixture
@@ -27,11 +22,6 @@ def owner(house: Engine) -> Iterator[Engine]:
     with owner_engine(house) as made:
         do(made, f"REVOKE TEMPORARY ON DATABASE {named(made)} FROM PUBLIC, fntx_app")
         yield made
-
-
-def do(engine: Engine, statement: str) -> None:
-    with engine.begin() as connection:
-        connection.execute(text(statement))
 
 
 def named(engine: Engine) -> str:

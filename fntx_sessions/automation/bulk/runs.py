@@ -20,11 +20,9 @@ from fntx_sessions.database.engine import transaction
 from fntx_sessions.exceptions import CommandConflict, NotFound
 from fntx_sessions.lifecycle import desk_audit, machine
 from fntx_sessions.lifecycle.confirming import about
-from fntx_sessions.lifecycle.desk_audit import Deed
-from fntx_sessions.lifecycle.records import to_json
+from fntx_sessions.lifecycle.desk_audit import Deed, asked_hash
 from fntx_sessions.schemas import Trigger
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.audit import args_hash
 from fntx_sessions.security.roles import RELEASE_HALT, VIEW, authorize
 from fntx_sessions.settings import Settings, get_settings
 from fntx_sessions.state.payloads import ARGUMENTS, DESK, Payloads
@@ -91,7 +89,7 @@ def _registered(
 
 def _deed(request: BulkRequest, what: str) -> Deed:
     target = f"bulk {request.action} {request.bulk_id}: {what}"
-    hashed = args_hash(to_json(request.model_dump(mode="json")))
+    hashed = asked_hash(request.model_dump(mode="json"))
     return Deed(request.trigger.value, "done", target, request.reason, request.bulk_id, hashed)
 
 

@@ -14,10 +14,8 @@ from fntx_sessions.exceptions import Forbidden, InvalidArgument, NotFound, Rejec
 from fntx_sessions.lifecycle import desk_audit
 from fntx_sessions.lifecycle.credentials.holders import Holder, check_open
 from fntx_sessions.lifecycle.credentials.values import checked_name, checked_value
-from fntx_sessions.lifecycle.desk_audit import Deed
-from fntx_sessions.lifecycle.records import to_json
+from fntx_sessions.lifecycle.desk_audit import Deed, asked_hash
 from fntx_sessions.security.actor import Actor
-from fntx_sessions.security.audit import args_hash
 from fntx_sessions.security.roles import CREDENTIALS, VIEW, authorize, authorize_template
 from fntx_sessions.security.scope import IN_SCOPE, admitted, bound
 from fntx_sessions.settings import Settings
@@ -75,7 +73,7 @@ class _Change:
         before, version: those of the credential.
         """
         asked = {"action": self.action, "name": self.name, "holder": str(self.holder)}
-        hashed = args_hash(to_json(asked))
+        hashed = asked_hash(asked)
         return Deed(
             self.action, outcome, self.target, reason, args_hash=hashed, version_before=before, version_after=version
         )
